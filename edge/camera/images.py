@@ -1,0 +1,64 @@
+"""A folder of images as a camera: each picture in turn, for one period."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge.camera.pace import Pace
+from edge.errors import CameraError
+from edge.types import CameraMode, EndOfSource, Frame, Seconds
+
+log = logging.getLogger(__name__)
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+class ImagesCamera:
+    """The pictures of a folder in the order of their names.
+
+    A picture that cannot be read is counted, reported once and skipped.
+    Raises CameraError where the folder holds none, or none that can be read.
+    """
+
+    def __init__(self, folder: Path, fps: float, *, loop: bool, fast: bool) -> None:
+        self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not self._paths:
+            raise CameraError(
+                "no pictures",
+                where=str(folder),
+                expected="files ending in " + ", ".join(sorted(SUFFIXES)),
+            )
+        self.mode = CameraMode("images", str(folder), 0, 0, fps, "bgr")
+        self.corrupt_total = 0
+        self._bad: set[Path] = set()
+        self._loop = loop
+        self._pace = Pace(fps, fast)
+        self._next = 0
+
+    def read(self, timeout_s: Seconds) -> Frame | None:
+        """Return the picture now due, whole and in its own size."""
+        due = self._pace.wait(timeout_s)
+        if due is None:
+            return None
+        number, captured_ns = due
+        while True:
+            if len(self._bad) == len(self._paths):
+                raise CameraError("no picture can be read", where=self.mode.source)
+            if self._next >= len(self._paths) and not self._loop:
+                raise EndOfSource
+            path = self._paths[self._next % len(self._paths)]
+            self._next += 1
+            pixels = None if path in self._bad else cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if pixels is not None:
+                return Frame(number, captured_ns, np.asarray(pixels, np.uint8), "bgr")
+            if path not in self._bad:
+                self._bad.add(path)
+                self.corrupt_total += 1
+                log.warning("%s: not a readable picture, skipped", path)
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,46 @@
+"""A camera without hardware: one colour a second, red, green, blue, with a moving bar.
+
+Every pixel is known from the sequence number, so a test can prove colour path and latency.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.camera.pace import Pace
+from edge.types import CameraMode, Frame, Seconds
+
+COLORS: Final = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
+"""Red, green, blue, as BGR."""
+
+
+class SyntheticCamera:
+    """Frames of a known pattern; never ends."""
+
+    def __init__(self, width: int, height: int, fps: float, fast: bool = False) -> None:
+        self.mode = CameraMode("synthetic", "synthetic", width, height, fps, "bgr")
+        self.corrupt_total = 0
+        self._pixels = np.zeros((height, width, 3), np.uint8)
+        self._pace = Pace(fps, fast)
+
+    def read(self, timeout_s: Seconds) -> Frame | None:
+        """Return the frame now due; its pixels are overwritten by the next ``read``."""
+        due = self._pace.wait(timeout_s)
+        if due is None:
+            return None
+        number, captured_ns = due
+        draw(self._pixels, number, self.mode.fps)
+        return Frame(number, captured_ns, self._pixels, "bgr")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def draw(out: NDArray[np.uint8], number: int, fps: float) -> None:
+    """Draw frame ``number`` into ``out``, (H, W, 3) BGR: its colour, and a white bar that moves."""
+    out[...] = COLORS[int(number / fps) % len(COLORS)]
+    left = number * 4 % out.shape[1]
+    out[:, left : left + out.shape[1] // 40 + 1] = 255

@@ -1,0 +1,116 @@
+"""Find a model and read its card, ``model.toml``; knows no TFLite.
+
+A model is given as a folder with a card, a card, or a ``.tflite`` file. A file without a card
+beside it gets a default one: its labels come from ``labels.txt`` beside it, or from the label
+file that TFLite metadata packs into the model itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from edge import toml
+from edge.errors import ModelError
+from edge.types import ModelCard
+
+CARD: Final = "model.toml"
+_HERE: Final = Path(__file__).resolve().parent
+
+
+def shipped() -> Path:
+    """Return the folder of the model that comes with this program."""
+    installed = _HERE / "catdog"
+    return installed if installed.is_dir() else _HERE.parent / "models" / "catdog"
+
+
+def find(model: str) -> tuple[ModelCard, Path]:
+    """Return the card of ``model`` and the path of its ``.tflite`` file.
+
+    model  a folder, a card or a model file; empty for the shipped model
+    Raises ModelError where something is missing or the file is not the one the card means.
+    """
+    path = Path(model).expanduser() if model else shipped()
+    if path.is_dir():
+        path = path / CARD
+    if not path.is_file():
+        raise ModelError(
+            "model not found",
+            where=str(path),
+            mend=f"give a .tflite file, or a folder with a {CARD} in it",
+        )
+    if path.suffix == ".toml":
+        card = read(path)
+        path = path.parent / card.file
+        if not path.is_file():
+            raise ModelError("the card's model file is missing", where=str(path))
+    elif (path.parent / CARD).is_file() and read(path.parent / CARD).file == path.name:
+        card = read(path.parent / CARD)
+    else:
+        card = ModelCard(name=path.stem, file=path.name, labels=_labels(path))
+    _check_file(path, card.sha256)
+    return card, path
+
+
+def read(path: Path) -> ModelCard:
+    """Return the card in the file ``path``."""
+    card = toml.convert(toml.read(path, ModelError), ModelCard, str(path), ModelError)
+    if len(set(card.labels)) != len(card.labels) or not all(card.labels):
+        raise ModelError("labels must be distinct and not empty", where=f"{path}: labels")
+    if card.golden and len(card.golden.scores) != len(card.labels):
+        raise ModelError(
+            "wrong number of scores",
+            where=f"{path}: golden.scores",
+            expected=f"{len(card.labels)}, one per label",
+            got=str(len(card.golden.scores)),
+        )
+    return card
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    """Raise ModelError unless ``path`` is a whole TFLite file with this checksum (if given)."""
+    content = path.read_bytes()
+    if sha256 and (came := hashlib.sha256(content).hexdigest()) != sha256:
+        raise ModelError(
+            "model file is not the one its card describes",
+            where=str(path),
+            expected=f"sha256 {sha256[:16]}...",
+            got=f"{came[:16]}... ({len(content)} bytes)",
+            mend="restore the file, or correct `sha256` in the card if the change is meant",
+        )
+    if content[4:8] != b"TFL3":
+        raise ModelError(
+            "not a TFLite model",
+            where=str(path),
+            expected="the identifier TFL3 at byte 4",
+            got=f"{content[4:8]!r} in {len(content)} bytes",
+            mend="convert the model to .tflite first",
+        )
+
+
+def _labels(path: Path) -> tuple[str, ...]:
+    """Return the labels of a model that has no card."""
+    beside = path.parent / "labels.txt"
+    if beside.is_file():
+        text = beside.read_text(encoding="utf-8", errors="replace")
+    else:
+        text = _packed_labels(path)
+    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not labels:
+        raise ModelError(
+            "model has no labels",
+            where=str(path),
+            mend=f"put a labels.txt (one per line, in output order) or a {CARD} beside it",
+        )
+    return labels
+
+
+def _packed_labels(path: Path) -> str:
+    """Return the first text file that TFLite metadata appended to the model as a zip."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".txt")]
+        return archive.read(names[0]).decode("utf-8", "replace") if names else ""

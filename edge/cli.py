@@ -1,0 +1,117 @@
+"""The command line: arguments to calls; results to stdout; one line and a status for errors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+from edge import __version__
+
+EXAMPLES: Final = {
+    "run": "edge run --source /dev/video0 --broker localhost:1883",
+    "check": "edge check --config /etc/edge-camera/edge.toml",
+    "classify": "edge classify --json cat.jpg dog.jpg",
+    "bench": "edge bench --threads 2 --frames 2000 --budget-ms 20",
+    "watch": "edge watch --broker localhost:1883",
+    "schema": "edge schema | jq .state",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    top = argparse.ArgumentParser(
+        prog="edge", description="An always-on image classifier, published over MQTT."
+    )
+    top.add_argument("--version", action="version", version=f"edge {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, help: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=f"example: {EXAMPLES[name]}",
+        )
+
+    run = command("run", "run the daemon: classify a source, publish over MQTT")
+    _config(run)
+    _source(run)
+    run.add_argument("--broker", metavar="HOST[:PORT]", help="MQTT broker")
+    run.add_argument("--once", action="store_true", help="end at the end of a file source")
+
+    check = command("check", "show the effective config and prove what the start would prove")
+    _config(check)
+
+    classify = command("classify", "classify image files")
+    classify.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    classify.add_argument("--json", action="store_true", help="one JSON object a line")
+    _model(classify)
+
+    bench = command("bench", "measure speed and memory on this machine")
+    bench.add_argument("--json", action="store_true", help="one last line of JSON")
+    bench.add_argument("--frames", type=_positive, default=1000, help="frames to measure (1000)")
+    bench.add_argument("--budget-ms", type=float, help="exit 1 if the pipeline's p90 is above")
+    bench.add_argument("--naive", action="store_true", help="measure a naive loop beside it")
+    _source(bench)
+
+    watch = command("watch", "show what a subscriber sees, live")
+    watch.add_argument("--broker", metavar="HOST[:PORT]", default="localhost", help="MQTT broker")
+    watch.add_argument("--device", default="+", help="one device only")
+    watch.add_argument("--username", default="")
+    watch.add_argument("--password-file", default="")
+    watch.add_argument("--seconds", type=float, help="end after so long")
+
+    command("schema", "print the JSON Schema of every payload")
+    return top
+
+
+def overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the config keys that the command line sets, as tables."""
+    tables: dict[str, dict[str, Any]] = {"camera": {}, "model": {}, "mqtt": {}}
+    if getattr(args, "source", None):
+        tables["camera"]["source"] = args.source
+    if getattr(args, "once", False):
+        tables["camera"]["loop"] = False
+    if getattr(args, "model", None):
+        tables["model"]["path"] = args.model
+    if getattr(args, "threads", None) is not None:
+        tables["model"]["threads"] = args.threads
+    if getattr(args, "broker", None):
+        host, port = broker(args.broker)
+        tables["mqtt"] |= {"host": host, "port": port}
+    return tables
+
+
+def broker(text: str) -> tuple[str, int]:
+    """Return host and port of ``HOST[:PORT]`` or ``[V6][:PORT]``; 1883 where none is given."""
+    host, colon, port = text.rpartition(":")
+    if not colon or (host.count(":") and not host.endswith("]")):
+        host, port = text, "1883"
+    if not port.isdigit() or not 0 < int(port) < 65536 or not host.strip("[]"):
+        raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def _config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", metavar="FILE", type=Path, help="edge.toml")
+
+
+def _model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", metavar="PATH", help=".tflite file, or folder with model.toml")
+    command.add_argument("--threads", type=_positive, help="threads inside the network (all cores)")
+
+
+def _source(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--source",
+        help="auto, picamera2, /dev/videoN, rtsp://..., a video file, a folder, synthetic",
+    )
+    _model(command)
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return number

@@ -1,0 +1,147 @@
+"""What each command does; the imports it needs are its own, so that the others start fast."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from typing import Any, Final
+
+from edge import cli
+from edge import config as configs
+
+BAD_FILE: Final = 1
+OVER_BUDGET: Final = 1
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the daemon until its source ends or a signal comes."""
+    config = configs.load(args.config, cli.overrides(args))
+    logging.getLogger().setLevel(config.log.level.upper())
+    from edge.service import Service
+
+    Service(config).run()
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print the effective config without secrets, and what the start proves."""
+    config = configs.load(args.config)
+    print(json.dumps(configs.redacted(config), indent=2))
+    configs.password(config.mqtt)
+    from edge import startup
+
+    engine = startup.start(config.model)
+    facts = engine.classifier.facts
+    left = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
+    golden = engine.card.golden
+    print(f"config   {args.config or 'defaults'}: valid")
+    print(f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels")
+    print(f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers")
+    print(f"XNNPACK  {facts.delegated_share:.0%} of the nodes{left}")
+    print("golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"))
+    return 0
+
+
+def classify(args: argparse.Namespace) -> int:
+    """Classify image files; an unreadable one is reported and the others go on."""
+    import numpy as np
+
+    from edge import startup
+
+    config = configs.load(None, cli.overrides(args))
+    engine = startup.start(config.model)
+    labels = engine.card.labels
+    scores = np.empty(len(labels), np.float32)
+    status = 0
+    for path in args.files:
+        frame = startup.read_picture(path)
+        if frame is None:
+            status = BAD_FILE
+            reason = "not a readable picture" if path.is_file() else "no such file"
+            if args.json:
+                print(json.dumps({"path": str(path), "error": reason}), flush=True)
+            else:
+                print(f"{path}: {reason}", file=sys.stderr)
+            continue
+        begin_ns = time.monotonic_ns()
+        engine.classify(frame, scores)
+        spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
+        best = int(scores.argmax())
+        found = {label: round(float(s), 4) for label, s in zip(labels, scores, strict=True)}
+        if args.json:
+            answer = {"path": str(path), "label": labels[best], "score": found[labels[best]]}
+            print(json.dumps({**answer, "scores": found, "ms": spent_ms}), flush=True)
+        else:
+            print(f"{path}: {labels[best]} {scores[best]:.3f}")
+    return status
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Print how fast and how small the pipeline is here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from edge import bench as benches
+
+    tables = cli.overrides(args)
+    tables["camera"].setdefault("source", "synthetic")
+    figures = benches.run(configs.load(None, tables), args.frames, args.naive)
+    table = Table("", "p50", "p90", "p99", "max", title=f"{figures['model']}, ms a frame")
+    for name, values in figures.items():
+        if isinstance(values, dict):
+            cells = (
+                f"{values[p]:.3f}" if p in values else "" for p in ("p50", "p90", "p99", "max")
+            )
+            table.add_row(name.removesuffix("_ms"), *cells)
+    console = Console(stderr=args.json)
+    console.print(table)
+    for name, value in figures.items():
+        if not isinstance(value, dict):
+            console.print(f"{name:>22}  {value}", highlight=False)
+    if args.json:
+        print(json.dumps(figures))
+    p90_ms = figures["pipeline_ms"]["p90"]
+    if args.budget_ms is not None and p90_ms > args.budget_ms:
+        print(
+            f"pipeline p90 {p90_ms} ms is over the budget of {args.budget_ms} ms", file=sys.stderr
+        )
+        return OVER_BUDGET
+    return 0
+
+
+def watch(args: argparse.Namespace) -> int:
+    """Show what a subscriber sees until Ctrl-C."""
+    from edge import watch as watching
+
+    host, port = cli.broker(args.broker)
+    login = configs.MqttConfig(username=args.username, password_file=args.password_file)
+    watching.run(
+        host,
+        port,
+        args.device,
+        username=args.username,
+        password=configs.password(login),
+        seconds=args.seconds,
+    )
+    return 0
+
+
+def schema(_: argparse.Namespace) -> int:
+    """Print the JSON Schema of every payload."""
+    from edge import wire
+
+    print(json.dumps(wire.schema(), indent=2))
+    return 0
+
+
+COMMANDS: Final[dict[str, Any]] = {
+    "run": run,
+    "check": check,
+    "classify": classify,
+    "bench": bench,
+    "watch": watch,
+    "schema": schema,
+}

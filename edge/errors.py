@@ -1,0 +1,78 @@
+"""Every error a user can meet, each with the exit status it ends in.
+
+    EdgeError                 1
+    |- ConfigError(ValueError)       78  EX_CONFIG: systemd must not restart on it
+    |- ModelError(ValueError)        78  EX_CONFIG
+    |- CameraError(OSError)          74  EX_IOERR: a restart may help
+    `- PublishError(ConnectionError) 69  EX_UNAVAILABLE
+
+A message is one line: where, what is wrong, what was expected, what came, and the mend.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeError(Exception):
+    """What went wrong, on one line.
+
+    what      the fault in a few words
+    where     file and key, device or topic
+    expected  what would have been right
+    got       what came instead
+    mend      what the reader can do about it
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        expected: str = "",
+        got: str = "",
+        mend: str = "",
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.mend = mend
+        line = f"{where}: {what}" if where else what
+        if expected:
+            line += f": expected {expected}"
+        if got:
+            line += f", got {got}" if expected else f": got {got}"
+        if mend:
+            line += f"; {mend}"
+        super().__init__(" ".join(line.split()))
+
+    def __str__(self) -> str:
+        """Return the line."""
+        return str(self.args[0])
+
+
+class ConfigError(EdgeError, ValueError):
+    """The configuration cannot be used as it is written."""
+
+    exit_status = 78
+
+
+class ModelError(EdgeError, ValueError):
+    """The model, its card or its runtime is not what it says it is."""
+
+    exit_status = 78
+
+
+class CameraError(EdgeError, OSError):
+    """The source of frames cannot be opened or has gone."""
+
+    exit_status = 74
+
+
+class PublishError(EdgeError, ConnectionError):
+    """The broker cannot be used."""
+
+    exit_status = 69

@@ -1,0 +1,116 @@
+"""Scores of single frames -> a label that can be trusted, and an event when it changes.
+
+Rule 1: only this file decides when a label changes.
+Rule 2: it never reads a clock; time arrives inside the frame.
+Rule 3: the window is ``partial`` until it is full, and says so; no label comes before that.
+
+Pure state; runs on the caller's thread; allocates nothing image-sized.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.types import LabelChange, Prediction
+
+
+class Smoother:
+    """A sliding window over the scores, with hysteresis on the label.
+
+    labels       (C,) distinct
+    window       frames
+    method       "mean" over the window, or "exponential" with alpha = 2 / (window + 1)
+    enter, exit  a label comes when its smoothed score is at least ``enter`` for
+                 ``hold_frames`` frames in a row, and goes when it is below ``exit`` for as long
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        *,
+        window: int = 10,
+        method: Literal["mean", "exponential"] = "mean",
+        enter: float = 0.6,
+        exit: float = 0.4,
+        hold_frames: int = 3,
+    ) -> None:
+        self._labels = labels
+        self._window = window
+        self._alpha = 2.0 / (window + 1) if method == "exponential" else 0.0
+        self._enter, self._exit, self._hold_frames = enter, exit, hold_frames
+        self._ring = np.zeros((window, len(labels)), np.float32)
+        self._smoothed = np.zeros(len(labels), np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as after a gap in the stream."""
+        self._seen_frames = 0
+        self._current: int | None = None
+        self._since_ns = 0
+        self._candidate: int | None = None
+        self._held_frames = 0
+
+    def update(
+        self, scores: NDArray[np.float32], sequence: int, captured_ns: int
+    ) -> tuple[Prediction, LabelChange | None]:
+        """Take one frame's scores; return the prediction now, and the change it made if any.
+
+        scores  (C,) float32, read only, copied
+        """
+        if self._seen_frames == 0:
+            self._since_ns = captured_ns
+        self._smooth(scores)
+        change = self._decide(captured_ns)
+        shown = int(self._smoothed.argmax()) if self._current is None else self._current
+        prediction = Prediction(
+            sequence=sequence,
+            captured_ns=captured_ns,
+            label=None if self._current is None else self._labels[self._current],
+            score=float(self._smoothed[shown]),
+            scores=tuple(self._smoothed.tolist()),
+            since_ns=self._since_ns,
+            partial=self._seen_frames < self._window,
+        )
+        return prediction, change
+
+    def _smooth(self, scores: NDArray[np.float32]) -> None:
+        if self._alpha:
+            alpha = self._alpha if self._seen_frames else 1.0
+            self._smoothed += alpha * (scores - self._smoothed)
+        else:
+            self._ring[self._seen_frames % self._window] = scores
+            count = min(self._seen_frames + 1, self._window)
+            np.mean(self._ring[:count], axis=0, out=self._smoothed)
+        self._seen_frames += 1
+
+    def _decide(self, captured_ns: int) -> LabelChange | None:
+        """Move to another label, or to none, once it has been due for ``hold_frames`` frames."""
+        if self._seen_frames < self._window:
+            return None
+        best = int(self._smoothed.argmax())
+        due: int | None
+        if best != self._current and self._smoothed[best] >= self._enter:
+            due = best
+        elif self._current is not None and self._smoothed[self._current] < self._exit:
+            due = None
+        else:
+            due = self._current
+        if due == self._current:
+            self._held_frames = 0
+            return None
+        self._held_frames = self._held_frames + 1 if due == self._candidate else 1
+        self._candidate = due
+        if self._held_frames < self._hold_frames:
+            return None
+        change = LabelChange(
+            captured_ns=captured_ns,
+            before=None if self._current is None else self._labels[self._current],
+            after=None if due is None else self._labels[due],
+            before_ns=captured_ns - self._since_ns,
+            score=float(self._smoothed[best]),
+        )
+        self._current, self._since_ns, self._held_frames = due, captured_ns, 0
+        return change

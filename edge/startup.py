@@ -1,0 +1,116 @@
+"""The attested start: a model is used only after it has proven what its card says.
+
+Composes card, classifier and preprocessing; used by the daemon and by every command that
+classifies. The golden picture goes the whole way, as a frame would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import card as cards
+from edge.classifier import Classifier
+from edge.config import ModelConfig
+from edge.errors import ModelError
+from edge.preprocess import Preprocessor
+from edge.types import Frame, Golden, ModelCard
+from edge.wire import ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model that has proven itself, ready for frames."""
+
+    card: ModelCard
+    path: Path
+    sha256: str
+    classifier: Classifier
+    preprocess: Preprocessor
+
+    def classify(self, frame: Frame, out: NDArray[np.float32]) -> None:
+        """Write the scores of one frame into ``out``, (C,) float32."""
+        self.preprocess(frame, self.classifier.input_view())
+        self.classifier.invoke()
+        self.classifier.scores(out)
+
+
+def start(config: ModelConfig) -> Engine:
+    """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
+    card, path = cards.find(config.path)
+    classifier = Classifier(
+        path,
+        len(card.labels),
+        card.output.activation,
+        threads=config.threads or len(os.sched_getaffinity(0)),
+        require_xnnpack=config.require_xnnpack,
+    )
+    try:
+        preprocess = Preprocessor(card.preprocessing, classifier.input)
+    except ModelError as exc:
+        raise ModelError(
+            exc.what, where=str(path), expected=exc.expected, got=exc.got, mend=exc.mend
+        ) from exc
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    engine = Engine(card, path, sha256, classifier, preprocess)
+    classifier.warm_up()
+    if card.golden:
+        _attest(engine, card.golden)
+    return engine
+
+
+def _attest(engine: Engine, golden: Golden) -> None:
+    """Raise ModelError unless the golden picture gives its golden scores."""
+    picture = engine.path.parent / golden.picture
+    frame = read_picture(picture)
+    if frame is None:
+        raise ModelError("golden picture is missing or unreadable", where=str(picture))
+    scores = np.empty(len(golden.scores), np.float32)
+    engine.classify(frame, scores)
+    expected = np.asarray(golden.scores, np.float32)
+    off = float(np.abs(scores - expected).max())
+    if scores.argmax() != expected.argmax() or not off <= golden.tolerance:
+        raise ModelError(
+            "the model does not give its golden scores",
+            where=f"{engine.path} on {engine.classifier.facts.runtime}",
+            expected=f"{_shown(golden.scores)} within {golden.tolerance}",
+            got=_shown(scores.tolist()),
+            mend="the model, the card's [preprocessing] or the runtime is not the one it was"
+            " made with",
+        )
+
+
+def describe(engine: Engine) -> ModelInfo:
+    """Return the model and what runs it, as proven."""
+    facts, tensor = engine.classifier.facts, engine.classifier.input
+    return ModelInfo(
+        name=engine.card.name,
+        version=engine.card.version,
+        sha256=engine.sha256,
+        labels=engine.card.labels,
+        input_shape=tensor.shape,
+        input_dtype=tensor.dtype.name,
+        golden="passed" if engine.card.golden else "none",
+        **asdict(facts),
+    )
+
+
+def read_picture(path: Path) -> Frame | None:
+    """Return the picture in ``path`` as a frame, turned as its EXIF says; None if unreadable."""
+    if not path.is_file():
+        return None
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        return None
+    return Frame(0, 0, np.asarray(pixels, np.uint8), "bgr")
+
+
+def _shown(scores: tuple[float, ...] | list[float]) -> str:
+    best = sorted(enumerate(scores), key=lambda pair: -pair[1])[:3]
+    return "(" + ", ".join(f"{index}: {score:.3f}" for index, score in best) + ")"

@@ -1,0 +1,205 @@
+"""What a subscriber sees, live: every device's state, changes, rates and times.
+
+Knows the daemon only by its public topics. A screen that redraws on a terminal, a line a
+message elsewhere. paho's thread brings the messages [1]; the caller's thread draws.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from edge.mqtt import subscribe
+from edge.types import Seconds
+
+TOPICS: Final = ("availability", "info", "state", "result", "event", "telemetry")
+DRAW_S: Final = 0.2
+
+
+@dataclass(slots=True)
+class Device:
+    """The newest message of each topic of one device, and its last events."""
+
+    newest: dict[str, Any] = field(default_factory=dict)
+    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=8))
+
+
+class View:
+    """Messages in, something to look at out; pure."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+        self.unreadable_total = 0
+
+    def take(self, topic: str, payload: bytes) -> str | None:
+        """Take one message; return it as a plain line, or None where it is not ours."""
+        parts = topic.split("/")
+        if len(parts) != 3 or parts[2] not in TOPICS:
+            return None
+        name, kind = parts[1], parts[2]
+        device = self.devices.setdefault(name, Device())
+        try:
+            body = payload.decode() if kind == "availability" else json.loads(payload)
+        except ValueError:
+            self.unreadable_total += 1
+            return None
+        device.newest[kind] = body
+        if kind == "event" and isinstance(body, dict):
+            device.events.append(body)
+        return f"{time.strftime('%H:%M:%S')} {name} {line(kind, body)}"
+
+    def render(self) -> RenderableType:
+        """Return the whole screen."""
+        if not self.devices:
+            return Text("waiting for a device ...", style="dim")
+        return Group(*(_device(name, device) for name, device in sorted(self.devices.items())))
+
+
+def line(kind: str, body: Any) -> str:
+    """Return one message as one line for people."""
+    match kind:
+        case "state" | "result":
+            label = body.get("label") or "nothing certain"
+            extra = f" latency {body['latency_ms']:.1f} ms" if "latency_ms" in body else ""
+            partial = " (window not full)" if body.get("partial") else ""
+            return f"{kind} {label} {body.get('score', 0):.2f}{partial}{extra}"
+        case "event":
+            change = f" {body.get('before') or '-'} -> {body.get('after') or '-'}"
+            return f"event {body.get('type')}{change if body.get('after') else ''}"
+        case "telemetry":
+            pipeline = body.get("stages_ms", {}).get("pipeline", {})
+            return (
+                f"telemetry {body.get('fps', 0):.1f} fps, pipeline p50 {pipeline.get('p50', 0):.2f}"
+                f" p99 {pipeline.get('p99', 0):.2f} ms, dropped {body.get('dropped_total')},"
+                f" {_megabytes(body.get('pss_bytes'))} PSS"
+            )
+        case "info":
+            model = body.get("model", {})
+            return f"info {model.get('name')} on {model.get('runtime')}, edge {body.get('version')}"
+        case _:
+            return f"{kind} {body}"
+
+
+def _device(name: str, device: Device) -> RenderableType:
+    newest = device.newest
+    there = newest.get("availability", "unknown")
+    info, telemetry = newest.get("info", {}), newest.get("telemetry", {})
+    shown: dict[str, Any] = max(
+        (newest[kind] for kind in ("state", "result") if kind in newest),
+        key=lambda body: body.get("ts", 0),
+        default={},
+    )
+    head = Text.assemble(
+        (f" {name} ", "bold reverse"), " ",
+        (there, "bold green" if there == "online" else "bold red"),
+        f"  {info.get('model', {}).get('name', '')} on {info.get('model', {}).get('runtime', '')}"
+        f"  {info.get('camera', {}).get('source', '')}",
+    )  # fmt: skip
+    scores = Table.grid(padding=(0, 1))
+    for label, score in shown.get("scores", {}).items():
+        here = label == shown.get("label")
+        bar = "█" * round(score * 40)
+        scores.add_row(
+            Text(f"  {label}", style="bold green" if here else ""),
+            Text(f"{score:.2f}"),
+            Text(bar.ljust(40, "·"), style="green" if here else "dim"),
+        )
+    body: list[RenderableType] = [head, scores]
+    if telemetry:
+        body.append(_telemetry(telemetry))
+    body += [
+        Text(f"  {time.strftime('%H:%M:%S', time.localtime(event.get('ts', 0)))}  "
+             f"{line('event', event)}  {event.get('evidence', {})}", style="dim")
+        for event in device.events
+    ]  # fmt: skip
+    return Group(*body, Text(""))
+
+
+def _telemetry(telemetry: dict[str, Any]) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), title_justify="left", header_style="dim")
+    table.add_column("ms")
+    for percentile in ("p50", "p90", "p99", "max"):
+        table.add_column(percentile, justify="right")
+    for stage, times in telemetry.get("stages_ms", {}).items():
+        table.add_row(stage, *(f"{times[p]:.2f}" for p in ("p50", "p90", "p99", "max")))
+    celsius = telemetry.get("temperature_celsius")
+    summary = (
+        f"  {telemetry.get('fps', 0):.1f} fps   frames {telemetry.get('frames_total')}"
+        f"   dropped {telemetry.get('dropped_total')}   corrupt {telemetry.get('corrupt_total')}"
+        f"   memory {_megabytes(telemetry.get('pss_bytes'))} PSS"
+        f" {_megabytes(telemetry.get('rss_bytes'))} RSS"
+        f"   CPU {100 * (telemetry.get('cpu_share') or 0):.0f} %"
+        + (f"   {celsius:.0f} °C" if celsius is not None else "")
+    )
+    return Group(table, Text(summary))
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:.0f} MB"
+
+
+def run(
+    host: str,
+    port: int,
+    device: str,
+    *,
+    username: str = "",
+    password: str = "",
+    seconds: Seconds | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Show ``device`` ("+" for all) until ``stopped`` or for ``seconds``. Raises PublishError."""
+    arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()  # [1]
+    console, view = Console(), View()
+
+    def on_connection(there: bool) -> None:
+        if not there and not console.is_terminal:
+            print("broker gone, trying again", file=sys.stderr)
+
+    end = subscribe(
+        host,
+        port,
+        [f"edge/{device}/{topic}" for topic in TOPICS],
+        lambda topic, payload: arrived.put((topic, payload)),
+        on_connection,
+        username=username,
+        password=password,
+    )
+    until = time.monotonic() + seconds if seconds is not None else float("inf")
+    try:
+        if console.is_terminal:
+            with Live(view.render(), console=console, auto_refresh=False) as live:
+                while time.monotonic() < until and not stopped():
+                    _drain(arrived, view)
+                    live.update(view.render(), refresh=True)
+        else:
+            while time.monotonic() < until and not stopped():
+                for text in _drain(arrived, view):
+                    print(text, flush=True)
+    finally:
+        end()
+
+
+def _drain(arrived: queue.SimpleQueue[tuple[str, bytes]], view: View) -> list[str]:
+    """Take every message there is, waiting at most ``DRAW_S``; return them as lines."""
+    lines: list[str] = []
+    until = time.monotonic() + DRAW_S
+    while (left := until - time.monotonic()) > 0:
+        try:
+            text = view.take(*arrived.get(timeout=left))
+        except queue.Empty:
+            break
+        if text is not None:
+            lines.append(text)
+    return lines

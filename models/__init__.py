@@ -1,0 +1,1 @@
+"""The recipe that makes the shipped model: data, network, train, evaluate, export."""
