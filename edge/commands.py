@@ -131,9 +131,9 @@ def watch(args: argparse.Namespace) -> int:
 
 def schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of every payload."""
-    from edge import wire
+    from edge import payloads
 
-    print(json.dumps(wire.schema(), indent=2))
+    print(json.dumps(payloads.schema(), indent=2))
     return 0
 
 

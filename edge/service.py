@@ -22,6 +22,7 @@ from edge.camera import open_camera
 from edge.config import Config
 from edge.errors import CameraError
 from edge.mqtt import Publisher
+from edge.payloads import CameraInfo
 from edge.pipeline import Pipeline
 from edge.smoothing import Smoother
 from edge.startup import Engine
@@ -102,7 +103,7 @@ class Service:
                 python=platform.python_version(),
                 start_s=start_s,
                 model=startup.describe(engine),
-                camera=wire.CameraInfo(**asdict(camera.mode)),
+                camera=CameraInfo(**asdict(camera.mode)),
                 config=configs.redacted(self._config),
             )
         )

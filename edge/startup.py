@@ -19,9 +19,9 @@ from edge import card as cards
 from edge.classifier import Classifier
 from edge.config import ModelConfig
 from edge.errors import ModelError
+from edge.payloads import ModelInfo
 from edge.preprocess import Preprocessor
 from edge.types import Frame, Golden, ModelCard
-from edge.wire import ModelInfo
 
 
 @dataclass(frozen=True, slots=True)

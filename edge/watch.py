@@ -6,7 +6,6 @@ message elsewhere. paho's thread brings the messages [1]; the caller's thread dr
 
 from __future__ import annotations
 
-import json
 import queue
 import sys
 import time
@@ -20,10 +19,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edge import payloads
 from edge.mqtt import subscribe
 from edge.types import Seconds
 
-TOPICS: Final = ("availability", "info", "state", "result", "event", "telemetry")
+TOPICS: Final = ("availability", *payloads.PAYLOADS)
 DRAW_S: Final = 0.2
 
 
@@ -50,12 +50,12 @@ class View:
         name, kind = parts[1], parts[2]
         device = self.devices.setdefault(name, Device())
         try:
-            body = payload.decode() if kind == "availability" else json.loads(payload)
-        except ValueError:
+            body = payloads.decode(kind, payload)
+        except ValueError:  # somebody else publishes here, or another version of the contract
             self.unreadable_total += 1
             return None
         device.newest[kind] = body
-        if kind == "event" and isinstance(body, dict):
+        if kind == "event":
             device.events.append(body)
         return f"{time.strftime('%H:%M:%S')} {name} {line(kind, body)}"
 
@@ -158,8 +158,13 @@ def run(
     password: str = "",
     seconds: Seconds | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    ended: Callable[[], None] = lambda: None,
 ) -> None:
-    """Show ``device`` ("+" for all) until ``stopped`` or for ``seconds``. Raises PublishError."""
+    """Show ``device`` ("+" for all) until ``stopped`` or for ``seconds``.
+
+    ended  called then, before the last messages are shown
+    Raises PublishError where the broker cannot be reached.
+    """
     arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()  # [1]
     console, view = Console(), View()
 
@@ -183,10 +188,16 @@ def run(
                 while time.monotonic() < until and not stopped():
                     _drain(arrived, view)
                     live.update(view.render(), refresh=True)
+                ended()
+                _drain(arrived, view)
+                live.update(view.render(), refresh=True)
         else:
             while time.monotonic() < until and not stopped():
                 for text in _drain(arrived, view):
                     print(text, flush=True)
+            ended()
+            for text in _drain(arrived, view):
+                print(text, flush=True)
     finally:
         end()
 

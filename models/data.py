@@ -97,10 +97,15 @@ def read_rgb(path: Path) -> NDArray[np.uint8] | None:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return (N, H, W, 3) pictures as (N, side, side, 3)."""
+    return np.stack([np.asarray(cv2.resize(p, (side, side)), np.uint8) for p in pixels])
+
+
 def load(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return readable pictures as (N, STORED, STORED, 3) uint8 and labels as (N,) float32."""
     pixels = np.empty((len(samples), STORED, STORED, 3), np.uint8)
-    labels = []
+    labels: list[int] = []
     for sample in samples:
         picture = read_rgb(sample.path)
         if picture is None:
@@ -109,6 +114,11 @@ def load(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.float
         cv2.resize(picture, (STORED, STORED), dst=pixels[len(labels)])
         labels.append(sample.label)
     return pixels[: len(labels)], np.asarray(labels, np.float32)
+
+
+def to_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return pixels as the network's real input: pixel / 127.5 - 1."""
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def augment(
@@ -142,4 +152,4 @@ def augment(
         out = cv2.GaussianBlur(out, (0, 0), random.uniform(0.5, 1.5))
     elif accident < 0.25:
         out += random.normal(0, random.uniform(2, 10), out.shape).astype(np.float32)
-    return np.clip(out, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(out, 0, 255), np.uint8)

@@ -19,10 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EdgeError
-from models import data, network
+from models import data, network, options
 
-SHARED: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-WEIGHTS: Final = SHARED / "weights" / "mobilenet_v2_0.35_224_imagenet_no_top.npz"
 BATCH: Final = 64
 LABEL_SMOOTHING: Final = 0.05
 WARM_UP_STEPS: Final = 150
@@ -48,7 +46,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         chosen = self._order[index * BATCH : (index + 1) * BATCH]
         random = np.random.default_rng((self._seed, self._epoch, index))
         views = [data.augment(self._pixels[i], network.SIDE, random) for i in chosen]
-        return to_input(np.stack(views)), self._targets[chosen].astype(np.float32)
+        return data.to_input(np.stack(views)), self._targets[chosen].astype(np.float32)
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""
@@ -56,11 +54,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         self._order = np.random.default_rng((self._seed, self._epoch)).permutation(
             len(self._pixels)
         )
-
-
-def to_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return pixels as the network's real input: pixel / 127.5 - 1."""
-    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -76,15 +69,15 @@ def train(args: argparse.Namespace) -> Path:
     chosen = parts.train[:: max(1, len(parts.train) // args.limit)] if args.limit else parts.train
     batches = Batches(*data.load(chosen), args.seed, len(labels))
     held_pixels, held_labels = data.load(parts.validation)
-    small = np.stack([data.cv2.resize(p, (network.SIDE, network.SIDE)) for p in held_pixels])
+    small = data.shrink(held_pixels, network.SIDE)
     targets = (
         held_labels[:, None] if len(labels) == 2 else np.eye(len(labels))[held_labels.astype(int)]
     )
-    validation = (to_input(small), targets.astype(np.float32))
+    validation = (data.to_input(small), targets.astype(np.float32))
 
     keras.utils.set_random_seed(args.seed)
     model, base = network.build(len(labels), args.weights, args.seed)
-    best = args.out / "best.keras"
+    best: Path = args.out / "best.keras"
     keep = keras.callbacks.ModelCheckpoint(best, monitor="val_loss", save_best_only=True)
     for stage, epochs, rate in (("head", args.head_epochs, 1e-3), ("all", args.epochs, args.rate)):
         base.trainable = stage == "all"
@@ -126,11 +119,11 @@ def compile_model(model: Any, classes: int, rate: float, steps: int) -> None:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the options that the steps of the recipe share."""
+    """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", type=Path, default=SHARED / "images")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS if WEIGHTS.exists() else None)
-    parser.add_argument("--out", type=Path, default=Path("build/model"))
+    options.add_places(parser)
+    given = options.WEIGHTS if options.WEIGHTS.exists() else None
+    parser.add_argument("--weights", type=Path, default=given, help=".npz; else Keras fetches")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--held-out", type=int, default=2000, help="pictures never trained on")
     parser.add_argument("--validation", type=int, default=600, help="pictures to choose by")

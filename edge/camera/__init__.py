@@ -40,6 +40,8 @@ def open_camera(
     if kind == "picamera2":
         from edge.camera.picamera2 import Picamera2Camera
 
+        if number and not number.isdigit():
+            raise CameraError("not a camera number", where=shown, expected="picamera2:0 or so")
         return Picamera2Camera(int(number or 0), width, height, fps)
     path = Path(source).expanduser()
     if "://" in source or source.startswith("/dev/"):

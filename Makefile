@@ -1,0 +1,49 @@
+# Every supported verb carries a `##` text; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+PYTHON ?= /usr/bin/python3
+export PYTHON
+
+.PHONY: help setup run test lint bench model lock clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: Debian packages, .venv
+	@deploy/setup.sh dev
+
+# make passes Ctrl-C on and would then print an error of its own for the recipe's status.
+run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
+	@exec .venv/bin/python deploy/run.py --source '$(SOURCE)' --model '$(MODEL)' \
+	  --broker '$(BROKER)' --config '$(CONFIG)'
+
+test: lint ## run every test
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: setup ## ruff, mypy --strict, shellcheck
+	@.venv/bin/ruff check --quiet edge models deploy tests
+	@.venv/bin/ruff format --quiet --check edge models deploy tests
+	@.venv/bin/mypy --no-error-summary
+	@shellcheck deploy/*.sh .ci/run
+
+bench: setup ## measure speed and memory here [ARGS=]
+	@.venv/bin/edge bench --naive $(ARGS)
+
+model: ## train, evaluate and export the shipped model [DATA= WEIGHTS=]
+	@deploy/setup.sh train
+	@.venv-train/bin/python -m models.train $(if $(DATA),--data '$(DATA)') \
+	  $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+	@.venv-train/bin/python -m models.export $(if $(DATA),--data '$(DATA)')
+
+lock: setup ## pin the newest versions that pyproject.toml allows
+	@for extra in dev train; do \
+	  .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command 'make lock' \
+	    --extra $$extra -o deploy/lock/$$extra.txt pyproject.toml; \
+	done
+
+clean: ## remove what was built and installed here
+	@rm -rf build dist .venv .venv-train .mypy_cache .ruff_cache

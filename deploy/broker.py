@@ -1,0 +1,85 @@
+"""A private mosquitto on a free loopback port, for the demo and the tests."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+START_S: Final = 5.0
+
+
+class PrivateBroker:
+    """Runs mosquitto while the block lasts; it can be killed and begun again on its port.
+
+    Raises RuntimeError where mosquitto is missing or does not listen within ``START_S``.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="edge-broker-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"{self.host}:{self.port}"
+
+    def start(self) -> None:
+        """Start mosquitto and wait until it listens."""
+        program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+        if program is None:
+            raise RuntimeError("mosquitto is not installed; run `make setup`")
+        config = Path(self._folder.name) / "mosquitto.conf"
+        config.write_text(f"listener {self.port} {self.host}\nallow_anonymous true\n")
+        with (Path(self._folder.name) / "log").open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal must not reach it before the daemon
+            # has said goodbye.
+            self._process = subprocess.Popen(
+                [program, "-c", str(config)], stdout=log, stderr=log, start_new_session=True
+            )
+        until = time.monotonic() + START_S
+        while time.monotonic() < until and self._process.poll() is None:
+            try:
+                socket.create_connection((self.host, self.port), 0.2).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        self.stop()
+        raise RuntimeError(f"mosquitto does not listen on port {self.port}")
+
+    def stop(self) -> None:
+        """Stop mosquitto; retained messages go with it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, and remove what it wrote."""
+        self.stop()
+        self._folder.cleanup()
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

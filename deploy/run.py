@@ -1,0 +1,112 @@
+"""``make run``: a broker where none is given, the daemon, and what a subscriber sees.
+
+    python deploy/run.py [--source S] [--model M] [--broker HOST:PORT] [--config FILE]
+
+Three processes: mosquitto, ``edge run`` and this one, which shows what comes over MQTT. The end
+is always the same, whether by Ctrl-C, SIGTERM or a daemon that failed: the daemon is told to
+stop and waited for, the view shows its farewell, the broker goes last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from deploy.broker import PrivateBroker  # noqa: E402
+from edge import cli, watch  # noqa: E402
+from edge.errors import EdgeError  # noqa: E402
+
+CLIP: Final = ROOT / "deploy" / "demo" / "clip.mp4"
+DEMO: Final = """\
+[publish]
+result = true
+result_rate = 5.0
+telemetry_interval_s = 2.0
+"""
+STOP_S: Final = 1.5
+"""Longest wait for the daemon to end before it is killed."""
+
+
+def main() -> int:
+    """Run until Ctrl-C; return the daemon's exit status where that is a fault."""
+    parser = argparse.ArgumentParser(description="show the daemon at work")
+    for option in ("source", "model", "broker", "config"):
+        parser.add_argument(f"--{option}", default="")
+    args = parser.parse_args()
+    asked = False
+
+    def on_signal(number: int, _: Any) -> None:
+        nonlocal asked
+        asked = True
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    with contextlib.ExitStack() as stack:
+        address = args.broker
+        if not address:
+            try:
+                address = stack.enter_context(PrivateBroker()).address
+            except RuntimeError as exc:
+                print(exc, file=sys.stderr)
+                return 1
+            print(f"private broker on {address}; see it all with:")
+            host, port = cli.broker(address)
+            print(f"  mosquitto_sub -h {host} -p {port} -v -t 'edge/#'", flush=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-run-")))
+        daemon = _start(args, address, folder)
+        try:
+            host, port = cli.broker(address)
+            watch.run(host, port, "+", stopped=lambda: asked or daemon.poll() is not None,
+                      ended=lambda: _end(daemon))  # fmt: skip
+        except EdgeError as exc:
+            print(exc, file=sys.stderr)
+            return exc.exit_status
+        finally:
+            _end(daemon)
+        if daemon.returncode and not asked:
+            print((folder / "log").read_text(), file=sys.stderr, end="")
+            return daemon.returncode
+    print("stopped", flush=True)
+    return 0
+
+
+def _start(args: argparse.Namespace, address: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Start the daemon in a session of its own; its log goes to ``folder/log``."""
+    config = args.config
+    if not config:
+        config = str(folder / "demo.toml")
+        Path(config).write_text(DEMO)
+    command = [sys.executable, "-m", "edge", "run", "--config", config, "--broker", address]
+    command += ["--source", args.source or str(CLIP)]
+    command += ["--model", args.model] if args.model else []
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+
+def _end(daemon: subprocess.Popen[bytes]) -> None:
+    """Tell the daemon to stop and wait; kill it if it does not."""
+    daemon.terminate()
+    try:
+        daemon.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Installs what the other verbs need; does nothing when nothing is missing.
+#
+#   deploy/setup.sh [dev|train]
+#
+# dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
+# train  deploy/lock/train.txt into .venv-train, for `make model` only
+#
+# Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
+# their checksums. PYTHON is the interpreter to build on; Debian's own by default.
+set -euo pipefail
+
+readonly PACKAGES=(
+  python3-venv python3-dev gcc pkg-config libsystemd-dev # systemd-python is built here
+  mosquitto mosquitto-clients                            # the private broker, and its client
+  shellcheck
+)
+readonly PYTHON=${PYTHON:-/usr/bin/python3}
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+install_packages() {
+  local missing=() package root=()
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  say "installing Debian packages: ${missing[*]}"
+  "${root[@]}" apt-get -q update
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q -y --no-install-recommends install "${missing[@]}"
+}
+
+# make_venv FOLDER LOCK: a virtual environment that holds just what LOCK pins, and this project.
+make_venv() {
+  local folder=$1 lock=$2 want system=()
+  want=$("$PYTHON" --version && cat "$lock" pyproject.toml deploy/setup.sh | sha256sum)
+  if [ -f "$folder/.complete" ] && [ "$(cat "$folder/.complete")" = "$want" ]; then
+    return 0
+  fi
+  # picamera2 and libcamera are the distribution's: seen only where they are installed.
+  if [ -d /usr/lib/python3/dist-packages/picamera2 ]; then
+    system=(--system-site-packages)
+  fi
+  say "making $folder from $lock ($("$PYTHON" --version))"
+  rm -f "$folder/.complete"
+  "$PYTHON" -m venv --clear "${system[@]}" "$folder"
+  "$folder/bin/pip" install --disable-pip-version-check --require-hashes -r "$lock"
+  "$folder/bin/pip" install --disable-pip-version-check --no-deps --editable .
+  printf '%s\n' "$want" >"$folder/.complete"
+}
+
+case ${1:-dev} in
+  dev)
+    install_packages "${PACKAGES[@]}"
+    make_venv .venv deploy/lock/dev.txt
+    ;;
+  train)
+    install_packages python3-venv
+    make_venv .venv-train deploy/lock/train.txt
+    ;;
+  *)
+    say "unknown set '$1'; expected dev or train"
+    exit 64
+    ;;
+esac

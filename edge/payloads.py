@@ -1,0 +1,169 @@
+"""The payloads of every topic: the public contract's records, and their JSON Schema.
+
+Every field of every payload is declared here, with its unit in its name. Topics are relative to
+``edge/<device_id>``. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+SCHEMA: Final = 1
+"""Version of this contract; in ``info.schema``."""
+
+
+class Stamped(msgspec.Struct, frozen=True, kw_only=True):
+    """What every payload has: ``seq`` counts the topic's messages, ``ts`` is wall-clock time."""
+
+    seq: int
+    ts: float
+
+
+class State(Stamped, frozen=True, kw_only=True):
+    """The smoothed prediction.
+
+    label         null while nothing is certain
+    score         of ``label``, or of the best label where that is null
+    since_s       how long ``label`` has lasted
+    partial       the smoothing window is not full yet
+    frame         sequence number of the frame
+    """
+
+    label: str | None
+    score: float
+    scores: dict[str, float]
+    since_s: float
+    partial: bool
+    frame: int
+
+
+class Result(State, frozen=True, kw_only=True):
+    """One prediction. latency_ms: from capture to hand-off."""
+
+    latency_ms: float
+
+
+EventType = Literal["label_changed", "frames_corrupt"]
+
+
+class Event(Stamped, frozen=True, kw_only=True):
+    """Something happened. ``id`` is the same in every copy of this event."""
+
+    id: str
+    type: EventType
+    before: str | None = None
+    after: str | None = None
+    evidence: dict[str, float | int | str] = {}
+
+
+class StageTimes(msgspec.Struct, frozen=True):
+    """Percentiles of one stage over the interval, at most the last 1,024 frames."""
+
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
+class Telemetry(Stamped, frozen=True, kw_only=True):
+    """How the daemon and its machine are. What the machine does not have is null.
+
+    stages_ms          capture_wait, preprocess, invoke, smooth, publish; pipeline is from
+                       preprocess to publish, overhead that less invoke, latency from capture to
+                       hand-off
+    frames_total, dropped_total, corrupt_total   since the start
+    cpu_share          of one core
+    throttled_bits     the firmware's get_throttled
+    """
+
+    interval_s: float
+    fps: float
+    frames_total: int
+    dropped_total: int
+    corrupt_total: int
+    stages_ms: dict[str, StageTimes]
+    rss_bytes: int | None
+    pss_bytes: int | None
+    cpu_share: float | None
+    temperature_celsius: float | None
+    cpu_clock_hz: int | None
+    throttled_bits: int | None
+    load_1m: float | None
+    uptime_s: float
+    unsent_total: int
+    reconnects_total: int
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """The model and what runs it, as proven at start."""
+
+    name: str
+    version: str
+    sha256: str
+    labels: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    runtime: str
+    kind: str
+    xnnpack: bool
+    delegated_share: float
+    left_out: tuple[str, ...]
+    threads: int
+    golden: Literal["passed", "none"]
+
+
+class CameraInfo(msgspec.Struct, frozen=True):
+    """What was negotiated with the camera."""
+
+    driver: str
+    source: str
+    width: int
+    height: int
+    fps: float
+    format: str
+
+
+class Info(Stamped, frozen=True, kw_only=True):
+    """What this device is. ``config`` holds no secret."""
+
+    schema: int
+    device: str
+    version: str
+    run: str
+    machine: str
+    python: str
+    start_s: float
+    model: ModelInfo
+    camera: CameraInfo
+    config: dict[str, Any]
+
+
+PAYLOADS: Final[dict[str, tuple[type[Stamped], int, bool]]] = {
+    "info": (Info, 1, True),
+    "state": (State, 1, True),
+    "result": (Result, 0, False),
+    "event": (Event, 1, False),
+    "telemetry": (Telemetry, 0, False),
+}
+"""Topic -> payload, QoS, retained. ``availability`` is plain text: online or offline."""
+
+
+def decode(topic: str, payload: bytes) -> Any:
+    """Return a payload as plain values, checked against this contract. Raises ValueError."""
+    if topic == "availability":
+        return payload.decode()
+    return msgspec.to_builtins(msgspec.json.decode(payload, type=PAYLOADS[topic][0]))
+
+
+def schema() -> dict[str, Any]:
+    """Return topic -> JSON Schema of its payload, every schema complete in itself."""
+    found: dict[str, Any] = {"availability": {"type": "string", "enum": ["online", "offline"]}}
+    for topic, (payload, qos, retain) in PAYLOADS.items():
+        found[topic] = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": f"edge/<device_id>/{topic}, QoS {qos}{', retained' if retain else ''}",
+            **msgspec.json.schema(payload),
+        }
+    return found

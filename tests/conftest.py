@@ -1,0 +1,160 @@
+"""Real parts for the tests: a broker, small models, the daemon as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from deploy.broker import PrivateBroker
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ROOT / "tests" / "models"
+SHARED = ROOT.parent / "shared" / "data"
+WAIT_S = 20.0
+"""Longest wait for what must come; a test that passes never waits so long."""
+
+
+def model_folder(folder: Path, name: str = "uint8io", **changes: str) -> Path:
+    """Return ``folder`` with a colour model and its card; ``changes`` replace lines of the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(MODELS / f"{name}.tflite", folder)
+    labels = '["red", "blue"]' if name == "sigmoid" else '["red", "green", "blue"]'
+    lines = {"name": f'"{name}"', "file": f'"{name}.tflite"', "labels": labels} | changes
+    card = "".join(f"{key} = {value}\n" for key, value in lines.items())
+    card += f'[output]\nactivation = "{"sigmoid" if name == "sigmoid" else "softmax"}"\n'
+    (folder / "model.toml").write_text(card)
+    return folder
+
+
+@pytest.fixture
+def rgb(tmp_path: Path) -> Path:
+    """A folder with the uint8 colour model: red, green or blue?"""
+    return model_folder(tmp_path / "rgb")
+
+
+@pytest.fixture
+def broker() -> Iterator[PrivateBroker]:
+    """A mosquitto of the test's own."""
+    with PrivateBroker() as running:
+        yield running
+
+
+class Listener:
+    """A subscriber that knows nothing of this project: it keeps what comes."""
+
+    def __init__(self, broker: PrivateBroker, topic: str = "edge/#") -> None:
+        self.messages: list[tuple[str, bytes, bool]] = []
+        self._came = threading.Condition()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        subscribed = threading.Event()
+        self._client.on_connect = lambda *_: self._subscribe(topic)
+        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.on_message = self._take
+        self._client.connect(broker.host, broker.port)
+        self._client.loop_start()
+        assert subscribed.wait(WAIT_S)
+
+    def _subscribe(self, topic: str) -> None:
+        self._client.subscribe(topic, 1)
+
+    def _take(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
+        with self._came:
+            kind = message.topic.split("/")[-1]
+            self.messages.append((kind, bytes(message.payload), message.retain))
+            self._came.notify_all()
+
+    def payloads(self, kind: str) -> list[Any]:
+        """Return what has come on one topic, decoded."""
+        return [
+            payload.decode() if kind == "availability" else json.loads(payload)
+            for topic, payload, _ in list(self.messages)
+            if topic == kind
+        ]
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return once ``condition`` holds; fail after ``WAIT_S``."""
+        with self._came:
+            assert self._came.wait_for(condition, WAIT_S), self.messages[-5:]
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def listen(broker: PrivateBroker) -> Iterator[Callable[[], Listener]]:
+    """Return a function that begins a subscriber."""
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> Listener:
+            listener = Listener(broker)
+            stack.callback(listener.close)
+            return listener
+
+        yield begin
+
+
+def edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    command = [sys.executable, "-m", "edge", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False, **options
+    )
+
+
+class Daemon:
+    """``edge run`` as a process."""
+
+    def __init__(self, folder: Path, *arguments: str | Path, config: str = "", **env: str) -> None:
+        (folder / "edge.toml").write_text(config)
+        self.log = folder / "daemon.log"
+        command = [sys.executable, "-m", "edge", "run", "--config", folder / "edge.toml"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*map(str, command), *map(str, arguments)],
+                cwd=ROOT,
+                stderr=log,
+                env={**os.environ, **env},
+            )
+
+    def wait_for_log(self, text: str) -> None:
+        """Return once ``text`` is in the log; fail after ``WAIT_S``."""
+        until = time.monotonic() + WAIT_S
+        while text not in self.log.read_text():
+            assert time.monotonic() < until, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; return the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(WAIT_S)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Return a function that starts the daemon; it does not outlive the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str | Path, **options: str) -> Daemon:
+            running = Daemon(tmp_path, *arguments, **options)
+            stack.callback(running.process.wait)
+            stack.callback(running.process.kill)
+            return running
+
+        yield start

@@ -1,0 +1,123 @@
+"""The parts never import each other, and each library has the one importer it should have."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAVES = {"types", "errors", "toml", "payloads"}
+"""Shared by all; know nobody else."""
+
+PARTS = {
+    "types": {"msgspec", "numpy"},
+    "errors": set(),
+    "toml": {"msgspec"},
+    "config": {"msgspec"},
+    "card": set(),
+    "camera": {"cv2", "numpy", "picamera2"},
+    "preprocess": {"cv2", "numpy"},
+    "classifier": {"numpy"},
+    "smoothing": {"numpy"},
+    "pipeline": {"numpy"},
+    "telemetry": {"numpy"},
+    "payloads": {"msgspec"},
+    "wire": {"msgspec"},
+    "mqtt": {"paho"},
+    "systemd": {"systemd"},
+}
+"""Part -> third-party packages it may import; of ours, the leaves only."""
+
+COMPOSERS = {
+    "startup": {"card", "classifier", "config", "preprocess", "cv2", "numpy"},
+    "service": {
+        *("startup", "wire", "config", "camera", "mqtt", "pipeline", "smoothing", "systemd"),
+        *("telemetry", "edge", "msgspec"),
+    },
+    "bench": {
+        *("startup", "wire", "camera", "config", "pipeline", "smoothing", "telemetry"),
+        *("cv2", "numpy"),
+    },
+    "watch": {"mqtt", "rich"},
+    "cli": {"edge"},
+    "commands": {"cli", "config", "startup", "service", "bench", "watch", "numpy", "rich"},
+    "__main__": {"cli", "commands"},
+    "__init__": set(),
+}
+"""What may know parts, and which; only these."""
+
+MODULES = sorted((ROOT / "edge").rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """Return the part a file belongs to."""
+    parts = path.relative_to(ROOT / "edge").parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+def imports(path: Path) -> set[str]:
+    """Return what a file imports: our parts by their name, others by their package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "edge":
+            for alias in node.names:
+                own = (ROOT / "edge" / f"{alias.name}.py").exists()
+                names.append(f"edge.{alias.name}" if own else "edge")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+        for name in names:
+            top, _, rest = name.partition(".")
+            found.add(rest.split(".")[0] if top == "edge" and rest else top)
+    return {name for name in found if name not in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_are_as_the_table_says(path: Path) -> None:
+    """A new arrow between parts must be argued for here."""
+    name = room(path)
+    allowed = LEAVES | (PARTS[name] if name in PARTS else COMPOSERS[name]) | {name}
+    assert imports(path) <= allowed, f"{name} imports {imports(path) - allowed}"
+
+
+def test_the_table_names_what_there_is() -> None:
+    """Neither a missing nor a forgotten row."""
+    assert {room(path) for path in MODULES} == set(PARTS) | set(COMPOSERS)
+
+
+def test_only_the_classifier_names_a_tflite_package() -> None:
+    """It imports them by name, which the table above cannot see."""
+    naming = {
+        room(path)
+        for path in MODULES
+        if re.search(r"[\"'](tflite_runtime|ai_edge_litert|tensorflow)", path.read_text())
+    }
+    assert naming == {"classifier"}
+
+
+def test_starting_a_command_imports_nothing_heavy() -> None:
+    """--help and schema must not wait for OpenCV, numpy or TFLite."""
+    code = "import sys, edge.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout.split()
+    assert not {"cv2", "numpy", "rich", "paho", "ai_edge_litert", "tflite_runtime"} & set(loaded)
+
+
+@pytest.mark.parametrize("folder", ["edge", "models", "deploy"])
+def test_no_file_holds_two_ideas(folder: str) -> None:
+    """About 200 lines a file; well above that it is two."""
+    long = {
+        str(path): len(path.read_text().splitlines())
+        for path in (ROOT / folder).rglob("*.py")
+        if len(path.read_text().splitlines()) > 260
+    }
+    assert not long

@@ -1,0 +1,244 @@
+"""Every source that needs no hardware: pace, order, gaps, faults, colours."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.camera import open_camera
+from edge.camera.pace import Pace
+from edge.errors import CameraError
+from edge.types import Camera, EndOfSource
+
+FRAMES = 45
+FPS = 15.0
+
+
+def open_source(source: str | Path, **changes: object) -> Camera:
+    """Open a source as fast as it goes, to its end."""
+    asked: dict[str, object] = {
+        "shown": str(source), "width": 320, "height": 240, "fps": 30.0,
+        "fast": True, "loop": False, "timeout_s": 5.0,
+    }  # fmt: skip
+    return open_camera(str(source), **(asked | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of 45 frames, each of a brightness of its own; MPEG-4, every 12th a key frame."""
+    return film(tmp_path_factory.mktemp("clip") / "clip.mp4", "mp4v")
+
+
+def film(path: Path, codec: str) -> Path:
+    """Write the film as ``path``."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), FPS, (320, 240))
+    noise = np.random.default_rng(0).integers(0, 60, (240, 320, 3), np.uint8)
+    for index in range(FRAMES):
+        frame = noise + np.uint8(4 * index)
+        writer.write(np.asarray(np.roll(frame, 3 * index, axis=1), np.uint8))
+    writer.release()
+    return path
+
+
+def every(camera: Camera, limit: int = 1000) -> list[tuple[int, float]]:
+    """Return sequence and mean brightness of each frame up to the end."""
+    seen: list[tuple[int, float]] = []
+    try:
+        while len(seen) < limit:
+            frame = camera.read(1.0)
+            if frame is not None:
+                seen.append((frame.sequence, float(frame.pixels.mean())))
+    except EndOfSource:
+        pass
+    camera.close()
+    return seen
+
+
+def test_a_film_gives_each_frame_once(clip: Path) -> None:
+    """In order, whole, and then the end."""
+    camera = open_source(clip)
+    assert (camera.mode.width, camera.mode.height, camera.mode.fps) == (320, 240, FPS)
+    seen = every(camera)
+    assert [sequence for sequence, _ in seen] == list(range(FRAMES))
+    brightness = [mean for _, mean in seen]
+    assert brightness == sorted(brightness)
+    assert camera.corrupt_total == 0
+
+
+def test_a_film_begins_anew_where_it_loops(clip: Path) -> None:
+    """The sequence goes on; the picture is the first again."""
+    seen = every(open_source(clip, loop=True), limit=FRAMES + 2)
+    assert seen[FRAMES][0] == FRAMES
+    assert seen[FRAMES][1] == pytest.approx(seen[0][1], abs=0.5)
+
+
+def test_a_late_reader_of_a_film_sees_the_frame_of_now(clip: Path) -> None:
+    """In real time, frames whose time has passed are skipped, and the gap is in the sequence."""
+    camera = open_source(clip, fast=False)
+    first = camera.read(1.0)
+    assert first is not None
+    time.sleep(0.5)  # the slow reader itself, not a way to wait for something
+    late = camera.read(1.0)
+    camera.close()
+    assert late is not None
+    assert late.sequence - first.sequence >= 0.5 * FPS - 1
+    assert time.monotonic_ns() - late.captured_ns < 1e9
+
+
+def test_corrupt_frames_are_counted_and_skipped(clip: Path, tmp_path: Path) -> None:
+    """Bytes destroyed in the middle: the rest still comes, nothing is shown twice."""
+    content = bytearray(clip.read_bytes())
+    start = content.find(b"mdat") + 4
+    end = content.find(b"moov") if content.find(b"moov") > start else len(content)
+    third = (end - start) // 3
+    content[start + third : start + 2 * third] = bytes(third)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(content)
+    camera = open_source(broken)
+    seen = every(camera)
+    assert camera.corrupt_total > 0
+    assert len(seen) >= FRAMES // 3
+    assert len(seen) + camera.corrupt_total <= FRAMES + 2
+
+
+def test_a_truncated_film_tells_what_is_missing(tmp_path: Path) -> None:
+    """Its index stands at the front and promises more than there is."""
+    clip = Path(__file__).parent.parent / "deploy" / "demo" / "clip.mp4"
+    whole = every(open_source(clip))
+    cut = tmp_path / "cut.mp4"
+    content = clip.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    camera = open_source(cut)
+    seen = every(camera)
+    assert 0 < len(seen) < len(whole)
+    assert len(seen) + camera.corrupt_total == pytest.approx(len(whole), abs=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"no film", bytes(5000)])
+def test_what_is_no_film_is_one_line(content: bytes, tmp_path: Path) -> None:
+    """Refused at once, with the file's name."""
+    path = tmp_path / "x.mp4"
+    path.write_bytes(content)
+    with pytest.raises(CameraError, match=r"x\.mp4: not a video that can be decoded"):
+        open_source(path)
+
+
+def test_a_folder_shows_its_pictures_in_order(tmp_path: Path) -> None:
+    """Unreadable ones are counted once, however often the folder goes round."""
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((8, 8, 3), 50 * index, np.uint8))
+    (tmp_path / "1b.jpg").write_bytes(b"\xff\xd8\xff truncated")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    camera = open_source(tmp_path, loop=True)
+    assert [mean for _, mean in every(camera, limit=7)] == [0, 50, 100, 0, 50, 100, 0]
+    assert camera.corrupt_total == 1
+    assert len(every(open_source(tmp_path))) == 3
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    """None at all, or none that can be read."""
+    with pytest.raises(CameraError, match="no pictures"):
+        open_source(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"nothing")
+    with pytest.raises(CameraError, match="no picture can be read"):
+        every(open_source(tmp_path, loop=True))
+
+
+def test_synthetic_is_known_from_its_sequence() -> None:
+    """One second red, one green, one blue."""
+    camera = open_source("synthetic")
+    colors = {}
+    for _ in range(91):
+        frame = camera.read(1.0)
+        assert frame is not None
+        colors[frame.sequence] = frame.pixels[0, frame.sequence * 4 % 320 - 10].tolist()
+    assert (colors[0], colors[29], colors[30]) == ([0, 0, 200], [0, 0, 200], [0, 200, 0])
+    assert (colors[60], colors[90]) == ([200, 0, 0], [0, 0, 200])
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A web server with the film, as motion JPEG: it can be read from front to back."""
+    film(tmp_path / "clip.avi", "MJPG")
+    handler = partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/clip.avi"
+        running.shutdown()
+
+
+def test_a_stream_gives_the_newest_frame_and_its_end(server: str) -> None:
+    """The grabber runs ahead of a slow reader, who sees the last frame, then that it ended."""
+    camera = open_source(server)
+    assert camera.mode.driver == "stream"
+    seen = []
+
+    def look_on() -> None:
+        while frame := camera.read(5.0):
+            seen.append(frame.sequence)
+            time.sleep(0.05)  # the slow reader itself
+
+    with pytest.raises(CameraError, match="has ended"):
+        look_on()
+    camera.close()
+    assert seen == sorted(set(seen))
+    assert seen[-1] == FRAMES - 2  # the first was taken to learn the size
+    assert len(seen) < FRAMES - 1
+
+
+def test_a_grabbers_buffers_go_round(server: str) -> None:
+    """The frame held by the reader is never written to, and only three buffers exist."""
+    camera = open_source(server)
+    buffers = set()
+    for _ in range(10):
+        frame = camera.read(5.0)
+        assert frame is not None
+        held = frame.pixels.copy()
+        time.sleep(0.005)
+        assert np.array_equal(held, frame.pixels)
+        buffers.add(frame.pixels.__array_interface__["data"][0])
+        if frame.sequence >= FRAMES - 3:
+            break
+    camera.close()
+    assert len(buffers) <= 3
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("http://127.0.0.1:9/none", "cannot be opened"),
+        ("/dev/video987", "cannot be opened"),
+        ("no/such/file.mp4", "no such source"),
+        ("picamera2", "picamera2"),
+        ("picamera2:x", "camera number"),
+    ],
+)
+def test_a_source_that_is_not_there_is_one_line(source: str, message: str) -> None:
+    """What, where, and what could be given instead."""
+    with pytest.raises(CameraError, match=message) as caught:
+        open_source(source)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 74
+
+
+def test_pace_waits_no_longer_than_asked() -> None:
+    """None after the time-out; the frame keeps its number."""
+    pace = Pace(fps=2.0, fast=False)
+    assert pace.wait(1.0) is not None
+    assert pace.wait(0.01) is None
+    due = pace.wait(1.0)
+    assert due is not None
+    assert due[0] == 1

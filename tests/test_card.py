@@ -1,0 +1,79 @@
+"""A model is found, and is the one its card means."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edge import card
+from edge.config import ModelConfig
+from edge.errors import ModelError
+from edge.startup import start
+from tests.conftest import MODELS, model_folder
+
+
+def test_a_model_is_given_as_folder_card_or_file(rgb: Path) -> None:
+    """All three find the same."""
+    found = [card.find(str(place)) for place in (rgb, rgb / "model.toml", rgb / "uint8io.tflite")]
+    assert found[0] == found[1] == found[2]
+    assert found[0][0].labels == ("red", "green", "blue")
+
+
+def test_a_file_without_card_takes_labels_beside_or_inside_it(tmp_path: Path) -> None:
+    """labels.txt first, then the text file that TFLite metadata appends."""
+    model = Path(shutil.copy(MODELS / "int8.tflite", tmp_path))
+    with pytest.raises(ModelError, match=r"no labels.*labels\.txt"):
+        card.find(str(model))
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr("labels.txt", "r\ng\nb\n")
+    assert card.find(str(model))[0].labels == ("r", "g", "b")
+    (tmp_path / "labels.txt").write_text("rot\ngrün\n\nblau\n", encoding="utf-8")
+    assert card.find(str(model))[0].labels == ("rot", "grün", "blau")
+    assert start(ModelConfig(path=str(model))).classifier.labels_total == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": '"00"'}, "not the one its card describes: expected sha256 00"),
+        ({"labels": '["red", "red", "blue"]'}, "labels must be distinct"),
+        ({"labels": '["red", "green"]'}, "labels do not fit.*expected 3 labels, got 2"),
+        ({"labels": "3"}, "labels: wrong value: expected array, got 3"),
+        ({"file": '"other.tflite"'}, "model file is missing"),
+        ({"sise": "224"}, "sise: unknown key"),
+        ({"preprocessing": '{color = "gray"}'}, "does not take one gray picture"),
+        ({"preprocessing": "{std = 0.0}"}, "`std`.*above 0"),
+        ({"golden": '{picture = "no.png", scores = [1.0]}'}, "expected 3, one per label, got 1"),
+        ({"golden": '{picture = "no.png", scores = [1.0, 0.0, 0.0]}'}, "golden picture"),
+    ],
+)
+def test_a_wrong_card_is_one_line(changes: dict[str, str], message: str, tmp_path: Path) -> None:
+    """Each fault says what, where and what was expected."""
+    folder = model_folder(tmp_path / "m", **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        start(ModelConfig(path=str(folder)))
+    assert str(folder) in str(caught.value)
+    assert caught.value.exit_status == 78
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 1500])
+def test_a_truncated_model_is_refused(keep: int, tmp_path: Path) -> None:
+    """With a checksum in the card, before TFLite sees it; without one, by TFLite."""
+    content = (MODELS / "int8.tflite").read_bytes()[:keep]
+    model = tmp_path / "m.tflite"
+    model.write_bytes(content)
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    with pytest.raises(ModelError, match=r"not a TFLite model|cannot be loaded"):
+        start(ModelConfig(path=str(model)))
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    """A picture is not a model."""
+    model = tmp_path / "m.tflite"
+    model.write_bytes(b"\x89PNG\r\n\x1a\n" * 100)
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    with pytest.raises(ModelError, match="expected the identifier TFL3"):
+        start(ModelConfig(path=str(model)))

@@ -1,0 +1,123 @@
+"""The preallocated interpreter on real models of every kind it must run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge import classifier, startup
+from edge.classifier import Classifier, delegated
+from edge.config import ModelConfig
+from edge.errors import ModelError
+from edge.types import Frame
+from tests.conftest import MODELS, model_folder
+
+COLORS = {"red": (0, 0, 200), "green": (0, 200, 0), "blue": (200, 0, 0)}
+
+
+def solid(color: str) -> Frame:
+    """Return a frame of one colour."""
+    return Frame(0, 0, np.full((48, 64, 3), COLORS[color], np.uint8), "bgr")
+
+
+@pytest.mark.parametrize("name", ["int8", "uint8io", "float", "sigmoid"])
+def test_every_kind_of_model_names_the_color(name: str, tmp_path: Path) -> None:
+    """int8, uint8 and float; softmax and one sigmoid value."""
+    engine = startup.start(ModelConfig(path=str(model_folder(tmp_path / "m", name)), threads=1))
+    scores = np.empty(len(engine.card.labels), np.float32)
+    for label in engine.card.labels:
+        engine.classify(solid(label), scores)
+        assert engine.card.labels[int(scores.argmax())] == label
+        assert scores.max() > 0.9
+        assert scores.sum() == pytest.approx(1, abs=0.02)
+    assert engine.classifier.facts.xnnpack
+    assert engine.classifier.facts.kind == ("float" if name == "float" else "int8")
+
+
+def test_logits_become_probabilities(tmp_path: Path) -> None:
+    """A softmax is applied where the card says logits."""
+    found = Classifier(MODELS / "float.tflite", 3, "logits", threads=1)
+    found.input_view()[...] = 0
+    found.invoke()
+    scores = np.empty(3, np.float32)
+    found.scores(scores)
+    assert scores.sum() == pytest.approx(1)
+
+
+def test_what_the_delegate_has_taken_is_known() -> None:
+    """The quantise nodes at the edges of a uint8 model are TFLite's; the layers are XNNPACK's."""
+    facts = Classifier(MODELS / "sigmoid.tflite", 2, "sigmoid", threads=1).facts
+    assert facts.left_out == ("QUANTIZE", "QUANTIZE")
+    assert facts.delegated_share == pytest.approx(4 / 6)
+    assert Classifier(MODELS / "float.tflite", 3, "softmax", threads=1).facts.left_out == ()
+
+
+def test_delegated_counts_back_from_what_the_delegate_gives() -> None:
+    """Two parts, a node between them, and one that nobody needs."""
+
+    def node(index: int, name: str, inputs: list[int], outputs: list[int]) -> dict[str, object]:
+        return {"index": index, "op_name": name, "inputs": inputs, "outputs": outputs}
+
+    ops = [
+        node(0, "CONV_2D", [0], [1]),
+        node(1, "CUSTOM", [1], [2]),
+        node(2, "CONV_2D", [2], [3]),
+        node(3, "ADD", [3, 2], [4]),
+        node(4, "DELEGATE", [0], [1]),
+        node(5, "DELEGATE", [2], [4]),
+    ]
+    assert delegated(ops) == (("CONV_2D", "CONV_2D", "ADD"), ("CUSTOM",))
+    assert delegated(ops[:4]) == ((), ("CONV_2D", "CUSTOM", "CONV_2D", "ADD"))
+
+
+def test_a_model_without_its_delegate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a runtime that leaves an int8 model to the slow path, unless that is accepted."""
+
+    def none_taken(ops: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (), ("CONV_2D",)
+
+    monkeypatch.setattr(classifier, "delegated", none_taken)
+    with pytest.raises(ModelError, match=r"XNNPACK has not taken this int8 model.*require_xnnpack"):
+        Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1)
+    slow = Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1, require_xnnpack=False)
+    assert not slow.facts.xnnpack
+
+
+def test_without_a_runtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither package installed."""
+    monkeypatch.setattr(classifier, "RUNTIMES", ("no_such_runtime",))
+    with pytest.raises(ModelError, match="pip install ai-edge-litert"):
+        Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "activation"),
+    [("float", 2, "softmax"), ("sigmoid", 3, "sigmoid"), ("sigmoid", 2, "softmax")],
+)
+def test_labels_must_fit_the_output(name: str, labels: int, activation: str) -> None:
+    """Counted at load; a sigmoid's one value stands for two labels only."""
+    with pytest.raises(ModelError, match="labels do not fit"):
+        Classifier(MODELS / f"{name}.tflite", labels, activation, threads=1)  # type: ignore[arg-type]
+
+
+def test_the_golden_picture_must_give_its_scores(tmp_path: Path) -> None:
+    """Attested where it does; refused where the class differs or a score is too far off."""
+    import cv2
+
+    folder = model_folder(tmp_path / "m")
+    cv2.imwrite(str(folder / "golden.png"), solid("red").pixels)
+    card = (folder / "model.toml").read_text()
+    for scores, message in (
+        ("[0.98, 0.01, 0.01]", ""),
+        ("[0.5, 0.25, 0.25]", "golden scores.*expected.*0.500.*got.*0.980"),
+        ("[0.01, 0.98, 0.01]", "golden scores"),
+    ):
+        golden = f'[golden]\npicture = "golden.png"\nscores = {scores}\ntolerance = 0.1\n'
+        (folder / "model.toml").write_text(card + golden)
+        if message:
+            with pytest.raises(ModelError, match=message):
+                startup.start(ModelConfig(path=str(folder)))
+        else:
+            assert startup.describe(startup.start(ModelConfig(path=str(folder)))).golden == "passed"

@@ -1,0 +1,93 @@
+"""Config and TOML errors: one line that names file, key, expected, got and the mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge import config
+from edge.errors import ConfigError
+
+WRONG = {
+    '[camera]\nsorce = "x"': ["camera.sorce", "unknown key", "did you mean `source`?"],
+    "[camra]\n": ["camra", "unknown key", "did you mean `camera`?"],
+    '[smoothing]\nwindow = "ten"': ["smoothing.window", "expected int", 'got "ten"'],
+    "[smoothing]\nwindow = 0": ["smoothing.window", "int >= 1", "got 0"],
+    "[smoothing]\nenter = 0.3\nexit = 0.5": ["smoothing.exit", "at most 0.3", "got 0.5"],
+    '[device]\nid = "a/b"': ["device.id", "matching regex", 'got "a/b"'],
+    '[camera]\npace = "slow"': ["camera.pace", "invalid enum value", "slow"],
+    "[mqtt]\nport = 70000": ["mqtt.port", "65535", "got 70000"],
+    '[mqtt]\npassword_file = "/x"': ["mqtt.username", "password without"],
+    "camera = 3": ["camera", "expected object", "got 3"],
+    "[camera": ["not valid TOML"],
+    "[camera]\nfps = nan": ["camera.fps", "> 0.0", "got nan"],
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_each_fault_is_one_line_that_tells_all(text: str, tmp_path: Path) -> None:
+    """File, key, expected and got are in the message."""
+    path = tmp_path / "edge.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word.lower() in message.lower() for word in [str(path), *WRONG[text]]), message
+    assert caught.value.exit_status == 78
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    """Every table and key may be left out."""
+    path = tmp_path / "edge.toml"
+    path.write_text("")
+    assert config.load(path) == config.load(None)
+    assert config.load(None).device.id
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    """Overrides lie over the file, and are checked as the file is."""
+    path = tmp_path / "edge.toml"
+    path.write_text('[camera]\nsource = "a"\nwidth = 320\n')
+    loaded = config.load(path, {"camera": {"source": "b"}})
+    assert (loaded.camera.source, loaded.camera.width) == ("b", 320)
+    with pytest.raises(ConfigError, match=r"command line: mqtt\.port"):
+        config.load(path, {"mqtt": {"port": 0}})
+
+
+def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
+    """What cannot be read is an error of its own."""
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_password_file_must_hold_one(content: str | None, tmp_path: Path) -> None:
+    """Missing and empty files are errors, never an empty password."""
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match="password file"):
+        config.password(config.MqttConfig(username="u", password_file=str(path)))
+
+
+def test_the_password_is_the_first_line(tmp_path: Path) -> None:
+    """The newline at its end is not part of it."""
+    path = tmp_path / "password"
+    path.write_text("se cret\n")
+    assert config.password(config.MqttConfig(username="u", password_file=str(path))) == "se cret"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://u:p@host:554/x@y", "rtsp://***@host:554/x@y"),
+        ("rtsp://u:p@ss@host/x", "rtsp://***@host/x"),
+        ("rtsp://host/x", "rtsp://host/x"),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_credentials_leave_the_url(source: str, shown: str) -> None:
+    """Whatever stands before the last @ of the authority is not shown."""
+    assert config.without_credentials(source) == shown

@@ -1,0 +1,78 @@
+"""What `edge watch` makes of messages, good and bad; the drawing is rich's."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from edge.payloads import Telemetry
+from edge.types import Prediction
+from edge.watch import View
+from edge.wire import Wire
+
+
+def drawn(view: View) -> str:
+    """Return the screen as text."""
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(view.render())
+    return captured.get()
+
+
+def test_the_screen_shows_state_event_and_times() -> None:
+    """Label, scores, changes, fps, percentiles, memory."""
+    view = View()
+    assert "waiting" in drawn(view)
+    wire = Wire("wall", ("cat", "dog"), "cafe", lambda: 1.0)
+    times = {"p50": 1.25, "p90": 2.0, "p99": 3.5, "max": 9.0}
+    telemetry: dict[str, Any] = {
+        field: None for field in Telemetry.__struct_fields__ if field not in ("seq", "ts")
+    }
+    telemetry |= {"interval_s": 1.0, "fps": 14.9, "stages_ms": {"invoke": times}}
+    telemetry |= {name: 0 for name in telemetry if name.endswith("_total")}
+    telemetry |= {"uptime_s": 9.0, "pss_bytes": 61_000_000}
+    for message in (
+        wire.availability(online=True),
+        wire.state(Prediction(1, 9, "dog", 0.9, (0.1, 0.9), 9, partial=False)),
+        wire.telemetry(**telemetry),
+        wire.event("label_changed", "cat", "dog"),
+    ):
+        assert view.take(message.topic, message.payload)
+    screen = drawn(view)
+    for text in ("wall", "online", "dog", "0.90", "14.9 fps", "1.25", "61 MB", "cat -> dog"):
+        assert text in screen, screen
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["seq", "ts", "score", "label", "stages_ms"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(["state", "event", "info", "telemetry", "result", "availability"]),
+    st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()),
+)
+def test_whatever_else_is_published_there_is_survived(kind: str, payload: bytes) -> None:
+    """Another program's bytes, or another version's fields: counted, or shown; never a crash."""
+    view = View()
+    taken = view.take(f"edge/x/{kind}", payload)
+    assert view.unreadable_total == (taken is None)
+    drawn(view)
+
+
+def test_other_topics_are_left_alone() -> None:
+    """Only the public topics of devices."""
+    view = View()
+    assert view.take("edge/wall/request/ping", b"{}") is None
+    assert view.take("edge/wall/snapshot", b"\xff") is None
+    assert view.devices == {}
