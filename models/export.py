@@ -35,7 +35,7 @@ from models import data, evaluate, network, options
 CALIBRATION: Final = 400
 """Training pictures that the ranges of the activations are taken from."""
 PIXELS: Final = TensorSpec((1, network.SIDE, network.SIDE, 3), np.dtype(np.uint8), 1 / 127.5, 127)
-GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_chelsea.jpg"
+GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
 GOLDEN_TOLERANCE: Final = 0.1
 LICENSE: Final = (
     "Weights derived from Keras's MobileNetV2 ImageNet weights (Apache-2.0); the training"
