@@ -1,0 +1,107 @@
+"""The documents tell the truth: the tree, the defaults, the examples."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from edge import config
+from edge.payloads import PAYLOADS, schema
+from tests.conftest import ROOT, edge
+
+LISTED_AS_FOLDERS = (
+    "deploy/demo",
+    "deploy/lock",
+    "models/catdog",
+    "tests/models",
+    "tests/machines",
+)
+
+
+def tree() -> set[str]:
+    """Return every path in the README's tree; folders that are listed whole end in a slash."""
+    text = (ROOT / "README.md").read_text()
+    block = text.split("## The tree")[1].split("```")[1]
+    folders: list[str] = []
+    found = set()
+    for line in block.strip().splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, _, rest = line.strip().partition(" ")
+        del folders[depth:]
+        path = "".join([*folders, name])
+        if name.endswith("/") and not rest:
+            folders.append(name)
+        else:
+            assert rest.strip(), f"{path} has no text"
+            found.add(path)
+    return found
+
+
+def test_the_readmes_tree_is_the_tree() -> None:
+    """Every file is in it, and everything in it is there."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    ).stdout.split()
+    there = set()
+    for name in listed:
+        folder = next((f for f in LISTED_AS_FOLDERS if name.startswith(f + "/")), None)
+        if (ROOT / name).exists():
+            there.add(f"{folder}/" if folder else name)
+    assert there - {"README.md", ".gitignore"} == tree()
+
+
+def test_the_example_config_is_the_defaults() -> None:
+    """deploy/edge.toml says of every key what it is when left out."""
+    path = ROOT / "deploy" / "edge.toml"
+    assert config.load(path) == config.load(None)
+    keys = set(re.findall(r"^(\w+) =", path.read_text(), re.M))
+    tables = config.redacted(config.load(None))
+    assert keys == {key for table in tables.values() for key in table}
+
+
+@pytest.mark.parametrize("topic", [topic for topic in PAYLOADS if topic != "result"])
+def test_the_examples_of_the_contract_are_valid(topic: str) -> None:
+    """Each JSON block of docs/mqtt.md under its topic's heading."""
+    section = re.split(r"^## ", (ROOT / "docs" / "mqtt.md").read_text(), flags=re.M)
+    mine = next(text for text in section if text.startswith(f"{topic} ("))
+    example = json.loads(mine.split("```json")[1].split("```")[0])
+    jsonschema.validate(example, schema()[topic])
+    assert (
+        example.keys() == schema()[topic]["$defs"][PAYLOADS[topic][0].__name__]["properties"].keys()
+    )
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """And nothing that is not a command."""
+    text = (ROOT / "README.md").read_text()
+    section = text.split("## The command line")[1].split("##")[0]
+    named = set(re.findall(r"^    edge (\w+)", section, re.M))
+    offered = set(re.findall(r"^    (\w+)  ", edge("--help").stdout, re.M))
+    assert named == offered
+
+
+def test_make_help_lists_every_verb() -> None:
+    """What is not listed is not supported."""
+    shown = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, check=True)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert phony
+    assert set(re.findall(r"make (\w+)", shown.stdout)) == set(phony[1].split())
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of the documents."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/*/*.md")]
+    for page in pages:
+        if ".venv" in str(page):
+            continue
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (Path(page).parent / link).exists(), f"{page}: {link}"
