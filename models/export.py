@@ -104,8 +104,9 @@ def write_model(
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write ``model.toml``."""
-    (folder / "model.toml").write_bytes(msgspec.toml.encode(card))
+    """Write ``model.toml``; TOML has no null."""
+    tables = {key: value for key, value in msgspec.to_builtins(card).items() if value is not None}
+    (folder / "model.toml").write_bytes(msgspec.toml.encode(tables))
 
 
 def replace_folder(new: Path, old: Path) -> None:
