@@ -76,7 +76,7 @@ def run(config: Config, frames_total: int, naive: bool = False) -> dict[str, Any
         **_growth(loop, frames, frames_total),
         "runtime": engine.classifier.facts.runtime,
         "xnnpack": engine.classifier.facts.xnnpack,
-        "delegated_share": round(engine.classifier.facts.delegated_share, 4),
+        "delegated_share": engine.classifier.facts.delegated_share,
         "threads": engine.classifier.facts.threads,
         "model": engine.card.name,
         "frames": frames_total,

@@ -154,7 +154,7 @@ class Classifier:
             runtime=f"{package} {_version(package)}",
             kind=_kind(ops, self.interpreter.get_tensor_details()),
             xnnpack=bool(taken),
-            delegated_share=len(taken) / total if total else 0.0,
+            delegated_share=round(len(taken) / total, 4) if total else 0.0,
             left_out=left_out,
             threads=threads,
         )

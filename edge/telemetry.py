@@ -151,7 +151,7 @@ class HealthReader:
         if last is None or now[0] <= last[0]:
             return None
         ticks_per_s = os.sysconf("SC_CLK_TCK")
-        return (now[1] - last[1]) / ticks_per_s / ((now[0] - last[0]) / 1e9)
+        return round((now[1] - last[1]) / ticks_per_s / ((now[0] - last[0]) / 1e9), 4)
 
 
 def process_age_s(proc: Path = Path("/proc")) -> float:

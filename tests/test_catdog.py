@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Callable
@@ -22,8 +23,11 @@ WINDOW_FRAMES, HOLD_FRAMES = 10, 3
 
 
 def expected(path: Path) -> list[tuple[str, int]]:
-    """Return label and first frame of each run of one label in a clip."""
-    segments: list[dict[str, Any]] = tomllib.loads(path.read_text())["segment"]
+    """Return label and first frame of each run of one label in a clip; .toml or .json."""
+    text = path.read_text()
+    segments: list[dict[str, Any]] = (
+        tomllib.loads(text)["segment"] if path.suffix == ".toml" else json.loads(text)["segments"]
+    )
     found: list[tuple[str, int]] = []
     for segment in segments:
         if not found or found[-1][0] != segment["label"]:
@@ -62,19 +66,34 @@ def test_the_demo_clip_is_the_one_described() -> None:
     assert hashlib.sha256((DEMO / "clip.mp4").read_bytes()).hexdigest() == told["sha256"]
 
 
+@pytest.mark.parametrize(
+    ("clip", "told"),
+    [
+        (DEMO / "clip.mp4", DEMO / "clip.toml"),
+        *(
+            (SHARED / "clips" / f"{name}.mp4", SHARED / "clips" / f"{name}.json")
+            for name in ("clip_a_alternating_24s", "clip_b_irregular_28s")
+        ),
+    ],
+    ids=["demo", "a", "b"],
+)
 def test_each_change_of_animal_is_reported_once(
-    broker: PrivateBroker, listen: Callable[[], Listener], daemon: Callable[..., Daemon]
+    clip: Path,
+    told: Path,
+    broker: PrivateBroker,
+    listen: Callable[[], Listener],
+    daemon: Callable[..., Daemon],
 ) -> None:
-    """On the demo clip: within window and hold after the cut, no flicker, and nothing else."""
+    """Within window and hold after the cut, no flicker, and nothing else."""
+    if not clip.is_file():
+        pytest.skip("LEFT OUT: changes on a clip of pictures never seen: it is not here")
     listener = listen()
     config = '[camera]\npace = "fast"\n'
-    running = daemon(
-        "--source", DEMO / "clip.mp4", "--broker", broker.address, "--once", config=config
-    )
+    running = daemon("--source", clip, "--broker", broker.address, "--once", config=config)
     assert running.process.wait(60) == 0
     listener.wait_for(lambda: "offline" in listener.payloads("availability"))
     events = listener.payloads("event")
-    cuts = expected(DEMO / "clip.toml")
+    cuts = expected(told)
     assert [event["after"] for event in events] == [label for label, _ in cuts]
     for event, (_, first) in zip(events, cuts, strict=True):
         assert first <= event["evidence"]["frame"] < first + WINDOW_FRAMES + HOLD_FRAMES
