@@ -29,7 +29,7 @@ QUEUED: Final = 1000
 
 
 class Publisher:
-    """Publishes messages; connects, and connects again, by itself.
+    """Publishes messages; once told to connect, connects again by itself.
 
     will   published by the broker if this process vanishes
     birth  published on every connect, after the retained messages
@@ -67,6 +67,9 @@ class Publisher:
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.connect_async(host, port, keepalive_s)
+
+    def connect(self) -> None:
+        """Begin to connect; returns at once. What was published before goes first."""
         self._client.loop_start()
 
     @property

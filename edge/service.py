@@ -107,6 +107,7 @@ class Service:
                 config=configs.redacted(self._config),
             )
         )
+        publisher.connect()  # not before: `online` follows `info`
         facts = engine.classifier.facts
         status = f"{engine.card.name} on {facts.runtime}, {facts.delegated_share:.0%} delegated"
         log.info("ready after %.2f s: %s, %s", start_s, status, camera.mode)

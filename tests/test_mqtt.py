@@ -34,6 +34,7 @@ def publisher(broker: PrivateBroker) -> Iterator[Callable[[], Publisher]]:
                 broker.host, broker.port, client_id="d", will=OFFLINE, birth=ONLINE, reconnect_s=1
             )
             stack.callback(made.close, OFFLINE, 0.1)
+            made.connect()
             return made
 
         yield begin
