@@ -31,11 +31,15 @@ lint: setup ## ruff, mypy --strict, shellcheck
 bench: setup ## measure speed and memory here [ARGS=]
 	@.venv/bin/edge bench --naive $(ARGS)
 
-model: ## train, evaluate and export the shipped model [DATA= WEIGHTS=]
+STEP = @.venv-train/bin/python -m
+RECIPE = $(if $(DATA),--data '$(DATA)') $(if $(EXTRA),--extra '$(EXTRA)') \
+  $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(TEACHER),--teacher '$(TEACHER)')
+model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TEACHER=]
 	@deploy/setup.sh train
-	@.venv-train/bin/python -m models.train $(if $(DATA),--data '$(DATA)') \
-	  $(if $(WEIGHTS),--weights '$(WEIGHTS)')
-	@.venv-train/bin/python -m models.export $(if $(DATA),--data '$(DATA)')
+	$(STEP) models.dataset $(RECIPE)
+	$(STEP) models.teacher $(RECIPE)
+	$(STEP) models.train $(RECIPE)
+	$(STEP) models.export $(RECIPE)
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

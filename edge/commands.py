@@ -60,7 +60,7 @@ def classify(args: argparse.Namespace) -> int:
         frame = startup.read_picture(path)
         if frame is None:
             status = BAD_FILE
-            reason = "not a readable picture" if path.is_file() else "no such file"
+            reason = "not a readable picture" if path.exists() else "no such file"
             if args.json:
                 print(json.dumps({"path": str(path), "error": reason}), flush=True)
             else:

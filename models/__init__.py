@@ -1,1 +1,1 @@
-"""The recipe that makes the shipped model: data, network, train, evaluate, export."""
+"""The recipe that makes the shipped model: dataset, teacher, train, export, evaluate."""

@@ -1,7 +1,14 @@
-"""A folder per class -> files, splits and augmented batches; knows no network.
+"""A folder per class -> pictures, their splits, and a report of what was left out.
 
-The split is fixed by its seed and stratified: ``held_out`` is set aside before anything else,
-``validation`` serves every choice, the rest trains.
+Rule 1: a file is read as what it is, not as what its name says: turned as its EXIF says, alpha
+        over grey, CMYK and palette as RGB, the first frame of an animation. What cannot be read
+        whole is left out, and the report says why.
+Rule 2: near-duplicates (equal perceptual hashes but for a few bits) stay on one side of the
+        split. Those whose classes contradict each other are left out.
+Rule 3: the split is fixed by its seed and stratified. ``held_out`` is set aside before anything
+        else, ``validation`` serves every choice, the rest trains.
+
+Knows no network.
 """
 
 from __future__ import annotations
@@ -9,17 +16,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ConfigError
+from edge.preprocess import Preprocessor
+from edge.types import Frame, Preprocessing, TensorSpec
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-STORED: Final = 256
-"""Side in pixels at which training pictures are kept in memory, uint8 RGB."""
+Part = Literal["train", "validation", "held_out", "none"]
+"""What a sample is for; "none" where it would teach what a test picture asks."""
+SMOOTHING: Final = {2: 0.05}
+SMOOTHING_MORE: Final = 0.1
+"""Label smoothing for two classes, and for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,90 +40,143 @@ class Sample:
     label: int
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Samples by use; no picture is in two of them."""
-
-    train: tuple[Sample, ...]
-    validation: tuple[Sample, ...]
-    held_out: tuple[Sample, ...]
-
-
-def scan(folder: Path) -> tuple[tuple[str, ...], list[Sample]]:
-    """Return the class names (the folder's folders, sorted) and every picture in them."""
-    if not folder.is_dir():
+def classes(folder: Path) -> tuple[str, ...]:
+    """Return the class names: the names of the folders in ``folder``, sorted."""
+    try:
+        names = tuple(sorted(c.name for c in folder.iterdir() if c.is_dir() and c.name[0] != "."))
+    except FileNotFoundError:
         raise ConfigError(
             "no training pictures",
             where=str(folder),
             expected="a folder with one folder of pictures per class",
             mend="bring Dogs-vs-Cats or Oxford-IIIT Pet sorted into cat/ and dog/,"
             " and give its place with --data",
-        )
-    labels = tuple(sorted(child.name for child in folder.iterdir() if child.is_dir()))
-    samples = [
-        Sample(path, index)
-        for index, label in enumerate(labels)
-        for path in sorted((folder / label).iterdir())
-        if path.suffix.lower() in SUFFIXES
-    ]
-    empty = [label for i, label in enumerate(labels) if not any(s.label == i for s in samples)]
-    if len(labels) < 2 or empty:
+        ) from None
+    except OSError as exc:
+        raise ConfigError(f"cannot be read: {exc.strerror}", where=str(folder)) from exc
+    if len(names) < 2:
         raise ConfigError(
-            f"class `{empty[0]}` holds no picture" if empty else "fewer than two classes",
+            "fewer than two classes",
             where=str(folder),
             expected="at least two folders with pictures",
+            got=", ".join(names) or "none",
         )
-    return labels, samples
-
-
-def split(samples: Sequence[Sample], held_out: int, validation: int, seed: int) -> Split:
-    """Deal the samples out, each class in the proportion it has in the whole."""
-    random = np.random.default_rng(seed)
-    parts: tuple[list[Sample], ...] = ([], [], [])
-    for label in sorted({sample.label for sample in samples}):
-        mine = [sample for sample in samples if sample.label == label]
-        share = len(mine) / len(samples)
-        order = [mine[i] for i in random.permutation(len(mine))]
-        first, second = round(held_out * share), round((held_out + validation) * share)
-        for part, piece in zip(
-            parts, (order[second:], order[first:second], order[:first]), strict=True
-        ):
-            part.extend(piece)
-    if not parts[0] or (validation and not parts[1]):
+    odd = next((name for name in names if not name.isprintable() or name != name.strip()), None)
+    if odd is not None:
         raise ConfigError(
-            "too few pictures for the split",
-            expected=f"more than {held_out + validation}",
-            got=str(len(samples)),
-            mend="lower --held-out and --validation",
+            f"class name {odd!r} cannot be a label",
+            where=str(folder),
+            expected="printable characters, no space at either end",
+            mend="rename the folder",
         )
-    return Split(*(tuple(part) for part in parts))
+    return names
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8] | None:
-    """Return the picture as (H, W, 3) RGB, turned as its EXIF says; None if unreadable."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        return None
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+def scan(folder: Path, labels: Sequence[str] = ()) -> tuple[tuple[str, ...], list[Sample]]:
+    """Return the class names and every file of every class.
+
+    labels  the classes looked for; by default the folders there are
+    """
+    names = tuple(labels) or classes(folder)
+    samples: list[Sample] = []
+    for index, name in enumerate(names):
+        if labels and not (folder / name).is_dir():
+            continue
+        try:
+            files = sorted(p for p in (folder / name).iterdir() if p.name[0] != "." and p.is_file())
+        except OSError as exc:
+            where = str(folder / name)
+            raise ConfigError(f"cannot be read: {exc.strerror}", where=where) from exc
+        if not files and not labels:
+            raise ConfigError(
+                f"class `{name}` holds no picture",
+                where=str(folder),
+                mend="put pictures into it, or remove it",
+            )
+        samples += [Sample(path.absolute(), index) for path in files]
+    return names, samples
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Return the picture as (H, W, 3) RGB uint8. Raises ValueError that says what is wrong."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            picture.seek(0)
+            picture.load()
+            turned = ImageOps.exif_transpose(picture)
+            if turned.mode.startswith(("I", "F")):  # 16 bits and more a pixel
+                deep = np.asarray(turned, np.float64)
+                top = max(deep.max(), 255.0) if deep.size else 255.0
+                turned = Image.fromarray((deep * (255.0 / top)).astype(np.uint8))
+            if turned.has_transparency_data:
+                grey = Image.new("RGBA", turned.size, (128, 128, 128, 255))
+                turned = Image.alpha_composite(grey, turned.convert("RGBA"))
+            pixels = np.asarray(turned.convert("RGB"), np.uint8)
+    except UnidentifiedImageError:
+        raise ValueError("not a picture") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError, EOFError) as exc:
+        raise ValueError(str(exc) or type(exc).__name__) from exc
+    if min(pixels.shape[:2]) < 2:
+        raise ValueError(f"only {pixels.shape[1]}x{pixels.shape[0]} pixels")
+    return pixels
+
+
+def split(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    held_out: int,
+    validation: int,
+    seed: int,
+) -> list[Part]:
+    """Return the part of each sample; each class in the proportion it has in the whole.
+
+    labels, groups  (N,) class, and group of near-duplicates, which is never divided
+    """
+    random = np.random.default_rng(seed)
+    parts: list[Part] = ["train"] * len(labels)
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        share = len(mine) / len(labels)
+        wanted: dict[Part, int] = {
+            "held_out": round(held_out * share),
+            "validation": round(validation * share),
+        }
+        members = [
+            mine[groups[mine] == group] for group in random.permutation(np.unique(groups[mine]))
+        ]
+        for part, count in wanted.items():
+            while count > 0 and members:
+                fits = next((i for i, m in enumerate(members) if len(m) <= count), None)
+                if fits is None:
+                    break
+                taken = members.pop(fits)
+                count -= len(taken)
+                for index in taken:
+                    parts[index] = part
+        if not members:
+            raise ConfigError(
+                "too few pictures for the split",
+                expected=f"more than {held_out + validation}",
+                got=str(len(labels)),
+                mend="lower --held-out and --validation",
+            )
+    return parts
+
+
+def class_weights(labels: NDArray[np.int64], classes_total: int) -> NDArray[np.float32]:
+    """Return a weight for each class, the rarer the heavier; their mean over the samples is 1."""
+    counts = np.bincount(labels, minlength=classes_total)
+    return np.asarray(len(labels) / (classes_total * np.maximum(counts, 1)), np.float32)
 
 
 def shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return (N, H, W, 3) pictures as (N, side, side, 3)."""
-    return np.stack([np.asarray(cv2.resize(p, (side, side)), np.uint8) for p in pixels])
-
-
-def load(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return readable pictures as (N, STORED, STORED, 3) uint8 and labels as (N,) float32."""
-    pixels = np.empty((len(samples), STORED, STORED, 3), np.uint8)
-    labels: list[int] = []
-    for sample in samples:
-        picture = read_rgb(sample.path)
-        if picture is None:
-            print(f"left out, not readable: {sample.path}")
-            continue
-        cv2.resize(picture, (STORED, STORED), dst=pixels[len(labels)])
-        labels.append(sample.label)
-    return pixels[: len(labels)], np.asarray(labels, np.float32)
+    """Return one (H, W, 3) RGB picture as (side, side, 3), by the daemon's own preprocessing."""
+    out = np.empty((1, side, side, 3), np.uint8)
+    tensor = TensorSpec(out.shape, np.dtype(np.uint8), 1 / 127.5, 127)
+    Preprocessor(Preprocessing(), tensor)(Frame(0, 0, pixels, "rgb"), out)
+    return np.asarray(out[0])
 
 
 def to_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -121,35 +184,22 @@ def to_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def augment(
-    picture: NDArray[np.uint8], side: int, random: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Return one random view of a picture, as a camera might have taken it.
+def soft_targets(
+    classes: NDArray[np.int64], labels_total: int, logits: NDArray[np.float32], distil: float
+) -> NDArray[np.float32]:
+    """Return what the student is to say of each view, (N, V, K).
 
-    Crop of 50 to 100 % of the area with aspect 3/4 to 4/3, flip, brightness, contrast, colour
-    temperature, saturation; sometimes blur or noise.
+    classes  (N,)
+    logits   (N, V, K) the teacher's, K = 1 for two classes
+    distil   the teacher's share, 0 to 1; the rest is the label, smoothed
+    Source: Hinton, Vinyals, Dean 2015, with temperature 1.
     """
-    height, width = picture.shape[:2]
-    area = random.uniform(0.5, 1.0)
-    aspect = float(np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3))))
-    rows = min(height, round(height * float(np.sqrt(area / aspect))))
-    columns = min(width, round(width * float(np.sqrt(area * aspect))))
-    top = int(random.integers(0, height - rows + 1))
-    left = int(random.integers(0, width - columns + 1))
-    view = picture[top : top + rows, left : left + columns]
-    if random.random() < 0.5:
-        view = view[:, ::-1]
-    out = cv2.resize(np.ascontiguousarray(view), (side, side)).astype(np.float32)
-    out *= random.uniform(0.9, 1.1, 3).astype(np.float32)
-    mean = out.mean()
-    out = (out - mean) * np.float32(random.uniform(0.7, 1.3)) + mean * np.float32(
-        random.uniform(0.7, 1.3)
-    )
-    grey = out.mean(axis=2, keepdims=True)
-    out = grey + (out - grey) * np.float32(random.uniform(0.6, 1.3))
-    accident = random.random()
-    if accident < 0.1:
-        out = cv2.GaussianBlur(out, (0, 0), random.uniform(0.5, 1.5))
-    elif accident < 0.25:
-        out += random.normal(0, random.uniform(2, 10), out.shape).astype(np.float32)
-    return np.asarray(np.clip(out, 0, 255), np.uint8)
+    smoothing = SMOOTHING.get(labels_total, SMOOTHING_MORE)
+    hard = np.eye(labels_total, dtype=np.float32)[classes]
+    hard = hard * (1 - smoothing) + smoothing / labels_total
+    if labels_total == 2:
+        hard, soft = hard[:, 1:], 1 / (1 + np.exp(-logits))
+    else:
+        exponent = np.exp(logits - logits.max(axis=2, keepdims=True))
+        soft = exponent / exponent.sum(axis=2, keepdims=True)
+    return np.asarray(distil * soft + (1 - distil) * hard[:, None], np.float32)

@@ -2,14 +2,12 @@
 
     python -m models.evaluate [--model models/catdog] [--data DIR] [--out build/model]
 
-The pictures that training set aside are those that OUT/split.csv calls held_out;
+The pictures that training set aside are those that OUT/dataset.json calls held_out;
 DIR/test_independent, where it is there, is another source, never used for any choice.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import math
 import sys
@@ -23,7 +21,7 @@ from edge import startup
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError
 from edge.startup import Engine
-from models import data, options
+from models import data, dataset, options
 
 Z95 = 1.959964
 
@@ -39,11 +37,13 @@ def evaluate(engine: Engine, samples: Sequence[data.Sample]) -> dict[str, Any]:
         engine.classify(frame, scores)
         seen += 1
         correct += int(scores.argmax()) == sample.label
+    if not seen:
+        raise ConfigError("none of the test pictures can be read", got=f"{len(samples)} files")
     low, high = wilson(correct, seen)
     return {
         "images": seen,
         "correct": correct,
-        "accuracy": round(correct / seen, 4) if seen else 0.0,
+        "accuracy": round(correct / seen, 4),
         "low95": round(low, 4),
         "high95": round(high, 4),
     }
@@ -62,17 +62,13 @@ def wilson(correct: int, images: int) -> tuple[float, float]:
 def test_sets(folder: Path, out: Path) -> dict[str, list[data.Sample]]:
     """Return the test sets there are, by name."""
     sets: dict[str, list[data.Sample]] = {}
-    if (out / "split.csv").is_file():
-        with (out / "split.csv").open(newline="") as file:
-            sets["held_out"] = [
-                data.Sample(Path(path), int(label))
-                for part, label, path in csv.reader(file)
-                if part == "held_out"
-            ]
+    if (out / "dataset.json").is_file():
+        found = dataset.load(out)
+        sets["held_out"] = [found.samples[i] for i in found.indices("held_out")]
     if (folder / "test_independent").is_dir():
         sets["test_independent"] = data.scan(folder / "test_independent")[1]
     if not sets:
-        raise ConfigError("no test pictures", where=f"{out / 'split.csv'} and {folder}")
+        raise ConfigError("no test pictures", where=f"{out / 'dataset.json'} and {folder}")
     return sets
 
 
@@ -84,9 +80,8 @@ def evaluate_all(model: Path, folder: Path, out: Path) -> dict[str, dict[str, An
 
 def main() -> None:
     """Print one JSON line a test set."""
-    parser = argparse.ArgumentParser(description="measure a model's accuracy")
+    parser = options.parser(__doc__)
     parser.add_argument("--model", type=Path, default=options.SHIPPED)
-    options.add_places(parser)
     args = parser.parse_args()
     for name, figures in evaluate_all(args.model, args.data, args.out).items():
         print(json.dumps({"set": name, **figures}))

@@ -2,15 +2,13 @@
 
     python -m models.export [--data DIR] [--out build/model] [--to models/catdog]
 
-Reads OUT/best.keras and OUT/split.csv; calibrates on training pictures; measures float and int8
-on the same test pictures; writes model.tflite, labels.txt, golden.png and model.toml, all in a
+Reads OUT/student.keras and OUT/dataset.json; calibrates on training pictures; measures float and
+int8 on the same test pictures; writes model.tflite, labels.txt, golden.png and model.toml, all in a
 temporary folder that takes the old one's place only when it is whole.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import hashlib
 import shutil
 import sys
@@ -28,13 +26,11 @@ import tensorflow as tf
 from edge import startup
 from edge.config import ModelConfig
 from edge.errors import EdgeError, ModelError
-from edge.preprocess import Preprocessor
-from edge.types import Golden, ModelCard, Output, Preprocessing, TensorSpec
-from models import data, evaluate, network, options
+from edge.types import Frame, Golden, ModelCard, Output, Preprocessing
+from models import data, dataset, evaluate, network, options
 
 CALIBRATION: Final = 400
 """Training pictures that the ranges of the activations are taken from."""
-PIXELS: Final = TensorSpec((1, network.SIDE, network.SIDE, 3), np.dtype(np.uint8), 1 / 127.5, 127)
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
 GOLDEN_TOLERANCE: Final = 0.1
 LICENSE: Final = (
@@ -43,26 +39,21 @@ LICENSE: Final = (
 )
 
 
-def representative(out: Path) -> Iterator[list[Any]]:
-    """Yield calibration pictures as the daemon would feed them, (1, SIDE, SIDE, 3) float32."""
-    with (out / "split.csv").open(newline="") as file:
-        paths = [Path(path) for part, _, path in csv.reader(file) if part == "train"]
-    preprocess = Preprocessor(Preprocessing(), PIXELS)
-    pixels = np.empty(PIXELS.shape, np.uint8)
-    for path in paths[:: max(1, len(paths) // CALIBRATION)]:
-        frame = startup.read_picture(path)
-        if frame is not None:
-            preprocess(frame, pixels)
-            yield [data.to_input(pixels)]
+def representative(out: Path, side: int) -> Iterator[list[Any]]:
+    """Yield calibration pictures as the daemon would feed them, (1, side, side, 3) float32."""
+    found = dataset.load(out)
+    train = found.indices("train")
+    for index in train[:: max(1, len(train) // CALIBRATION)]:
+        pixels = data.read_rgb(found.samples[index].path)
+        yield [data.to_input(data.shrink(pixels, side)[None])]
 
 
-def convert(model: Any, out: Path, *, int8: bool) -> bytes:
+def convert(model: Any, out: Path, side: int, *, int8: bool) -> bytes:
     """Return the network as TFLite: float32, or full int8 with uint8 input and output."""
-    fixed = keras.Input((network.SIDE, network.SIDE, 3), batch_size=1)
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(fixed, model(fixed)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(network.at_size(model, side))
     if int8:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: representative(out)
+        converter.representative_dataset = lambda: representative(out, side)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.uint8
@@ -90,17 +81,21 @@ def write_model(
     write_card(folder, card)
     if golden_picture is None:
         return card
-    frame = startup.read_picture(golden_picture)
-    if frame is None:
-        raise ModelError("golden picture cannot be read", where=str(golden_picture))
-    cv2.imwrite(str(folder / "golden.png"), cv2.resize(frame.pixels, (network.SIDE, network.SIDE)))
+    frame = _picture(golden_picture)
     engine = startup.start(ModelConfig(path=str(folder)))
-    golden = startup.read_picture(folder / "golden.png")
-    assert golden is not None  # written above
+    side = engine.classifier.input.shape[1]
+    cv2.imwrite(str(folder / "golden.png"), cv2.resize(frame.pixels, (side, side)))
     scores = np.empty(len(labels), np.float32)
-    engine.classify(golden, scores)
+    engine.classify(_picture(folder / "golden.png"), scores)
     kept = tuple(round(float(score), 4) for score in scores)
     return msgspec.structs.replace(card, golden=Golden("golden.png", kept, GOLDEN_TOLERANCE))
+
+
+def _picture(path: Path) -> Frame:
+    frame = startup.read_picture(path)
+    if frame is None:
+        raise ModelError("golden picture cannot be read", where=str(path))
+    return frame
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
@@ -110,32 +105,40 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``old``, whole; files that only ``old`` has are kept."""
-    if old.is_dir():
-        for file in old.iterdir():
-            if not (new / file.name).exists():
-                shutil.copy2(file, new)
-        old.rename(new.with_name("old"))
+    """Put ``new`` in the place of ``old``, whole; files that only ``old`` has are kept.
+
+    Between the two renames nothing stands in the place; the old folder is then beside it.
+    """
+    if not old.is_dir():
+        new.rename(old)
+        return
+    for file in old.iterdir():
+        if not (new / file.name).exists():
+            shutil.copy2(file, new)
+    before = old.with_name(f".{old.name}-before")
+    shutil.rmtree(before, ignore_errors=True)
+    old.rename(before)
     new.rename(old)
+    shutil.rmtree(before)
 
 
 def main() -> None:
     """Export, measure, and put the result in place."""
-    parser = argparse.ArgumentParser(description="make the shipped model from the trained one")
-    options.add_places(parser)
+    parser = options.parser(__doc__)
     parser.add_argument("--to", type=Path, default=options.SHIPPED)
+    parser.add_argument("--name", default="student", help="the trained network")
     parser.add_argument("--golden", type=Path, default=GOLDEN_PICTURE)
     args = parser.parse_args()
-    trained = args.out / "best.keras"
+    trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), mend="run models.train first")
-    model = keras.models.load_model(trained)
-    labels, _ = data.scan(args.data / "train")
+    model = keras.models.load_model(trained, compile=False)
+    labels = dataset.load(args.out).labels
     with tempfile.TemporaryDirectory(dir=args.to.parent, prefix=".export-") as temporary:
         accuracy: dict[str, dict[str, Any]] = {}
         for kind in ("float", "int8"):
             folder = Path(temporary) / kind
-            content = convert(model, args.out, int8=kind == "int8")
+            content = convert(model, args.out, args.side, int8=kind == "int8")
             card = write_model(folder, content, labels, args.golden if kind == "int8" else None)
             for name, figures in evaluate.evaluate_all(folder, args.data, args.out).items():
                 accuracy[f"{name}_{kind}"] = figures

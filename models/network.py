@@ -1,4 +1,4 @@
-"""MobileNetV2 with a head of our own, on Keras's published ImageNet weights."""
+"""The networks: MobileNetV2 on Keras's published ImageNet weights, and the student's head."""
 
 from __future__ import annotations
 
@@ -8,45 +8,92 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-ALPHA: Final = 0.35
-SIDE: Final = 224
+from edge.errors import ConfigError
+
+HEAD_UNITS: Final = {2: 128}
+HEAD_UNITS_MORE: Final = 256
+L2: Final = 1e-4
 
 
-def build(labels_total: int, weights: Path | None, seed: int) -> tuple[Any, Any]:
-    """Return (model, base): input (N, SIDE, SIDE, 3) float32 in -1 to 1.
+def base(alpha: float, weights: Path | None) -> Any:
+    """Return MobileNetV2 without its top, for pictures (N, H, W, 3) float32 in -1 to 1.
 
     weights  .npz with ``layer/weight`` keys; None lets Keras fetch its own
-    The output is one sigmoid, P(second label), for two labels; a softmax for more.
     """
-    base = keras.applications.MobileNetV2(
-        input_shape=(SIDE, SIDE, 3),
-        alpha=ALPHA,
+    network = keras.applications.MobileNetV2(
+        input_shape=(None, None, 3),
+        alpha=alpha,
         include_top=False,
         weights=None if weights else "imagenet",
     )
     if weights:
-        load_weights(base, weights)
-    features = keras.layers.GlobalAveragePooling2D()(base(base.input, training=False))
-    dropped = keras.layers.Dropout(0.3, seed=seed)(features)
-    head = keras.layers.Dense(
+        load_weights(network, weights)
+    return network
+
+
+def build(labels_total: int, alpha: float, weights: Path | None, seed: int) -> Any:
+    """Return the student: scores (N, 1), P(second label), for two labels; else (N, C)."""
+    body = base(alpha, weights)
+    initial = keras.initializers.GlorotUniform
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(body.output)
+    x = keras.layers.Dropout(0.3, seed=seed, name="dropout")(x)
+    x = keras.layers.Dense(
+        HEAD_UNITS.get(labels_total, HEAD_UNITS_MORE),
+        use_bias=False,
+        kernel_regularizer=keras.regularizers.L2(L2),
+        kernel_initializer=initial(seed),
+        name="head",
+    )(x)
+    x = keras.layers.BatchNormalization(name="head_bn", momentum=0.9)(x)
+    x = keras.layers.ReLU(6.0, name="head_relu")(x)
+    x = keras.layers.Dense(
         1 if labels_total == 2 else labels_total,
         activation="sigmoid" if labels_total == 2 else "softmax",
-        kernel_initializer=keras.initializers.GlorotUniform(seed),
-        name="head",
-    )
-    return keras.Model(base.input, head(dropped)), base
+        kernel_initializer=initial(seed + 1),
+        name="scores",
+    )(x)
+    return keras.Model(body.input, x)
 
 
-def load_weights(base: Any, path: Path) -> None:
-    """Set every weight of ``base`` from an .npz whose keys are ``layer/weight``."""
-    with np.load(path, allow_pickle=False) as arrays:
-        for layer in base.layers:
-            if not layer.weights:
-                continue
+def unfreeze(model: Any, first: str | None) -> None:
+    """Let the layers from ``first`` on learn, and the head; None: the head alone.
+
+    The BatchNorms of MobileNetV2 stay as they are, those of the head learn.
+    """
+    names = [layer.name for layer in model.layers]
+    begin = names.index(first) if first else names.index("pool")
+    for index, layer in enumerate(model.layers):
+        frozen_bn = isinstance(layer, keras.layers.BatchNormalization) and layer.name != "head_bn"
+        layer.trainable = index >= begin and not frozen_bn
+
+
+def at_size(model: Any, side: int) -> Any:
+    """Return ``model`` for one picture of a fixed size, as a converter wants it."""
+    fixed = keras.Input((side, side, 3), batch_size=1)
+    return keras.Model(fixed, model(fixed, training=False))
+
+
+def load_weights(network: Any, path: Path) -> None:
+    """Set every weight of ``network`` from an .npz whose keys are ``layer/weight``."""
+    try:
+        arrays = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as exc:
+        raise ConfigError("weights cannot be read", where=str(path), got=str(exc)) from exc
+    with arrays:
+        for layer in network.layers:
             values = []
             for weight in layer.weights:
                 key = f"{layer.name}/{weight.name}"
                 if key not in arrays:
                     key = f"{layer.name}/depthwise_{weight.name}"
+                if key not in arrays or arrays[key].shape != tuple(weight.shape):
+                    raise ConfigError(
+                        "weights do not fit the network",
+                        where=str(path),
+                        expected=f"{layer.name}/{weight.name} of {tuple(weight.shape)}",
+                        got=str(arrays[key].shape) if key in arrays else "none",
+                        mend="give weights of MobileNetV2 without top, of the width --alpha",
+                    )
                 values.append(arrays[key])
-            layer.set_weights(values)
+            if values:
+                layer.set_weights(values)

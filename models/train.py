@@ -1,141 +1,181 @@
-"""Train: first the head on the frozen network, then everything with a falling rate.
+"""Train the student: from the head down, with a falling rate, taught by labels and teacher.
 
-    python -m models.train [--data DIR] [--weights FILE.npz] [--out build/model]
+    python -m models.train [--out build/model] [--distil 0.7]
 
-Reads DIR/train/<class>/*; writes OUT/split.csv, OUT/log.csv and OUT/best.keras, the epoch with
-the best validation loss. An interrupted run goes on at the epoch it was in.
+Reads what models.dataset and models.teacher wrote. Writes OUT/NAME.keras (the epoch with the
+lowest validation loss of the last stage), OUT/NAME.csv and OUT/NAME.png (the run, drawn). An
+interrupted run goes on with the epoch it was in.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import EdgeError
-from models import data, network, options
+from edge.errors import ConfigError, EdgeError
+from models import data, dataset, network, options
+from models.batches import Batches, Stage
 
-BATCH: Final = 64
-LABEL_SMOOTHING: Final = 0.05
-WARM_UP_STEPS: Final = 150
+WARM_UP_STEPS: Final = 100
+PATIENCE: Final = 5
+"""Epochs without a lower validation loss after which a stage ends."""
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
-    """Augmented batches of the stored pictures, another order and other views every epoch."""
-
-    def __init__(
-        self, pixels: NDArray[np.uint8], labels: NDArray[np.float32], seed: int, classes: int
-    ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self._pixels, self._seed, self._epoch = pixels, seed, 0
-        self._targets = labels[:, None] if classes == 2 else np.eye(classes)[labels.astype(int)]
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        """Return the batches in an epoch."""
-        return -(-len(self._pixels) // BATCH)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return batch ``index``: pictures (B, SIDE, SIDE, 3) in -1 to 1, and targets."""
-        chosen = self._order[index * BATCH : (index + 1) * BATCH]
-        random = np.random.default_rng((self._seed, self._epoch, index))
-        views = [data.augment(self._pixels[i], network.SIDE, random) for i in chosen]
-        return data.to_input(np.stack(views)), self._targets[chosen].astype(np.float32)
-
-    def on_epoch_end(self) -> None:
-        """Shuffle for the next epoch."""
-        self._epoch += 1
-        self._order = np.random.default_rng((self._seed, self._epoch)).permutation(
-            len(self._pixels)
-        )
+STAGES: Final = (
+    Stage("head", None, 1, 2e-3, 192),
+    Stage("late", "block_13_expand", 2, 5e-4, 192),
+    Stage("middle", "block_6_expand", 3, 4e-4, 192),
+    Stage("all", "Conv1", 13, 4e-4, 192),
+    Stage("whole", "Conv1", 5, 1.5e-4, 0, whole=True),
+)
 
 
 def train(args: argparse.Namespace) -> Path:
-    """Run both stages; return the file of the best model."""
-    labels, samples = data.scan(args.data / "train")
-    parts = data.split(samples, args.held_out, args.validation, args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
-    with (args.out / "split.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        for part in ("train", "validation", "held_out"):
-            writer.writerows((part, s.label, s.path) for s in getattr(parts, part))
-    print(f"{len(parts.train)} train, {len(parts.validation)} validation; loading", flush=True)
-    chosen = parts.train[:: max(1, len(parts.train) // args.limit)] if args.limit else parts.train
-    batches = Batches(*data.load(chosen), args.seed, len(labels))
-    held_pixels, held_labels = data.load(parts.validation)
-    small = data.shrink(held_pixels, network.SIDE)
-    targets = (
-        held_labels[:, None] if len(labels) == 2 else np.eye(len(labels))[held_labels.astype(int)]
+    """Run every stage that has not been run; return the file of the trained network."""
+    found = dataset.load(args.out)
+    result: Path = args.out / f"{args.name}.keras"
+    if result.is_file():
+        print(f"{result} is there already; remove it to train again")
+        return result
+    targets = data.soft_targets(
+        found.classes[found.indices("train")],
+        len(found.labels),
+        _teacher(args.out),
+        args.distil,
     )
-    validation = (data.to_input(small), targets.astype(np.float32))
-
+    work: Path = args.out / f"{args.name}-stages"
+    work.mkdir(exist_ok=True)
     keras.utils.set_random_seed(args.seed)
-    model, base = network.build(len(labels), args.weights, args.seed)
-    best: Path = args.out / "best.keras"
-    keep = keras.callbacks.ModelCheckpoint(best, monitor="val_loss", save_best_only=True)
-    for stage, epochs, rate in (("head", args.head_epochs, 1e-3), ("all", args.epochs, args.rate)):
-        base.trainable = stage == "all"
-        for layer in base.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
-        compile_model(model, len(labels), rate, steps=epochs * len(batches))
-        model.fit(
-            batches,
-            epochs=epochs,
-            validation_data=validation,
-            verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=[
-                keras.callbacks.BackupAndRestore(args.out / f"resume-{stage}"),
-                keras.callbacks.CSVLogger(args.out / "log.csv", append=True),
-                keep,
-            ],
+    model = network.build(len(found.labels), args.alpha, args.weights, args.seed)
+    for stage in STAGES:
+        done = work / f"{stage.name}.keras"
+        if done.is_file():
+            model.load_weights(done)
+            continue
+        stage = replace(
+            stage, side=stage.side or args.side, epochs=1 if args.quick else stage.epochs
         )
-    return best
+        print(f"{stage}", flush=True)
+        fit(model, stage, found, targets, args.seed, work)
+        model.load_weights(work / "best.keras")
+        (work / "best.keras").replace(done)
+    done.replace(result)
+    draw(work / "log.csv", result.with_suffix(".png"))
+    (work / "log.csv").replace(result.with_suffix(".csv"))
+    shutil.rmtree(work)
+    return result
 
 
-def compile_model(model: Any, classes: int, rate: float, steps: int) -> None:
-    """Give the model its loss and an Adam whose rate rises briefly, then falls to nothing.
-
-    With BatchNorm frozen a first rate of 5e-4 without warm-up undid the pretrained features:
-    validation accuracy fell from 93 % to 69 % in one epoch.
-    """
-    smoothing = {"label_smoothing": LABEL_SMOOTHING}
-    loss = (
-        keras.losses.BinaryCrossentropy(**smoothing)
-        if classes == 2
-        else keras.losses.CategoricalCrossentropy(**smoothing)
+def fit(
+    model: Any,
+    stage: Stage,
+    found: dataset.Dataset,
+    targets: NDArray[np.float32],
+    seed: int,
+    work: Path,
+    extra: tuple[Any, ...] = (),
+) -> None:
+    """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows."""
+    network.unfreeze(model, stage.first)
+    batches = Batches(found, stage, targets, seed)
+    compile_model(model, len(found.labels), stage.rate, stage.epochs * len(batches))
+    held, best = validation(found, stage.side), work / "best.keras"
+    lowest = None
+    if best.is_file():  # left by an interrupted run: only a better epoch may replace it
+        model.load_weights(best)
+        lowest = model.evaluate(*held, verbose=0)[0]
+    model.fit(
+        batches,
+        epochs=stage.epochs,
+        validation_data=held,
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            *extra,
+            keras.callbacks.ModelCheckpoint(
+                best, monitor="val_loss", save_best_only=True, initial_value_threshold=lowest
+            ),
+            keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE),
+            keras.callbacks.BackupAndRestore(work / "resume"),
+            keras.callbacks.CSVLogger(work / "log.csv", append=True),
+        ],
     )
+
+
+def validation(
+    found: dataset.Dataset, side: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the validation pictures, whole, (n, side, side, 3) in -1 to 1, and targets."""
+    indices = found.indices("validation")
+    pixels = np.stack([data.shrink(found.pictures[i], side) for i in indices])
+    hard = np.eye(len(found.labels), dtype=np.float32)[found.classes[indices]]
+    return data.to_input(pixels), hard[:, 1:] if len(found.labels) == 2 else hard
+
+
+def compile_model(model: Any, labels_total: int, rate: float, steps: int) -> None:
+    """Give the model its loss, and an Adam whose rate rises briefly, then falls to nothing."""
     warm = min(WARM_UP_STEPS, steps // 4)
     falling = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warm, warmup_target=rate, warmup_steps=warm
+        0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
     )
-    model.compile(keras.optimizers.Adam(falling, clipnorm=1.0), loss, metrics=["accuracy"])
+    losses = keras.losses
+    loss = losses.BinaryCrossentropy() if labels_total == 2 else losses.CategoricalCrossentropy()
+    model.compile(keras.optimizers.Adam(falling, clipnorm=1.0), loss, metrics=[accuracy])
 
 
-def arguments() -> argparse.ArgumentParser:
-    """Return the options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    options.add_places(parser)
-    given = options.WEIGHTS if options.WEIGHTS.exists() else None
-    parser.add_argument("--weights", type=Path, default=given, help=".npz; else Keras fetches")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--held-out", type=int, default=2000, help="pictures never trained on")
-    parser.add_argument("--validation", type=int, default=600, help="pictures to choose by")
-    parser.add_argument("--head-epochs", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--rate", type=float, default=1.5e-4, help="highest learning rate")
-    parser.add_argument("--limit", type=int, default=0, help="train on so many pictures only")
-    return parser
+def accuracy(targets: Any, scores: Any) -> Any:
+    """Return whether the scores' class is the targets', which may be soft; (N,)."""
+    if targets.shape[-1] == 1:
+        right = keras.ops.equal(targets[:, 0] > 0.5, scores[:, 0] > 0.5)
+    else:
+        right = keras.ops.equal(keras.ops.argmax(targets, -1), keras.ops.argmax(scores, -1))
+    return keras.ops.cast(right, "float32")
+
+
+def draw(log: Path, to: Path) -> None:
+    """Draw loss and accuracy by epoch."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, key in zip(axes, ("loss", "accuracy"), strict=True):
+        for name in (key, f"val_{key}"):
+            axis.plot(range(1, len(rows) + 1), [float(row[name]) for row in rows], label=name)
+        axis.set_xlabel("epoch, all stages")
+        axis.legend()
+    figure.savefig(to, dpi=80)
+    pyplot.close(figure)
+
+
+def _teacher(out: Path) -> NDArray[np.float32]:
+    try:
+        with np.load(out / "teacher.npz") as arrays:
+            return np.asarray(arrays["logits"])
+    except FileNotFoundError as exc:
+        raise ConfigError(
+            "no teacher", where=str(exc.filename), mend="run python -m models.teacher first"
+        ) from None
 
 
 if __name__ == "__main__":
+    parser = options.parser(__doc__)
+    parser.add_argument("--distil", type=float, default=0.7, help="the teacher's share, 0 to 1")
+    parser.add_argument("--name", default="student", help="name of what is written")
     try:
-        print(train(arguments().parse_args()))
+        print(train(parser.parse_args()))
     except EdgeError as exc:
         sys.exit(str(exc))

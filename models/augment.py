@@ -1,0 +1,78 @@
+"""Views of a picture, as a camera might have taken it. Source: Albumentations.
+
+A view has two halves: its geometry (crop, flip), which depends on picture and view alone, so
+that teacher and student see the same; and what light, lens and camera do, new at every epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI at import
+import albumentations as A  # noqa: N812
+
+WIDE_VIEWS: Final = 6
+"""Views whose crops hold 40 to 100 % of the picture; then come those of the whole."""
+WHOLE_VIEWS: Final = 3
+"""Views of 85 to 100 %: a network trained on crops expects what it sees later to be larger."""
+VIEWS: Final = WIDE_VIEWS + WHOLE_VIEWS
+
+
+class Views:
+    """Makes views (side, side, 3) uint8 RGB; not for several threads at once."""
+
+    def __init__(self, side: int, seed: int) -> None:
+        self._seed = seed
+        self._wide, self._whole = (
+            A.Compose(
+                [
+                    A.RandomResizedCrop(
+                        (side, side), scale, ratio=(3 / 4, 4 / 3), interpolation=cv2.INTER_LINEAR
+                    ),
+                    A.HorizontalFlip(p=0.5),
+                ]
+            )
+            for scale in ((0.4, 1.0), (0.85, 1.0))
+        )
+        self._camera = A.Compose(
+            [
+                A.OneOf(
+                    [
+                        A.RandomBrightnessContrast(0.3, 0.3, p=1),
+                        A.RandomGamma((60, 160), p=1),
+                        A.CLAHE(p=0.3),
+                    ],
+                    p=0.6,
+                ),
+                A.OneOf([A.PlanckianJitter(p=1), A.HueSaturationValue(8, 30, 0, p=1)], p=0.5),
+                A.OneOf(
+                    [
+                        A.GaussianBlur(sigma_limit=(0.3, 1.5), p=1),
+                        A.MotionBlur((3, 7), p=0.5),
+                        A.GaussNoise((0.01, 0.05), p=1),
+                        A.ImageCompression("jpeg", (30, 90), p=1),
+                    ],
+                    p=0.3,
+                ),
+            ]
+        )
+
+    def geometry(self, picture: NDArray[np.uint8], index: int, view: int) -> NDArray[np.uint8]:
+        """Return view 0 to VIEWS - 1 of picture ``index``, the same every time."""
+        chain = self._wide if view < WIDE_VIEWS else self._whole
+        return self._run(chain, picture, index * VIEWS + view)
+
+    def camera(self, picture: NDArray[np.uint8], index: int, epoch: int) -> NDArray[np.uint8]:
+        """Return the picture in another light, through another camera, at every epoch."""
+        return self._run(self._camera, picture, (epoch << 32) + index)
+
+    def _run(self, chain: Any, picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+        # One generator for each picture: no order of reading changes what is seen.
+        seed = np.random.SeedSequence((self._seed, number)).generate_state(1)[0]
+        chain.set_random_seed(int(seed))
+        return np.asarray(chain(image=picture)["image"], np.uint8)

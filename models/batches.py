@@ -1,0 +1,75 @@
+"""What the student is shown, and what it is to say of it: stages and batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from models import augment, data, dataset
+
+BATCH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stretch of the schedule.
+
+    first  the layer from which on the network learns; None: the head alone
+    rate   highest learning rate; it rises from 0 in WARM_UP_STEPS, then falls to 0 as a cosine
+    side   input size, pixels: small pictures first, which are cheaper
+    whole  views of almost the whole picture, as the daemon sees it, instead of wide crops
+    """
+
+    name: str
+    first: str | None
+    epochs: int
+    rate: float
+    side: int
+    whole: bool = False
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
+    """Augmented batches of the training pictures: another order and other views every epoch."""
+
+    def __init__(
+        self, found: dataset.Dataset, stage: Stage, targets: NDArray[np.float32], seed: int
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+        self._pictures, self._indices = found.pictures, found.indices("train")
+        self._targets, self._stage, self._seed = targets, stage, seed
+        classes = found.classes[self._indices]
+        self._weights = data.class_weights(classes, len(found.labels))[classes]
+        self._views = augment.Views(stage.side, seed)
+        self._epoch = 0
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        """Return the batches in an epoch."""
+        return -(-len(self._indices) // BATCH)
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.float32], ...]:
+        """Return pictures (B, side, side, 3) in -1 to 1, targets (B, K) and weights (B,)."""
+        rows = self._order[number * BATCH : (number + 1) * BATCH]
+        shown = np.empty((len(rows), self._stage.side, self._stage.side, 3), np.uint8)
+        targets = np.empty((len(rows), self._targets.shape[2]), np.float32)
+        for place, row in enumerate(rows):
+            index, view = int(self._indices[row]), self._view(int(row))
+            picture = self._views.geometry(self._pictures[index], index, view)
+            shown[place] = self._views.camera(picture, index, self._epoch)
+            targets[place] = self._targets[row, view % self._targets.shape[1]]
+        return data.to_input(shown), targets, self._weights[rows]
+
+    def on_epoch_end(self) -> None:
+        """Shuffle for the next epoch."""
+        self._epoch += 1
+        random = np.random.default_rng((self._seed, len(self._stage.name), self._epoch))
+        self._order = random.permutation(len(self._indices))
+
+    def _view(self, row: int) -> int:
+        if self._stage.whole:
+            return augment.WIDE_VIEWS + (self._epoch + row) % augment.WHOLE_VIEWS
+        return (self._epoch + row) % augment.WIDE_VIEWS
