@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
 from edge import cli, watch  # noqa: E402
+from edge.config import load  # noqa: E402
 from edge.errors import EdgeError  # noqa: E402
 
 CLIP: Final = ROOT / "deploy" / "demo" / "clip.mp4"
@@ -53,6 +54,13 @@ def main() -> int:
         signal.signal(number, on_signal)
     with contextlib.ExitStack() as stack:
         address = args.broker
+        if args.config and not address:
+            try:
+                mqtt = load(Path(args.config)).mqtt
+            except EdgeError as exc:
+                print(exc, file=sys.stderr)
+                return exc.exit_status
+            address = f"{mqtt.host}:{mqtt.port}"
         if not address:
             try:
                 address = stack.enter_context(PrivateBroker()).address
@@ -87,7 +95,8 @@ def _start(args: argparse.Namespace, address: str, folder: Path) -> subprocess.P
         config = str(folder / "demo.toml")
         Path(config).write_text(DEMO)
     command = [sys.executable, "-m", "edge", "run", "--config", config, "--broker", address]
-    command += ["--source", args.source or str(CLIP)]
+    source = args.source or ("" if args.config else str(CLIP))
+    command += ["--source", source] if source else []
     command += ["--model", args.model] if args.model else []
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -15,6 +16,8 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = cli.parser()
     args = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,

@@ -32,7 +32,20 @@ def find(model: str) -> tuple[ModelCard, Path]:
     model  a folder, a card or a model file; empty for the shipped model
     Raises ModelError where something is missing or the file is not the one the card means.
     """
-    path = Path(model).expanduser() if model else shipped()
+    try:
+        card, path = _find(Path(model).expanduser() if model else shipped())
+    except (OSError, RuntimeError, zipfile.BadZipFile) as exc:
+        raise ModelError(f"the model cannot be read: {exc}", where=model) from exc
+    if len(set(card.labels)) != len(card.labels) or not all(card.labels):
+        raise ModelError(
+            "labels must be distinct and not empty",
+            where=str(path),
+            mend="tell equal ones apart, as `crane (bird)` and `crane (machine)`",
+        )
+    return card, path
+
+
+def _find(path: Path) -> tuple[ModelCard, Path]:
     if path.is_dir():
         path = path / CARD
     if not path.is_file():
@@ -57,8 +70,6 @@ def find(model: str) -> tuple[ModelCard, Path]:
 def read(path: Path) -> ModelCard:
     """Return the card in the file ``path``."""
     card = toml.convert(toml.read(path, ModelError), ModelCard, str(path), ModelError)
-    if len(set(card.labels)) != len(card.labels) or not all(card.labels):
-        raise ModelError("labels must be distinct and not empty", where=f"{path}: labels")
     if card.golden and len(card.golden.scores) != len(card.labels):
         raise ModelError(
             "wrong number of scores",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from typing import Any, Final
@@ -60,7 +61,7 @@ def classify(args: argparse.Namespace) -> int:
         frame = startup.read_picture(path)
         if frame is None:
             status = BAD_FILE
-            reason = "not a readable picture" if path.exists() else "no such file"
+            reason = "not a readable picture" if os.path.exists(path) else "no such file"
             if args.json:
                 print(json.dumps({"path": str(path), "error": reason}), flush=True)
             else:

@@ -185,13 +185,13 @@ def redacted(config: Config) -> dict[str, Any]:
 
 
 def without_credentials(source: str) -> str:
-    """Return a URL without its user and password; anything else as it is."""
+    """Return a URL without its user, password and query; anything else as it is."""
     scheme, mark, rest = source.partition("://")
     if not mark:
         return source
-    authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    return f"{scheme}://{'***@' if at and user else ''}{host}{slash}{path}"
+    rest, query, _ = rest.partition("?")
+    user, at, place = rest.rpartition("@")  # a password may hold a slash
+    return f"{scheme}://{'***@' if at and user else ''}{place}{'?***' if query else ''}"
 
 
 def _host_name() -> str:

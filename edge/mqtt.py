@@ -132,8 +132,8 @@ class Publisher:
         self._tell("cannot be reached")
 
     def _on_disconnect(self, client: paho.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
-        with self._lock:
-            was, self._online = self._online, False
+        # No lock: paho may hold one of its own here that `publish` waits for under ours.
+        was, self._online = self._online, False
         if was and reason.is_failure:
             self._tell(f"gone: {reason}")
 

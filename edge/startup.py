@@ -11,11 +11,11 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge import card as cards
+from edge.camera.images import read_pixels
 from edge.classifier import Classifier
 from edge.config import ModelConfig
 from edge.errors import ModelError
@@ -103,12 +103,8 @@ def describe(engine: Engine) -> ModelInfo:
 
 def read_picture(path: Path) -> Frame | None:
     """Return the picture in ``path`` as a frame, turned as its EXIF says; None if unreadable."""
-    if not path.is_file():
-        return None
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        return None
-    return Frame(0, 0, np.asarray(pixels, np.uint8), "bgr")
+    pixels = read_pixels(path)
+    return None if pixels is None else Frame(0, 0, pixels, "bgr")
 
 
 def _shown(scores: tuple[float, ...] | list[float]) -> str:

@@ -34,7 +34,7 @@ PARTS = {
 """Part -> third-party packages it may import; of ours, the leaves only."""
 
 COMPOSERS = {
-    "startup": {"card", "classifier", "config", "preprocess", "cv2", "numpy"},
+    "startup": {"camera", "card", "classifier", "config", "preprocess", "numpy"},
     "service": {
         *("startup", "wire", "config", "camera", "mqtt", "pipeline", "smoothing", "systemd"),
         *("telemetry", "edge", "msgspec"),

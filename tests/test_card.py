@@ -77,3 +77,18 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\n")
     with pytest.raises(ModelError, match="expected the identifier TFL3"):
         start(ModelConfig(path=str(model)))
+
+
+def test_repeated_labels_are_refused_wherever_they_come_from(tmp_path: Path) -> None:
+    """A label list with `crane` twice would merge two scores into one."""
+    model = Path(shutil.copy(MODELS / "int8.tflite", tmp_path))
+    (tmp_path / "labels.txt").write_text("crane\nred\ncrane\n")
+    with pytest.raises(ModelError, match="labels must be distinct"):
+        card.find(str(model))
+
+
+@pytest.mark.parametrize("model", ["~nobody-here/m", "x" * 300])
+def test_a_path_that_cannot_be_is_one_line(model: str) -> None:
+    """No traceback for an unknown user or a name too long."""
+    with pytest.raises(ModelError, match=r"cannot be read|not found"):
+        card.find(model)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -124,3 +127,20 @@ def test_watch_without_a_broker_is_one_line() -> None:
 def test_broker_addresses(text: str, host: str, port: int) -> None:
     """Names, IPv4 and IPv6, with and without a port."""
     assert cli.broker(text) == (host, port)
+
+
+def test_no_picture_ends_the_others(tmp_path: Path, rgb: Path) -> None:
+    """A name that is not UTF-8, a header that promises 10 gigapixels: the next is still done."""
+    red = cv2.imencode(".png", np.full((8, 8, 3), (0, 0, 200), np.uint8))[1].tobytes()
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    Path(odd).write_bytes(red)
+    header = b"IHDR" + struct.pack(">II", 10**5, 10**5) + red[24:29]
+    header += struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "huge.png").write_bytes(red[:12] + header + red[33:])
+    (tmp_path / "red.png").write_bytes(red)
+    done = edge(
+        "classify", "--json", "--model", rgb, odd, tmp_path / "huge.png", tmp_path / "red.png"
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1, done.stderr
+    assert [line.get("label", "none") for line in told] == ["red", "none", "red"]

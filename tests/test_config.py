@@ -82,12 +82,14 @@ def test_the_password_is_the_first_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "shown"),
     [
-        ("rtsp://u:p@host:554/x@y", "rtsp://***@host:554/x@y"),
+        ("rtsp://u:p@host:554/x@y", "rtsp://***@y"),
         ("rtsp://u:p@ss@host/x", "rtsp://***@host/x"),
+        ("rtsp://u:p/q@host/x", "rtsp://***@host/x"),
+        ("http://host/v?user=u&pwd=p", "http://host/v?***"),
         ("rtsp://host/x", "rtsp://host/x"),
         ("/dev/video0", "/dev/video0"),
     ],
 )
 def test_credentials_leave_the_url(source: str, shown: str) -> None:
-    """Whatever stands before the last @ of the authority is not shown."""
+    """Whatever stands before the last @ is not shown, nor what a query says."""
     assert config.without_credentials(source) == shown

@@ -43,13 +43,16 @@ def open_camera(
         if number and not number.isdigit():
             raise CameraError("not a camera number", where=shown, expected="picamera2:0 or so")
         return Picamera2Camera(int(number or 0), width, height, fps)
-    path = Path(source).expanduser()
     if "://" in source or source.startswith("/dev/"):
         return CaptureCamera(source, shown, width, height, fps, timeout_s)
-    if path.is_dir():
-        return ImagesCamera(path, fps, loop=loop, fast=fast)
-    if path.is_file():
-        return VideoCamera(path, loop=loop, fast=fast)
+    try:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return ImagesCamera(path, fps, loop=loop, fast=fast)
+        if path.is_file():
+            return VideoCamera(path, loop=loop, fast=fast)
+    except (OSError, RuntimeError) as exc:
+        raise CameraError(f"source cannot be read: {exc}", where=shown) from exc
     raise CameraError(
         "no such source",
         where=shown,

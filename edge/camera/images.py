@@ -8,6 +8,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.camera.pace import Pace
 from edge.errors import CameraError
@@ -15,6 +16,15 @@ from edge.types import CameraMode, EndOfSource, Frame, Seconds
 
 log = logging.getLogger(__name__)
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+def read_pixels(path: Path) -> NDArray[np.uint8] | None:
+    """Return the picture as (H, W, 3) BGR uint8, turned as its EXIF says; None if unreadable."""
+    try:  # not cv2.imread, which crashes on a name that is not UTF-8
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 class ImagesCamera:
@@ -52,9 +62,9 @@ class ImagesCamera:
                 raise EndOfSource
             path = self._paths[self._next % len(self._paths)]
             self._next += 1
-            pixels = None if path in self._bad else cv2.imread(str(path), cv2.IMREAD_COLOR)
+            pixels = None if path in self._bad else read_pixels(path)
             if pixels is not None:
-                return Frame(number, captured_ns, np.asarray(pixels, np.uint8), "bgr")
+                return Frame(number, captured_ns, pixels, "bgr")
             if path not in self._bad:
                 self._bad.add(path)
                 self.corrupt_total += 1
