@@ -107,7 +107,6 @@ class Service:
                 config=configs.redacted(self._config),
             )
         )
-        publisher.connect()  # not before: `online` follows `info`
         facts = engine.classifier.facts
         status = f"{engine.card.name} on {facts.runtime}, {facts.delegated_share:.0%} delegated"
         log.info("ready after %.2f s: %s, %s", start_s, status, camera.mode)
@@ -147,6 +146,8 @@ class Service:
         if change is not None or self._last is None or first_full or heartbeat:
             self._state_ns = begin_ns
             publisher.publish(wiring.state(prediction))
+            if self._last is None:
+                publisher.connect()  # not before: `online` follows `info` and `state`
         if publish.result and begin_ns - self._result_ns >= 1e9 / publish.result_rate:
             self._result_ns = begin_ns
             publisher.publish(wiring.result(prediction, begin_ns - frame.captured_ns))

@@ -49,6 +49,7 @@ def test_every_payload_is_as_its_schema_says(
             jsonschema.validate(payload, schemas[kind])
     order = [kind for kind, _, _ in listener.messages]
     assert order.index("info") < order.index("availability")
+    assert order.index("state") < order.index("availability")
     info = last(listener, "info")
     assert info["device"] == "wall"
     assert info["model"]["xnnpack"] is True
