@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI at import
 import albumentations as A  # noqa: N812
 
-WIDE_VIEWS: Final = 6
-"""Views whose crops hold 40 to 100 % of the picture; then come those of the whole."""
-WHOLE_VIEWS: Final = 3
-"""Views of 85 to 100 %: a network trained on crops expects what it sees later to be larger."""
+WIDE_VIEWS: Final = 8
+"""Views at very different distances; then come those at about the picture's own."""
+WHOLE_VIEWS: Final = 4
 VIEWS: Final = WIDE_VIEWS + WHOLE_VIEWS
+MARGIN: Final = 1.3
+"""A picture is mirrored at its edges to so many times its side, so that a view can lie further
+away than the picture was. A network trained on crops alone expects all it sees to be larger."""
+WIDE_AREA: Final = (0.4, MARGIN**2)
+WHOLE_AREA: Final = (0.85, 1.35)
+"""Area of a view as a share of the picture's."""
 
 
 class Views:
@@ -32,12 +37,15 @@ class Views:
             A.Compose(
                 [
                     A.RandomResizedCrop(
-                        (side, side), scale, ratio=(3 / 4, 4 / 3), interpolation=cv2.INTER_LINEAR
+                        (side, side),
+                        (smallest / MARGIN**2, largest / MARGIN**2),
+                        ratio=(3 / 4, 4 / 3),
+                        interpolation=cv2.INTER_LINEAR,
                     ),
                     A.HorizontalFlip(p=0.5),
                 ]
             )
-            for scale in ((0.4, 1.0), (0.85, 1.0))
+            for smallest, largest in (WIDE_AREA, WHOLE_AREA)
         )
         self._camera = A.Compose(
             [
@@ -65,7 +73,9 @@ class Views:
     def geometry(self, picture: NDArray[np.uint8], index: int, view: int) -> NDArray[np.uint8]:
         """Return view 0 to VIEWS - 1 of picture ``index``, the same every time."""
         chain = self._wide if view < WIDE_VIEWS else self._whole
-        return self._run(chain, picture, index * VIEWS + view)
+        edge = [round(side * (MARGIN - 1) / 2) for side in picture.shape[:2] for _ in "ab"]
+        larger = cv2.copyMakeBorder(picture, *edge, cv2.BORDER_REFLECT_101)
+        return self._run(chain, np.asarray(larger, np.uint8), index * VIEWS + view)
 
     def camera(self, picture: NDArray[np.uint8], index: int, epoch: int) -> NDArray[np.uint8]:
         """Return the picture in another light, through another camera, at every epoch."""

@@ -21,7 +21,7 @@ class Stage:
     first  the layer from which on the network learns; None: the head alone
     rate   highest learning rate; it rises from 0 in WARM_UP_STEPS, then falls to 0 as a cosine
     side   input size, pixels: small pictures first, which are cheaper
-    whole  views of almost the whole picture, as the daemon sees it, instead of wide crops
+    whole  views of about the whole picture, as the daemon sees it, at about its distance
     """
 
     name: str
@@ -36,14 +36,21 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
     """Augmented batches of the training pictures: another order and other views every epoch."""
 
     def __init__(
-        self, found: dataset.Dataset, stage: Stage, targets: NDArray[np.float32], seed: int
+        self,
+        found: dataset.Dataset,
+        stage: Stage,
+        views: NDArray[np.int64],
+        targets: NDArray[np.float32],
+        seed: int,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._pictures, self._indices = found.pictures, found.indices("train")
-        self._targets, self._stage, self._seed = targets, stage, seed
+        self._stage, self._seed = stage, seed
+        mine = (views >= augment.WIDE_VIEWS) == stage.whole
+        self._ids, self._targets = views[mine], targets[:, mine]
         classes = found.classes[self._indices]
         self._weights = data.class_weights(classes, len(found.labels))[classes]
-        self._views = augment.Views(stage.side, seed)
+        self._make = augment.Views(stage.side, seed)
         self._epoch = 0
         self.on_epoch_end()
 
@@ -57,10 +64,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         shown = np.empty((len(rows), self._stage.side, self._stage.side, 3), np.uint8)
         targets = np.empty((len(rows), self._targets.shape[2]), np.float32)
         for place, row in enumerate(rows):
-            index, view = int(self._indices[row]), self._view(int(row))
-            picture = self._views.geometry(self._pictures[index], index, view)
-            shown[place] = self._views.camera(picture, index, self._epoch)
-            targets[place] = self._targets[row, view % self._targets.shape[1]]
+            index, view = int(self._indices[row]), (self._epoch + row) % len(self._ids)
+            picture = self._make.geometry(self._pictures[index], index, int(self._ids[view]))
+            shown[place] = self._make.camera(picture, index, self._epoch)
+            targets[place] = self._targets[row, view]
         return data.to_input(shown), targets, self._weights[rows]
 
     def on_epoch_end(self) -> None:
@@ -68,8 +75,3 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         self._epoch += 1
         random = np.random.default_rng((self._seed, len(self._stage.name), self._epoch))
         self._order = random.permutation(len(self._indices))
-
-    def _view(self, row: int) -> int:
-        if self._stage.whole:
-            return augment.WIDE_VIEWS + (self._epoch + row) % augment.WHOLE_VIEWS
-        return (self._epoch + row) % augment.WIDE_VIEWS

@@ -32,7 +32,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     add("--side", type=int, default=224, help="input size of the shipped model, pixels")
     add("--seed", type=int, default=7)
     add("--held-out", type=int, default=2000, help="pictures never trained on")
-    add("--validation", type=int, default=600, help="pictures to choose by")
+    add("--validation", type=int, default=1000, help="pictures to choose by")
     add("--limit", type=int, default=0, help="at most so many pictures a class; 0: all")
     add("--quick", action="store_true", help="one epoch a stage: to try the steps, not to use")
     return made

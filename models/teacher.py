@@ -6,8 +6,8 @@ A frozen MobileNetV2 of width 1.0 gives features; a logistic regression on them 
 Each picture is judged by a regression that has not seen it (five folds), so that the teacher
 corrects wrong labels rather than learns them by heart.
 
-Writes OUT/teacher.npz: logits (N, VIEWS, K), K = 1 for two classes, and its accuracy on the
-validation pictures. An interrupted run goes on with the view it was at.
+Writes OUT/teacher.npz: views (V,), logits (N, V, K), K = 1 for two classes, and its accuracy on
+the validation pictures. An interrupted run goes on with the view it was at.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def judge(args: argparse.Namespace) -> Path:
             if str(arrays["key"]) == key:
                 return done
     train, validation = found.indices("train"), found.indices("validation")
-    views = 2 if args.quick else augment.VIEWS
+    views = (0, augment.WIDE_VIEWS) if args.quick else tuple(range(augment.VIEWS))
     features = Features(found, args, key)
     whole = features.of("validation", validation, None)
-    seen = np.stack([features.of(f"view-{v}", train, v) for v in range(views)], axis=1)
+    seen = np.stack([features.of(f"view-{v}", train, v) for v in views], axis=1)
     scaler = StandardScaler().fit(seen[:, 0])
     classes = found.classes
     known = scaler.transform(whole)
@@ -64,7 +64,7 @@ def judge(args: argparse.Namespace) -> Path:
     def fit(rows: NDArray[np.int64], strength: float) -> Any:
         x = scaler.transform(seen[rows].reshape(-1, seen.shape[2]))
         return LogisticRegression(C=strength, max_iter=200).fit(
-            x, np.repeat(classes[train[rows]], views)
+            x, np.repeat(classes[train[rows]], len(views))
         )
 
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=args.seed)
@@ -78,10 +78,10 @@ def judge(args: argparse.Namespace) -> Path:
 
     strength = min(STRENGTHS, key=loss)
     outputs = 1 if len(found.labels) == 2 else len(found.labels)
-    logits = np.empty((len(train), views, outputs), np.float32)
+    logits = np.empty((len(train), len(views), outputs), np.float32)
     for others, mine in track(parts, "teacher's folds", disable=not sys.stderr.isatty()):
         x = scaler.transform(seen[mine].reshape(-1, seen.shape[2]))
-        logits[mine] = fit(others, strength).decision_function(x).reshape(len(mine), views, outputs)
+        logits[mine] = fit(others, strength).decision_function(x).reshape(len(mine), -1, outputs)
     final = fit(np.arange(len(train)), strength)
     accuracy = float((final.predict(known) == classes[validation]).mean())
     print(
@@ -90,6 +90,7 @@ def judge(args: argparse.Namespace) -> Path:
     whole_file = done.with_suffix(".part.npz")
     np.savez(
         whole_file,
+        views=views,
         logits=logits,
         key=key,
         validation=accuracy,

@@ -35,9 +35,9 @@ PATIENCE: Final = 5
 STAGES: Final = (
     Stage("head", None, 1, 2e-3, 192),
     Stage("late", "block_13_expand", 2, 5e-4, 192),
-    Stage("middle", "block_6_expand", 3, 4e-4, 192),
-    Stage("all", "Conv1", 13, 4e-4, 192),
-    Stage("whole", "Conv1", 5, 1.5e-4, 0, whole=True),
+    Stage("middle", "block_6_expand", 3, 3e-4, 192),
+    Stage("all", "Conv1", 20, 2.5e-4, 192),
+    Stage("whole", "Conv1", 8, 1e-4, 0, whole=True),
 )
 
 
@@ -48,12 +48,9 @@ def train(args: argparse.Namespace) -> Path:
     if result.is_file():
         print(f"{result} is there already; remove it to train again")
         return result
-    targets = data.soft_targets(
-        found.classes[found.indices("train")],
-        len(found.labels),
-        _teacher(args.out),
-        args.distil,
-    )
+    views, logits = _teacher(args.out)
+    train = found.indices("train")
+    targets = data.soft_targets(found.classes[train], len(found.labels), logits, args.distil)
     work: Path = args.out / f"{args.name}-stages"
     work.mkdir(exist_ok=True)
     keras.utils.set_random_seed(args.seed)
@@ -67,7 +64,7 @@ def train(args: argparse.Namespace) -> Path:
             stage, side=stage.side or args.side, epochs=1 if args.quick else stage.epochs
         )
         print(f"{stage}", flush=True)
-        fit(model, stage, found, targets, args.seed, work)
+        fit(model, stage, found, (views, targets), args.seed, work)
         model.load_weights(work / "best.keras")
         (work / "best.keras").replace(done)
     done.replace(result)
@@ -81,14 +78,17 @@ def fit(
     model: Any,
     stage: Stage,
     found: dataset.Dataset,
-    targets: NDArray[np.float32],
+    shown: tuple[NDArray[np.int64], NDArray[np.float32]],
     seed: int,
     work: Path,
     extra: tuple[Any, ...] = (),
 ) -> None:
-    """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows."""
+    """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows.
+
+    shown  the views (V,) and what to say of them (N, V, K)
+    """
     network.unfreeze(model, stage.first)
-    batches = Batches(found, stage, targets, seed)
+    batches = Batches(found, stage, *shown, seed)
     compile_model(model, len(found.labels), stage.rate, stage.epochs * len(batches))
     held, best = validation(found, stage.side), work / "best.keras"
     lowest = None
@@ -161,10 +161,10 @@ def draw(log: Path, to: Path) -> None:
     pyplot.close(figure)
 
 
-def _teacher(out: Path) -> NDArray[np.float32]:
+def _teacher(out: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     try:
         with np.load(out / "teacher.npz") as arrays:
-            return np.asarray(arrays["logits"])
+            return np.asarray(arrays["views"]), np.asarray(arrays["logits"])
     except FileNotFoundError as exc:
         raise ConfigError(
             "no teacher", where=str(exc.filename), mend="run python -m models.teacher first"
