@@ -73,8 +73,8 @@ class Views:
     def geometry(self, picture: NDArray[np.uint8], index: int, view: int) -> NDArray[np.uint8]:
         """Return view 0 to VIEWS - 1 of picture ``index``, the same every time."""
         chain = self._wide if view < WIDE_VIEWS else self._whole
-        edge = [round(side * (MARGIN - 1) / 2) for side in picture.shape[:2] for _ in "ab"]
-        larger = cv2.copyMakeBorder(picture, *edge, cv2.BORDER_REFLECT_101)
+        rows, columns = (round(side * (MARGIN - 1) / 2) for side in picture.shape[:2])
+        larger = cv2.copyMakeBorder(picture, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
         return self._run(chain, np.asarray(larger, np.uint8), index * VIEWS + view)
 
     def camera(self, picture: NDArray[np.uint8], index: int, epoch: int) -> NDArray[np.uint8]:
