@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import open_camera
+from edge.camera import open_camera, video
 from edge.camera.pace import Pace
 from edge.errors import CameraError
 from edge.types import Camera, EndOfSource
@@ -93,6 +95,30 @@ def test_a_late_reader_of_a_film_sees_the_frame_of_now(clip: Path) -> None:
     assert time.monotonic_ns() - late.captured_ns < 1e9
 
 
+def test_a_film_that_decodes_too_slowly_goes_on_from_where_it_is(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every read ends soon: the frames that are due are not all decoded first."""
+    camera = open_source(clip, fast=False)
+    real = video.VideoCamera._grab
+    grabs = []
+
+    def slow(self: video.VideoCamera) -> None:
+        time.sleep(4 / FPS)  # four times slower than it plays
+        grabs.append(1)
+        real(self)
+
+    monkeypatch.setattr(video.VideoCamera, "_grab", slow)
+    sequences = []
+    for _ in range(4):
+        frame = camera.read(0.01)
+        if frame is not None:
+            sequences.append(frame.sequence)
+    camera.close()
+    assert len(grabs) == 4
+    assert np.all(np.diff(sequences) > 1)
+
+
 def test_corrupt_frames_are_counted_and_skipped(clip: Path, tmp_path: Path) -> None:
     """Bytes destroyed in the middle: the rest still comes, nothing is shown twice."""
     content = bytearray(clip.read_bytes())
@@ -141,6 +167,40 @@ def test_a_folder_shows_its_pictures_in_order(tmp_path: Path) -> None:
     assert [mean for _, mean in every(camera, limit=7)] == [0, 50, 100, 0, 50, 100, 0]
     assert camera.corrupt_total == 1
     assert len(every(open_source(tmp_path))) == 3
+
+
+def test_a_slow_reader_of_a_folder_misses_no_picture(tmp_path: Path) -> None:
+    """Nothing is skipped, so nothing is missing from the sequence."""
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+    camera = open_source(tmp_path, fast=False, loop=True)
+    seen = []
+    for _ in range(3):
+        frame = camera.read(1.0)
+        assert frame is not None
+        seen.append(frame.sequence)
+        time.sleep(0.2)  # the slow reader itself
+    assert seen == [0, 1, 2]
+
+
+def test_a_stream_that_has_fallen_silent_can_be_closed(frozen_stream: str) -> None:
+    """The grabber sits in a read that lasts as long as the time-out; close does not."""
+    camera = open_source(frozen_stream, timeout_s=60.0)
+    while camera.read(0.5):
+        pass
+    begin = time.monotonic()
+    camera.close()
+    assert time.monotonic() - begin < 30.0
+
+
+def test_a_film_in_memory_is_a_film(clip: Path) -> None:
+    """Not everything under /dev is a camera."""
+    place = Path("/dev/shm") / f"edge-{os.getpid()}.mp4"
+    shutil.copy(clip, place)
+    try:
+        assert open_source(place).mode.driver == "file"
+    finally:
+        place.unlink()
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

@@ -43,10 +43,12 @@ def open_camera(
         if number and not number.isdigit():
             raise CameraError("not a camera number", where=shown, expected="picamera2:0 or so")
         return Picamera2Camera(int(number or 0), width, height, fps)
-    if "://" in source or source.startswith("/dev/"):
+    if "://" in source:
         return CaptureCamera(source, shown, width, height, fps, timeout_s)
     try:
         path = Path(source).expanduser()
+        if path.is_char_device() or source.startswith("/dev/video"):
+            return CaptureCamera(source, shown, width, height, fps, timeout_s)
         if path.is_dir():
             return ImagesCamera(path, fps, loop=loop, fast=fast)
         if path.is_file():

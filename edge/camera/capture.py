@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Final
 
 import cv2
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from edge.errors import CameraError
 from edge.types import CameraMode, Frame, Seconds
+
+CLOSE_S: Final = 1.0
+"""Longest wait for the grabber, which a server that has fallen silent may hold for long."""
 
 
 class CaptureCamera:
@@ -44,7 +48,7 @@ class CaptureCamera:
         else:
             options = [
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds),
+                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 2 * milliseconds),  # the daemon notices before
             ]
             self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, options)
         decoded, first = self._capture.read() if self._capture.isOpened() else (False, None)
@@ -96,11 +100,12 @@ class CaptureCamera:
             return None
 
     def close(self) -> None:
-        """Stop the grabber and release the device."""
+        """Stop the grabber and release the device; one that is stuck in a read is left behind."""
         with self._changed:
             self._stop = True
-        self._thread.join()
-        self._capture.release()
+        self._thread.join(CLOSE_S)
+        if not self._thread.is_alive():
+            self._capture.release()
 
     def _grab(self) -> None:
         sequence, failures = 0, 0

@@ -47,14 +47,13 @@ class ImagesCamera:
         self._bad: set[Path] = set()
         self._loop = loop
         self._pace = Pace(fps, fast)
-        self._next = 0
+        self._next = self._shown = 0
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the picture now due, whole and in its own size."""
         due = self._pace.wait(timeout_s)
         if due is None:
             return None
-        number, captured_ns = due
         while True:
             if len(self._bad) == len(self._paths):
                 raise CameraError("no picture can be read", where=self.mode.source)
@@ -64,7 +63,8 @@ class ImagesCamera:
             self._next += 1
             pixels = None if path in self._bad else read_pixels(path)
             if pixels is not None:
-                return Frame(number, captured_ns, pixels, "bgr")
+                self._shown += 1  # its own count: no picture is skipped, however late
+                return Frame(self._shown - 1, due[1], pixels, "bgr")
             if path not in self._bad:
                 self._bad.add(path)
                 self.corrupt_total += 1

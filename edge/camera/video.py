@@ -1,13 +1,14 @@
 """A video file as a camera, in real time or as fast as it is asked for.
 
 No thread: a late reader skips the frames whose time has passed, which are decoded but never
-converted to pixels.
+converted to pixels. A film that decodes slower than it plays is shown slower, its gaps counted.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Final
 
@@ -59,9 +60,12 @@ class VideoCamera:
         if due is None:
             return None
         number, captured_ns = due
+        until = time.monotonic() + timeout_s
         while self._taken <= number:
             self._grab()
             self._taken += 1
+            if time.monotonic() > until:  # no hope of catching up: go on from here
+                self._taken = number + 1
         decoded, pixels = self._capture.retrieve(self._pixels)
         if not decoded:
             self.corrupt_total += 1
