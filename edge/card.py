@@ -26,15 +26,17 @@ def shipped() -> Path:
     return installed if installed.is_dir() else _HERE.parent / "models" / "catdog"
 
 
-def find(model: str) -> tuple[ModelCard, Path]:
-    """Return the card of ``model`` and the path of its ``.tflite`` file.
+def find(model: str) -> tuple[ModelCard, Path, str]:
+    """Return the card of ``model``, the path of its ``.tflite`` file and the file's sha256.
 
     model  a folder, a card or a model file; empty for the shipped model
     Raises ModelError where something is missing or the file is not the one the card means.
     """
     try:
-        card, path = _find(Path(model).expanduser() if model else shipped())
-    except (OSError, RuntimeError, zipfile.BadZipFile) as exc:
+        card, path, sha256 = _find(Path(model).expanduser() if model else shipped())
+    except ModelError:
+        raise
+    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as exc:
         raise ModelError(f"the model cannot be read: {exc}", where=model) from exc
     if len(set(card.labels)) != len(card.labels) or not all(card.labels):
         raise ModelError(
@@ -42,10 +44,10 @@ def find(model: str) -> tuple[ModelCard, Path]:
             where=str(path),
             mend="tell equal ones apart, as `crane (bird)` and `crane (machine)`",
         )
-    return card, path
+    return card, path, sha256
 
 
-def _find(path: Path) -> tuple[ModelCard, Path]:
+def _find(path: Path) -> tuple[ModelCard, Path, str]:
     if path.is_dir():
         path = path / CARD
     if not path.is_file():
@@ -63,8 +65,7 @@ def _find(path: Path) -> tuple[ModelCard, Path]:
         card = read(path.parent / CARD)
     else:
         card = ModelCard(name=path.stem, file=path.name, labels=_labels(path))
-    _check_file(path, card.sha256)
-    return card, path
+    return card, path, _checked(path, card.sha256)
 
 
 def read(path: Path) -> ModelCard:
@@ -80,10 +81,11 @@ def read(path: Path) -> ModelCard:
     return card
 
 
-def _check_file(path: Path, sha256: str) -> None:
-    """Raise ModelError unless ``path`` is a whole TFLite file with this checksum (if given)."""
+def _checked(path: Path, sha256: str) -> str:
+    """Return the sha256 of ``path``, which must be a TFLite file and have ``sha256`` if given."""
     content = path.read_bytes()
-    if sha256 and (came := hashlib.sha256(content).hexdigest()) != sha256:
+    came = hashlib.sha256(content).hexdigest()
+    if sha256 and came != sha256:
         raise ModelError(
             "model file is not the one its card describes",
             where=str(path),
@@ -99,6 +101,7 @@ def _check_file(path: Path, sha256: str) -> None:
             got=f"{content[4:8]!r} in {len(content)} bytes",
             mend="convert the model to .tflite first",
         )
+    return came
 
 
 def _labels(path: Path) -> tuple[str, ...]:

@@ -75,14 +75,16 @@ class Classifier:
         try:
             self.interpreter = interpreter_class(model_path=str(path), num_threads=threads)
             self.interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as exc:
+            inputs = self.interpreter.get_input_details()
+            outputs = self.interpreter.get_output_details()
+            ops = self.interpreter._get_ops_details()
+            tensors = self.interpreter.get_tensor_details()
+        except (ValueError, RuntimeError) as exc:  # among them names that are not UTF-8
             raise ModelError(
                 f"the model cannot be loaded: {exc}",
                 where=str(path),
                 mend="restore the file or convert it anew",
             ) from exc
-        inputs = self.interpreter.get_input_details()
-        outputs = self.interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError(
                 "not an image classifier",
@@ -108,7 +110,23 @@ class Classifier:
         self._raw = np.empty(values, np.float32)
         self._input_view = self.interpreter.tensor(inputs[0]["index"])
         self._output_view = self.interpreter.tensor(outputs[0]["index"])
-        self.facts = self._verify(package, threads, path, require_xnnpack)
+        taken, left_out = delegated(ops)
+        total = len(taken) + len(left_out)
+        self.facts = RuntimeFacts(
+            runtime=f"{package} {_version(package)}",
+            kind=_kind(ops, tensors),
+            xnnpack=bool(taken),
+            delegated_share=round(len(taken) / total, 4) if total else 0.0,
+            left_out=left_out,
+            threads=threads,
+        )
+        if require_xnnpack and self.facts.kind != "uint8" and not taken:
+            raise ModelError(
+                f"XNNPACK has not taken this {self.facts.kind} model",
+                where=f"{path} on {self.facts.runtime}",
+                mend="install ai-edge-litert or a TFLite built with XNNPACK for int8,"
+                " or accept the slow path with `require_xnnpack = false` in [model]",
+            )
 
     def input_view(self) -> NDArray[np.generic]:
         """Return the input tensor's own memory; drop the view before ``invoke``."""
@@ -143,29 +161,6 @@ class Classifier:
         """Run the network until lazily made buffers exist."""
         for _ in range(runs):
             self.invoke()
-
-    def _verify(
-        self, package: str, threads: int, path: Path, require_xnnpack: bool
-    ) -> RuntimeFacts:
-        ops = self.interpreter._get_ops_details()
-        taken, left_out = delegated(ops)
-        total = len(taken) + len(left_out)
-        facts = RuntimeFacts(
-            runtime=f"{package} {_version(package)}",
-            kind=_kind(ops, self.interpreter.get_tensor_details()),
-            xnnpack=bool(taken),
-            delegated_share=round(len(taken) / total, 4) if total else 0.0,
-            left_out=left_out,
-            threads=threads,
-        )
-        if require_xnnpack and facts.kind != "uint8" and not facts.xnnpack:
-            raise ModelError(
-                f"XNNPACK has not taken this {facts.kind} model",
-                where=f"{path} on {facts.runtime}",
-                mend="install ai-edge-litert or a TFLite built with XNNPACK for int8,"
-                " or accept the slow path with `require_xnnpack = false` in [model]",
-            )
-        return facts
 
 
 def delegated(ops: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -51,16 +51,16 @@ def parser() -> argparse.ArgumentParser:
     bench = command("bench", "measure speed and memory on this machine")
     bench.add_argument("--json", action="store_true", help="one last line of JSON")
     bench.add_argument("--frames", type=_positive, default=1000, help="frames to measure (1000)")
-    bench.add_argument("--budget-ms", type=float, help="exit 1 if the pipeline's p90 is above")
+    bench.add_argument("--budget-ms", type=_duration, help="exit 1 if the pipeline's p90 is above")
     bench.add_argument("--naive", action="store_true", help="measure a naive loop beside it")
     _source(bench)
 
     watch = command("watch", "show what a subscriber sees, live")
     watch.add_argument("--broker", metavar="HOST[:PORT]", default="localhost", help="MQTT broker")
-    watch.add_argument("--device", default="+", help="one device only")
+    watch.add_argument("--device", default="+", type=_device, help="one device only")
     watch.add_argument("--username", default="")
     watch.add_argument("--password-file", default="")
-    watch.add_argument("--seconds", type=float, help="end after so long")
+    watch.add_argument("--seconds", type=_duration, help="end after so long")
 
     command("schema", "print the JSON Schema of every payload")
     return top
@@ -85,6 +85,10 @@ def overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def broker(text: str) -> tuple[str, int]:
     """Return host and port of ``HOST[:PORT]`` or ``[V6][:PORT]``; 1883 where none is given."""
+    if "@" in text or "://" in text:  # which may hold a password: not to be shown
+        raise argparse.ArgumentTypeError(
+            "expected HOST or HOST:PORT alone; user name and password file are given separately"
+        )
     host, colon, port = text.rpartition(":")
     if not colon or (host.count(":") and not host.endswith("]")):
         host, port = text, "1883"
@@ -115,3 +119,19 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return number
+
+
+def _duration(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number
+
+
+def _device(text: str) -> str:
+    if text != "+" and (not text or set(text) & set("+#/\0")):
+        raise argparse.ArgumentTypeError(f"expected a device id, got {text!r}")
+    return text

@@ -118,6 +118,7 @@ def watch(args: argparse.Namespace) -> int:
     from edge import watch as watching
 
     host, port = cli.broker(args.broker)
+    configs.check_host(host, "--broker")
     login = configs.MqttConfig(username=args.username, password_file=args.password_file)
     watching.run(
         host,

@@ -5,6 +5,7 @@ Knows no part it configures. Durations are seconds; sizes are pixels.
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from edge import toml
 from edge.errors import ConfigError
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-Positive = Annotated[float, Meta(gt=0)]
+Interval = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=16, le=8192)]
 LOG_LEVELS = Literal["debug", "info", "warning", "error"]
@@ -50,7 +51,7 @@ class CameraConfig(Table, frozen=True):
     fps: Annotated[float, Meta(gt=0, le=240)] = 30.0
     pace: Literal["realtime", "fast"] = "realtime"
     loop: bool = True
-    stall_timeout_s: Positive = 10.0
+    stall_timeout_s: Interval = 10.0
 
 
 class ModelConfig(Table, frozen=True):
@@ -107,8 +108,8 @@ class PublishConfig(Table, frozen=True):
 
     result: bool = False
     result_rate: Annotated[float, Meta(gt=0, le=240)] = 5.0
-    state_interval_s: Positive = 10.0
-    telemetry_interval_s: Positive = 10.0
+    state_interval_s: Interval = 10.0
+    telemetry_interval_s: Interval = 10.0
 
 
 class LogConfig(Table, frozen=True):
@@ -153,12 +154,30 @@ def load(path: Path | None, overrides: dict[str, dict[str, Any]] | None = None) 
             got=str(config.smoothing.exit),
             mend="a label must go at a lower score than it comes",
         )
+    check_host(config.mqtt.host, f"{where}: mqtt.host")
     if config.mqtt.password_file and not config.mqtt.username:
         raise ConfigError("password without a user name", where=f"{where}: mqtt.username")
     if not config.device.id:
         device = msgspec.structs.replace(config.device, id=_host_name())
         config = msgspec.structs.replace(config, device=device)
     return config
+
+
+def check_host(host: str, where: str) -> None:
+    """Raise ConfigError unless ``host`` can be a host's name or address."""
+    try:
+        host.encode("idna")
+        valid = not re.search(r"[\s@/\\?#]", host)
+    except UnicodeError:
+        valid = False
+    if not valid:
+        raise ConfigError(
+            "not a host",
+            where=where,
+            expected="a name or an address alone",
+            got=without_credentials(host.rpartition("@")[2]),
+            mend="port, user name and password_file have keys of their own in [mqtt]",
+        )
 
 
 def password(config: MqttConfig) -> str:
@@ -181,11 +200,13 @@ def redacted(config: Config) -> dict[str, Any]:
     """Return the config as plain tables that may be shown: no credential in any URL."""
     tables: dict[str, Any] = msgspec.to_builtins(config)
     tables["camera"]["source"] = without_credentials(config.camera.source)
+    tables["model"]["path"] = without_credentials(config.model.path)
     return tables
 
 
 def without_credentials(source: str) -> str:
-    """Return a URL without its user, password and query; anything else as it is."""
+    """Return a URL without its user, password and query; of anything else what can be shown."""
+    source = source.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes
     scheme, mark, rest = source.partition("://")
     if not mark:
         return source

@@ -137,21 +137,21 @@ def lookup_table(
             1 / 127.5 takes camera bytes as they are.
     Source  real = (pixel - mean) / std; q = real / scale + zero_point (Jacob et al. 2018, eq. 1).
     """
-    per_channel = isinstance(how.mean, tuple) or isinstance(how.std, tuple)
     mean = np.atleast_1d(np.asarray(how.mean, np.float64))
     std = np.atleast_1d(np.asarray(how.std, np.float64))
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, tensor.shape[3]) or not np.all(np.isfinite(values)):
+            raise ModelError(
+                f"`{name}` in [preprocessing] does not fit the input tensor",
+                expected=f"one number, or {tensor.shape[3]}",
+                got=str(getattr(how, name)),
+            )
     if not np.all(std > 0):
         raise ModelError("`std` in [preprocessing] must be above 0", got=str(how.std))
+    per_channel = max(len(mean), len(std)) > 1
     pixel = np.arange(256, dtype=np.float64).reshape(1, 256, 1)
     real = (pixel - mean) / std
-    if per_channel:
-        if real.shape[2] != tensor.shape[3]:
-            raise ModelError(
-                "`mean` and `std` in [preprocessing] do not fit the input tensor",
-                expected=f"1 or {tensor.shape[3]} values",
-                got=str(real.shape[2]),
-            )
-    else:
+    if not per_channel:
         real = real[:, :, 0]
         pixel = pixel[:, :, 0]
     if tensor.dtype == np.float32:

@@ -20,7 +20,6 @@ T = TypeVar("T")
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
-_MAPPING: Final = re.compile(r"\[\.\.\.\]")
 
 
 def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
@@ -31,6 +30,8 @@ def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
         raise error("file not found", where=str(path), mend="check the path") from exc
     except OSError as exc:
         raise error(f"cannot be read: {exc.strerror}", where=str(path)) from exc
+    except RecursionError as exc:
+        raise error("not valid TOML: nested too deeply", where=str(path)) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise error(f"not valid TOML: {exc}", where=str(path)) from exc
 

@@ -6,7 +6,7 @@ Times end in ``_ns`` and are ``time.monotonic_ns()`` readings. Pixels are uint8.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -150,7 +150,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interpolation: Interpolation = "linear"
     mean: float | tuple[float, ...] = 127.5
     std: float | tuple[float, ...] = 127.5
-    pad: int = 114
+    pad: Annotated[int, msgspec.Meta(ge=0, le=255)] = 114
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

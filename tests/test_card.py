@@ -46,6 +46,10 @@ def test_a_file_without_card_takes_labels_beside_or_inside_it(tmp_path: Path) ->
         ({"sise": "224"}, "sise: unknown key"),
         ({"preprocessing": '{color = "gray"}'}, "does not take one gray picture"),
         ({"preprocessing": "{std = 0.0}"}, "`std`.*above 0"),
+        ({"preprocessing": "{mean = nan}"}, "`mean`.*expected one number, or 3, got nan"),
+        ({"preprocessing": "{mean = [1, 2]}"}, r"`mean`.*one number, or 3, got \(1.0, 2.0\)"),
+        ({"preprocessing": "{mean = [1, 2, 3], std = [1, 2]}"}, "`std`.*one number, or 3"),
+        ({"preprocessing": "{pad = 300}"}, "pad: wrong value: expected int <= 255, got 300"),
         ({"golden": '{picture = "no.png", scores = [1.0]}'}, "expected 3, one per label, got 1"),
         ({"golden": '{picture = "no.png", scores = [1.0, 0.0, 0.0]}'}, "golden picture"),
     ],
@@ -57,6 +61,24 @@ def test_a_wrong_card_is_one_line(changes: dict[str, str], message: str, tmp_pat
         start(ModelConfig(path=str(folder)))
     assert str(folder) in str(caught.value)
     assert caught.value.exit_status == 78
+
+
+def test_one_mean_in_a_list_is_one_mean(tmp_path: Path) -> None:
+    """`mean = [127.5]` is `mean = 127.5`."""
+    card_text = {"preprocessing": "{mean = [127.5], std = [127.5]}"}
+    folder = model_folder(tmp_path / "m", "float", **card_text)
+    assert start(ModelConfig(path=str(folder))).preprocess
+
+
+def test_names_in_a_model_that_are_not_text_are_told(rgb: Path) -> None:
+    """A byte broken in a tensor's name: TFLite loads it, its list of tensors cannot be read."""
+    path = rgb / "uint8io.tflite"
+    content = path.read_bytes()
+    name = b"StatefulPartitionedCall"
+    assert name in content
+    path.write_bytes(content.replace(name, b"\xff" + name[1:]))
+    with pytest.raises(ModelError, match=r"cannot be loaded.*utf-8"):
+        start(ModelConfig(path=str(rgb)))
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 1500])

@@ -129,6 +129,25 @@ def test_broker_addresses(text: str, host: str, port: int) -> None:
     assert cli.broker(text) == (host, port)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "--budget-ms", "nan"], "expected a number above 0"),
+        (["watch", "--seconds", "-1"], "expected a number above 0"),
+        (["watch", "--device", "#"], "expected a device id"),
+        (["watch", "--broker", "a..b:1883"], "not a host"),
+        (["run", "--broker", "mqtt://me:secret@host:1883"], "alone; user name"),
+    ],
+)
+def test_a_bad_argument_is_one_line(arguments: list[str], message: str) -> None:
+    """No traceback, and no password on the screen."""
+    done = edge(*arguments)
+    assert done.returncode in (2, 78)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+
+
 def test_no_picture_ends_the_others(tmp_path: Path, rgb: Path) -> None:
     """A name that is not UTF-8, a header that promises 10 gigapixels: the next is still done."""
     red = cv2.imencode(".png", np.full((8, 8, 3), (0, 0, 200), np.uint8))[1].tobytes()

@@ -22,6 +22,10 @@ WRONG = {
     "camera = 3": ["camera", "expected object", "got 3"],
     "[camera": ["not valid TOML"],
     "[camera]\nfps = nan": ["camera.fps", "> 0.0", "got nan"],
+    "[camera]\nstall_timeout_s = inf": ["camera.stall_timeout_s", "<= 86400", "got inf"],
+    '[mqtt]\nhost = "a..b"': ["mqtt.host", "not a host", "got a..b"],
+    '[mqtt]\nhost = "mqtt://me:pw@b"': ["mqtt.host", "not a host", "got b", "password_file"],
+    "a = " + "[" * 5000: ["nested too deeply"],
 }
 
 
@@ -34,6 +38,7 @@ def test_each_fault_is_one_line_that_tells_all(text: str, tmp_path: Path) -> Non
         config.load(path)
     message = str(caught.value)
     assert "\n" not in message
+    assert "pw" not in message
     assert all(word.lower() in message.lower() for word in [str(path), *WRONG[text]]), message
     assert caught.value.exit_status == 78
 
