@@ -11,7 +11,7 @@ import platform
 import secrets
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import msgspec
@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 POLL_S: Final = 0.2
 """Longest wait for a frame: how soon a signal, a watchdog or an interval is seen to."""
 FAREWELL_S: Final = 1.0
-"""Longest wait for the broker to take the last message."""
+"""Longest wait for the broker to take the last messages, after a signal or a fault."""
+DELIVERY_S: Final = 5.0
+"""The same at the end of a finite source: what it showed may still be on its way."""
 
 
 class Service:
@@ -43,7 +45,7 @@ class Service:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._stop = False
+        self._stop = self._ended = False
         self._notifier = Notifier()
         self._health = HealthReader()
         self._stages = Stages()
@@ -51,10 +53,13 @@ class Service:
         self._frames_total = 0
         self._dropped_total = 0
         self._corrupt_told = 0
+        self._sequence = -1
+        self._start_clocks()
+
+    def _start_clocks(self) -> None:
         now = time.monotonic_ns()
         self._last_frame_ns = self._state_ns = self._result_ns = self._beat_ns = now
         self._telemetry_ns, self._telemetry_frames, self._started_ns = now, 0, now
-        self._sequence = -1
 
     def run(self) -> None:
         """Classify until the source ends or a signal comes."""
@@ -81,7 +86,8 @@ class Service:
                 self._loop(engine, camera, wiring, publisher)
             finally:
                 self._notifier.stopping()
-                publisher.close(wiring.availability(online=False), FAREWELL_S)
+                farewell = wiring.availability(online=False)
+                publisher.close(farewell, DELIVERY_S if self._ended else FAREWELL_S)
         finally:
             camera.close()
         log.info("stopped after %d frames", self._frames_total)
@@ -94,6 +100,7 @@ class Service:
             engine.preprocess, engine.classifier, Smoother(engine.card.labels, **smoothing)
         )
         start_s = round(process_age_s(), 3)
+        mode = replace(camera.mode, source=configs.without_credentials(camera.mode.source))
         publisher.publish(
             wiring.info(
                 device=self._config.device.id,
@@ -103,14 +110,15 @@ class Service:
                 python=platform.python_version(),
                 start_s=start_s,
                 model=startup.describe(engine),
-                camera=CameraInfo(**asdict(camera.mode)),
+                camera=CameraInfo(**asdict(mode)),
                 config=configs.redacted(self._config),
             )
         )
         facts = engine.classifier.facts
         status = f"{engine.card.name} on {facts.runtime}, {facts.delegated_share:.0%} delegated"
-        log.info("ready after %.2f s: %s, %s", start_s, status, camera.mode)
+        log.info("ready after %.2f s: %s, %s", start_s, status, mode)
         self._notifier.ready(status)
+        self._start_clocks()  # opening a camera may have taken long
         try:
             while not self._stop:
                 asked_ns = time.monotonic_ns()
@@ -120,6 +128,7 @@ class Service:
                     self._one_frame(frame, wait_ns, pipeline, wiring, publisher)
                 self._tick(camera, wiring, publisher)
         except EndOfSource:
+            self._ended = True
             log.info("%s: ended", camera.mode.source)
         self._telemetry(camera, wiring, publisher)
 
@@ -157,6 +166,7 @@ class Service:
 
     def _tick(self, camera: Camera, wiring: wire.Wire, publisher: Publisher) -> None:
         """See to everything that goes by time rather than by frame."""
+        publisher.poll()
         now = time.monotonic_ns()
         silent_s = (now - self._last_frame_ns) / 1e9
         if silent_s > self._config.camera.stall_timeout_s:

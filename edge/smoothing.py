@@ -91,13 +91,11 @@ class Smoother:
         if self._seen_frames < self._window:
             return None
         best = int(self._smoothed.argmax())
-        due: int | None
-        if best != self._current and self._smoothed[best] >= self._enter:
-            due = best
-        elif self._current is not None and self._smoothed[self._current] < self._exit:
-            due = None
-        else:
+        due: int | None = None
+        if self._current is not None and self._smoothed[self._current] >= self._exit:
             due = self._current
+        elif self._smoothed[best] >= self._enter:
+            due = best
         if due == self._current:
             self._held_frames = 0
             return None

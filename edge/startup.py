@@ -6,7 +6,6 @@ classifies. The golden picture goes the whole way, as a frame would.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ class Engine:
 
 def start(config: ModelConfig) -> Engine:
     """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
-    card, path = cards.find(config.path)
+    card, path, sha256 = cards.find(config.path)
     classifier = Classifier(
         path,
         len(card.labels),
@@ -57,7 +56,6 @@ def start(config: ModelConfig) -> Engine:
         raise ModelError(
             exc.what, where=str(path), expected=exc.expected, got=exc.got, mend=exc.mend
         ) from exc
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     engine = Engine(card, path, sha256, classifier, preprocess)
     classifier.warm_up()
     if card.golden:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,9 +11,9 @@ from contextlib import ExitStack
 import pytest
 
 from deploy.broker import PrivateBroker, free_port
-from edge import mqtt
 from edge.errors import PublishError
 from edge.mqtt import Publisher, subscribe
+from edge.mqtt import publisher as publishing
 from edge.types import Message
 from tests.conftest import WAIT_S, Listener
 
@@ -24,13 +26,37 @@ def event(number: int) -> Message:
     return Message("edge/d/event", str(number).encode(), 1, False)
 
 
+def state(number: int) -> Message:
+    """Return a state."""
+    return Message("edge/d/state", str(number).encode(), 1, True)
+
+
+RESULT = Message("edge/d/result", b"{}", 0, False)
+
+
+class Polled(Publisher):
+    """A publisher, and the part of the daemon's loop that it needs."""
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Poll until ``condition`` holds."""
+        end = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+            self.poll()
+
+    def till_up(self) -> None:
+        """Poll until the broker is there and has everything."""
+        self.until(lambda: self.online and not self._events and not self._flying)
+
+
 @pytest.fixture
-def publisher(broker: PrivateBroker) -> Iterator[Callable[[], Publisher]]:
+def publisher(broker: PrivateBroker) -> Iterator[Callable[[], Polled]]:
     """Return a function that begins a publisher."""
     with ExitStack() as stack:
 
-        def begin() -> Publisher:
-            made = Publisher(
+        def begin() -> Polled:
+            made = Polled(
                 broker.host, broker.port, client_id="d", will=OFFLINE, birth=ONLINE, reconnect_s=1
             )
             stack.callback(made.close, OFFLINE, 0.1)
@@ -40,77 +66,171 @@ def publisher(broker: PrivateBroker) -> Iterator[Callable[[], Publisher]]:
         yield begin
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for paho's thread to bring ``condition`` about."""
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def retained(broker: PrivateBroker) -> dict[str, bytes]:
+    """Return what a newcomer is told."""
+    listener = Listener(broker)
+    listener.wait_for(lambda: "availability" in [kind for kind, _, _ in listener.messages])
+    listener.close()
+    return {kind: body for kind, body, kept in listener.messages if kept}
 
 
-def test_an_outage_loses_no_event_and_keeps_the_newest_state(
-    broker: PrivateBroker,
-    publisher: Callable[[], Publisher],
-    monkeypatch: pytest.MonkeyPatch,
+@contextlib.contextmanager
+def frozen(broker: PrivateBroker) -> Iterator[None]:
+    """The broker's process stands still, as behind a cable that somebody has pulled."""
+    broker.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        broker.signal(signal.SIGCONT)
+
+
+def test_events_of_an_outage_come_once_in_order_and_only_the_newest_state(
+    broker: PrivateBroker, publisher: Callable[[], Polled]
 ) -> None:
-    """Events wait in order; of the state only the newest is sent; QoS 0 is counted as lost."""
-    broker.stop()
+    """A subscriber whose session outlives the broker gets each event once; QoS 0 is counted."""
     made = publisher()
-    for number in range(5):
+    made.till_up()
+    broker.stop()
+    made.until(lambda: not made.online)
+    for number in range(50):
         made.publish(event(number))
-        made.publish(Message("edge/d/state", str(number).encode(), 1, True))
-    made.publish(Message("edge/d/telemetry", b"{}", 0, False))
+        made.publish(state(number))
+    made.publish(RESULT)
     assert made.unsent_total == 1
-    listener = None
-    # The subscriber must be there before the publisher is: it holds no message back.
-    monkeypatch.setattr(made._client, "_reconnect_delay", 3.0, raising=False)
     broker.start()
     listener = Listener(broker)
-    until(lambda: made.online)
-    listener.wait_for(lambda: "availability" in [kind for kind, _, _ in listener.messages])
-    kinds = [kind for kind, _, _ in listener.messages]
-    assert [body for kind, body, _ in listener.messages if kind == "state"] == [b"4"]
-    assert kinds[-1] == "availability"
+    made.till_up()
+    listener.wait_for(lambda: len(listener.bodies("event")) >= 50)
+    events = listener.bodies("event")
+    assert events == [str(number).encode() for number in range(50)]
+    assert set(listener.bodies("state")) == {b"49"}
+    assert made.reconnects_total == 1
+    listener.close()
+
+
+def test_what_a_dead_connection_held_is_sent_again_but_never_an_old_state(
+    broker: PrivateBroker, publisher: Callable[[], Polled]
+) -> None:
+    """The broker dies with unacknowledged messages: events again, and the newest state last."""
+    made = publisher()
+    made.till_up()
+    broker.signal(signal.SIGSTOP)
+    made.publish(state(1))
+    made.publish(event(1))
+    broker.signal(signal.SIGKILL)
+    broker.stop()
+    made.until(lambda: not made.online)
+    made.publish(state(2))
+    broker.start()
+    listener = Listener(broker)
+    made.till_up()
+    listener.wait_for(lambda: len(listener.messages) >= 3)
+    assert listener.bodies("event") == [b"1"]
+    assert retained(broker) == {"state": b"2", "availability": b"online"}
+    listener.close()
+
+
+def test_little_is_handed_to_a_connection_that_has_died_unnoticed(
+    broker: PrivateBroker, publisher: Callable[[], Polled]
+) -> None:
+    """Twenty events, one state, and what the kernel's buffer takes; the rest waits or counts."""
+    made = publisher()
+    made.till_up()
+    listener = Listener(broker)
+    large = Message("edge/d/result", b"x" * 100_000, 0, False)
+    with frozen(broker):
+        for number in range(300):
+            made.publish(event(number))
+            made.publish(state(number))
+            made.publish(large)
+        assert len(made._flying) <= publishing.IN_FLIGHT + 1
+        assert len(made._loose) <= publishing.UNWRITTEN
+        dropped = made.unsent_total
+        assert dropped > 0
+    made.till_up()
+    made.until(lambda: not made._loose)
+    listener.wait_for(lambda: len(listener.bodies("event")) == 300)
+    states = listener.bodies("state")
+    assert states[-1] == b"299"
+    assert len(states) < 10
+    listener.wait_for(lambda: len(listener.bodies("result")) == 300 - dropped)
     listener.close()
 
 
 def test_a_full_queue_drops_the_oldest_and_counts(
-    broker: PrivateBroker, publisher: Callable[[], Publisher], monkeypatch: pytest.MonkeyPatch
+    broker: PrivateBroker, publisher: Callable[[], Polled], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bounded: of five events with room for three, the last three are sent."""
-    monkeypatch.setattr(mqtt, "QUEUED", 3)
+    monkeypatch.setattr(publishing, "QUEUED", 3)
     made = publisher()
-    until(lambda: made.online)
+    made.till_up()
     broker.stop()
-    until(lambda: not made.online)
+    made.until(lambda: not made.online)
     for number in range(5):
         made.publish(event(number))
     assert made.unsent_total == 2
-    assert [message.payload for message in made._events] == [b"2", b"3", b"4"]
     broker.start()
-    until(lambda: made.online)
-    assert not made._events
-    assert made.reconnects_total == 1
+    listener = Listener(broker)
+    made.till_up()
+    listener.wait_for(lambda: len(listener.bodies("event")) == 3)
+    assert listener.bodies("event") == [b"2", b"3", b"4"]
+    listener.close()
 
 
 def test_close_says_offline_and_waits_for_it(
-    broker: PrivateBroker, publisher: Callable[[], Publisher]
+    broker: PrivateBroker, publisher: Callable[[], Polled]
 ) -> None:
-    """The broker has the farewell when close returns."""
+    """The broker has the farewell when close returns, and that is as soon as it has it."""
     listener = Listener(broker)
     made = publisher()
-    listener.wait_for(lambda: len(listener.messages) == 1)
-    made.close(OFFLINE, 5.0)
+    made.till_up()
+    begin = time.monotonic()
+    made.close(OFFLINE, 60.0)
+    assert time.monotonic() - begin < 30.0
     listener.wait_for(lambda: [body for _, body, _ in listener.messages] == [b"online", b"offline"])
     listener.close()
 
 
-def test_close_without_a_broker_does_not_wait(
-    broker: PrivateBroker, publisher: Callable[[], Publisher]
+def test_what_was_published_just_before_the_end_arrives(
+    broker: PrivateBroker, publisher: Callable[[], Polled]
 ) -> None:
-    """Nobody to say it to."""
+    """A run shorter than the broker's answer: state, events and farewell are delivered."""
+    listener = Listener(broker)
+    with frozen(broker):
+        made = publisher()
+        for number in range(30):
+            made.publish(event(number))
+        made.publish(state(1))
+    made.close(OFFLINE, 2 * WAIT_S)
+    assert made.unsent_total == 0
+    listener.wait_for(lambda: len(listener.messages) >= 33)
+    assert listener.bodies("event")[-1] == b"29"
+    assert retained(broker) == {"state": b"1", "availability": b"offline"}
+    listener.close()
+
+
+def test_close_says_what_was_not_delivered(
+    broker: PrivateBroker, publisher: Callable[[], Polled], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker that never answers gets its second; then the log says what is lost."""
+    with frozen(broker):
+        made = publisher()
+        made.publish(event(1))
+        made.close(OFFLINE, 0.2)
+    assert made.unsent_total == 1
+    assert "1 messages were not delivered" in caplog.text
+
+
+def test_close_without_a_broker_does_not_wait(
+    broker: PrivateBroker, publisher: Callable[[], Polled], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody to say it to; the log has said once that nobody is there, and why."""
     broker.stop()
-    publisher().close(OFFLINE, 60.0)
+    made = publisher()
+    made.until(lambda: "cannot be reached: [Errno 111] Connection refused" in caplog.text)
+    begin = time.monotonic()
+    made.close(OFFLINE, 60.0)
+    assert time.monotonic() - begin < 25.0
 
 
 def test_a_subscriber_without_a_broker_is_one_line() -> None:

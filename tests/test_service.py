@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
+import numpy as np
 import pytest
 
 from deploy.broker import PrivateBroker
@@ -119,9 +121,6 @@ def test_once_ends_with_the_file(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:
     """--once classifies every picture of a folder and exits with 0."""
-    import cv2
-    import numpy as np
-
     folder = tmp_path / "pictures"
     folder.mkdir()
     for index in range(6):
@@ -193,3 +192,52 @@ def test_password_is_never_shown(tmp_path: Path) -> None:
     shown = json.loads(done.stdout[: done.stdout.rindex("}") + 1])
     assert shown["camera"]["source"] == "rtsp://***@cam/1"
     assert "hunter" not in done.stdout + done.stderr
+
+
+def test_a_stream_that_falls_silent_ends_the_daemon_and_its_password_is_told_to_nobody(
+    broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, frozen_stream: str
+) -> None:
+    """After stall_timeout_s: status 74 for systemd to restart; neither log nor info name it."""
+    listener = listen()
+    running = daemon(
+        *("--source", frozen_stream, "--model", rgb, "--broker", broker.address),
+        config="[camera]\nstall_timeout_s = 2.0\n",
+    )
+    assert running.process.wait(WAIT_S) == 74
+    listener.wait_for(lambda: last(listener, "availability") == "offline")
+    log = running.log.read_text()
+    assert "no frame for 2 s" in log
+    place = "http://***@127.0.0.1"
+    assert last(listener, "info")["camera"]["source"].startswith(place)
+    assert last(listener, "info")["config"]["camera"]["source"].startswith(place)
+    assert all(b"secret" not in body for _, body, _ in listener.messages)
+    assert "secret" not in log
+
+
+def test_the_state_is_told_again_and_frames_that_nobody_looked_at_are_counted(
+    broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path
+) -> None:
+    """A heartbeat without a change; a source that is faster than the daemon."""
+    listener = listen()
+    daemon(
+        *("--source", "synthetic", "--model", rgb, "--broker", broker.address),
+        config="[camera]\nwidth = 4096\nheight = 4096\nfps = 240\n"
+        "[publish]\nstate_interval_s = 0.1\ntelemetry_interval_s = 0.5\n[smoothing]\nenter = 1.0\n",
+    )
+    listener.wait_for(lambda: len(listener.payloads("state")) >= 6)
+    listener.wait_for(lambda: (last(listener, "telemetry") or {}).get("dropped_total", 0) > 0)
+
+
+def test_a_folder_whose_name_is_not_text_is_shown(
+    broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, tmp_path: Path
+) -> None:
+    """Linux allows any bytes in a name; JSON does not."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((48, 64, 3), (0, 0, 200), np.uint8))
+    (tmp_path / "red.png").rename(folder / "red.png")
+    listener = listen()
+    running = daemon("--source", folder, "--model", rgb, "--broker", broker.address, "--once")
+    assert running.process.wait(WAIT_S) == 0
+    listener.wait_for(lambda: bool(listener.payloads("info")))
+    assert last(listener, "info")["camera"]["source"].endswith(r"caf\udce9")

@@ -76,6 +76,15 @@ def test_a_label_goes_when_nothing_takes_its_place() -> None:
     assert predictions[-1].score == pytest.approx(0.34, abs=0.01)
 
 
+def test_where_labels_exclude_nothing_the_first_stays_until_it_goes() -> None:
+    """Two labels that are both likely take no turns: one must fall below `exit` first."""
+    smoother = Smoother(("a", "b"), window=2, hold_frames=1)
+    feed(smoother, [(0.9, 0.8)] * 5)
+    assert feed(smoother, [(0.8, 0.9), (0.9, 0.8)] * 9)[1] == []
+    changes = feed(smoother, [(0.1, 0.9)] * 5)[1]
+    assert [(c.before, c.after) for c in changes] == [("a", "b")]
+
+
 def test_exponential_follows_its_formula() -> None:
     """alpha = 2 / (window + 1), begun with the first scores."""
     smoother = Smoother(LABELS, window=3, method="exponential")

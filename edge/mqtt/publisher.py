@@ -1,0 +1,179 @@
+"""What goes to the broker when, and what waits while it is away.
+
+Rule: the frame loop never waits for the network. While the broker is away, results and telemetry
+are dropped and counted; of each retained topic the newest message is kept; events wait, at most
+``QUEUED`` of them, until the broker has acknowledged them. A connection that has died unnoticed is
+no different: only so much is handed to it as it has acknowledged before.
+
+Runs on the daemon's thread alone; the link brings what paho's thread has seen.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from edge.mqtt.link import Link
+from edge.types import Message, Seconds
+
+log = logging.getLogger(__name__)
+QUEUED: Final = 1000
+"""Events kept until the broker has them; when full the oldest is dropped and counted."""
+IN_FLIGHT: Final = 20
+"""Events handed over and not yet acknowledged."""
+UNWRITTEN: Final = 100
+"""QoS 0 messages handed over and not yet on their way, beyond which more are dropped."""
+
+
+class Publisher:
+    """Publishes messages; once told to connect, connects again by itself.
+
+    will   published by the broker if this process vanishes
+    birth  published on every connect, after the retained messages
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        client_id: str,
+        will: Message,
+        birth: Message,
+        username: str = "",
+        password: str = "",
+        keepalive_s: int = 30,
+        reconnect_s: int = 30,
+    ) -> None:
+        self._where, self._birth = f"{host}:{port}", birth
+        self._link = Link(
+            host,
+            port,
+            client_id=client_id,
+            will=will,
+            username=username,
+            password=password,
+            keepalive_s=keepalive_s,
+            reconnect_s=reconnect_s,
+        )
+        self._retained: dict[str, Message] = {}  # topic -> newest
+        self._due: dict[str, None] = {}  # retained topics to be sent, in order
+        self._events: dict[int, Message] = {}  # number -> not yet acknowledged, oldest first
+        self._last_event = self._next_event = 0  # numbers: newest of all, next to be handed over
+        self._flying: dict[int, str | int] = {}  # paho's number -> topic or event, QoS 1
+        self._loose: set[int] = set()  # paho's numbers, QoS 0
+        self._told: set[str] = set()
+        self._connects_total = 0
+        self.online = False
+        """Whether the broker is there now, as far as is known."""
+        self.unsent_total = 0
+        """Messages that nobody will get."""
+
+    @property
+    def reconnects_total(self) -> int:
+        """How often the broker came back."""
+        return max(0, self._connects_total - 1)
+
+    def connect(self) -> None:
+        """Begin to connect; returns at once. What was published before goes first."""
+        self._link.open()
+
+    def publish(self, message: Message) -> None:
+        """Take ``message``; never waits, never raises for a broker that is away."""
+        if message.retain:
+            self._retained[message.topic] = message
+            self._due[message.topic] = None
+        elif message.qos:
+            self._last_event += 1
+            self._events[self._last_event] = message
+            if len(self._events) > QUEUED:
+                del self._events[next(iter(self._events))]
+                self.unsent_total += 1
+        elif self.online and len(self._loose) < UNWRITTEN:
+            self._loose.add(self._link.send(message))
+        else:
+            self.unsent_total += 1
+        self.poll()
+
+    def poll(self) -> None:
+        """See to what has happened, and send what may be sent; called often, never waits."""
+        for what, value in self._link.happened():
+            match what:
+                case "taken":
+                    self._loose.discard(value)
+                    done = self._flying.pop(value, None)
+                    if isinstance(done, int):
+                        self._events.pop(done, None)
+                case "up":
+                    self._begin()
+                case "down" if self.online:
+                    self._end()
+                    self._tell("gone", value)
+                case "down":
+                    self._tell("ended the connection", value)
+                case "refused":
+                    self._tell("refused the connection", value)
+                case "unreachable":
+                    self._tell("cannot be reached", value)
+        if self.online:
+            self._send_due()
+
+    def close(self, farewell: Message, timeout_s: Seconds) -> None:
+        """Deliver what waits, then ``farewell``, and disconnect, all within ``timeout_s``."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until - timeout_s / 2 and (
+            self._link.waiting or (self.online and (self._events or self._due))
+        ):
+            self._rest()
+        self._birth = farewell  # should the broker answer only now
+        if self.online:
+            self.publish(farewell)
+        while time.monotonic() < until and self.online and (self._due or self._flying):
+            self._rest()
+        self._link.close(max(0.1, until - time.monotonic()))
+        undelivered = len(self._events) + len(self._loose)
+        self._end()
+        if undelivered:
+            self.unsent_total += len(self._events)
+            log.warning("broker %s: %d messages were not delivered", self._where, undelivered)
+
+    def _begin(self) -> None:
+        log.info("broker %s: connected", self._where)
+        self.online = True
+        self._told.clear()
+        self._connects_total += 1
+        self._retained.pop(self._birth.topic, None)
+        self._retained[self._birth.topic] = self._birth
+        self._due = dict.fromkeys(self._retained)
+        self._next_event = next(iter(self._events), self._last_event + 1)
+
+    def _end(self) -> None:
+        """The connection is lost, and with it all that was handed to it and not acknowledged."""
+        self.online = False
+        self.unsent_total += len(self._loose)
+        self._loose.clear()
+        self._flying.clear()
+
+    def _send_due(self) -> None:
+        """Hand over the newest of each retained topic, one at a time, and the next events."""
+        if self._due:
+            flying = set(self._flying.values())
+            for topic in [topic for topic in self._due if topic not in flying]:
+                del self._due[topic]
+                self._flying[self._link.send(self._retained[topic])] = topic
+        while self._next_event <= self._last_event and len(self._flying) < IN_FLIGHT:
+            message = self._events.get(self._next_event)
+            if message is not None:
+                self._flying[self._link.send(message)] = self._next_event
+            self._next_event += 1
+
+    def _rest(self) -> None:
+        time.sleep(0.005)
+        self.poll()
+
+    def _tell(self, what: str, why: str) -> None:
+        """Log once per outage, not once per try."""
+        if what not in self._told:
+            self._told.add(what)
+            log.warning("broker %s: %s: %s; running on and trying again", self._where, what, why)
