@@ -62,6 +62,11 @@ class PrivateBroker:
             self._process.wait()
             self._process = None
 
+    def signal(self, number: int) -> None:
+        """Send mosquitto a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def __enter__(self) -> Self:
         """Start."""
         self.start()

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
 from edge import cli, watch  # noqa: E402
-from edge.config import load  # noqa: E402
+from edge.config import check_host, load, password  # noqa: E402
 from edge.errors import EdgeError  # noqa: E402
 
 CLIP: Final = ROOT / "deploy" / "demo" / "clip.mp4"
@@ -44,6 +44,18 @@ def main() -> int:
     for option in ("source", "model", "broker", "config"):
         parser.add_argument(f"--{option}", default="")
     args = parser.parse_args()
+    try:
+        return show(args)
+    except EdgeError as exc:
+        print(exc, file=sys.stderr)
+        return exc.exit_status
+    except (RuntimeError, argparse.ArgumentTypeError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+
+
+def show(args: argparse.Namespace) -> int:
+    """Start what is needed, show what comes, end it all; return the exit status."""
     asked = False
 
     def on_signal(number: int, _: Any) -> None:
@@ -53,32 +65,27 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     with contextlib.ExitStack() as stack:
-        address = args.broker
-        if args.config and not address:
-            try:
-                mqtt = load(Path(args.config)).mqtt
-            except EdgeError as exc:
-                print(exc, file=sys.stderr)
-                return exc.exit_status
-            address = f"{mqtt.host}:{mqtt.port}"
-        if not address:
-            try:
-                address = stack.enter_context(PrivateBroker()).address
-            except RuntimeError as exc:
-                print(exc, file=sys.stderr)
-                return 1
-            print(f"private broker on {address}; see it all with:")
-            host, port = cli.broker(address)
+        mqtt = load(Path(args.config) if args.config else None).mqtt
+        if args.broker or args.config:
+            host, port = cli.broker(args.broker) if args.broker else (mqtt.host, mqtt.port)
+            check_host(host, "BROKER")
+        else:
+            private = stack.enter_context(PrivateBroker())
+            host, port = private.host, private.port
+            print(f"private broker on {private.address}; see it all with:")
             print(f"  mosquitto_sub -h {host} -p {port} -v -t 'edge/#'", flush=True)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-run-")))
-        daemon = _start(args, address, folder)
+        daemon = _start(args, f"[{host}]:{port}", folder)
         try:
-            host, port = cli.broker(address)
-            watch.run(host, port, "+", stopped=lambda: asked or daemon.poll() is not None,
-                      ended=lambda: _end(daemon))  # fmt: skip
-        except EdgeError as exc:
-            print(exc, file=sys.stderr)
-            return exc.exit_status
+            watch.run(
+                host,
+                port,
+                "+",
+                username=mqtt.username,
+                password=password(mqtt),
+                stopped=lambda: asked or daemon.poll() is not None,
+                ended=lambda: _end(daemon),
+            )
         finally:
             _end(daemon)
         if daemon.returncode and not asked:

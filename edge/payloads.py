@@ -6,19 +6,25 @@ Every field of every payload is declared here, with its unit in its name. Topics
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 SCHEMA: Final = 1
 """Version of this contract; in ``info.schema``."""
+
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
+"""Wall clock: seconds since 1970, within four-digit years."""
 
 
 class Stamped(msgspec.Struct, frozen=True, kw_only=True):
     """What every payload has: ``seq`` counts the topic's messages, ``ts`` is wall-clock time."""
 
     seq: int
-    ts: float
+    ts: Moment
 
 
 class State(Stamped, frozen=True, kw_only=True):
@@ -32,8 +38,8 @@ class State(Stamped, frozen=True, kw_only=True):
     """
 
     label: str | None
-    score: float
-    scores: dict[str, float]
+    score: Share
+    scores: dict[str, Share]
     since_s: float
     partial: bool
     frame: int

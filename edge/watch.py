@@ -41,17 +41,19 @@ class View:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.unreadable_total = 0
+        self.connection = ""
+        """What is wrong with the connection; empty where nothing is."""
 
     def take(self, topic: str, payload: bytes) -> str | None:
         """Take one message; return it as a plain line, or None where it is not ours."""
         parts = topic.split("/")
         if len(parts) != 3 or parts[2] not in TOPICS:
             return None
-        name, kind = parts[1], parts[2]
+        name, kind = _printable(parts[1]), parts[2]
         device = self.devices.setdefault(name, Device())
         try:
-            body = payloads.decode(kind, payload)
-        except ValueError:  # somebody else publishes here, or another version of the contract
+            body = _printable(payloads.decode(kind, payload))
+        except (ValueError, RecursionError):  # somebody else's, or another version's
             self.unreadable_total += 1
             return None
         device.newest[kind] = body
@@ -61,9 +63,12 @@ class View:
 
     def render(self) -> RenderableType:
         """Return the whole screen."""
-        if not self.devices:
-            return Text("waiting for a device ...", style="dim")
-        return Group(*(_device(name, device) for name, device in sorted(self.devices.items())))
+        shown = [_device(name, device) for name, device in sorted(self.devices.items())]
+        if not shown:
+            shown = [Text("waiting for a device ...", style="dim")]
+        if self.connection:
+            shown.append(Text(self.connection, style="bold red"))
+        return Group(*shown)
 
 
 def line(kind: str, body: Any) -> str:
@@ -132,7 +137,7 @@ def _telemetry(telemetry: dict[str, Any]) -> RenderableType:
     for percentile in ("p50", "p90", "p99", "max"):
         table.add_column(percentile, justify="right")
     for stage, times in telemetry.get("stages_ms", {}).items():
-        table.add_row(stage, *(f"{times[p]:.2f}" for p in ("p50", "p90", "p99", "max")))
+        table.add_row(Text(stage), *(f"{times[p]:.2f}" for p in ("p50", "p90", "p99", "max")))
     celsius = telemetry.get("temperature_celsius")
     summary = (
         f"  {telemetry.get('fps', 0):.1f} fps   frames {telemetry.get('frames_total')}"
@@ -143,6 +148,19 @@ def _telemetry(telemetry: dict[str, Any]) -> RenderableType:
         + (f"   {celsius:.0f} °C" if celsius is not None else "")
     )
     return Group(table, Text(summary))
+
+
+def _printable(body: Any) -> Any:
+    """Return ``body`` with nothing in it that a terminal obeys."""
+    match body:
+        case str():
+            return "".join(c if c.isprintable() else "\ufffd" for c in body)
+        case dict():
+            return {_printable(key): _printable(value) for key, value in body.items()}
+        case list() | tuple():
+            return [_printable(value) for value in body]
+        case _:
+            return body
 
 
 def _megabytes(size: int | None) -> str:
@@ -168,9 +186,10 @@ def run(
     arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()  # [1]
     console, view = Console(), View()
 
-    def on_connection(there: bool) -> None:
-        if not there and not console.is_terminal:
-            print("broker gone, trying again", file=sys.stderr)
+    def on_connection(wrong: str) -> None:
+        view.connection = f"broker {host}:{port} {wrong}" if wrong else ""
+        if wrong and not console.is_terminal:
+            print(view.connection, file=sys.stderr)
 
     end = subscribe(
         host,

@@ -125,7 +125,7 @@ def test_mean_and_std_by_channel() -> None:
     out = run(how, spec, Frame(0, 0, np.full((8, 8, 3), 100, np.uint8), "rgb"))
     expected = [(100 - m) / s for m, s in zip(how.mean, how.std, strict=True)]  # type: ignore[arg-type]
     np.testing.assert_allclose(out[0, 0, 0].astype(float), expected, rtol=1e-5)
-    with pytest.raises(ModelError, match="`mean` in .*one number, or 3"):
+    with pytest.raises(ModelError, match=r"`mean` in .*one number, or 3"):
         Preprocessor(Preprocessing(mean=(1.0, 2.0)), spec)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -68,6 +69,43 @@ def test_whatever_else_is_published_there_is_survived(kind: str, payload: bytes)
     taken = view.take(f"edge/x/{kind}", payload)
     assert view.unreadable_total == (taken is None)
     drawn(view)
+
+
+STATE = {"seq": 1, "ts": 1.0, "label": "a", "score": 0.5, "scores": {"a": 0.5}}
+STATE |= {"since_s": 1.0, "partial": False, "frame": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("state", STATE | {"scores": {"a": 1e300}}),
+        ("event", {"seq": 1, "ts": 1e300, "id": "x", "type": "label_changed"}),
+    ],
+)
+def test_values_outside_the_contract_are_counted(kind: str, payload: dict[str, Any]) -> None:
+    """No bar as long as the universe, no date beyond the calendar."""
+    view = View()
+    assert view.take(f"edge/x/{kind}", json.dumps(payload).encode()) is None
+    assert view.unreadable_total == 1
+    drawn(view)
+
+
+def test_nothing_commands_the_terminal() -> None:
+    """Neither escape sequences nor rich's markup."""
+    view = View()
+    shown = view.take("edge/x/state", json.dumps(STATE | {"label": "\x1b[2J"}).encode())
+    assert shown is not None
+    assert "\x1b" not in shown
+    times = {"p50": 1.0, "p90": 1.0, "p99": 1.0, "max": 1.0}
+    told: dict[str, Any] = {
+        field: None if field.endswith(("bytes", "share", "celsius", "hz", "bits", "1m")) else 1
+        for field in Telemetry.__struct_fields__
+    }
+    told |= {"stages_ms": {"[/b]": times}}
+    assert view.take("edge/x/telemetry", json.dumps(told).encode())
+    assert "[/b]" in drawn(view)
+    deep = b'{"config": ' + b"[" * 100_000
+    assert view.take("edge/x/info", deep) is None
 
 
 def test_other_topics_are_left_alone() -> None:
