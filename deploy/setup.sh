@@ -48,7 +48,7 @@ make_venv() {
   say "making $folder from $lock ($("$PYTHON" --version))"
   rm -f "$folder/.complete"
   "$PYTHON" -m venv --clear "${system[@]}" "$folder"
-  "$folder/bin/pip" install --disable-pip-version-check --require-hashes -r "$lock"
+  "$folder/bin/pip" install --disable-pip-version-check --no-deps --require-hashes -r "$lock"
   "$folder/bin/pip" install --disable-pip-version-check --no-deps --editable .
   printf '%s\n' "$want" >"$folder/.complete"
 }

@@ -3,60 +3,64 @@
     python -m models.evaluate [--model models/catdog] [--data DIR] [--out build/model]
 
 The pictures that training set aside are those that OUT/dataset.json calls held_out;
-DIR/test_independent, where it is there, is another source, never used for any choice.
+DIR/test_independent, where it is there, is another source, never used for any choice. Prints one
+JSON line a test set; writes OUT/worst-SET.jpg, the pictures that the model is surest and wrong of.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import cv2
 import numpy as np
 
 from edge import startup
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError
 from edge.startup import Engine
-from models import data, dataset, options
+from models import data, dataset, metrics, options
 
-Z95 = 1.959964
+WORST: Final = 24
+"""Pictures on a contact sheet, in rows of 6."""
+TILE: Final = 160
 
 
-def evaluate(engine: Engine, samples: Sequence[data.Sample]) -> dict[str, Any]:
-    """Return images, correct, accuracy and its 95 % Wilson interval."""
-    scores = np.empty(len(engine.card.labels), np.float32)
-    seen = correct = 0
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a model said of pictures: N samples that could be read, (N, C) scores."""
+
+    samples: tuple[data.Sample, ...]
+    scores: metrics.Scores
+
+    @property
+    def classes(self) -> metrics.Classes:
+        """The true classes, (N,)."""
+        return np.array([sample.label for sample in self.samples], np.int64)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what ``metrics.figures`` says of them."""
+        return metrics.figures(self.scores, self.classes)
+
+
+def judge(engine: Engine, samples: Sequence[data.Sample]) -> Judged:
+    """Return the model's scores; what cannot be read is left out. Raises where nothing can."""
+    seen, scores = [], []
     for sample in samples:
         frame = startup.read_picture(sample.path)
         if frame is None:
             continue
-        engine.classify(frame, scores)
-        seen += 1
-        correct += int(scores.argmax()) == sample.label
+        out = np.empty(len(engine.card.labels), np.float32)
+        engine.classify(frame, out)
+        seen.append(sample)
+        scores.append(out)
     if not seen:
         raise ConfigError("none of the test pictures can be read", got=f"{len(samples)} files")
-    low, high = wilson(correct, seen)
-    return {
-        "images": seen,
-        "correct": correct,
-        "accuracy": round(correct / seen, 4),
-        "low95": round(low, 4),
-        "high95": round(high, 4),
-    }
-
-
-def wilson(correct: int, images: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share. Source: Wilson 1927, JASA 22:209."""
-    if not images:
-        return 0.0, 1.0
-    share, z2 = correct / images, Z95 * Z95
-    middle = share + z2 / (2 * images)
-    half = Z95 * math.sqrt(share * (1 - share) / images + z2 / (4 * images * images))
-    return (middle - half) / (1 + z2 / images), (middle + half) / (1 + z2 / images)
+    return Judged(tuple(seen), np.stack(scores))
 
 
 def test_sets(folder: Path, out: Path) -> dict[str, list[data.Sample]]:
@@ -72,19 +76,37 @@ def test_sets(folder: Path, out: Path) -> dict[str, list[data.Sample]]:
     return sets
 
 
-def evaluate_all(model: Path, folder: Path, out: Path) -> dict[str, dict[str, Any]]:
-    """Return the figures of ``model`` on every test set there is."""
+def judge_all(model: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Judged]:
+    """Return what ``model`` says of every set."""
     engine = startup.start(ModelConfig(path=str(model)))
-    return {name: evaluate(engine, samples) for name, samples in test_sets(folder, out).items()}
+    return {name: judge(engine, samples) for name, samples in sets.items()}
+
+
+def contact_sheet(judged: Judged, to: Path) -> int:
+    """Draw the worst of what is wrong, the surest first; return how many are wrong."""
+    wrong = np.flatnonzero(judged.scores.argmax(axis=1) != judged.classes)
+    wrong = wrong[np.argsort(-judged.scores[wrong].max(axis=1), kind="stable")]
+    sheet = np.full((WORST // 6 * TILE, 6 * TILE, 3), 32, np.uint8)
+    for place, index in enumerate(wrong[:WORST]):
+        picture = cv2.resize(data.read_rgb(judged.samples[index].path), (TILE, TILE))
+        told = f"{judged.samples[index].path.parent.name} {1 - judged.scores[index].max():.3f}"
+        cv2.putText(picture, told, (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 0))
+        row, column = divmod(place, 6)
+        sheet[row * TILE :, column * TILE :][:TILE, :TILE] = picture[:, :, ::-1]
+    cv2.imwrite(str(to), sheet)
+    return len(wrong)
 
 
 def main() -> None:
-    """Print one JSON line a test set."""
+    """Print the figures, draw the contact sheets."""
     parser = options.parser(__doc__)
     parser.add_argument("--model", type=Path, default=options.SHIPPED)
     args = parser.parse_args()
-    for name, figures in evaluate_all(args.model, args.data, args.out).items():
-        print(json.dumps({"set": name, **figures}))
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, judged in judge_all(args.model, test_sets(args.data, args.out)).items():
+        table = metrics.confusion(judged.scores, judged.classes).tolist()
+        print(json.dumps({"set": name, **judged.figures(), "confusion": table}))
+        contact_sheet(judged, args.out / f"worst-{name}.jpg")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def test_on_pictures_of_another_source() -> None:
     folder = SHARED / "images" / "test_independent"
     if not folder.is_dir():
         pytest.skip("LEFT OUT: accuracy on an independent set: its pictures are not here")
-    figures = evaluate.evaluate(startup.start(ModelConfig()), data.scan(folder)[1][::3])
+    figures = evaluate.judge(startup.start(ModelConfig()), data.scan(folder)[1][::3]).figures()
     assert figures["images"] > 400
     assert figures["accuracy"] >= 0.95
 

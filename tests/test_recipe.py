@@ -15,7 +15,6 @@ from edge import startup
 from edge.config import ModelConfig
 from edge.errors import ConfigError
 from models import data, dataset, evaluate, options
-from models.evaluate import wilson
 
 
 def pictures(folder: Path, seed: int = 0, **counts: int) -> Path:
@@ -186,12 +185,4 @@ def test_no_test_picture_is_an_error_not_a_zero(tmp_path: Path) -> None:
     """Accuracy over nothing is not 0 %."""
     gone = [data.Sample(tmp_path / "gone.jpg", 0)]
     with pytest.raises(ConfigError, match="none of the test pictures can be read"):
-        evaluate.evaluate(startup.start(ModelConfig()), gone)
-
-
-def test_the_interval_is_wilsons() -> None:
-    """Against the values of Wilson's formula worked by hand for 95 of 100."""
-    low, high = wilson(95, 100)
-    assert (round(low, 4), round(high, 4)) == (0.8882, 0.9785)
-    assert wilson(0, 0) == (0.0, 1.0)
-    assert wilson(10, 10)[1] == pytest.approx(1.0)
+        evaluate.judge(startup.start(ModelConfig()), gone)
