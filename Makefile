@@ -20,6 +20,7 @@ run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 	  --broker '$(BROKER)' --config '$(CONFIG)'
 
 test: lint ## run every test
+	@deploy/setup.sh train
 	@.venv/bin/python -m pytest $(ARGS)
 
 lint: setup ## ruff, mypy --strict, shellcheck

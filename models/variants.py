@@ -1,0 +1,80 @@
+"""One trained network as several TFLite files, and what each is worth.
+
+float32   weights and arithmetic as trained
+float16   weights in half the bytes, arithmetic in float32
+dynamic   int8 weights, one scale a channel; arithmetic mostly in float32
+int8      int8 throughout, calibrated on training pictures; uint8 pixels in, uint8 scores out
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from edge import startup
+from edge.config import ModelConfig
+from edge.types import Frame
+from models import data, dataset, evaluate, metrics, network
+
+Kind = Literal["float32", "float16", "dynamic", "int8"]
+INVOKES: Final = 300
+CALIBRATION: Final = 400
+"""Training pictures that the ranges of the activations are taken from."""
+
+
+def representative(out: Path, side: int) -> Iterator[list[Any]]:
+    """Yield calibration pictures as the daemon would feed them, (1, side, side, 3) float32."""
+    found = dataset.load(out)
+    train = found.indices("train")
+    for index in train[:: max(1, len(train) // CALIBRATION)]:
+        pixels = data.read_rgb(found.samples[index].path)
+        yield [data.to_input(data.shrink(pixels, side)[None])]
+
+
+def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
+    """Return the network as TFLite; int8 throughout has uint8 input and output."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(network.at_size(model, side))
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if kind == "int8":
+        converter.representative_dataset = lambda: representative(out, side)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.uint8
+    return bytes(converter.convert())
+
+
+def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Any]:
+    """Return size, speed and figures of the model in ``folder``."""
+    engine = startup.start(ModelConfig(path=str(folder), require_xnnpack=False))
+    content = engine.path.read_bytes()
+    facts = engine.classifier.facts
+    frame = Frame(0, 0, np.zeros((224, 224, 3), np.uint8), "rgb")
+    engine.classify(frame, np.empty(len(engine.card.labels), np.float32))
+    taken = []
+    for _ in range(INVOKES):
+        started = time.perf_counter_ns()
+        engine.classifier.invoke()
+        taken.append(time.perf_counter_ns() - started)
+    judged = {name: evaluate.judge(engine, samples) for name, samples in sets.items()}
+    return {
+        "bytes": len(content),
+        "gzip_bytes": len(zlib.compress(content, 9)),
+        "invoke_ms": round(float(np.median(taken)) / 1e6, 3),
+        "runtime": facts.runtime,
+        "threads": facts.threads,
+        "delegated_share": round(facts.delegated_share, 3),
+        "sets": {
+            name: found.figures()
+            | {"confusion": metrics.confusion(found.scores, found.classes).tolist()}
+            for name, found in judged.items()
+        },
+    }

@@ -1,0 +1,169 @@
+"""The recipe from pictures to a model in the daemon, reduced: few pictures, one epoch a stage.
+
+Five classes of drawn shapes, and networks that begin with random weights: what it proves is that
+every step runs, resumes and fits the next, not what a model can learn.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge import card
+from tests.conftest import ROOT
+
+PYTHON = ROOT / ".venv-train" / "bin" / "python"
+SHAPES = ("circle", "cross", "ring", "square", "stripes")
+WEIGHTS = """
+import sys, numpy, keras
+for width, file in ((0.35, sys.argv[1]), (1.0, sys.argv[2])):
+    keras.utils.set_random_seed(1)
+    body = keras.applications.MobileNetV2(
+        (None, None, 3), alpha=width, include_top=False, weights=None)
+    numpy.savez(file, **{f"{l.name}/{w.name}": w for l in body.layers for w in l.weights})
+"""
+READER = """
+import sys, json, cv2, mediapipe
+from mediapipe.tasks.python import BaseOptions, vision
+options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]))
+picture = cv2.cvtColor(cv2.imread(sys.argv[2]), cv2.COLOR_BGR2RGB)
+image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
+with vision.ImageClassifier.create_from_options(options) as reader:
+    found = reader.classify(image).classifications[0].categories
+print(json.dumps({c.category_name: c.score for c in found}))
+"""
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON.is_file(), reason="LEFT OUT: the recipe, for want of deploy/setup.sh train"
+)
+
+
+def draw(shape: str, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a (96, 96, 3) picture of a shape in any colour, place and size."""
+    picture = np.full((96, 96, 3), random.integers(0, 120, 3), np.uint8)
+    colour = tuple(int(v) for v in random.integers(130, 256, 3))
+    x, y, r = (int(v) for v in random.integers((36, 36, 15), (60, 60, 32)))
+    if shape in ("circle", "ring"):
+        cv2.circle(picture, (x, y), r, colour, -1 if shape == "circle" else 5)
+    elif shape == "square":
+        cv2.rectangle(picture, (x - r, y - r), (x + r, y + r), colour, -1)
+    elif shape == "cross":
+        cv2.line(picture, (x - r, y), (x + r, y), colour, 7)
+        cv2.line(picture, (x, y - r), (x, y + r), colour, 7)
+    else:
+        for offset in range(-r, r, 8):
+            cv2.line(picture, (x - r, y + offset), (x + r, y + offset), colour, 3)
+    noisy = picture + random.normal(0, 6, picture.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def write_shapes(folder: Path, each: int) -> None:
+    """Write FOLDER/train/SHAPE/*.png."""
+    random = np.random.default_rng(5)
+    for shape in SHAPES:
+        (folder / "train" / shape).mkdir(parents=True)
+        for index in range(each):
+            picture = draw(shape, random)
+            cv2.imwrite(str(folder / "train" / shape / f"{index}.png"), picture)
+
+
+def python(*arguments: object) -> str:
+    """Run the training environment's Python; return what it prints."""
+    done = subprocess.run(
+        [PYTHON, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def kill_in_stage(stage: str, *arguments: object) -> None:
+    """Run until a stage has begun, then kill -9."""
+    command = [PYTHON, "-u", *map(str, arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert any(f"name='{stage}'" in line for line in running.stdout)
+        running.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run every step once, the training in two goes; return the folder of the model."""
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder, each=26)
+    python("-c", WEIGHTS, folder / "student.npz", folder / "teacher.npz")
+    options = ("--quick", "--data", folder, "--out", folder / "out")
+    options += ("--held-out", 20, "--validation", 20)
+    options += ("--weights", folder / "student.npz", "--teacher", folder / "teacher.npz")
+    python("-m", "models.dataset", *options)
+    python("-m", "models.teacher", *options)
+    kill_in_stage("middle", "-m", "models.train", *options)
+    told = python("-m", "models.train", *options)
+    assert "name='head'" not in told, "a finished stage was run again"
+    python("-m", "models.export", *options, "--to", folder / "model")
+    return folder
+
+
+def test_five_classes_run_in_the_daemon_by_config_alone(made: Path) -> None:
+    """The model is int8, attests itself, and gives five probabilities."""
+    read = card.read(made / "model" / "model.toml")
+    assert read.labels == SHAPES
+    assert read.golden
+    picture = made / "train" / "ring" / "0.png"
+    told = subprocess.run(
+        [sys.executable, "-m", "edge", "classify", "--json", "--model", made / "model", picture],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    scores = json.loads(told.stdout)["scores"]
+    assert tuple(scores) == SHAPES
+    assert sum(scores.values()) == pytest.approx(1, abs=0.02)
+
+
+def test_every_variant_is_measured_on_the_same_pictures(made: Path) -> None:
+    """Four kinds, four sizes, the same pictures; the run is drawn."""
+    table = json.loads((made / "out" / "variants.json").read_text())
+    assert list(table) == ["float32", "float16", "dynamic", "int8"]
+    sizes = [row["bytes"] for row in table.values()]
+    assert sizes[0] > 1.8 * sizes[1] > 1.8 * max(sizes[2:])
+    for row in table.values():
+        assert {name: told["images"] for name, told in row["sets"].items()} == {
+            "held_out": 20,
+            "validation": 20,
+        }
+    assert (made / "out" / "student.png").stat().st_size > 1000
+
+
+def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
+    """MediaPipe classifies with the file alone, as the daemon does."""
+    picture = made / "model" / "golden.png"
+    golden = card.read(made / "model" / "model.toml").golden
+    assert golden
+    found = json.loads(python("-c", READER, made / "model" / "model.tflite", picture))
+    assert set(found) <= set(SHAPES)
+    best = max(found, key=lambda name: float(found[name]))
+    assert found[best] == pytest.approx(golden.scores[SHAPES.index(best)], abs=0.05)
+    assert best == SHAPES[int(np.argmax(golden.scores))]
+
+
+def test_an_export_that_fails_leaves_the_good_model(made: Path) -> None:
+    """A broken network is refused in one line and the model in place stays as it is."""
+    before = (made / "model" / "model.tflite").read_bytes()
+    done = subprocess.run(
+        [PYTHON, "-m", "models.export", "--out", made / "out", "--data", made, "--name", "gone"]
+        + ["--to", made / "model"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no trained network" in done.stderr.strip().splitlines()[-1]
+    assert (made / "model" / "model.tflite").read_bytes() == before
