@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import cv2
 import keras
@@ -131,7 +131,7 @@ def main() -> None:
     sets = evaluate.test_sets(args.data, args.out)
     sets["validation"] = [found.samples[i] for i in found.indices("validation")]
     table: dict[str, dict[str, Any]] = {}
-    for kind in get_args(variants.Kind):
+    for kind in variants.EXPORTED:
         folder = args.out / "variants" / kind
         write_model(folder, variants.convert(model, args.out, args.side, kind), found.labels)
         table[kind] = variants.measure(folder, sets)
@@ -139,7 +139,9 @@ def main() -> None:
     (args.out / "variants.json").write_text(json.dumps(table, indent=1))
     accuracy = {
         f"{name}_{called}": {
-            key: value for key, value in table[kind]["sets"][name].items() if key != "confusion"
+            key: value
+            for key, value in table[kind]["sets"][name].items()
+            if key not in ("confusion", "accuracy_fitted")
         }
         for called, kind in (("float", "float32"), ("int8", "int8"))
         for name in sets

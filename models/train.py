@@ -48,9 +48,7 @@ def train(args: argparse.Namespace) -> Path:
     if result.is_file():
         print(f"{result} is there already; remove it to train again")
         return result
-    views, logits = _teacher(args.out)
-    train = found.indices("train")
-    targets = data.soft_targets(found.classes[train], len(found.labels), logits, args.distil)
+    shown = taught(found, args)
     work: Path = args.out / f"{args.name}-stages"
     work.mkdir(exist_ok=True)
     keras.utils.set_random_seed(args.seed)
@@ -64,7 +62,7 @@ def train(args: argparse.Namespace) -> Path:
             stage, side=stage.side or args.side, epochs=1 if args.quick else stage.epochs
         )
         print(f"{stage}", flush=True)
-        fit(model, stage, found, (views, targets), args.seed, work)
+        fit(model, stage, found, shown, args.seed, work)
         model.load_weights(work / "best.keras")
         (work / "best.keras").replace(done)
     done.replace(result)
@@ -161,14 +159,19 @@ def draw(log: Path, to: Path) -> None:
     pyplot.close(figure)
 
 
-def _teacher(out: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def taught(
+    found: dataset.Dataset, args: argparse.Namespace
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the views (V,) that the teacher judged, and what to say of them (N, V, K)."""
     try:
-        with np.load(out / "teacher.npz") as arrays:
-            return np.asarray(arrays["views"]), np.asarray(arrays["logits"])
+        with np.load(args.out / "teacher.npz") as arrays:
+            views, logits = np.asarray(arrays["views"]), np.asarray(arrays["logits"])
     except FileNotFoundError as exc:
         raise ConfigError(
             "no teacher", where=str(exc.filename), mend="run python -m models.teacher first"
         ) from None
+    classes = found.classes[found.indices("train")]
+    return views, data.soft_targets(classes, len(found.labels), logits, args.distil)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 float32   weights and arithmetic as trained
 float16   weights in half the bytes, arithmetic in float32
 dynamic   int8 weights, one scale a channel; arithmetic mostly in float32
+sparse    float32 with the zeros left out, for networks that have been pruned
 int8      int8 throughout, calibrated on training pictures; uint8 pixels in, uint8 scores out
 """
 
@@ -22,7 +23,8 @@ from edge.config import ModelConfig
 from edge.types import Frame
 from models import data, dataset, evaluate, metrics, network
 
-Kind = Literal["float32", "float16", "dynamic", "int8"]
+Kind = Literal["float32", "float16", "dynamic", "int8", "sparse"]
+EXPORTED: Final[tuple[Kind, ...]] = ("float32", "float16", "dynamic", "int8")
 INVOKES: Final = 300
 CALIBRATION: Final = 400
 """Training pictures that the ranges of the activations are taken from."""
@@ -40,7 +42,9 @@ def representative(out: Path, side: int) -> Iterator[list[Any]]:
 def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
     """Return the network as TFLite; int8 throughout has uint8 input and output."""
     converter = tf.lite.TFLiteConverter.from_keras_model(network.at_size(model, side))
-    if kind != "float32":
+    if kind == "sparse":
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    elif kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
@@ -65,16 +69,26 @@ def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str
         engine.classifier.invoke()
         taken.append(time.perf_counter_ns() - started)
     judged = {name: evaluate.judge(engine, samples) for name, samples in sets.items()}
-    return {
+    told = {name: _told(found) for name, found in judged.items()}
+    result: dict[str, Any] = {
         "bytes": len(content),
         "gzip_bytes": len(zlib.compress(content, 9)),
         "invoke_ms": round(float(np.median(taken)) / 1e6, 3),
         "runtime": facts.runtime,
         "threads": facts.threads,
         "delegated_share": round(facts.delegated_share, 3),
-        "sets": {
-            name: found.figures()
-            | {"confusion": metrics.confusion(found.scores, found.classes).tolist()}
-            for name, found in judged.items()
-        },
+        "left_out": facts.left_out,
+        "sets": told,
     }
+    if len(engine.card.labels) == 2 and "validation" in judged:
+        fitted = judged["validation"]
+        result["threshold"] = round(metrics.threshold(fitted.scores, fitted.classes), 4)
+        for name, found in judged.items():
+            second = found.scores[:, 1] >= result["threshold"]
+            told[name]["accuracy_fitted"] = round(float((second == found.classes).mean()), 4)
+    return result
+
+
+def _told(judged: evaluate.Judged) -> dict[str, Any]:
+    table = metrics.confusion(judged.scores, judged.classes)
+    return judged.figures() | {"confusion": table.tolist()}

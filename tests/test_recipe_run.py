@@ -30,6 +30,12 @@ for width, file in ((0.35, sys.argv[1]), (1.0, sys.argv[2])):
         (None, None, 3), alpha=width, include_top=False, weights=None)
     numpy.savez(file, **{f"{l.name}/{w.name}": w for l in body.layers for w in l.weights})
 """
+ZEROS = """
+import sys, keras
+from models import prune
+kernels = prune.prunable(keras.models.load_model(sys.argv[1], compile=False))
+print(len(kernels), sum(float((k.numpy() == 0).mean()) for k in kernels) / len(kernels))
+"""
 READER = """
 import sys, json, cv2, mediapipe
 from mediapipe.tasks.python import BaseOptions, vision
@@ -86,7 +92,7 @@ def python(*arguments: object) -> str:
 
 def kill_in_stage(stage: str, *arguments: object) -> None:
     """Run until a stage has begun, then kill -9."""
-    command = [PYTHON, "-u", *map(str, arguments)]
+    command: list[str | Path] = [PYTHON, "-u", *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout
         assert any(f"name='{stage}'" in line for line in running.stdout)
@@ -99,15 +105,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
     write_shapes(folder, each=26)
     python("-c", WEIGHTS, folder / "student.npz", folder / "teacher.npz")
-    options = ("--quick", "--data", folder, "--out", folder / "out")
-    options += ("--held-out", 20, "--validation", 20)
-    options += ("--weights", folder / "student.npz", "--teacher", folder / "teacher.npz")
+    options: list[object] = ["--quick", "--data", folder, "--out", folder / "out"]
+    options += ["--held-out", 20, "--validation", 20]
+    options += ["--weights", folder / "student.npz", "--teacher", folder / "teacher.npz"]
     python("-m", "models.dataset", *options)
     python("-m", "models.teacher", *options)
     kill_in_stage("middle", "-m", "models.train", *options)
     told = python("-m", "models.train", *options)
     assert "name='head'" not in told, "a finished stage was run again"
     python("-m", "models.export", *options, "--to", folder / "model")
+    python("-m", "models.prune", *options)
+    python("-m", "models.report", *options, "--to", folder / "model")
     return folder
 
 
@@ -142,6 +150,16 @@ def test_every_variant_is_measured_on_the_same_pictures(made: Path) -> None:
     assert (made / "out" / "student.png").stat().st_size > 1000
 
 
+def test_pruning_leaves_thirty_percent_of_the_weights(made: Path) -> None:
+    """Every pointwise kernel and the head; the zeros are still there after settling."""
+    kernels, zeros = python("-c", ZEROS, made / "out" / "pruned.keras").split()
+    assert int(kernels) == 35
+    assert float(zeros) == pytest.approx(0.7, abs=0.01)
+    table = json.loads((made / "out" / "pruned.json").read_text())
+    assert table["pruned float32"]["gzip_bytes"] < 0.75 * table["trained float32"]["gzip_bytes"]
+    assert "pruned sparse" in (made / "model" / "README.md").read_text()
+
+
 def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
     """MediaPipe classifies with the file alone, as the daemon does."""
     picture = made / "model" / "golden.png"
@@ -157,13 +175,9 @@ def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
 def test_an_export_that_fails_leaves_the_good_model(made: Path) -> None:
     """A broken network is refused in one line and the model in place stays as it is."""
     before = (made / "model" / "model.tflite").read_bytes()
-    done = subprocess.run(
-        [PYTHON, "-m", "models.export", "--out", made / "out", "--data", made, "--name", "gone"]
-        + ["--to", made / "model"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    command: list[str | Path] = [PYTHON, "-m", "models.export", "--name", "gone"]
+    command += ["--out", made / "out", "--data", made, "--to", made / "model"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "no trained network" in done.stderr.strip().splitlines()[-1]
     assert (made / "model" / "model.tflite").read_bytes() == before
