@@ -41,6 +41,8 @@ model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TE
 	$(STEP) models.teacher $(RECIPE)
 	$(STEP) models.train $(RECIPE)
 	$(STEP) models.export $(RECIPE)
+	$(STEP) models.prune $(RECIPE)
+	$(STEP) models.search $(RECIPE)
 	$(STEP) models.report $(RECIPE)
 
 lock: setup ## pin the newest versions that pyproject.toml allows

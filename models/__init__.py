@@ -1,1 +1,1 @@
-"""The recipe that makes the shipped model: dataset, teacher, train, export, evaluate."""
+"""The recipe that makes the shipped model: dataset, teacher, train, export, and what compares."""

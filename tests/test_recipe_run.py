@@ -115,6 +115,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "name='head'" not in told, "a finished stage was run again"
     python("-m", "models.export", *options, "--to", folder / "model")
     python("-m", "models.prune", *options)
+    python("-m", "models.search", *options)
     python("-m", "models.report", *options, "--to", folder / "model")
     return folder
 
@@ -158,6 +159,15 @@ def test_pruning_leaves_thirty_percent_of_the_weights(made: Path) -> None:
     table = json.loads((made / "out" / "pruned.json").read_text())
     assert table["pruned float32"]["gzip_bytes"] < 0.75 * table["trained float32"]["gzip_bytes"]
     assert "pruned sparse" in (made / "model" / "README.md").read_text()
+
+
+def test_other_sizes_are_measured_by_cost(made: Path) -> None:
+    """The student's size and the teacher: MACs as published, and a plot beside the model."""
+    student, teacher = json.loads((made / "out" / "points.json").read_text())
+    assert student["macs"] == pytest.approx(58.2e6, rel=0.01)
+    assert teacher["macs"] > 3 * student["macs"]
+    assert teacher["images"] == student["images"] == 20
+    assert (made / "model" / "variants.png").stat().st_size > 5000
 
 
 def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
