@@ -5,6 +5,7 @@ Knows no part it configures. Durations are seconds; sizes are pixels.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -98,6 +99,20 @@ class MqttConfig(Table, frozen=True):
     reconnect_s: Annotated[int, Meta(ge=1, le=3600)] = 30
 
 
+class SpoolConfig(Table, frozen=True):
+    """Where events wait for the broker.
+
+    path    a file; auto: spool.db in systemd's state directory, where there is one; empty, or
+            auto elsewhere: memory alone
+    events  at most so many
+    bytes   at most so much of payloads; beyond either the oldest gives way
+    """
+
+    path: str = "auto"
+    events: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 10_000_000
+
+
 class PublishConfig(Table, frozen=True):
     """What is published, and how often.
 
@@ -126,6 +141,7 @@ class Config(Table, frozen=True):
     model: ModelConfig = ModelConfig()
     smoothing: SmoothingConfig = SmoothingConfig()
     mqtt: MqttConfig = MqttConfig()
+    spool: SpoolConfig = SpoolConfig()
     publish: PublishConfig = PublishConfig()
     log: LogConfig = LogConfig()
 
@@ -194,6 +210,15 @@ def password(config: MqttConfig) -> str:
     if not lines or not lines[0]:
         raise ConfigError("password file is empty", where=config.password_file)
     return lines[0]
+
+
+def spool_path(config: SpoolConfig) -> Path | None:
+    """Return the file in which events wait; None for memory."""
+    if config.path != "auto":
+        return Path(config.path) if config.path else None
+    # systemd gives a list, of which ours is the first
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(folder) / "spool.db" if folder else None
 
 
 def redacted(config: Config) -> dict[str, Any]:

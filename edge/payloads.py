@@ -82,6 +82,9 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     frames_total, dropped_total, corrupt_total   since the start
     cpu_share          of one core
     throttled_bits     the firmware's get_throttled
+    unsent_total       messages that nobody will get
+    spooled            events that wait for the broker
+    spool_failures_total  events that the disk did not take; they wait in memory
     """
 
     interval_s: float
@@ -99,6 +102,8 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     load_1m: float | None
     uptime_s: float
     unsent_total: int
+    spooled: int
+    spool_failures_total: int
     reconnects_total: int
 
 

@@ -25,6 +25,7 @@ from edge.mqtt import Publisher
 from edge.payloads import CameraInfo
 from edge.pipeline import Pipeline
 from edge.smoothing import Smoother
+from edge.spool import Spool
 from edge.startup import Engine
 from edge.systemd import Notifier
 from edge.telemetry import HealthReader, Stages, process_age_s
@@ -70,6 +71,8 @@ class Service:
         labels = engine.card.labels
         wiring = wire.Wire(config.device.id, labels, secrets.token_hex(4), time.time)
         camera = self._open_camera()
+        kept = config.spool
+        spool = self._spool = Spool(configs.spool_path(kept), kept.events, kept.bytes)
         try:
             publisher = Publisher(
                 config.mqtt.host,
@@ -77,6 +80,7 @@ class Service:
                 client_id=f"edge-{config.device.id}",
                 will=wiring.availability(online=False),
                 birth=wiring.availability(online=True),
+                events=spool,
                 username=config.mqtt.username,
                 password=configs.password(config.mqtt),
                 keepalive_s=config.mqtt.keepalive_s,
@@ -89,6 +93,7 @@ class Service:
                 farewell = wiring.availability(online=False)
                 publisher.close(farewell, DELIVERY_S if self._ended else FAREWELL_S)
         finally:
+            spool.close()
             camera.close()
         log.info("stopped after %d frames", self._frames_total)
 
@@ -206,6 +211,8 @@ class Service:
                 **asdict(health),
                 uptime_s=round((now - self._started_ns) / 1e9, 1),
                 unsent_total=publisher.unsent_total,
+                spooled=len(self._spool),
+                spool_failures_total=self._spool.failures_total,
                 reconnects_total=publisher.reconnects_total,
             )
         )

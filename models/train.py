@@ -36,8 +36,8 @@ STAGES: Final = (
     Stage("head", None, 1, 2e-3, 192),
     Stage("late", "block_13_expand", 2, 5e-4, 192),
     Stage("middle", "block_6_expand", 3, 3e-4, 192),
-    Stage("all", "Conv1", 20, 2.5e-4, 192),
-    Stage("whole", "Conv1", 8, 1e-4, 0, whole=True),
+    Stage("all", "Conv1", 10, 1.2e-4, 192),
+    Stage("whole", "Conv1", 6, 6e-5, 0, whole=True),
 )
 
 

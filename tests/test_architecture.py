@@ -29,6 +29,7 @@ PARTS = {
     "payloads": {"msgspec"},
     "wire": {"msgspec"},
     "mqtt": {"paho"},
+    "spool": set(),
     "systemd": {"systemd"},
 }
 """Part -> third-party packages it may import; of ours, the leaves only."""
@@ -37,7 +38,7 @@ COMPOSERS = {
     "startup": {"camera", "card", "classifier", "config", "preprocess", "numpy"},
     "service": {
         *("startup", "wire", "config", "camera", "mqtt", "pipeline", "smoothing", "systemd"),
-        *("telemetry", "edge", "msgspec"),
+        *("spool", "telemetry", "edge", "msgspec"),
     },
     "bench": {
         *("startup", "wire", "camera", "config", "pipeline", "smoothing", "telemetry"),

@@ -14,6 +14,7 @@ from deploy.broker import PrivateBroker, free_port
 from edge.errors import PublishError
 from edge.mqtt import Publisher, subscribe
 from edge.mqtt import publisher as publishing
+from edge.spool import Spool
 from edge.types import Message
 from tests.conftest import WAIT_S, Listener
 
@@ -55,9 +56,15 @@ def publisher(broker: PrivateBroker) -> Iterator[Callable[[], Polled]]:
     """Return a function that begins a publisher."""
     with ExitStack() as stack:
 
-        def begin() -> Polled:
+        def begin(events_max: int = 1000) -> Polled:
             made = Polled(
-                broker.host, broker.port, client_id="d", will=OFFLINE, birth=ONLINE, reconnect_s=1
+                broker.host,
+                broker.port,
+                client_id="d",
+                will=OFFLINE,
+                birth=ONLINE,
+                events=Spool(None, events_max, 1_000_000),
+                reconnect_s=1,
             )
             stack.callback(made.close, OFFLINE, 0.1)
             made.connect()
@@ -158,11 +165,10 @@ def test_little_is_handed_to_a_connection_that_has_died_unnoticed(
 
 
 def test_a_full_queue_drops_the_oldest_and_counts(
-    broker: PrivateBroker, publisher: Callable[[], Polled], monkeypatch: pytest.MonkeyPatch
+    broker: PrivateBroker, publisher: Callable[..., Polled]
 ) -> None:
     """Bounded: of five events with room for three, the last three are sent."""
-    monkeypatch.setattr(publishing, "QUEUED", 3)
-    made = publisher()
+    made = publisher(events_max=3)
     made.till_up()
     broker.stop()
     made.until(lambda: not made.online)

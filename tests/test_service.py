@@ -117,6 +117,33 @@ def test_runs_on_without_a_broker_and_catches_up(
     assert running.process.poll() is None
 
 
+def test_events_outlive_broker_and_daemon(
+    broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, tmp_path: Path
+) -> None:
+    """No broker, then SIGKILL, then another run: every event of both, once, in order."""
+    broker.stop()
+    command = ("--source", "synthetic", "--model", rgb, "--broker", broker.address)
+    state = str(tmp_path / "state")
+    killed = daemon(*command, config=CONFIG, STATE_DIRECTORY=state)
+    killed.wait_for_log("red -> green")
+    killed.wait_for_log("green -> blue")
+    killed.stop(signal.SIGKILL)
+    told = killed.log.read_text().count(" -> ")
+    running = daemon(*command, config=CONFIG, STATE_DIRECTORY=state)
+    running.wait_for_log("red -> green")
+    broker.start()
+    listener = listen()
+    listener.wait_for(lambda: len(listener.payloads("event")) > told + 2)
+    ids = [event["id"].rsplit("-", 1) for event in listener.payloads("event")]
+    runs = list(dict.fromkeys(run for run, _ in ids))
+    assert len(runs) == 2
+    first, second = ([int(number) for run, number in ids if run == mine] for mine in runs)
+    assert first == list(range(1, len(first) + 1))
+    assert len(first) in (told, told - 1)  # killed between the log's line and the event
+    assert second == list(range(1, len(second) + 1))
+    assert ids == [[runs[0], str(n)] for n in first] + [[runs[1], str(n)] for n in second]
+
+
 def test_once_ends_with_the_file(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:

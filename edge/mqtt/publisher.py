@@ -1,8 +1,8 @@
 """What goes to the broker when, and what waits while it is away.
 
 Rule: the frame loop never waits for the network. While the broker is away, results and telemetry
-are dropped and counted; of each retained topic the newest message is kept; events wait, at most
-``QUEUED`` of them, until the broker has acknowledged them. A connection that has died unnoticed is
+are dropped and counted; of each retained topic the newest message is kept; events wait in their
+queue until the broker has acknowledged them. A connection that has died unnoticed is
 no different: only so much is handed to it as it has acknowledged before.
 
 Runs on the daemon's thread alone; the link brings what paho's thread has seen.
@@ -15,11 +15,9 @@ import time
 from typing import Final
 
 from edge.mqtt.link import Link
-from edge.types import Message, Seconds
+from edge.types import EventQueue, Message, Seconds
 
 log = logging.getLogger(__name__)
-QUEUED: Final = 1000
-"""Events kept until the broker has them; when full the oldest is dropped and counted."""
 IN_FLIGHT: Final = 20
 """Events handed over and not yet acknowledged."""
 UNWRITTEN: Final = 100
@@ -29,8 +27,9 @@ UNWRITTEN: Final = 100
 class Publisher:
     """Publishes messages; once told to connect, connects again by itself.
 
-    will   published by the broker if this process vanishes
-    birth  published on every connect, after the retained messages
+    will    published by the broker if this process vanishes
+    birth   published on every connect, after the retained messages
+    events  where they wait; what waits there already is sent first
     """
 
     def __init__(
@@ -41,6 +40,7 @@ class Publisher:
         client_id: str,
         will: Message,
         birth: Message,
+        events: EventQueue,
         username: str = "",
         password: str = "",
         keepalive_s: int = 30,
@@ -59,21 +59,25 @@ class Publisher:
         )
         self._retained: dict[str, Message] = {}  # topic -> newest
         self._due: dict[str, None] = {}  # retained topics to be sent, in order
-        self._events: dict[int, Message] = {}  # number -> not yet acknowledged, oldest first
-        self._last_event = self._next_event = 0  # numbers: newest of all, next to be handed over
+        self._events = events
+        self._handed = 0  # number of the last event handed to this connection
         self._flying: dict[int, str | int] = {}  # paho's number -> topic or event, QoS 1
         self._loose: set[int] = set()  # paho's numbers, QoS 0
         self._told: set[str] = set()
         self._connects_total = 0
         self.online = False
         """Whether the broker is there now, as far as is known."""
-        self.unsent_total = 0
-        """Messages that nobody will get."""
+        self._unsent = 0
 
     @property
     def reconnects_total(self) -> int:
         """How often the broker came back."""
         return max(0, self._connects_total - 1)
+
+    @property
+    def unsent_total(self) -> int:
+        """Messages that nobody will get."""
+        return self._unsent + self._events.dropped_total
 
     def connect(self) -> None:
         """Begin to connect; returns at once. What was published before goes first."""
@@ -85,15 +89,11 @@ class Publisher:
             self._retained[message.topic] = message
             self._due[message.topic] = None
         elif message.qos:
-            self._last_event += 1
-            self._events[self._last_event] = message
-            if len(self._events) > QUEUED:
-                del self._events[next(iter(self._events))]
-                self.unsent_total += 1
+            self._events.add(message)
         elif self.online and len(self._loose) < UNWRITTEN:
             self._loose.add(self._link.send(message))
         else:
-            self.unsent_total += 1
+            self._unsent += 1
         self.poll()
 
     def poll(self) -> None:
@@ -104,7 +104,7 @@ class Publisher:
                     self._loose.discard(value)
                     done = self._flying.pop(value, None)
                     if isinstance(done, int):
-                        self._events.pop(done, None)
+                        self._events.done(done)
                 case "up":
                     self._begin()
                 case "down" if self.online:
@@ -116,6 +116,7 @@ class Publisher:
                     self._tell("refused the connection", value)
                 case "unreachable":
                     self._tell("cannot be reached", value)
+        self._events.tick(time.monotonic())
         if self.online:
             self._send_due()
 
@@ -132,11 +133,14 @@ class Publisher:
         while time.monotonic() < until and self.online and (self._due or self._flying):
             self._rest()
         self._link.close(max(0.1, until - time.monotonic()))
-        undelivered = len(self._events) + len(self._loose)
+        lost = self._events.volatile
+        undelivered = lost + len(self._loose)
         self._end()
+        self._unsent += lost
         if undelivered:
-            self.unsent_total += len(self._events)
             log.warning("broker %s: %d messages were not delivered", self._where, undelivered)
+        if kept := len(self._events) - lost:
+            log.info("broker %s: %d events wait for the next run", self._where, kept)
 
     def _begin(self) -> None:
         log.info("broker %s: connected", self._where)
@@ -146,12 +150,12 @@ class Publisher:
         self._retained.pop(self._birth.topic, None)
         self._retained[self._birth.topic] = self._birth
         self._due = dict.fromkeys(self._retained)
-        self._next_event = next(iter(self._events), self._last_event + 1)
+        self._handed = 0
 
     def _end(self) -> None:
         """The connection is lost, and with it all that was handed to it and not acknowledged."""
         self.online = False
-        self.unsent_total += len(self._loose)
+        self._unsent += len(self._loose)
         self._loose.clear()
         self._flying.clear()
 
@@ -162,11 +166,9 @@ class Publisher:
             for topic in [topic for topic in self._due if topic not in flying]:
                 del self._due[topic]
                 self._flying[self._link.send(self._retained[topic])] = topic
-        while self._next_event <= self._last_event and len(self._flying) < IN_FLIGHT:
-            message = self._events.get(self._next_event)
-            if message is not None:
-                self._flying[self._link.send(message)] = self._next_event
-            self._next_event += 1
+        while len(self._flying) < IN_FLIGHT and (waiting := self._events.after(self._handed)):
+            self._handed, message = waiting
+            self._flying[self._link.send(message)] = self._handed
 
     def _rest(self) -> None:
         time.sleep(0.005)
