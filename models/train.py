@@ -131,6 +131,7 @@ def compile_model(model: Any, labels_total: int, rate: float, steps: int) -> Non
     model.compile(keras.optimizers.Adam(falling, clipnorm=1.0), loss, metrics=[accuracy])
 
 
+@keras.saving.register_keras_serializable("edge")  # type: ignore[untyped-decorator]
 def accuracy(targets: Any, scores: Any) -> Any:
     """Return whether the scores' class is the targets', which may be soft; (N,)."""
     if targets.shape[-1] == 1:
