@@ -182,6 +182,15 @@ def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
     assert best == SHAPES[int(np.argmax(golden.scores))]
 
 
+def test_another_reader_reads_the_shipped_model() -> None:
+    """The one label is that of its one output; the golden picture has its golden score."""
+    shipped = card.read(card.shipped() / "model.toml")
+    assert shipped.golden
+    picture = card.shipped() / shipped.golden.picture
+    found = json.loads(python("-c", READER, card.shipped() / shipped.file, picture))
+    assert found == {"dog": pytest.approx(shipped.golden.scores[1], abs=0.01)}
+
+
 def test_an_export_that_fails_leaves_the_good_model(made: Path) -> None:
     """A broken network is refused in one line and the model in place stays as it is."""
     before = (made / "model" / "model.tflite").read_bytes()
