@@ -36,7 +36,7 @@ def test_the_screen_shows_state_event_and_times() -> None:
     }
     telemetry |= {"interval_s": 1.0, "fps": 14.9, "stages_ms": {"invoke": times}}
     telemetry |= {name: 0 for name in telemetry if name.endswith("_total")}
-    telemetry |= {"uptime_s": 9.0, "pss_bytes": 61_000_000}
+    telemetry |= {"uptime_s": 9.0, "pss_bytes": 61_000_000, "spooled": 0}
     for message in (
         wire.availability(online=True),
         wire.state(Prediction(1, 9, "dog", 0.9, (0.1, 0.9), 9, partial=False)),
