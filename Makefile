@@ -40,6 +40,7 @@ model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TE
 	$(STEP) models.dataset $(RECIPE)
 	$(STEP) models.teacher $(RECIPE)
 	$(STEP) models.train $(RECIPE)
+	$(STEP) models.quantise $(RECIPE)
 	$(STEP) models.export $(RECIPE)
 	$(STEP) models.prune $(RECIPE)
 	$(STEP) models.search $(RECIPE)

@@ -109,6 +109,7 @@ class Preprocessor:
         self, pixels: NDArray[np.uint8], out: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the part of the picture that is used and the part of ``out`` it fills."""
+        pixels = centre(pixels, self._how.central_fraction)
         height, width = pixels.shape[:2]
         if self._how.resize == "crop":
             scale = min(height / self._height, width / self._width)
@@ -124,6 +125,14 @@ class Preprocessor:
                 out[...] = self._how.pad
             return pixels, out[top : top + rows, left : left + columns]
         return pixels, out
+
+
+def centre(pixels: NDArray[np.uint8], fraction: float) -> NDArray[np.uint8]:
+    """Return a view of the middle ``fraction`` of each side, at least a pixel."""
+    height, width = pixels.shape[:2]
+    rows, columns = max(1, round(height * fraction)), max(1, round(width * fraction))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return pixels[top : top + rows, left : left + columns]
 
 
 def lookup_table(

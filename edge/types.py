@@ -167,11 +167,15 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     resize         stretch: the whole picture; crop: its centre, aspect kept;
                    letterbox: the whole picture, aspect kept, borders of value ``pad``
+    central_fraction
+                   share of each side that is used, about the picture's centre; cut before the
+                   resize
     mean, std      one value or one per channel: real input = (pixel - mean) / std
     """
 
     color: Color = "rgb"
     resize: Resize = "stretch"
+    central_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     interpolation: Interpolation = "linear"
     mean: float | tuple[float, ...] = 127.5
     std: float | tuple[float, ...] = 127.5

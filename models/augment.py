@@ -16,23 +16,26 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI at import
 import albumentations as A  # noqa: N812
 
+from edge.preprocess import centre
+
 WIDE_VIEWS: Final = 8
 """Views at very different distances; then come those at about the picture's own."""
 WHOLE_VIEWS: Final = 4
 VIEWS: Final = WIDE_VIEWS + WHOLE_VIEWS
 MARGIN: Final = 1.3
-"""A picture is mirrored at its edges to so many times its side, so that a view can lie further
-away than the picture was. A network trained on crops alone expects all it sees to be larger."""
+"""Side of the widest view, as a share of what the daemon shows its model; where that is more than
+the picture, the picture is mirrored at its edges. A network trained on crops alone expects all it
+sees to be larger."""
 WIDE_AREA: Final = (0.4, MARGIN**2)
 WHOLE_AREA: Final = (0.85, 1.35)
-"""Area of a view as a share of the picture's."""
+"""Area of a view as a share of what the daemon shows its model."""
 
 
 class Views:
     """Makes views (side, side, 3) uint8 RGB; not for several threads at once."""
 
-    def __init__(self, side: int, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, side: int, seed: int, central_fraction: float = 1.0) -> None:
+        self._seed, self._widest = seed, MARGIN * central_fraction
         self._wide, self._whole = (
             A.Compose(
                 [
@@ -73,8 +76,10 @@ class Views:
     def geometry(self, picture: NDArray[np.uint8], index: int, view: int) -> NDArray[np.uint8]:
         """Return view 0 to VIEWS - 1 of picture ``index``, the same every time."""
         chain = self._wide if view < WIDE_VIEWS else self._whole
-        rows, columns = (round(side * (MARGIN - 1) / 2) for side in picture.shape[:2])
-        larger = cv2.copyMakeBorder(picture, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
+        seen = centre(picture, min(self._widest, 1.0))
+        more = max(self._widest - 1, 0.0) / 2
+        rows, columns = (round(side * more) for side in seen.shape[:2])
+        larger = cv2.copyMakeBorder(seen, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
         return self._run(chain, np.asarray(larger, np.uint8), index * VIEWS + view)
 
     def camera(self, picture: NDArray[np.uint8], index: int, epoch: int) -> NDArray[np.uint8]:

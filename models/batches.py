@@ -50,7 +50,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         self._ids, self._targets = views[mine], targets[:, mine]
         classes = found.classes[self._indices]
         self._weights = data.class_weights(classes, len(found.labels))[classes]
-        self._make = augment.Views(stage.side, seed)
+        self._make = augment.Views(stage.side, seed, found.how.central_fraction)
         self._epoch = 0
         self.on_epoch_end()
 

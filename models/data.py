@@ -171,11 +171,11 @@ def class_weights(labels: NDArray[np.int64], classes_total: int) -> NDArray[np.f
     return np.asarray(len(labels) / (classes_total * np.maximum(counts, 1)), np.float32)
 
 
-def shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def shrink(pixels: NDArray[np.uint8], side: int, how: Preprocessing) -> NDArray[np.uint8]:
     """Return one (H, W, 3) RGB picture as (side, side, 3), by the daemon's own preprocessing."""
     out = np.empty((1, side, side, 3), np.uint8)
     tensor = TensorSpec(out.shape, np.dtype(np.uint8), 1 / 127.5, 127)
-    Preprocessor(Preprocessing(), tensor)(Frame(0, 0, pixels, "rgb"), out)
+    Preprocessor(how, tensor)(Frame(0, 0, pixels, "rgb"), out)
     return np.asarray(out[0])
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from edge.errors import ConfigError, EdgeError
+from edge.types import Preprocessing
 from models import data, duplicates, options
 
 STORED: Final = 256
@@ -41,12 +42,14 @@ class Dataset:
     samples   N files
     parts     N parts
     pictures  (N, STORED, STORED, 3) uint8 RGB, a memory map
+    how       what of a picture the network is shown, and how; goes into the card
     """
 
     labels: tuple[str, ...]
     samples: tuple[data.Sample, ...]
     parts: tuple[data.Part, ...]
     pictures: NDArray[np.uint8]
+    how: Preprocessing
 
     def indices(self, part: data.Part) -> NDArray[np.int64]:
         """Return the indices of one part's samples."""
@@ -69,7 +72,8 @@ def load(out: Path) -> Dataset:
         ) from None
     samples = tuple(data.Sample(Path(path), label) for path, label, _ in told["samples"])
     parts = tuple(part for _, _, part in told["samples"])
-    return Dataset(tuple(told["labels"]), samples, parts, pictures)
+    how = Preprocessing(central_fraction=told["central_fraction"])
+    return Dataset(tuple(told["labels"]), samples, parts, pictures, how)
 
 
 def prepare(args: argparse.Namespace) -> Dataset:
@@ -78,7 +82,8 @@ def prepare(args: argparse.Namespace) -> Dataset:
     labels, samples = data.scan(folder)
     extra = data.scan(args.extra, labels)[1] if args.extra else []
     files = thin(samples, args.limit) + extra
-    key = _key(files, (labels, args.held_out, args.validation, args.seed))
+    choices = (labels, args.held_out, args.validation, args.seed, args.central_fraction)
+    key = _key(files, choices)
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     if (out / "dataset.json").is_file():
@@ -107,6 +112,7 @@ def prepare(args: argparse.Namespace) -> Dataset:
     told = {
         "key": key,
         "labels": labels,
+        "central_fraction": args.central_fraction,
         "left_out": left_out,
         "near_duplicates": int(len(kept) - len(np.unique(groups))),
         "samples": [

@@ -2,10 +2,11 @@
 
     python -m models.export [--data DIR] [--out build/model] [--to models/catdog]
 
-Reads OUT/student.keras and OUT/dataset.json; calibrates on training pictures; writes every variant
-into OUT/variants/KIND and measures all of them on the same pictures (OUT/variants.json). The int8
-one becomes model.tflite, labels.txt, golden.png and model.toml in a temporary folder, which takes
-the old one's place only when it is whole.
+Reads OUT/dataset.json and OUT/student.keras, or for the int8 file OUT/student-int8.keras where there
+is one; calibrates on training pictures; writes every variant into OUT/variants and measures all of
+them on the same pictures (OUT/variants.json). The int8 one becomes model.tflite, labels.txt,
+golden.png and model.toml in a temporary folder, which takes the old one's place only when it is
+whole.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from edge import card as cards
 from edge import startup
 from edge.config import ModelConfig
 from edge.errors import EdgeError, ModelError
-from edge.types import Frame, Golden, ModelCard, Output, Preprocessing
+from edge.types import Frame, Golden, ModelCard, Output
 from models import dataset, evaluate, metadata, options, variants
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
@@ -43,8 +44,9 @@ LICENSE: Final = (
 )
 
 
-def write_model(folder: Path, content: bytes, labels: tuple[str, ...]) -> ModelCard:
+def write_model(folder: Path, content: bytes, found: dataset.Dataset) -> ModelCard:
     """Write model, labels and card into ``folder``; return the card."""
+    labels = found.labels
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     shipped = labels == SHIPPED_LABELS
@@ -55,7 +57,7 @@ def write_model(folder: Path, content: bytes, labels: tuple[str, ...]) -> ModelC
         license=LICENSE if shipped else "",
         file="model.tflite",
         labels=labels,
-        preprocessing=Preprocessing(),
+        preprocessing=found.how,
         output=Output("sigmoid" if len(labels) == 2 else "softmax"),
     )
     content = metadata.embed(content, card)
@@ -116,6 +118,19 @@ def exchange(one: Path, other: Path) -> None:
         raise OSError(ctypes.get_errno(), "cannot change places", str(one), None, str(other))
 
 
+def networks(trained: Path) -> list[tuple[str, variants.Kind, Path]]:
+    """Return name, kind and network of every variant; ``int8`` is the one that is shipped.
+
+    It comes from the network that models.quantise trained on, where there is one; the other is
+    then measured as ``int8-calibrated``.
+    """
+    rows = [(str(kind), kind, trained) for kind in variants.EXPORTED]
+    rounded = trained.with_name(f"{trained.stem}-int8.keras")
+    if rounded.is_file():
+        rows[-1:] = [("int8-calibrated", "int8", trained), ("int8", "int8", rounded)]
+    return rows
+
+
 def main() -> None:
     """Export, measure, and put the result in place."""
     parser = options.parser(__doc__)
@@ -126,16 +141,16 @@ def main() -> None:
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), mend="run models.train first")
-    model = keras.models.load_model(trained, compile=False)
     found = dataset.load(args.out)
     sets = evaluate.test_sets(args.data, args.out)
     sets["validation"] = [found.samples[i] for i in found.indices("validation")]
     table: dict[str, dict[str, Any]] = {}
-    for kind in variants.EXPORTED:
-        folder = args.out / "variants" / kind
-        write_model(folder, variants.convert(model, args.out, args.side, kind), found.labels)
-        table[kind] = variants.measure(folder, sets)
-        print(kind, json.dumps(table[kind]), flush=True)
+    for name, kind, file in networks(trained):
+        folder = args.out / "variants" / name
+        model = keras.models.load_model(file, compile=False)
+        write_model(folder, variants.convert(model, args.out, args.side, kind), found)
+        table[name] = variants.measure(folder, sets)
+        print(name, json.dumps(table[name]), flush=True)
     (args.out / "variants.json").write_text(json.dumps(table, indent=1))
     accuracy = {
         f"{name}_{called}": {

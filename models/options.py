@@ -30,6 +30,12 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     add("--teacher", type=Path, default=_there(TEACHER), help=".npz; else Keras fetches its own")
     add("--alpha", type=float, default=0.35, help="width of the network")
     add("--side", type=int, default=224, help="input size of the shipped model, pixels")
+    add(
+        "--central-fraction",
+        type=float,
+        default=0.875,
+        help="share of each side, about the centre, that the model is shown",
+    )
     add("--seed", type=int, default=7)
     add("--held-out", type=int, default=2000, help="pictures never trained on")
     add("--validation", type=int, default=1000, help="pictures to choose by")

@@ -122,7 +122,7 @@ def main() -> None:
         for kind in KINDS:
             folder = args.out / "pruning" / f"{name}-{kind}"
             content = variants.convert(model, args.out, args.side, kind)
-            export.write_model(folder, content, found.labels)
+            export.write_model(folder, content, found)
             table[f"{name} {kind}"] = row = variants.measure(folder, sets)
             print(name, kind, json.dumps(row), flush=True)
     (args.out / "pruned.json").write_text(json.dumps(table, indent=1))

@@ -104,7 +104,7 @@ def linear_teacher(args: argparse.Namespace, labels_total: int) -> Any:
 def measure(point: Point, model: Any, found: dataset.Dataset, out: Path) -> dict[str, Any]:
     """Return cost and validation accuracy of the int8 model."""
     folder = out / "search" / point.name.replace(" ", "-")
-    export.write_model(folder, variants.convert(model, out, point.side, "int8"), found.labels)
+    export.write_model(folder, variants.convert(model, out, point.side, "int8"), found)
     held = [found.samples[i] for i in found.indices("validation")]
     row = variants.measure(folder, {"validation": held})
     told = row["sets"]["validation"]

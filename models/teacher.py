@@ -112,7 +112,7 @@ class Features:
         self._found, self._out, self._key = found, args.out, key
         body = network.base(1.0, args.teacher)
         pooled = keras.Model(body.input, keras.layers.GlobalAveragePooling2D()(body.output))
-        self._views = augment.Views(SIDE, args.seed)
+        self._views = augment.Views(SIDE, args.seed, found.how.central_fraction)
         self._run = tf.function(lambda x: pooled(x, training=False))
 
     def of(self, name: str, indices: NDArray[np.int64], view: int | None) -> NDArray[np.float16]:
@@ -137,7 +137,7 @@ class Features:
         for row, index in enumerate(indices):
             picture = self._found.pictures[index]
             pictures[row] = (
-                data.shrink(picture, SIDE)
+                data.shrink(picture, SIDE, self._found.how)
                 if view is None
                 else self._views.geometry(picture, int(index), view)
             )

@@ -28,7 +28,7 @@ from models import data, dataset, network, options
 from models.batches import Batches, Stage
 
 WARM_UP_STEPS: Final = 100
-PATIENCE: Final = 5
+PATIENCE: Final = 8
 """Epochs without a lower validation loss after which a stage ends."""
 
 
@@ -36,8 +36,8 @@ STAGES: Final = (
     Stage("head", None, 1, 2e-3, 192),
     Stage("late", "block_13_expand", 2, 5e-4, 192),
     Stage("middle", "block_6_expand", 3, 3e-4, 192),
-    Stage("all", "Conv1", 10, 1.2e-4, 192),
-    Stage("whole", "Conv1", 6, 6e-5, 0, whole=True),
+    Stage("all", "Conv1", 24, 1.2e-4, 192),
+    Stage("whole", "Conv1", 10, 6e-5, 0, whole=True),
 )
 
 
@@ -115,7 +115,7 @@ def validation(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the validation pictures, whole, (n, side, side, 3) in -1 to 1, and targets."""
     indices = found.indices("validation")
-    pixels = np.stack([data.shrink(found.pictures[i], side) for i in indices])
+    pixels = np.stack([data.shrink(found.pictures[i], side, found.how) for i in indices])
     hard = np.eye(len(found.labels), dtype=np.float32)[found.classes[indices]]
     return data.to_input(pixels), hard[:, 1:] if len(found.labels) == 2 else hard
 

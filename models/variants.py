@@ -36,7 +36,7 @@ def representative(out: Path, side: int) -> Iterator[list[Any]]:
     train = found.indices("train")
     for index in train[:: max(1, len(train) // CALIBRATION)]:
         pixels = data.read_rgb(found.samples[index].path)
-        yield [data.to_input(data.shrink(pixels, side)[None])]
+        yield [data.to_input(data.shrink(pixels, side, found.how)[None])]
 
 
 def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:

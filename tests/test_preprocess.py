@@ -77,6 +77,28 @@ def test_crop_takes_the_middle() -> None:
     assert np.unique(out).tolist() == [99]
 
 
+@pytest.mark.parametrize("layout", FORMATS)
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_the_central_fraction_is_all_that_is_seen(layout: PixelFormat, resize: Resize) -> None:
+    """Half of each side of a grey picture with a white rim: no white arrives, in any layout."""
+    height, width = (32, 64) if resize == "letterbox" else (64, 64)
+    rgb = np.full((height, width, 3), 255, np.uint8)
+    rgb[height // 4 : -height // 4, width // 4 : -width // 4] = 90
+    pixels = rgb
+    if layout in ("i420", "nv12"):
+        pixels = np.full((height * 3 // 2, width), 128, np.uint8)
+        pixels[:height] = rgb[:, :, 0]
+    elif layout == "yuyv":
+        pixels = np.full((height, width, 2), 128, np.uint8)
+        pixels[:, :, 0] = rgb[:, :, 0]
+    elif layout == "gray":
+        pixels = rgb[:, :, 0]
+    how = Preprocessing(resize=resize, central_fraction=0.5, pad=114)
+    out = run(how, UINT8, Frame(0, 0, np.ascontiguousarray(pixels), layout))
+    assert np.abs(out[0, 16].astype(int) - 90).max() <= 18  # YUV 90 is 86 of full range
+    assert set(np.unique(out)) <= {114, *range(72, 92)}
+
+
 @given(
     st.sampled_from([np.uint8, np.int8, np.float32]),
     st.floats(-50, 300),

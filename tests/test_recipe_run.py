@@ -39,11 +39,15 @@ print(len(kernels), sum(float((k.numpy() == 0).mean()) for k in kernels) / len(k
 READER = """
 import sys, json, cv2, mediapipe
 from mediapipe.tasks.python import BaseOptions, vision
+from mediapipe.tasks.python.components.containers.rect import RectF
+from mediapipe.tasks.python.vision.core.image_processing_options import ImageProcessingOptions
 options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]))
+edge = (1 - float(sys.argv[3])) / 2
+part = ImageProcessingOptions(RectF(left=edge, top=edge, right=1 - edge, bottom=1 - edge))
 picture = cv2.cvtColor(cv2.imread(sys.argv[2]), cv2.COLOR_BGR2RGB)
 image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
 with vision.ImageClassifier.create_from_options(options) as reader:
-    found = reader.classify(image).classifications[0].categories
+    found = reader.classify(image, part).classifications[0].categories
 print(json.dumps({c.category_name: c.score for c in found}))
 """
 
@@ -113,6 +117,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kill_in_stage("middle", "-m", "models.train", *options)
     told = python("-m", "models.train", *options)
     assert "name='head'" not in told, "a finished stage was run again"
+    python("-m", "models.quantise", *options)
     python("-m", "models.export", *options, "--to", folder / "model")
     python("-m", "models.prune", *options)
     python("-m", "models.search", *options)
@@ -138,9 +143,9 @@ def test_five_classes_run_in_the_daemon_by_config_alone(made: Path) -> None:
 
 
 def test_every_variant_is_measured_on_the_same_pictures(made: Path) -> None:
-    """Four kinds, four sizes, the same pictures; the run is drawn."""
+    """Four kinds, int8 with and without training, the same pictures; the run is drawn."""
     table = json.loads((made / "out" / "variants.json").read_text())
-    assert list(table) == ["float32", "float16", "dynamic", "int8"]
+    assert list(table) == ["float32", "float16", "dynamic", "int8-calibrated", "int8"]
     sizes = [row["bytes"] for row in table.values()]
     assert sizes[0] > 1.8 * sizes[1] > 1.8 * max(sizes[2:])
     for row in table.values():
@@ -173,9 +178,11 @@ def test_other_sizes_are_measured_by_cost(made: Path) -> None:
 def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
     """MediaPipe classifies with the file alone, as the daemon does."""
     picture = made / "model" / "golden.png"
-    golden = card.read(made / "model" / "model.toml").golden
+    read = card.read(made / "model" / "model.toml")
+    golden, share = read.golden, read.preprocessing.central_fraction
     assert golden
-    found = json.loads(python("-c", READER, made / "model" / "model.tflite", picture))
+    assert share == 0.875
+    found = json.loads(python("-c", READER, made / "model" / "model.tflite", picture, share))
     assert set(found) <= set(SHAPES)
     best = max(found, key=lambda name: float(found[name]))
     assert found[best] == pytest.approx(golden.scores[SHAPES.index(best)], abs=0.05)
@@ -187,7 +194,8 @@ def test_another_reader_reads_the_shipped_model() -> None:
     shipped = card.read(card.shipped() / "model.toml")
     assert shipped.golden
     picture = card.shipped() / shipped.golden.picture
-    found = json.loads(python("-c", READER, card.shipped() / shipped.file, picture))
+    share = shipped.preprocessing.central_fraction
+    found = json.loads(python("-c", READER, card.shipped() / shipped.file, picture, share))
     assert found == {"dog": pytest.approx(shipped.golden.scores[1], abs=0.01)}
 
 

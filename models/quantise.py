@@ -1,0 +1,172 @@
+"""The trained network learns on while everything is rounded as the int8 file will round it.
+
+    python -m models.quantise [--out build/model] [--name student]
+
+Reads OUT/NAME.keras; writes OUT/NAME-int8.keras: the same network, float weights, of the epoch
+with the lowest validation loss. models.export calibrates and converts it like any other.
+
+Weights are rounded by output channel, symmetric; activations where TFLite has a tensor (after a
+ReLU6, an addition, the pooling, a convolution without ReLU), over the range that calibration
+pictures give. BatchNorm scales whole channels, so a kernel rounds alike before and after folding.
+Source: Jacob et al. 2018; the gradient passes rounding as if it were not there (Bengio et al.
+2013).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edge.errors import EdgeError, ModelError
+from models import dataset, network, options, train, variants
+from models.batches import Batches, Stage
+
+STAGE: Final = Stage("int8", "Conv1", 4, 3e-5, 0, whole=True)
+LEVELS: Final = 127
+"""Steps on each side of zero of a symmetric int8."""
+
+
+class RoundedWeights(keras.layers.Layer):  # type: ignore[misc]  # keras is untyped
+    """Does what ``inner`` does, with its kernel rounded by output channel; shares its weights."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(name=f"{inner.name}_rounded")
+        self.inner = inner
+
+    def call(self, x: Any) -> Any:
+        """Return the layer's output."""
+        inner, ops = self.inner, keras.ops
+        if isinstance(inner, keras.layers.Dense):
+            y = ops.matmul(x, rounded(inner.kernel, (0,)))
+            y = y if inner.bias is None else y + inner.bias
+            return inner.activation(y)
+        depthwise = isinstance(inner, keras.layers.DepthwiseConv2D)
+        convolve = ops.depthwise_conv if depthwise else ops.conv
+        kernel = rounded(inner.kernel, (0, 1) if depthwise else (0, 1, 2))
+        return convolve(x, kernel, strides=inner.strides, padding=inner.padding)
+
+
+class RoundedActivation(keras.layers.Layer):  # type: ignore[misc]
+    """Rounds to the 256 values of a tensor whose range is ``low`` to ``high``."""
+
+    def __init__(self, name: str, low: float, high: float) -> None:
+        super().__init__(name=f"{name}_rounded_activation")
+        self.low, self.high = min(low, 0.0), max(high, 0.0)
+
+    def call(self, x: Any) -> Any:
+        """Return the rounded tensor."""
+        return tf.quantization.fake_quant_with_min_max_vars(x, self.low, self.high)
+
+
+def rounded(kernel: Any, axes: tuple[int, ...]) -> Any:
+    """Return ``kernel`` rounded to int8 steps, one scale for all but ``axes``."""
+    kernel = keras.ops.convert_to_tensor(kernel)
+    step = keras.ops.max(keras.ops.abs(kernel), axes, keepdims=True) / LEVELS + 1e-12
+    near = keras.ops.round(kernel / step) * step
+    return kernel + keras.ops.stop_gradient(near - kernel)
+
+
+def tensors(model: Any) -> list[Any]:
+    """Return the layers whose output is a tensor of the int8 file: the ends of fused operations."""
+    kinds = (keras.layers.ReLU, keras.layers.Add, keras.layers.GlobalAveragePooling2D)
+    return [
+        layer
+        for layer in model.layers
+        if isinstance(layer, kinds) or layer.name.endswith("project_BN")
+    ]
+
+
+def ranges(model: Any, out: Path, side: int) -> dict[str, tuple[float, float]]:
+    """Return the least and the greatest value of every such tensor, by its layer's name."""
+    ends = tensors(model)
+    probe = keras.Model(model.input, [layer.output for layer in ends])
+    lows, highs = np.full(len(ends), np.inf), np.full(len(ends), -np.inf)
+    for picture in variants.representative(out, side):
+        values = [np.asarray(value) for value in probe(picture[0], training=False)]
+        lows = np.minimum(lows, [value.min() for value in values])
+        highs = np.maximum(highs, [value.max() for value in values])
+    return {
+        layer.name: (float(low), float(high))
+        for layer, low, high in zip(ends, lows, highs, strict=True)
+    }
+
+
+def simulate(model: Any, found: dict[str, tuple[float, float]]) -> Any:
+    """Return a network that rounds as int8 does; its weights are those of ``model`` itself."""
+    weighty = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        y = RoundedWeights(layer)(*args) if isinstance(layer, weighty) else layer(*args, **kwargs)
+        if layer.name in found:
+            y = RoundedActivation(layer.name, *found[layer.name])(y)
+        return y
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+
+
+class Keep(keras.callbacks.Callback):  # type: ignore[misc]
+    """Saves another network, which shares its weights, at every lowest validation loss."""
+
+    def __init__(self, kept: Any, to: Path) -> None:
+        super().__init__()
+        self._kept, self._to, self._lowest = kept, to, np.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save where the loss is lower than ever."""
+        loss = (logs or {})["val_loss"]
+        if loss < self._lowest:
+            self._lowest = loss
+            self._kept.save(self._to)
+
+
+def fine_tune(model: Any, found: dataset.Dataset, args: argparse.Namespace, to: Path) -> None:
+    """Train ``model`` as int8 would see it; its best epoch goes to ``to``."""
+    stage = replace(STAGE, side=args.side, epochs=1 if args.quick else STAGE.epochs)
+    network.unfreeze(model, stage.first)
+    model.get_layer("head_bn").trainable = False
+    rounding = simulate(model, ranges(model, args.out, args.side))
+    batches = Batches(found, stage, *train.taught(found, args), args.seed)
+    steps = stage.epochs * len(batches)
+    train.compile_model(rounding, len(found.labels), stage.rate, steps)
+    part = to.with_suffix(".part.keras")
+    rounding.fit(
+        batches,
+        epochs=stage.epochs,
+        validation_data=train.validation(found, stage.side),
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[Keep(model, part)],
+    )
+    part.replace(to)
+
+
+def main() -> None:
+    """Train on, where that has not been done."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--name", default="student", help="the trained network")
+    parser.add_argument("--distil", type=float, default=0.7, help="the teacher's share, 0 to 1")
+    args = parser.parse_args()
+    trained, to = args.out / f"{args.name}.keras", args.out / f"{args.name}-int8.keras"
+    if not trained.is_file():
+        raise ModelError("no trained network", where=str(trained), mend="run models.train first")
+    if to.is_file():
+        print(f"{to} is there already; remove it to train again")
+        return
+    model = keras.models.load_model(trained, compile=False)
+    fine_tune(model, dataset.load(args.out), args, to)
+    print(to)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EdgeError as exc:
+        sys.exit(str(exc))
