@@ -17,13 +17,15 @@ START_S: Final = 5.0
 class PrivateBroker:
     """Runs mosquitto while the block lasts; it can be killed and begun again on its port.
 
+    options  lines of mosquitto.conf; where they say who may log in, nobody else may
     Raises RuntimeError where mosquitto is missing or does not listen within ``START_S``.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self.port = free_port()
+        self._options = options or ("allow_anonymous true",)
         self._folder = tempfile.TemporaryDirectory(prefix="edge-broker-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,7 +40,8 @@ class PrivateBroker:
         if program is None:
             raise RuntimeError("mosquitto is not installed; run `make setup`")
         config = Path(self._folder.name) / "mosquitto.conf"
-        config.write_text(f"listener {self.port} {self.host}\nallow_anonymous true\n")
+        lines = (f"listener {self.port} {self.host}", "user root", *self._options)
+        config.write_text("".join(f"{line}\n" for line in lines))
         with (Path(self._folder.name) / "log").open("ab") as log:
             # A session of its own: Ctrl-C in the terminal must not reach it before the daemon
             # has said goodbye.

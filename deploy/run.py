@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
 from edge import cli, watch  # noqa: E402
-from edge.config import check_host, load, password  # noqa: E402
+from edge.config import broker, load  # noqa: E402
 from edge.errors import EdgeError  # noqa: E402
 
 CLIP: Final = ROOT / "deploy" / "demo" / "clip.mp4"
@@ -65,24 +65,19 @@ def show(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     with contextlib.ExitStack() as stack:
-        mqtt = load(Path(args.config) if args.config else None).mqtt
-        if args.broker or args.config:
-            host, port = cli.broker(args.broker) if args.broker else (mqtt.host, mqtt.port)
-            check_host(host, "BROKER")
-        else:
+        if not args.broker and not args.config:
             private = stack.enter_context(PrivateBroker())
-            host, port = private.host, private.port
+            args.broker = private.address
             print(f"private broker on {private.address}; see it all with:")
-            print(f"  mosquitto_sub -h {host} -p {port} -v -t 'edge/#'", flush=True)
+            print(f"  mosquitto_sub -h {private.host} -p {private.port} -v -t 'edge/#'", flush=True)
+        mqtt = load(Path(args.config) if args.config else None, cli.overrides(args)).mqtt
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-run-")))
-        daemon = _start(args, f"[{host}]:{port}", folder)
+        daemon = _start(args, folder)
         try:
             watch.run(
-                host,
-                port,
+                broker(mqtt),
+                mqtt.base_topic,
                 "+",
-                username=mqtt.username,
-                password=password(mqtt),
                 stopped=lambda: asked or daemon.poll() is not None,
                 ended=lambda: _end(daemon),
             )
@@ -95,13 +90,14 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _start(args: argparse.Namespace, address: str, folder: Path) -> subprocess.Popen[bytes]:
+def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
     """Start the daemon in a session of its own; its log goes to ``folder/log``."""
     config = args.config
     if not config:
         config = str(folder / "demo.toml")
         Path(config).write_text(DEMO)
-    command = [sys.executable, "-m", "edge", "run", "--config", config, "--broker", address]
+    command = [sys.executable, "-m", "edge", "run", "--config", config]
+    command += ["--broker", args.broker] if args.broker else []
     source = args.source or ("" if args.config else str(CLIP))
     command += ["--source", source] if source else []
     command += ["--model", args.model] if args.model else []

@@ -19,11 +19,12 @@ import numpy as np
 from edge import startup, wire
 from edge.camera import open_camera
 from edge.config import Config, without_credentials
+from edge.messages import Message
 from edge.pipeline import Pipeline
 from edge.smoothing import Smoother
 from edge.startup import Engine
 from edge.telemetry import HealthReader, Stages
-from edge.types import EndOfSource, Frame, Message
+from edge.types import EndOfSource, Frame
 
 WARM_UP_FRAMES: Final = 50
 HELD_FRAMES: Final = 8
@@ -103,7 +104,7 @@ class _Loop:
             hold_frames=smoothing.hold_frames,
         )
         self._pipeline = Pipeline(engine.preprocess, engine.classifier, smoother)
-        self._wire = wire.Wire("bench", engine.card.labels, "bench", time.time)
+        self._wire = wire.Wire("edge/bench", engine.card.labels, "bench", time.time)
         self._sink = Sink()
         self.stages = Stages(WARM_UP_FRAMES)
 

@@ -14,6 +14,7 @@ EXAMPLES: Final = {
     "classify": "edge classify --json cat.jpg dog.jpg",
     "bench": "edge bench --threads 2 --frames 2000 --budget-ms 20",
     "watch": "edge watch --broker localhost:1883",
+    "purge": "edge purge --broker localhost wall-old",
     "schema": "edge schema | jq .state",
 }
 
@@ -56,11 +57,15 @@ def parser() -> argparse.ArgumentParser:
     _source(bench)
 
     watch = command("watch", "show what a subscriber sees, live")
-    watch.add_argument("--broker", metavar="HOST[:PORT]", default="localhost", help="MQTT broker")
+    _config(watch)
+    _broker(watch)
     watch.add_argument("--device", default="+", type=_device, help="one device only")
-    watch.add_argument("--username", default="")
-    watch.add_argument("--password-file", default="")
     watch.add_argument("--seconds", type=_duration, help="end after so long")
+
+    purge = command("purge", "make the broker forget a device, and Home Assistant too")
+    _config(purge)
+    purge.add_argument("device", type=_one_device, help="the device's id")
+    _broker(purge)
 
     command("schema", "print the JSON Schema of every payload")
     return top
@@ -79,22 +84,25 @@ def overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         tables["model"]["threads"] = args.threads
     if getattr(args, "broker", None):
         host, port = broker(args.broker)
-        tables["mqtt"] |= {"host": host, "port": port}
+        tables["mqtt"] |= {"host": host} | ({"port": port} if port else {})
+    for key in ("username", "password_file"):
+        if getattr(args, key, None) is not None:
+            tables["mqtt"][key] = getattr(args, key)
     return tables
 
 
 def broker(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST[:PORT]`` or ``[V6][:PORT]``; 1883 where none is given."""
+    """Return host and port of ``HOST[:PORT]`` or ``[V6][:PORT]``; 0 where none is given."""
     if "@" in text or "://" in text:  # which may hold a password: not to be shown
         raise argparse.ArgumentTypeError(
             "expected HOST or HOST:PORT alone; user name and password file are given separately"
         )
     host, colon, port = text.rpartition(":")
     if not colon or (host.count(":") and not host.endswith("]")):
-        host, port = text, "1883"
-    if not port.isdigit() or not 0 < int(port) < 65536 or not host.strip("[]"):
+        host, port = text, ""
+    if (port and not (port.isdigit() and 0 < int(port) < 65536)) or not host.strip("[]"):
         raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), int(port or 0)
 
 
 def _config(command: argparse.ArgumentParser) -> None:
@@ -112,6 +120,12 @@ def _source(command: argparse.ArgumentParser) -> None:
         help="auto, picamera2, /dev/videoN, rtsp://..., a video file, a folder, synthetic",
     )
     _model(command)
+
+
+def _broker(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--broker", metavar="HOST[:PORT]", help="MQTT broker")
+    command.add_argument("--username", help="to log in at the broker as")
+    command.add_argument("--password-file", help="whose first line is the password")
 
 
 def _positive(text: str) -> int:
@@ -135,3 +149,9 @@ def _device(text: str) -> str:
     if text != "+" and (not text or set(text) & set("+#/\0")):
         raise argparse.ArgumentTypeError(f"expected a device id, got {text!r}")
     return text
+
+
+def _one_device(text: str) -> str:
+    if text == "+":
+        raise argparse.ArgumentTypeError("expected the id of one device")
+    return _device(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 import time
@@ -19,20 +18,26 @@ OVER_BUDGET: Final = 1
 
 def run(args: argparse.Namespace) -> int:
     """Run the daemon until its source ends or a signal comes."""
-    config = configs.load(args.config, cli.overrides(args))
-    logging.getLogger().setLevel(config.log.level.upper())
+    from edge import settings
+
+    overrides = cli.overrides(args)
+    configs.load(args.config, overrides)  # a wrong key is told before anything heavy is imported
     from edge.service import Service
 
-    Service(config).run()
+    Service(lambda: configs.load(args.config, overrides, settings.read())).run()
     return 0
 
 
 def check(args: argparse.Namespace) -> int:
     """Print the effective config without secrets, and what the start proves."""
-    config = configs.load(args.config)
+    from edge import settings
+
+    config = configs.load(args.config, settings=settings.read())
     print(json.dumps(configs.redacted(config), indent=2))
-    configs.password(config.mqtt)
     from edge import startup
+    from edge.mqtt.access import Access
+
+    Access(configs.broker(config.mqtt))
 
     engine = startup.start(config.model)
     facts = engine.classifier.facts
@@ -117,17 +122,27 @@ def watch(args: argparse.Namespace) -> int:
     """Show what a subscriber sees until Ctrl-C."""
     from edge import watch as watching
 
-    host, port = cli.broker(args.broker)
-    configs.check_host(host, "--broker")
-    login = configs.MqttConfig(username=args.username, password_file=args.password_file)
+    config = configs.load(args.config, cli.overrides(args))
     watching.run(
-        host,
-        port,
+        configs.broker(config.mqtt),
+        config.mqtt.base_topic,
         args.device,
-        username=args.username,
-        password=configs.password(login),
         seconds=args.seconds,
     )
+    return 0
+
+
+def purge(args: argparse.Namespace) -> int:
+    """Make the broker forget a device."""
+    from edge import purge as purging
+
+    config = configs.load(args.config, cli.overrides(args))
+    broker, prefix = configs.broker(config.mqtt), config.homeassistant.prefix
+    topics = purging.run(broker, config.mqtt.base_topic, args.device, prefix)
+    for topic in topics:
+        print(f"cleared {topic}")
+    if not topics:
+        print(f"the broker keeps nothing of {args.device}", file=sys.stderr)
     return 0
 
 
@@ -145,5 +160,6 @@ COMMANDS: Final[dict[str, Any]] = {
     "classify": classify,
     "bench": bench,
     "watch": watch,
+    "purge": purge,
     "schema": schema,
 }

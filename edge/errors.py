@@ -2,6 +2,7 @@
 
     EdgeError                 1
     |- ConfigError(ValueError)       78  EX_CONFIG: systemd must not restart on it
+    |- IdentityError(ValueError)     78  EX_CONFIG
     |- ModelError(ValueError)        78  EX_CONFIG
     |- CameraError(OSError)          74  EX_IOERR: a restart may help
     `- PublishError(ConnectionError) 69  EX_UNAVAILABLE
@@ -56,6 +57,12 @@ class EdgeError(Exception):
 
 class ConfigError(EdgeError, ValueError):
     """The configuration cannot be used as it is written."""
+
+    exit_status = 78
+
+
+class IdentityError(EdgeError, ValueError):
+    """Another daemon has this device's name."""
 
     exit_status = 78
 

@@ -53,6 +53,25 @@ class Smoother:
         self._candidate: int | None = None
         self._held_frames = 0
 
+    def configure(
+        self,
+        *,
+        window: int,
+        method: Literal["mean", "exponential"],
+        enter: float,
+        exit: float,
+        hold_frames: int,
+    ) -> None:
+        """Go on with other settings; what was smoothed so far fills the new window."""
+        self._enter, self._exit, self._hold_frames = enter, exit, hold_frames
+        alpha = 2.0 / (window + 1) if method == "exponential" else 0.0
+        if (window, alpha) == (self._window, self._alpha):
+            return
+        full = self._seen_frames >= self._window
+        self._window, self._alpha = window, alpha
+        self._ring = np.tile(self._smoothed, (window, 1))
+        self._seen_frames = window if full else min(self._seen_frames, window - 1)
+
     def update(
         self, scores: NDArray[np.float32], sequence: int, captured_ns: int
     ) -> tuple[Prediction, LabelChange | None]:

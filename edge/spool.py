@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from edge.types import Message, Seconds
+from edge.messages import Message
+from edge.types import Seconds
 
 log = logging.getLogger(__name__)
 REMOVE_S: Final = 5.0

@@ -124,44 +124,6 @@ class StageTimes:
     smooth_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One MQTT message, ready to go.
-
-    topic  whole, base topic included
-    """
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-
-
-class EventQueue(Protocol):
-    """Keeps events until they are acknowledged, each under a number that only grows."""
-
-    dropped_total: int
-
-    def __len__(self) -> int:
-        """Return how many wait."""
-
-    @property
-    def volatile(self) -> int:
-        """How many of them end with the process."""
-
-    def add(self, message: Message) -> int:
-        """Keep ``message``; return its number."""
-
-    def after(self, number: int) -> tuple[int, Message] | None:
-        """Return the first that waits after ``number``, with its own number."""
-
-    def done(self, number: int) -> None:
-        """Forget one that has been acknowledged."""
-
-    def tick(self, now_s: Seconds) -> None:
-        """See to what goes by time."""
-
-
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a picture becomes the model's input; part of the model, written in its card.
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge import payloads
+from edge.messages import Broker
 from edge.mqtt import subscribe
 from edge.types import Seconds
 
@@ -38,7 +39,8 @@ class Device:
 class View:
     """Messages in, something to look at out; pure."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: str = "edge") -> None:
+        self._begins = f"{base}/"
         self.devices: dict[str, Device] = {}
         self.unreadable_total = 0
         self.connection = ""
@@ -46,10 +48,10 @@ class View:
 
     def take(self, topic: str, payload: bytes) -> str | None:
         """Take one message; return it as a plain line, or None where it is not ours."""
-        parts = topic.split("/")
-        if len(parts) != 3 or parts[2] not in TOPICS:
+        name, _, kind = topic.removeprefix(self._begins).partition("/")
+        if not topic.startswith(self._begins) or kind not in TOPICS:
             return None
-        name, kind = _printable(parts[1]), parts[2]
+        name = _printable(name)
         device = self.devices.setdefault(name, Device())
         try:
             body = _printable(payloads.decode(kind, payload))
@@ -168,37 +170,34 @@ def _megabytes(size: int | None) -> str:
 
 
 def run(
-    host: str,
-    port: int,
+    broker: Broker,
+    base: str,
     device: str,
     *,
-    username: str = "",
-    password: str = "",
     seconds: Seconds | None = None,
     stopped: Callable[[], bool] = lambda: False,
     ended: Callable[[], None] = lambda: None,
 ) -> None:
     """Show ``device`` ("+" for all) until ``stopped`` or for ``seconds``.
 
+    base   what the topics begin with
+
     ended  called then, before the last messages are shown
     Raises PublishError where the broker cannot be reached.
     """
     arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()  # [1]
-    console, view = Console(), View()
+    console, view = Console(), View(base)
 
     def on_connection(wrong: str) -> None:
-        view.connection = f"broker {host}:{port} {wrong}" if wrong else ""
+        view.connection = f"broker {broker.address} {wrong}" if wrong else ""
         if wrong and not console.is_terminal:
             print(view.connection, file=sys.stderr)
 
     end = subscribe(
-        host,
-        port,
-        [f"edge/{device}/{topic}" for topic in TOPICS],
+        broker,
+        [f"{base}/{device}/{topic}" for topic in TOPICS],
         lambda topic, payload: arrived.put((topic, payload)),
         on_connection,
-        username=username,
-        password=password,
     )
     until = time.monotonic() + seconds if seconds is not None else float("inf")
     try:

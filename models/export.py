@@ -2,11 +2,10 @@
 
     python -m models.export [--data DIR] [--out build/model] [--to models/catdog]
 
-Reads OUT/dataset.json and OUT/student.keras, or for the int8 file OUT/student-int8.keras where there
-is one; calibrates on training pictures; writes every variant into OUT/variants and measures all of
+Reads OUT/dataset.json and OUT/student.keras; for the int8 file OUT/student-int8.keras where there
+is one. Calibrates on training pictures; writes every variant into OUT/variants and measures all of
 them on the same pictures (OUT/variants.json). The int8 one becomes model.tflite, labels.txt,
-golden.png and model.toml in a temporary folder, which takes the old one's place only when it is
-whole.
+golden.png and model.toml in a temporary folder, which takes the old one's place only when whole.
 """
 
 from __future__ import annotations

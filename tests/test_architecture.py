@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {"types", "errors", "toml", "payloads"}
+LEAVES = {"types", "messages", "errors", "toml", "payloads"}
 """Shared by all; know nobody else."""
 
 PARTS = {
     "types": {"msgspec", "numpy"},
+    "messages": set(),
     "errors": set(),
     "toml": {"msgspec"},
     "config": {"msgspec"},
+    "requests": {"msgspec"},
+    "discovery": {"msgspec"},
+    "snapshot": {"cv2", "numpy"},
     "card": set(),
     "camera": {"cv2", "numpy", "picamera2"},
     "preprocess": {"cv2", "numpy"},
@@ -36,17 +40,27 @@ PARTS = {
 
 COMPOSERS = {
     "startup": {"camera", "card", "classifier", "config", "preprocess", "numpy"},
+    "settings": {"config", "msgspec"},
+    "reporter": {
+        *("wire", "config", "mqtt", "systemd", "spool", "telemetry", "discovery", "snapshot"),
+        "edge",
+    },
+    "control": {"reporter", "requests", "settings", "wire", "config", "mqtt", "edge", "msgspec"},
     "service": {
         *("startup", "wire", "config", "camera", "mqtt", "pipeline", "smoothing", "systemd"),
-        *("spool", "telemetry", "edge", "msgspec"),
+        *("spool", "telemetry", "reporter", "control", "msgspec"),
     },
     "bench": {
         *("startup", "wire", "camera", "config", "pipeline", "smoothing", "telemetry"),
         *("cv2", "numpy"),
     },
-    "watch": {"mqtt", "rich"},
+    "watch": {"mqtt", "rich", "edge"},
+    "purge": {"mqtt", "discovery", "edge"},
     "cli": {"edge"},
-    "commands": {"cli", "config", "startup", "service", "bench", "watch", "numpy", "rich"},
+    "commands": {
+        *("cli", "config", "startup", "service", "bench", "watch", "purge", "settings", "mqtt"),
+        *("numpy", "rich"),
+    },
     "__main__": {"cli", "commands"},
     "__init__": set(),
 }
@@ -70,7 +84,7 @@ def imports(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module == "edge":
             for alias in node.names:
-                own = (ROOT / "edge" / f"{alias.name}.py").exists()
+                own = any((ROOT / "edge" / n).exists() for n in (f"{alias.name}.py", alias.name))
                 names.append(f"edge.{alias.name}" if own else "edge")
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"

@@ -117,11 +117,11 @@ def test_watch_without_a_broker_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
-        ("pi.local", "pi.local", 1883),
+        ("pi.local", "pi.local", 0),
         ("pi.local:1884", "pi.local", 1884),
         ("[::1]:1884", "::1", 1884),
-        ("[::1]", "::1", 1883),
-        ("::1", "::1", 1883),
+        ("[::1]", "::1", 0),
+        ("::1", "::1", 0),
     ],
 )
 def test_broker_addresses(text: str, host: str, port: int) -> None:

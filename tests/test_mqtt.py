@@ -12,10 +12,10 @@ import pytest
 
 from deploy.broker import PrivateBroker, free_port
 from edge.errors import PublishError
+from edge.messages import Broker, Message
 from edge.mqtt import Publisher, subscribe
 from edge.mqtt import publisher as publishing
 from edge.spool import Spool
-from edge.types import Message
 from tests.conftest import WAIT_S, Listener
 
 ONLINE = Message("edge/d/availability", b"online", 1, True)
@@ -58,13 +58,11 @@ def publisher(broker: PrivateBroker) -> Iterator[Callable[[], Polled]]:
 
         def begin(events_max: int = 1000) -> Polled:
             made = Polled(
-                broker.host,
-                broker.port,
+                Broker(broker.host, broker.port, reconnect_s=1),
                 client_id="d",
                 will=OFFLINE,
                 birth=ONLINE,
                 events=Spool(None, events_max, 1_000_000),
-                reconnect_s=1,
             )
             stack.callback(made.close, OFFLINE, 0.1)
             made.connect()
@@ -243,5 +241,5 @@ def test_a_subscriber_without_a_broker_is_one_line() -> None:
     """`edge watch` names the address and the mend."""
     port = free_port()
     with pytest.raises(PublishError, match=f"127.0.0.1:{port}: broker cannot be reached") as caught:
-        subscribe("127.0.0.1", port, ["#"], lambda *_: None, lambda _: None)
+        subscribe(Broker("127.0.0.1", port), ["#"], lambda *_: None, lambda _: None)
     assert caught.value.exit_status == 69

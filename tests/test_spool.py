@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.messages import Message
 from edge.spool import IN_MEMORY, REMOVE_S, Spool
-from edge.types import Message
 
 
 def event(number: int, size: int = 0) -> Message:
@@ -54,7 +54,7 @@ def test_sigkill_at_any_instant_loses_nothing_that_was_added(tmp_path: Path) -> 
     """A process that adds and removes without end is killed ten times; the file stays whole."""
     program = (
         "import sys; from pathlib import Path; from edge.spool import Spool;"
-        " from edge.types import Message; s = Spool(Path(sys.argv[1]), 50, 10**7)\n"
+        " from edge.messages import Message; s = Spool(Path(sys.argv[1]), 50, 10**7)\n"
         "while True:\n"
         "  n = s.add(Message('t', b'x' * 100, 1, False)); s.done(n - 30)\n"
         "  print(n, flush=True)"

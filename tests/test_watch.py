@@ -29,14 +29,14 @@ def test_the_screen_shows_state_event_and_times() -> None:
     """Label, scores, changes, fps, percentiles, memory."""
     view = View()
     assert "waiting" in drawn(view)
-    wire = Wire("wall", ("cat", "dog"), "cafe", lambda: 1.0)
+    wire = Wire("edge/wall", ("cat", "dog"), "cafe", lambda: 1.0)
     times = {"p50": 1.25, "p90": 2.0, "p99": 3.5, "max": 9.0}
     telemetry: dict[str, Any] = {
         field: None for field in Telemetry.__struct_fields__ if field not in ("seq", "ts")
     }
     telemetry |= {"interval_s": 1.0, "fps": 14.9, "stages_ms": {"invoke": times}}
     telemetry |= {name: 0 for name in telemetry if name.endswith("_total")}
-    telemetry |= {"uptime_s": 9.0, "pss_bytes": 61_000_000, "spooled": 0}
+    telemetry |= {"uptime_s": 9.0, "pss_bytes": 61_000_000, "spooled": 0, "camera_problem": False}
     for message in (
         wire.availability(online=True),
         wire.state(Prediction(1, 9, "dog", 0.9, (0.1, 0.9), 9, partial=False)),
@@ -101,7 +101,7 @@ def test_nothing_commands_the_terminal() -> None:
         field: None if field.endswith(("bytes", "share", "celsius", "hz", "bits", "1m")) else 1
         for field in Telemetry.__struct_fields__
     }
-    told |= {"stages_ms": {"[/b]": times}}
+    told |= {"stages_ms": {"[/b]": times}, "camera_problem": False}
     assert view.take("edge/x/telemetry", json.dumps(told).encode())
     assert "[/b]" in drawn(view)
     deep = b'{"config": ' + b"[" * 100_000

@@ -18,7 +18,7 @@ PREDICTION = Prediction(42, 5_000_000_000, "dog", 0.98765, (0.01235, 0.98765), 2
 
 def make() -> Wire:
     """Return a wire at a fixed time."""
-    return Wire("wall", ("cat", "dog"), "cafe", lambda: NOW)
+    return Wire("edge/wall", ("cat", "dog"), "cafe", lambda: NOW)
 
 
 def test_state_is_this() -> None:
@@ -34,6 +34,7 @@ def test_state_is_this() -> None:
         "since_s": 2.5,
         "partial": False,
         "frame": 42,
+        "paused": False,
     }
 
 

@@ -6,6 +6,6 @@ subscriber.py  for `edge watch`: messages as they come
 """
 
 from edge.mqtt.publisher import Publisher
-from edge.mqtt.subscriber import subscribe
+from edge.mqtt.subscriber import clear, subscribe
 
-__all__ = ["Publisher", "subscribe"]
+__all__ = ["Publisher", "clear", "subscribe"]

@@ -19,13 +19,16 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.types import Message, Seconds
+from edge.messages import Broker, Message
+from edge.mqtt.access import Access, Outgoing, incoming, reason
+from edge.types import Seconds
 
-Happening: TypeAlias = Literal["up", "refused", "unreachable", "down", "taken"]
+Happening: TypeAlias = Literal["up", "refused", "unreachable", "down", "taken", "message"]
 """What ``Link.happened`` tells: connected; turned away; nobody there; lost; a message is with the
-broker (QoS 1) or on its way (QoS 0)."""
+broker (QoS 1) or on its way (QoS 0); one has come."""
+WAITING: Final = 1000
+"""Happenings not yet seen to, beyond which messages that come are ignored."""
 SHORT_S: Final = 30.0
 """A connection that ends sooner counts as another failure to connect."""
 
@@ -33,25 +36,24 @@ SHORT_S: Final = 30.0
 class Link:
     """The way to one broker.
 
-    will         published by the broker if this process vanishes
-    reconnect_s  longest wait between two tries
+    will    published by the broker if this process vanishes
+    topics  subscribed to on every connect
+    user    name and value that every message carries (MQTT 5)
+    Raises ConfigError where the broker's TLS files cannot be used.
     """
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        broker: Broker,
         *,
         client_id: str,
         will: Message,
-        username: str,
-        password: str,
-        keepalive_s: int,
-        reconnect_s: int,
+        topics: tuple[str, ...],
+        user: tuple[str, str],
     ) -> None:
-        self._host, self._port, self._client_id, self._will = host, port, client_id, will
-        self._login = (username, password)
-        self._keepalive_s, self._reconnect_s = keepalive_s, reconnect_s
+        self._access, self._outgoing = Access(broker), Outgoing(user)
+        self._client_id, self._will, self._topics = client_id, will, topics
+        self._reconnect_s = broker.reconnect_s
         self._happened: deque[tuple[object, Happening, Any]] = deque()  # [1]
         self._client: paho.Client | None = None
         self._ended = threading.Event()  # set by paho's thread
@@ -63,31 +65,38 @@ class Link:
 
     def open(self) -> None:
         """Begin to connect; returns at once."""
-        client = paho.Client(  # which tries once; when to try again is decided here
-            CallbackAPIVersion.VERSION2, client_id=self._client_id, reconnect_on_failure=False
-        )
-        if self._login[0]:
-            client.username_pw_set(*self._login)
+        # It tries once; when to try again is decided here.
+        client = self._access.client(self._client_id, reconnect=False)
         client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
 
         def tell(what: Happening, value: Any = None) -> None:
             self._happened.append((client, what, value))
 
-        client.on_connect = lambda _, __, ___, reason, ____: tell(
-            "refused" if reason.is_failure else "up", str(reason)
-        )
+        def on_connect(_: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
+            if code.is_failure:
+                tell("refused", str(code))
+                return
+            if self._topics:
+                client.subscribe([(topic, 1) for topic in self._topics])
+            tell("up")
+
+        def on_message(_: Any, __: Any, message: paho.MQTTMessage) -> None:
+            if len(self._happened) < WAITING:
+                tell("message", incoming(message))
+
+        client.on_connect, client.on_message = on_connect, on_message
         # paho calls this one while it handles the error, and does not pass it on.
-        client.on_connect_fail = lambda _, __: tell("unreachable", str(sys.exc_info()[1] or ""))
+        client.on_connect_fail = lambda _, __: tell("unreachable", reason(sys.exc_info()[1]))
         client.on_publish = lambda _, __, number, ___, ____: tell("taken", number)
         ended = self._ended = threading.Event()
 
-        def on_disconnect(_: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-            tell("down", str(reason))
+        def on_disconnect(_: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
+            tell("down", str(code))
             ended.set()
 
         client.on_disconnect = on_disconnect
         self._client, self._again_at_s, self.waiting = client, float("inf"), True
-        client.connect_async(self._host, self._port, self._keepalive_s)
+        client.connect_async(**self._access.connection())
         client.loop_start()
 
     def happened(self) -> Iterator[tuple[Happening, Any]]:
@@ -97,7 +106,7 @@ class Link:
             if client is not self._client:
                 continue
             now = time.monotonic()
-            if what != "taken":
+            if what not in ("taken", "message"):
                 self.waiting = False
             if what == "up":
                 self._up_since_s = now
@@ -113,7 +122,10 @@ class Link:
     def send(self, message: Message) -> int:
         """Hand a message to paho; return the number by which "taken" will name it."""
         assert self._client is not None
-        sent = self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        properties = self._outgoing.properties(message) if self._access.version5 else None
+        sent = self._client.publish(
+            message.topic, message.payload, message.qos, message.retain, properties
+        )
         return int(sent.mid)
 
     def close(self, timeout_s: Seconds) -> None:

@@ -12,12 +12,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
+from edge.messages import Broker, EventQueue, Incoming, Message
 from edge.mqtt.link import Link
-from edge.types import EventQueue, Message, Seconds
+from edge.types import Seconds
 
 log = logging.getLogger(__name__)
+CLAIM_S: Final = 1.0
+"""How long another daemon of the same name has to object, before anything is published."""
+LEAVE_S: Final = 0.5
 IN_FLIGHT: Final = 20
 """Events handed over and not yet acknowledged."""
 UNWRITTEN: Final = 100
@@ -30,33 +36,29 @@ class Publisher:
     will    published by the broker if this process vanishes
     birth   published on every connect, after the retained messages
     events  where they wait; what waits there already is sent first
+    topics  subscribed to; what comes waits in ``incoming``
+    claim   the message that every connection begins with. At the first one nothing else is sent
+            for CLAIM_S: another daemon of the same name may object
+    user    name and value that every message carries (MQTT 5)
     """
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        broker: Broker,
         *,
         client_id: str,
         will: Message,
         birth: Message,
         events: EventQueue,
-        username: str = "",
-        password: str = "",
-        keepalive_s: int = 30,
-        reconnect_s: int = 30,
+        topics: tuple[str, ...] = (),
+        claim: Callable[[], Message] | None = None,
+        user: tuple[str, str] = ("", ""),
     ) -> None:
-        self._where, self._birth = f"{host}:{port}", birth
-        self._link = Link(
-            host,
-            port,
-            client_id=client_id,
-            will=will,
-            username=username,
-            password=password,
-            keepalive_s=keepalive_s,
-            reconnect_s=reconnect_s,
-        )
+        self._where, self._birth, self._claim = broker.address, birth, claim
+        self._link = Link(broker, client_id=client_id, will=will, topics=topics, user=user)
+        self._begins_at_s = float("inf")
+        self.incoming: deque[Incoming] = deque()
+        """What has come, oldest first; the daemon's loop takes it."""
         self._retained: dict[str, Message] = {}  # topic -> newest
         self._due: dict[str, None] = {}  # retained topics to be sent, in order
         self._events = events
@@ -66,7 +68,7 @@ class Publisher:
         self._told: set[str] = set()
         self._connects_total = 0
         self.online = False
-        """Whether the broker is there now, as far as is known."""
+        """Whether the broker is there now, as far as is known, and nobody has objected."""
         self._unsent = 0
 
     @property
@@ -105,9 +107,11 @@ class Publisher:
                     done = self._flying.pop(value, None)
                     if isinstance(done, int):
                         self._events.done(done)
+                case "message":
+                    self.incoming.append(value)
                 case "up":
-                    self._begin()
-                case "down" if self.online:
+                    self._greet()
+                case "down" if self.online or self.greeting:
                     self._end()
                     self._tell("gone", value)
                 case "down":
@@ -116,15 +120,24 @@ class Publisher:
                     self._tell("refused the connection", value)
                 case "unreachable":
                     self._tell("cannot be reached", value)
-        self._events.tick(time.monotonic())
+        now = time.monotonic()
+        if now >= self._begins_at_s:
+            self._begin()
+        self._events.tick(now)
         if self.online:
             self._send_due()
+
+    def settle(self, timeout_s: Seconds) -> None:
+        """Wait until the broker has answered and nobody has objected, or for so long."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until and (self._link.waiting or self.greeting):
+            self._rest()
 
     def close(self, farewell: Message, timeout_s: Seconds) -> None:
         """Deliver what waits, then ``farewell``, and disconnect, all within ``timeout_s``."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until - timeout_s / 2 and (
-            self._link.waiting or (self.online and (self._events or self._due))
+            self._link.waiting or self.greeting or (self.online and (self._events or self._due))
         ):
             self._rest()
         self._birth = farewell  # should the broker answer only now
@@ -142,10 +155,39 @@ class Publisher:
         if kept := len(self._events) - lost:
             log.info("broker %s: %d events wait for the next run", self._where, kept)
 
-    def _begin(self) -> None:
+    @property
+    def settled(self) -> bool:
+        """Whether anything has been published yet."""
+        return self._connects_total > 0
+
+    @property
+    def greeting(self) -> bool:
+        """Whether it is still to be seen if another daemon of this name objects."""
+        return self._begins_at_s < float("inf")
+
+    def answer(self, message: Message) -> None:
+        """Send at once or never: the answer to what has come is of use only now."""
+        if (self.online or self.greeting) and len(self._loose) < UNWRITTEN:
+            self._loose.add(self._link.send(message))
+        else:
+            self._unsent += 1
+
+    def leave(self) -> None:
+        """Disconnect and say nothing: the name belongs to another."""
+        self._end()
+        self._link.close(LEAVE_S)
+
+    def _greet(self) -> None:
         log.info("broker %s: connected", self._where)
-        self.online = True
         self._told.clear()
+        first = self._connects_total == 0
+        self._begins_at_s = time.monotonic() + (CLAIM_S if first and self._claim else 0.0)
+        if self._claim:
+            self.answer(self._claim())
+
+    def _begin(self) -> None:
+        self._begins_at_s = float("inf")
+        self.online = True
         self._connects_total += 1
         self._retained.pop(self._birth.topic, None)
         self._retained[self._birth.topic] = self._birth
@@ -155,6 +197,7 @@ class Publisher:
     def _end(self) -> None:
         """The connection is lost, and with it all that was handed to it and not acknowledged."""
         self.online = False
+        self._begins_at_s = float("inf")
         self._unsent += len(self._loose)
         self._loose.clear()
         self._flying.clear()

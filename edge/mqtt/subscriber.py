@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.client import WebsocketConnectionError
 
 from edge.errors import PublishError
+from edge.messages import Broker
+from edge.mqtt.access import Access, reason
+
+CLEAR_S: Final = 5.0
+"""Longest wait for one acknowledgement."""
 
 
 def subscribe(
-    host: str,
-    port: int,
+    broker: Broker,
     topics: list[str],
     on_message: Callable[[str, bytes], None],
     on_connection: Callable[[str], None],
-    *,
-    username: str = "",
-    password: str = "",
 ) -> Callable[[], None]:
     """Call ``on_message`` with topic and payload from paho's thread; return what ends it.
 
     on_connection  called with what is wrong with the connection, or "" when it is there
     Raises PublishError where the broker cannot be reached at first.
     """
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-    if username:
-        client.username_pw_set(username, password)
+    access = Access(broker)
+    client = access.client("", reconnect=True)
 
-    def connected(_: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-        if reason.is_failure:
-            on_connection(f"refused the connection: {reason}")
+    def connected(_: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
+        if code.is_failure:
+            on_connection(f"refused the connection: {code}")
             return
         client.subscribe([(topic, 1) for topic in topics])
         on_connection("")
@@ -41,10 +40,12 @@ def subscribe(
     client.on_disconnect = lambda *_: on_connection("gone, trying again")
     client.on_message = lambda _, __, message: on_message(message.topic, bytes(message.payload))
     try:
-        client.connect(host, port)
-    except OSError as exc:
+        client.connect(**access.connection())
+    except (OSError, WebsocketConnectionError) as exc:
         raise PublishError(
-            f"broker cannot be reached: {exc}", where=f"{host}:{port}", mend="check --broker"
+            f"broker cannot be reached: {reason(exc)}",
+            where=broker.address,
+            mend="check --broker",
         ) from exc
     client.loop_start()
 
@@ -53,3 +54,22 @@ def subscribe(
         client.loop_stop()
 
     return end
+
+
+def clear(broker: Broker, topics: list[str]) -> None:
+    """Make the broker forget what it keeps on ``topics``. Raises PublishError."""
+    access = Access(broker)
+    client = access.client("", reconnect=False)
+    try:
+        client.connect(**access.connection())
+        client.loop_start()
+        sent = [client.publish(topic, b"", 1, True) for topic in topics]
+        for message in sent:
+            message.wait_for_publish(CLEAR_S)
+        if not all(message.is_published() for message in sent):
+            raise PublishError("did not take all", where=broker.address, mend="try again")
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise PublishError(f"broker: {reason(exc)}", where=broker.address) from exc
+    finally:
+        client.disconnect()
+        client.loop_stop()

@@ -1,19 +1,16 @@
-"""The payloads of every topic: the public contract's records, and their JSON Schema.
+"""What is published: every field of every payload.
 
-Every field of every payload is declared here, with its unit in its name. Topics are relative to
+Every field of every payload is declared here, with its unit in its name. Fields that were added
+later have a default, so that an older daemon's messages can be read. Topics are relative to
 ``edge/<device_id>``. Pure.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-
-SCHEMA: Final = 1
-"""Version of this contract; in ``info.schema``."""
-
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
@@ -35,6 +32,7 @@ class State(Stamped, frozen=True, kw_only=True):
     since_s       how long ``label`` has lasted
     partial       the smoothing window is not full yet
     frame         sequence number of the frame
+    paused        nothing is classified until ``resume``
     """
 
     label: str | None
@@ -43,6 +41,7 @@ class State(Stamped, frozen=True, kw_only=True):
     since_s: float
     partial: bool
     frame: int
+    paused: bool = False
 
 
 class Result(State, frozen=True, kw_only=True):
@@ -51,7 +50,16 @@ class Result(State, frozen=True, kw_only=True):
     latency_ms: float
 
 
-EventType = Literal["label_changed", "frames_corrupt"]
+EventType = Literal[
+    "label_changed",
+    "frames_corrupt",
+    "paused",
+    "resumed",
+    "changed",
+    "reloaded",
+    "reload_failed",
+    "duplicate_id",
+]
 
 
 class Event(Stamped, frozen=True, kw_only=True):
@@ -62,6 +70,20 @@ class Event(Stamped, frozen=True, kw_only=True):
     before: str | None = None
     after: str | None = None
     evidence: dict[str, float | int | str] = {}
+
+
+class Response(Stamped, frozen=True, kw_only=True):
+    """The answer to a request.
+
+    transaction  the request's own
+    data         what was asked for, of a request that succeeded
+    error        why it failed, on one line
+    """
+
+    status: Literal["ok", "error"]
+    transaction: str | int | None
+    data: dict[str, Any] = {}
+    error: str = ""
 
 
 class StageTimes(msgspec.Struct, frozen=True):
@@ -82,9 +104,11 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     frames_total, dropped_total, corrupt_total   since the start
     cpu_share          of one core
     throttled_bits     the firmware's get_throttled
+    camera_problem     no frame came in the interval
     unsent_total       messages that nobody will get
     spooled            events that wait for the broker
     spool_failures_total  events that the disk did not take; they wait in memory
+    requests_total     requests that came, answered or not
     """
 
     interval_s: float
@@ -92,6 +116,7 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     frames_total: int
     dropped_total: int
     corrupt_total: int
+    camera_problem: bool = False
     stages_ms: dict[str, StageTimes]
     rss_bytes: int | None
     pss_bytes: int | None
@@ -105,6 +130,7 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     spooled: int
     spool_failures_total: int
     reconnects_total: int
+    requests_total: int = 0
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -149,32 +175,3 @@ class Info(Stamped, frozen=True, kw_only=True):
     model: ModelInfo
     camera: CameraInfo
     config: dict[str, Any]
-
-
-PAYLOADS: Final[dict[str, tuple[type[Stamped], int, bool]]] = {
-    "info": (Info, 1, True),
-    "state": (State, 1, True),
-    "result": (Result, 0, False),
-    "event": (Event, 1, False),
-    "telemetry": (Telemetry, 0, False),
-}
-"""Topic -> payload, QoS, retained. ``availability`` is plain text: online or offline."""
-
-
-def decode(topic: str, payload: bytes) -> Any:
-    """Return a payload as plain values, checked against this contract. Raises ValueError."""
-    if topic == "availability":
-        return payload.decode()
-    return msgspec.to_builtins(msgspec.json.decode(payload, type=PAYLOADS[topic][0]))
-
-
-def schema() -> dict[str, Any]:
-    """Return topic -> JSON Schema of its payload, every schema complete in itself."""
-    found: dict[str, Any] = {"availability": {"type": "string", "enum": ["online", "offline"]}}
-    for topic, (payload, qos, retain) in PAYLOADS.items():
-        found[topic] = {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "title": f"edge/<device_id>/{topic}, QoS {qos}{', retained' if retain else ''}",
-            **msgspec.json.schema(payload),
-        }
-    return found

@@ -1,0 +1,46 @@
+"""The configuration: its tables, how they are read, what of them is secret, the device's name."""
+
+from edge.config.load import (
+    CHANGEABLE,
+    Tables,
+    change,
+    check_host,
+    load,
+    over,
+    spool_path,
+    state_folder,
+)
+from edge.config.secrets import broker, password, redacted, without_credentials
+from edge.config.tables import (
+    CameraConfig,
+    Config,
+    ModelConfig,
+    MqttConfig,
+    PublishConfig,
+    SmoothingConfig,
+    SnapshotConfig,
+    SpoolConfig,
+)
+
+__all__ = [
+    "CHANGEABLE",
+    "CameraConfig",
+    "Config",
+    "ModelConfig",
+    "MqttConfig",
+    "PublishConfig",
+    "SmoothingConfig",
+    "SnapshotConfig",
+    "SpoolConfig",
+    "Tables",
+    "broker",
+    "change",
+    "check_host",
+    "load",
+    "over",
+    "password",
+    "redacted",
+    "spool_path",
+    "state_folder",
+    "without_credentials",
+]

@@ -1,0 +1,75 @@
+"""The name of this device: its host's, or made from what the machine is."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edge.errors import ConfigError
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+SERIAL: Final = "proc/device-tree/serial-number"
+MACHINE: Final = "etc/machine-id"
+
+
+def name(template: str, where: str, root: Path = Path("/")) -> str:
+    """Return the device's id: ``template`` with {hostname}, {serial} and {machine} filled in.
+
+    template  empty for the host's name
+    root      where the machine's files are
+    Raises ConfigError where the machine has no such thing, or the result is no name.
+    """
+    known: dict[str, Callable[[], str]] = {
+        "hostname": _host_name,
+        "serial": lambda: _serial(root),
+        "machine": lambda: _machine(root),
+    }
+
+    def fill(found: re.Match[str]) -> str:
+        made = known[found[1]]() if found[1] in known else None
+        if made is None:
+            expected = "{" + "}, {".join(known) + "}"
+            raise ConfigError(
+                "unknown name in braces", where=where, expected=expected, got=found[0]
+            )
+        if not made:
+            raise ConfigError(f"this machine has no {found[1]}", where=where, got=template)
+        return made
+
+    made = re.sub(r"\{([^{}]*)\}", fill, template or "{hostname}")
+    if not NAME.fullmatch(made):
+        raise ConfigError(
+            "not a device id",
+            where=where,
+            expected="letters, digits, `_.-`, at most 63, a letter or digit first",
+            got=made[:80],
+        )
+    return made
+
+
+def _host_name() -> str:
+    found = "".join(
+        c if (c.isalnum() and c.isascii()) or c in "-_." else "-" for c in socket.gethostname()
+    )
+    return found.strip("-_.")[:63] or "edge"
+
+
+def _serial(root: Path) -> str:
+    """Return the last eight digits of the board's serial number, as the Pi's tools show it."""
+    try:
+        return (root / SERIAL).read_text(encoding="ascii").strip("\0\n ")[-8:].lower()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _machine(root: Path) -> str:
+    """Return a name from the machine-id, which is itself not to be shown. See machine-id(5)."""
+    try:
+        told = (root / MACHINE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return hashlib.sha256(f"edge-camera {told}".encode()).hexdigest()[:12] if told else ""

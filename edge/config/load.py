@@ -1,0 +1,134 @@
+"""``edge.toml`` -> a frozen, typed config; every fault is one line with file, key and mend.
+
+Three layers, the later over the earlier: the file, the settings that a ``set`` request made to
+last, the command line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from edge import toml
+from edge.config import device
+from edge.config.secrets import without_credentials
+from edge.config.tables import Config, MqttConfig, SpoolConfig
+from edge.errors import ConfigError
+
+log = logging.getLogger(__name__)
+Tables = dict[str, dict[str, Any]]
+"""Table -> key -> value."""
+CHANGEABLE: Final = ("smoothing", "publish", "log")
+"""Tables that a running daemon can change."""
+
+
+def load(
+    path: Path | None, overrides: Tables | None = None, settings: Tables | None = None
+) -> Config:
+    """Return the config in ``path`` (None: the defaults), with the other two laid over it.
+
+    overrides  as given on the command line
+    settings   as made to last by a request; left out, with a warning, where they do not fit
+    Raises ConfigError.
+    """
+    tables = toml.read(path, ConfigError) if path else {}
+    where = str(path) if path else "defaults"
+    if settings:
+        try:
+            convert(over(tables, settings), where)
+        except ConfigError as exc:
+            convert(tables, where)  # whose fault is it?
+            log.warning("settings made by request are left out: %s", exc)
+        else:
+            tables = over(tables, settings)
+    if overrides and any(overrides.values()):
+        tables, where = over(tables, overrides), f"{where} and command line"
+    return convert(tables, where)
+
+
+def change(config: Config, tables: Tables) -> Config:
+    """Return ``config`` with ``tables`` laid over it. Raises ConfigError, naming the key."""
+    return convert(over(msgspec.to_builtins(config), tables), "set")
+
+
+def over(below: dict[str, Any], above: Tables) -> dict[str, Any]:
+    """Return ``below`` with the keys of ``above`` in the place of its own."""
+    result = dict(below)
+    for table, keys in above.items():
+        mine = result.get(table, {})
+        if keys and isinstance(mine, dict):
+            result[table] = {**mine, **keys}
+    return result
+
+
+def convert(tables: dict[str, Any], where: str) -> Config:
+    """Return ``tables`` as a config whose keys fit each other. Raises ConfigError."""
+    config = toml.convert(tables, Config, where, ConfigError)
+    if config.smoothing.exit > config.smoothing.enter:
+        raise ConfigError(
+            "`exit` is above `enter`",
+            where=f"{where}: smoothing.exit",
+            expected=f"at most {config.smoothing.enter}",
+            got=str(config.smoothing.exit),
+            mend="a label must go at a lower score than it comes",
+        )
+    check_broker(config.mqtt, where)
+    name = device.name(config.device.id, f"{where}: device.id")
+    return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=name))
+
+
+def check_host(host: str, where: str) -> None:
+    """Raise ConfigError unless ``host`` can be a host's name or address."""
+    try:
+        host.encode("idna")
+        valid = not re.search(r"[\s@/\\?#]", host)
+    except UnicodeError:
+        valid = False
+    if not valid:
+        raise ConfigError(
+            "not a host",
+            where=where,
+            expected="a name or an address alone",
+            got=without_credentials(host.rpartition("@")[2]),
+            mend="port, user name and password_file have keys of their own in [mqtt]",
+        )
+
+
+def check_broker(config: MqttConfig, where: str) -> None:
+    """Raise ConfigError where the keys of [mqtt] do not fit each other."""
+    check_host(config.host, f"{where}: mqtt.host")
+    if config.password_file and not config.username:
+        raise ConfigError("password without a user name", where=f"{where}: mqtt.username")
+    for key in ("ca_file", "cert_file", "key_file", "accept_any_certificate"):
+        if getattr(config, key) and not config.tls:
+            raise ConfigError(
+                f"`{key}` without TLS", where=f"{where}: mqtt.{key}", mend="set mqtt.tls = true"
+            )
+    if config.accept_any_certificate and config.ca_file:
+        raise ConfigError(
+            "`ca_file` would not be used",
+            where=f"{where}: mqtt.accept_any_certificate",
+            mend="remove one of the two",
+        )
+    if config.key_file and not config.cert_file:
+        raise ConfigError("a key without its certificate", where=f"{where}: mqtt.cert_file")
+
+
+def state_folder() -> Path | None:
+    """Return systemd's state directory, which outlives the process; None without one."""
+    # systemd gives a list, of which ours is the first
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(folder) if folder else None
+
+
+def spool_path(config: SpoolConfig) -> Path | None:
+    """Return the file in which events wait; None for memory."""
+    if config.path != "auto":
+        return Path(config.path) if config.path else None
+    folder = state_folder()
+    return folder / "spool.db" if folder else None

@@ -1,0 +1,75 @@
+"""What of the config is secret, and what of it may be shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from edge.config.tables import Config, MqttConfig
+from edge.errors import ConfigError
+from edge.messages import Broker, Tls
+
+CREDENTIAL: Final = "mqtt-password"
+"""Name of systemd's credential."""
+
+
+def broker(config: MqttConfig) -> Broker:
+    """Return how to reach the broker, its password read."""
+    tls = Tls(config.ca_file, config.cert_file, config.key_file, config.accept_any_certificate)
+    return Broker(
+        host=config.host,
+        port=config.port or (8883 if config.tls else 1883),
+        protocol=config.protocol,
+        transport=config.transport,
+        path=config.websocket_path,
+        username=config.username,
+        password=password(config),
+        tls=tls if config.tls else None,
+        keepalive_s=config.keepalive_s,
+        reconnect_s=config.reconnect_s,
+    )
+
+
+def password(config: MqttConfig) -> str:
+    """Return the broker's password, the first line of its file; empty where none is set.
+
+    Source: systemd.exec(5), CREDENTIALS_DIRECTORY.
+    """
+    file = Path(config.password_file) if config.password_file else None
+    if file is None and config.username and (folder := os.environ.get("CREDENTIALS_DIRECTORY")):
+        file = Path(folder) / CREDENTIAL
+        file = file if file.exists() else None
+    if file is None:
+        return ""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        raise ConfigError(
+            f"password file cannot be read: {reason}", where=f"mqtt.password_file {file}"
+        ) from exc
+    if not lines or not lines[0]:
+        raise ConfigError("password file is empty", where=str(file))
+    return lines[0]
+
+
+def redacted(config: Config) -> dict[str, Any]:
+    """Return the config as plain tables that may be shown: no credential in any URL."""
+    tables: dict[str, Any] = msgspec.to_builtins(config)
+    tables["camera"]["source"] = without_credentials(config.camera.source)
+    tables["model"]["path"] = without_credentials(config.model.path)
+    return tables
+
+
+def without_credentials(source: str) -> str:
+    """Return a URL without its user, password and query; of anything else what can be shown."""
+    source = source.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes
+    scheme, mark, rest = source.partition("://")
+    if not mark:
+        return source
+    rest, query, _ = rest.partition("?")
+    user, at, place = rest.rpartition("@")  # a password may hold a slash
+    return f"{scheme}://{'***@' if at and user else ''}{place}{'?***' if query else ''}"

@@ -1,0 +1,189 @@
+"""The tables of ``edge.toml``: every key, its type, range and default.
+
+Durations are seconds; sizes are pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+TOPIC: Final = r"^[^+#$/\x00-\x20][^+#\x00-\x20]{0,62}$"
+Interval = Annotated[float, Meta(gt=0, le=86_400)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Pixels = Annotated[int, Meta(ge=16, le=8192)]
+LOG_LEVELS = Literal["debug", "info", "warning", "error"]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file: an unknown key in it is an error."""
+
+
+class DeviceConfig(Table, frozen=True):
+    """Who this is.
+
+    id  the device's name in topics; empty for the host's name. {hostname}, {serial} (the Pi's) and
+        {machine} (from the machine-id) in it are filled in, so that one file serves a fleet
+    """
+
+    id: Annotated[str, Meta(max_length=128)] = ""
+
+
+class CameraConfig(Table, frozen=True):
+    """Where frames come from.
+
+    source           auto, picamera2[:N], /dev/videoN, rtsp://..., http://..., a video file,
+                     a folder of images, synthetic
+    width, height    asked of a camera; what it gives instead is told in ``info``
+    fps              asked of a camera; for a folder, pictures a second
+    pace             of files: realtime, or fast for every frame at once
+    loop             begin again at the end of a file or folder
+    stall_timeout_s  no frame for so long means that the camera has gone
+    """
+
+    source: Annotated[str, Meta(min_length=1)] = "auto"
+    width: Pixels = 640
+    height: Pixels = 480
+    fps: Annotated[float, Meta(gt=0, le=240)] = 30.0
+    pace: Literal["realtime", "fast"] = "realtime"
+    loop: bool = True
+    stall_timeout_s: Interval = 10.0
+
+
+class ModelConfig(Table, frozen=True):
+    """What classifies.
+
+    path             a folder with a model.toml, or a .tflite file; empty for the shipped model
+    threads          threads inside the interpreter; 0 for all cores
+    require_xnnpack  refuse to run an int8 or float model without XNNPACK
+    """
+
+    path: str = ""
+    threads: Annotated[int, Meta(ge=0, le=64)] = 0
+    require_xnnpack: bool = True
+
+
+class SmoothingConfig(Table, frozen=True):
+    """How scores become a label that does not flicker.
+
+    window       frames
+    method       mean over the window, or exponential with alpha = 2 / (window + 1)
+    enter, exit  smoothed score at which a label comes, and below which it goes
+    hold_frames  for so many frames in a row
+    """
+
+    window: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    method: Literal["mean", "exponential"] = "mean"
+    enter: Share = 0.6
+    exit: Share = 0.4
+    hold_frames: Annotated[int, Meta(ge=1, le=10_000)] = 3
+
+
+class MqttConfig(Table, frozen=True):
+    """The broker. The password is read from a file, never written here.
+
+    base_topic      topics begin with it and the device's id
+    port            0: 1883, or 8883 with TLS
+    protocol        of MQTT
+    transport       websockets: inside HTTP, at ``websocket_path``
+    password_file   empty: systemd's credential ``mqtt-password``, where there is one
+    tls             encrypt, and check the broker's certificate and name
+    ca_file         authorities to trust, PEM; empty: the system's
+    cert_file, key_file   this device's own certificate and key, PEM
+    accept_any_certificate   with TLS, check nothing: whoever answers gets all that is sent
+    keepalive_s     the broker publishes the last will after 1.5 times this silence
+    reconnect_s     longest wait between two tries
+    """
+
+    base_topic: Annotated[str, Meta(pattern=TOPIC)] = "edge"
+    host: Annotated[str, Meta(min_length=1)] = "localhost"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    protocol: Literal["5", "3.1.1"] = "5"
+    transport: Literal["tcp", "websockets"] = "tcp"
+    websocket_path: Annotated[str, Meta(pattern=r"^/[!-~]*$")] = "/mqtt"
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    accept_any_certificate: bool = False
+    keepalive_s: Annotated[int, Meta(ge=1, le=3600)] = 30
+    reconnect_s: Annotated[int, Meta(ge=1, le=3600)] = 30
+
+
+class SpoolConfig(Table, frozen=True):
+    """Where events wait for the broker.
+
+    path    a file; auto: spool.db in systemd's state directory, where there is one; empty, or
+            auto elsewhere: memory alone
+    events  at most so many
+    bytes   at most so much of payloads; beyond either the oldest gives way
+    """
+
+    path: str = "auto"
+    events: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 10_000_000
+
+
+class SnapshotConfig(Table, frozen=True):
+    """Pictures, for those who want them published.
+
+    enabled    snapshots at all: on request and, with ``on_event``, of the frame that changed
+               the label
+    retain     the broker keeps the newest
+    caption    the label is drawn into it
+    width      pixels, at most
+    max_bytes  of the JPEG; quality gives way first, then size
+    """
+
+    enabled: bool = False
+    on_event: bool = True
+    retain: bool = False
+    caption: bool = True
+    width: Pixels = 640
+    max_bytes: Annotated[int, Meta(ge=2_000, le=10_000_000)] = 100_000
+
+
+class HomeAssistantConfig(Table, frozen=True):
+    """Discovery by Home Assistant. prefix: where it looks."""
+
+    discovery: bool = True
+    prefix: Annotated[str, Meta(pattern=TOPIC)] = "homeassistant"
+
+
+class PublishConfig(Table, frozen=True):
+    """What is published, and how often.
+
+    result              every prediction, at most ``result_rate`` a second
+    state_interval_s    the state again after so long without a change
+    telemetry_interval_s  between two telemetry messages
+    """
+
+    result: bool = False
+    result_rate: Annotated[float, Meta(gt=0, le=240)] = 5.0
+    state_interval_s: Interval = 10.0
+    telemetry_interval_s: Interval = 10.0
+
+
+class LogConfig(Table, frozen=True):
+    """level: what is written to the journal."""
+
+    level: LOG_LEVELS = "info"
+
+
+class Config(Table, frozen=True):
+    """The whole file; every table and key may be left out."""
+
+    device: DeviceConfig = DeviceConfig()
+    camera: CameraConfig = CameraConfig()
+    model: ModelConfig = ModelConfig()
+    smoothing: SmoothingConfig = SmoothingConfig()
+    mqtt: MqttConfig = MqttConfig()
+    spool: SpoolConfig = SpoolConfig()
+    publish: PublishConfig = PublishConfig()
+    snapshot: SnapshotConfig = SnapshotConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
+    log: LogConfig = LogConfig()

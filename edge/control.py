@@ -1,0 +1,186 @@
+"""What is done about requests, and about another daemon of the same name.
+
+Composes the inbox with the reporter and the publisher. What a request changes is done between
+two frames, on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from edge import __version__, requests, settings
+from edge import config as configs
+from edge.config import Config
+from edge.errors import ConfigError, EdgeError, IdentityError
+from edge.messages import Incoming
+from edge.mqtt import Publisher
+from edge.payloads import Pause, Request, Set, Snapshot
+from edge.reporter import MACHINE, Reporter
+from edge.types import Frame
+from edge.wire import Wire
+
+log = logging.getLogger(__name__)
+A_TICK: Final = 50
+"""Messages seen to between two frames."""
+
+
+class Control:
+    """Answers requests.
+
+    apply   called with a config that is to be in force
+    reload  reads file and model anew; returns the tables that only a restart can change
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        publisher: Publisher,
+        wiring: Wire,
+        apply: Callable[[Config], None],
+        reload: Callable[[], list[str]],
+    ) -> None:
+        self._reporter, self._publisher, self._wiring = reporter, publisher, wiring
+        self._apply, self._reload = apply, reload
+        self._inbox = requests.Inbox()
+        self._resume_at_s = float("inf")
+        self._rivals: set[str] = set()
+        self.frame: Frame | None = None
+        """The newest frame, valid until the camera is read again."""
+        self.corrupt_total = 0
+
+    def tick(self) -> None:
+        """See to what has come, and to what is due. Raises IdentityError."""
+        if time.monotonic() >= self._resume_at_s:
+            self._pause(False)
+        for _ in range(min(A_TICK, len(self._publisher.incoming))):
+            incoming = self._publisher.incoming.popleft()
+            topic = incoming.topic
+            if topic == f"{self._wiring.base}/claim":
+                self._rival(incoming)
+            elif topic == status_topic(self._reporter.config):
+                if incoming.payload == b"online":
+                    self._reporter.announce()
+            else:
+                self._request(incoming)
+
+    def reload(self) -> dict[str, Any]:
+        """Take file and model anew, or go on with the old ones and say why. Raises EdgeError."""
+        try:
+            restart = self._reload()
+        except EdgeError as exc:
+            log.error("not reloaded: %s", exc)
+            self._reporter.event("reload_failed", error=str(exc))
+            raise
+        self._reporter.event("reloaded", needs_restart=", ".join(restart))
+        log.info("reloaded%s", f"; only a restart changes {', '.join(restart)}" if restart else "")
+        return {"needs_restart": restart}
+
+    def _request(self, incoming: Incoming) -> None:
+        asked = self._inbox.read(incoming, time.monotonic())
+        self._reporter.requests_total = self._inbox.total
+        if asked is None:
+            return
+        if asked.answered is not None:
+            self._publisher.answer(asked.answered)
+            return
+        data, error = {}, asked.error
+        if asked.body is not None:
+            try:
+                data = self._do(asked.command, asked.body)
+            except EdgeError as exc:
+                error = str(exc)
+        answer = self._wiring.response(
+            asked.command,
+            asked.transaction,
+            data=data,
+            error=error,
+            answer_to=incoming.answer_to,
+            correlation=incoming.correlation,
+        )
+        self._inbox.answered(asked, answer)
+        self._publisher.answer(answer)
+
+    def _do(self, command: str, body: Request) -> dict[str, Any]:
+        match body:
+            case Pause():
+                self._pause(body.paused)
+                if body.paused and body.seconds:
+                    self._resume_at_s = time.monotonic() + body.seconds
+                return {"paused": body.paused, "seconds": body.seconds}
+            case Snapshot():
+                return self._snapshot(body.caption)
+            case Set():
+                return self._set(body)
+        match command:
+            case "ping":
+                uptime_s = self._reporter.uptime_s
+                return {"run": self._wiring.run, "version": __version__, "uptime_s": uptime_s}
+            case "stats":
+                return self._reporter.figures(self.corrupt_total)
+            case "resume":
+                self._pause(False)
+            case "reload":
+                return self.reload()
+        return {}
+
+    def _pause(self, paused: bool) -> None:
+        self._resume_at_s = float("inf")
+        if paused == self._reporter.paused:
+            return
+        self._reporter.paused = paused
+        self._reporter.event("paused" if paused else "resumed")
+        self._reporter.state()
+        log.info("paused" if paused else "resumed")
+
+    def _snapshot(self, caption: bool | None) -> dict[str, Any]:
+        if not self._reporter.config.snapshot.enabled:
+            raise ConfigError("snapshots are off", mend="set snapshot.enabled in the config")
+        if self.frame is None:
+            raise ConfigError("no frame has come yet")
+        size = self._reporter.snapshot(self.frame, caption)
+        if size is None:
+            raise ConfigError("cannot be made so small", expected="a larger snapshot.max_bytes")
+        return {"bytes": size}
+
+    def _set(self, body: Set) -> dict[str, Any]:
+        tables = {name: getattr(body, name) for name in configs.CHANGEABLE if getattr(body, name)}
+        if not tables:
+            raise ConfigError("nothing to set", expected="one of " + ", ".join(configs.CHANGEABLE))
+        changed = configs.change(self._reporter.config, tables)
+        if body.persist:
+            settings.add(tables)
+        self._apply(changed)
+        named = {f"{t}.{key}": value for t, keys in tables.items() for key, value in keys.items()}
+        log.info("set %s", ", ".join(f"{key} = {value}" for key, value in named.items()))
+        self._reporter.event("changed", **named)
+        return {name: msgspec.to_builtins(getattr(changed, name)) for name in tables}
+
+    def _rival(self, incoming: Incoming) -> None:
+        """Another daemon may have this device's name."""
+        other = requests.claim(incoming)
+        mine, settled = self._wiring.run, self._publisher.settled
+        if other is None or other.run == mine or not self._inbox.may(time.monotonic()):
+            return
+        if requests.yields(mine, settled, other):
+            raise IdentityError(
+                "another daemon has this device id",
+                where=f"device.id {self._reporter.config.device.id}",
+                got=f"run {other.run} on {other.machine}",
+                mend="give each device an id of its own",
+            )
+        if not other.settled:
+            self._publisher.answer(self._wiring.claim(MACHINE, settled))
+        elif other.run not in self._rivals and len(self._rivals) < A_TICK:
+            self._rivals.add(other.run)
+            log.error("another daemon has this device id: run %s on %s", other.run, other.machine)
+            self._reporter.event("duplicate_id", run=other.run, machine=other.machine)
+
+
+def status_topic(config: Config) -> str:
+    """Return where Home Assistant tells that it has started."""
+    return f"{config.homeassistant.prefix}/status"

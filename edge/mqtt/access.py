@@ -1,0 +1,148 @@
+"""A client of paho's for one broker: protocol, transport, login, TLS."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge.errors import ConfigError
+from edge.messages import Broker, Incoming, Message, Tls
+
+log = logging.getLogger(__name__)
+PACKET_MAX: Final = 256 * 1024
+"""Bytes; a broker that speaks MQTT 5 sends nothing longer."""
+
+
+class Access:
+    """Makes clients for one broker. Raises ConfigError where its TLS files cannot be used."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._context = context(broker.tls) if broker.tls else None
+        if broker.tls and broker.tls.accept_any_certificate:
+            log.warning(
+                "broker %s: its certificate is not checked; whoever answers gets all that is sent",
+                broker.address,
+            )
+
+    @property
+    def version5(self) -> bool:
+        """Whether messages can have properties."""
+        return self._broker.protocol == "5"
+
+    def client(self, client_id: str, *, reconnect: bool) -> paho.Client:
+        """Return a client that is not connected yet.
+
+        reconnect  whether paho tries again by itself
+        """
+        broker = self._broker
+        version = MQTTProtocolVersion.MQTTv5 if self.version5 else MQTTProtocolVersion.MQTTv311
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=version,
+            transport=broker.transport,
+            reconnect_on_failure=reconnect,
+        )
+        if broker.transport == "websockets":
+            client.ws_set_options(path=broker.path)
+        if broker.username:
+            client.username_pw_set(broker.username, broker.password or None)
+        if self._context is not None:
+            client.tls_set_context(self._context)
+        return client
+
+    def connection(self) -> dict[str, Any]:
+        """Return the arguments of ``connect`` and ``connect_async``."""
+        broker = self._broker
+        asked = {"host": broker.host, "port": broker.port, "keepalive": broker.keepalive_s}
+        if not self.version5:
+            return asked
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = PACKET_MAX
+        return {**asked, "clean_start": True, "properties": properties}
+
+
+class Outgoing:
+    """Makes the properties of messages; those of the same kind are made once.
+
+    user  name and value that every message carries
+    """
+
+    def __init__(self, user: tuple[str, str]) -> None:
+        self._user = user
+        self._made: dict[int | None, Properties] = {}
+
+    def properties(self, message: Message) -> Properties:
+        """Return the MQTT 5 properties of ``message``."""
+        made = None if message.correlation else self._made.get(message.expires_s)
+        if made is None:
+            made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            made.UserProperty = self._user
+            if message.expires_s is not None:
+                made.MessageExpiryInterval = message.expires_s
+            if message.correlation:
+                made.CorrelationData = message.correlation
+            else:
+                self._made[message.expires_s] = made
+        return made
+
+
+def incoming(message: paho.MQTTMessage) -> Incoming:
+    """Return what has come."""
+    told = getattr(message, "properties", None)
+    return Incoming(
+        topic=message.topic,
+        payload=bytes(message.payload),
+        retained=message.retain,
+        answer_to=getattr(told, "ResponseTopic", ""),
+        correlation=bytes(getattr(told, "CorrelationData", b"")),
+    )
+
+
+def context(tls: Tls) -> ssl.SSLContext:
+    """Return what checks the broker and shows who we are. Raises ConfigError."""
+    for key, path in (("ca_file", tls.ca_file), ("cert_file", tls.cert_file)):
+        if path and not os.access(path, os.R_OK):
+            raise ConfigError("file cannot be read", where=f"mqtt.{key} {path}")
+    try:
+        made = ssl.create_default_context(cafile=tls.ca_file or None)
+    except (ssl.SSLError, OSError) as exc:
+        raise ConfigError(
+            "no certificate in the file", where=f"mqtt.ca_file {tls.ca_file}", expected="PEM"
+        ) from exc
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.accept_any_certificate:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    if tls.cert_file:
+        try:
+            made.load_cert_chain(tls.cert_file, tls.key_file or None, password=_no_password)
+        except (ssl.SSLError, OSError, ValueError) as exc:
+            raise ConfigError(
+                "certificate and key cannot be used",
+                where=f"mqtt.cert_file {tls.cert_file}, mqtt.key_file {tls.key_file}",
+                expected="PEM, the key that of the certificate and without a pass phrase",
+            ) from exc
+    return made
+
+
+def _no_password() -> str:
+    """Keep OpenSSL from asking at a terminal."""
+    return ""
+
+
+def reason(error: BaseException | None) -> str:
+    """Return why there is no connection, in the words of what knows it best."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    return str(error or "")

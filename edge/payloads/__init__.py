@@ -1,0 +1,42 @@
+"""The public contract: the records of every topic, and their JSON Schema. Pure."""
+
+from edge.payloads.asked import REQUESTS, Claim, Pause, Request, Set, Snapshot, Transaction
+from edge.payloads.published import (
+    CameraInfo,
+    Event,
+    EventType,
+    Info,
+    ModelInfo,
+    Response,
+    Result,
+    StageTimes,
+    Stamped,
+    State,
+    Telemetry,
+)
+from edge.payloads.schema import PAYLOADS, SCHEMA, decode, schema
+
+__all__ = [
+    "PAYLOADS",
+    "REQUESTS",
+    "SCHEMA",
+    "CameraInfo",
+    "Claim",
+    "Event",
+    "EventType",
+    "Info",
+    "ModelInfo",
+    "Pause",
+    "Request",
+    "Response",
+    "Result",
+    "Set",
+    "Snapshot",
+    "StageTimes",
+    "Stamped",
+    "State",
+    "Telemetry",
+    "Transaction",
+    "decode",
+    "schema",
+]

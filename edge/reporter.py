@@ -1,0 +1,205 @@
+"""What is told, and when: to the broker, to systemd and to the log.
+
+Composes wire, publisher, spool and telemetry for the loop; knows no camera and no model.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from edge import __version__, discovery, snapshot
+from edge import config as configs
+from edge.config import Config
+from edge.mqtt import Publisher
+from edge.payloads import CameraInfo, EventType, ModelInfo
+from edge.spool import Spool
+from edge.systemd import Notifier
+from edge.telemetry import HealthReader, Stages
+from edge.types import CameraMode, Frame, LabelChange, Prediction, StageTimes
+from edge.wire import Wire
+
+log = logging.getLogger(__name__)
+MACHINE: Final = f"{platform.system()} {platform.release()} {platform.machine()}"
+
+
+class Reporter:
+    """Tells what one run of the daemon sees.
+
+    config  the one in force; whoever changes it calls ``describe`` then
+    paused  whether frames are passed over
+    """
+
+    def __init__(
+        self, config: Config, wiring: Wire, publisher: Publisher, spool: Spool, notifier: Notifier
+    ) -> None:
+        self.config, self.paused = config, False
+        self.last: Prediction | None = None
+        self.frames_total = 0
+        self.requests_total = 0
+        self._wiring, self._publisher, self._spool = wiring, publisher, spool
+        self._notifier = notifier
+        self._health = HealthReader()
+        self._stages = Stages()
+        self._dropped_total = 0
+        self._corrupt_told = 0
+        self._sequence = -1
+        self._connecting = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the clocks; opening a camera may have taken long."""
+        now = time.monotonic_ns()
+        self._state_ns = self._result_ns = self._telemetry_ns = self._started_ns = now
+        self._telemetry_frames = self.frames_total
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since READY."""
+        return round((time.monotonic_ns() - self._started_ns) / 1e9, 1)
+
+    def describe(self, model: ModelInfo, mode: CameraMode, start_s: float) -> None:
+        """Publish what this device is, and announce it to Home Assistant."""
+        shown = replace(mode, source=configs.without_credentials(mode.source))
+        self._publisher.publish(
+            self._wiring.info(
+                device=self.config.device.id,
+                version=__version__,
+                run=self._wiring.run,
+                machine=MACHINE,
+                python=platform.python_version(),
+                start_s=start_s,
+                model=model,
+                camera=CameraInfo(**asdict(shown)),
+                config=configs.redacted(self.config),
+            )
+        )
+        self._model_name = model.name
+        self.announce()
+
+    def announce(self) -> None:
+        """Tell Home Assistant what there is, where that is wanted."""
+        wanted, publish = self.config.homeassistant, self.config.publish
+        if not wanted.discovery:
+            return
+        self._publisher.publish(
+            discovery.announce(
+                prefix=wanted.prefix,
+                base=self._wiring.base,
+                device=self.config.device.id,
+                version=__version__,
+                labels=self._wiring.labels,
+                model=self._model_name,
+                telemetry_interval_s=publish.telemetry_interval_s,
+                snapshots=self.config.snapshot.enabled,
+            )
+        )
+
+    def seen(self, frame: Frame) -> None:
+        """Count a frame, and those that were replaced before they were looked at."""
+        self.frames_total += 1
+        self._dropped_total += max(0, frame.sequence - self._sequence - 1)
+        self._sequence = frame.sequence
+
+    def classified(
+        self,
+        frame: Frame,
+        prediction: Prediction,
+        change: LabelChange | None,
+        times: StageTimes,
+        wait_ns: int,
+    ) -> None:
+        """Hand over what a frame has changed."""
+        begin_ns = time.monotonic_ns()
+        publish, send = self.config.publish, self._publisher.publish
+        last, self.last = self.last, prediction
+        if change is not None:
+            log.info("%s -> %s (%.2f)", change.before, change.after, change.score)
+            send(self._wiring.label_changed(change, frame.sequence))
+        full = last is not None and last.partial and not prediction.partial
+        heartbeat = begin_ns - self._state_ns >= publish.state_interval_s * 1e9
+        if change is not None or last is None or full or heartbeat:
+            self.state()
+        if not self._connecting:  # not before: `online` follows `info` and `state`
+            self._connecting = True
+            self._publisher.connect()
+        if publish.result and begin_ns - self._result_ns >= 1e9 / publish.result_rate:
+            self._result_ns = begin_ns
+            send(self._wiring.result(prediction, begin_ns - frame.captured_ns))
+        if change is not None and self.config.snapshot.enabled and self.config.snapshot.on_event:
+            self.snapshot(frame)
+        handed_ns = time.monotonic_ns()
+        self._stages.add(wait_ns, times, handed_ns - begin_ns, handed_ns - frame.captured_ns)
+
+    def state(self) -> None:
+        """Publish the newest prediction, if there is one."""
+        self._state_ns = time.monotonic_ns()
+        if self.last is not None:
+            self._publisher.publish(self._wiring.state(self.last, self.paused))
+
+    def event(self, type: EventType, **evidence: float | int | str) -> None:
+        """Publish an event."""
+        self._publisher.publish(self._wiring.event(type, evidence=evidence))
+
+    def snapshot(self, frame: Frame, caption: bool | None = None) -> int | None:
+        """Publish ``frame`` as a JPEG; return its bytes, None where it cannot be made so small."""
+        wanted, last = self.config.snapshot, self.last
+        text = ""
+        if last is not None and (wanted.caption if caption is None else caption):
+            text = f"{last.label or '?'} {last.score:.2f}"
+        jpeg = snapshot.encode(frame, width=wanted.width, max_bytes=wanted.max_bytes, caption=text)
+        if jpeg is None:
+            return None
+        self._publisher.publish(self._wiring.snapshot(jpeg, wanted.retain))
+        return len(jpeg)
+
+    def due(self) -> bool:
+        """Whether it is time for telemetry."""
+        wanted_s = self.config.publish.telemetry_interval_s
+        return time.monotonic_ns() - self._telemetry_ns >= wanted_s * 1e9
+
+    def telemetry(self, corrupt_total: int) -> None:
+        """Publish how the interval went, and begin the next."""
+        figures = self.figures(corrupt_total)
+        self._telemetry_ns, self._telemetry_frames = time.monotonic_ns(), self.frames_total
+        if corrupt_total > self._corrupt_told:
+            new, self._corrupt_told = corrupt_total - self._corrupt_told, corrupt_total
+            log.warning("%d corrupt frames so far", corrupt_total)
+            self.event("frames_corrupt", corrupt_frames=new, corrupt_total=corrupt_total)
+        self._publisher.publish(self._wiring.telemetry(**figures))
+        self._notifier.status(self._status(figures))
+        self._stages.clear()
+
+    def figures(self, corrupt_total: int) -> dict[str, Any]:
+        """Return the telemetry of the interval so far."""
+        interval_s = (time.monotonic_ns() - self._telemetry_ns) / 1e9
+        frames = self.frames_total - self._telemetry_frames
+        return {
+            "interval_s": round(interval_s, 3),
+            "fps": round(frames / interval_s, 2) if interval_s else 0.0,
+            "frames_total": self.frames_total,
+            "dropped_total": self._dropped_total,
+            "corrupt_total": corrupt_total,
+            "camera_problem": not frames and interval_s >= 1,
+            "stages_ms": self._stages.percentiles_ms(),
+            **asdict(self._health.read()),
+            "uptime_s": self.uptime_s,
+            "unsent_total": self._publisher.unsent_total,
+            "spooled": len(self._spool),
+            "spool_failures_total": self._spool.failures_total,
+            "reconnects_total": self._publisher.reconnects_total,
+            "requests_total": self.requests_total,
+        }
+
+    def _status(self, figures: dict[str, Any]) -> str:
+        label = self.last.label if self.last and self.last.label else "nothing certain"
+        stages, celsius = figures["stages_ms"], figures["temperature_celsius"]
+        return (
+            f"{'paused' if self.paused else label} · {figures['fps']:.1f} fps"
+            + (f" · p99 {stages['pipeline']['p99']:.1f} ms" if stages else "")
+            + (f" · {celsius:.0f} °C" if celsius is not None else "")
+            + f" · broker {'up' if self._publisher.online else 'away'}"
+        )

@@ -1,0 +1,47 @@
+"""Certificates for the tests: an authority, and what it signs, made by openssl."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, PEM files."""
+
+    cert: Path
+    key: Path
+
+
+class Authority:
+    """Signs certificates; ``cert`` is what those trust who trust it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self.cert, self._key = folder / f"{name}.crt", folder / f"{name}.key"
+        _openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-nodes", "-days", "30", "-subj", f"/CN={name}", "-out", self.cert),
+            *("-keyout", self._key, "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        )
+
+    def sign(self, name: str, days: int = 30, address: str = "IP:127.0.0.1") -> Pair:
+        """Return a certificate for ``address``, that ends in ``days``; -1: yesterday."""
+        made = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
+        request, extension = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
+        extension.write_text(f"subjectAltName={address}\n")
+        _openssl(
+            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", f"/CN={name}", "-out", request, "-keyout", made.key),
+        )
+        _openssl(
+            *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key),
+            *("-CAcreateserial", "-days", str(days), "-extfile", extension, "-out", made.cert),
+        )
+        return made
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

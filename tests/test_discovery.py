@@ -1,0 +1,143 @@
+"""What Home Assistant is told: its keys, and templates rendered on this daemon's own payloads."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2.sandbox import SandboxedEnvironment
+
+from edge import discovery
+from edge.types import Prediction
+from edge.wire import Wire
+
+WIRE = Wire("edge/wall", ("cat", "dog"), "cafe", lambda: 1.0)
+TELEMETRY: dict[str, Any] = {
+    "interval_s": 10.0, "fps": 29.9, "frames_total": 300, "dropped_total": 0, "corrupt_total": 0,
+    "stages_ms": {"latency": {"p50": 1.0, "p90": 2.0, "p99": 3.5, "max": 4.0}},
+    "rss_bytes": 1, "pss_bytes": 61_000_000, "cpu_share": 0.1, "temperature_celsius": 51.5,
+    "cpu_clock_hz": 1, "throttled_bits": 0x50005, "load_1m": 0.1, "uptime_s": 9.0,
+    "unsent_total": 0, "spooled": 0, "spool_failures_total": 0, "reconnects_total": 0,
+}  # fmt: skip
+COMMON = {"platform", "name", "unique_id", "icon", "entity_category"}
+KEYS = {
+    "sensor": COMMON
+    | {"state_topic", "value_template", "device_class", "options", "state_class", "expire_after"}
+    | {"unit_of_measurement", "suggested_display_precision", "suggested_unit_of_measurement"},
+    "binary_sensor": COMMON | {"state_topic", "value_template", "device_class", "expire_after"},
+    "switch": COMMON
+    | {"state_topic", "value_template", "command_topic", "payload_on", "payload_off"}
+    | {"state_on", "state_off"},
+    "image": COMMON | {"image_topic", "content_type"},
+    "button": COMMON | {"command_topic", "payload_press"},
+}
+"""Platform -> keys it may have. Source: Home Assistant's documentation of each platform."""
+UNITS = {"duration": "ms", "temperature": "°C", "data_size": "B"}
+
+
+def announced(labels: tuple[str, ...] = ("cat", "dog"), device: str = "wall") -> dict[str, Any]:
+    """Return the announcement, decoded."""
+    message = discovery.announce(
+        prefix="homeassistant", base=f"edge/{device}", device=device, version="1", labels=labels,
+        model="catdog", telemetry_interval_s=10.0, snapshots=True,
+    )  # fmt: skip
+    assert (message.qos, message.retain) == (1, True)
+    return dict(json.loads(message.payload), topic=message.topic)
+
+
+def render(component: dict[str, Any], payload: bytes) -> str:
+    """Return what Home Assistant makes of a payload."""
+    environment = SandboxedEnvironment()
+    environment.filters["bitwise_and"] = lambda a, b: a & b
+    value = json.loads(payload)
+    return environment.from_string(component["value_template"]).render(value_json=value)
+
+
+def state(label: str | None, **more: Any) -> bytes:
+    """Return a state."""
+    return WIRE.state(Prediction(1, 9, label, 0.9312, (0.0688, 0.9312), 9, False), **more).payload
+
+
+def telemetry(**changes: Any) -> bytes:
+    """Return telemetry."""
+    return WIRE.telemetry(**(TELEMETRY | changes)).payload
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "shown"),
+    [
+        ("label", state("dog"), "dog"),
+        ("label", state(None), "None"),
+        ("score", state("dog"), "93.1"),
+        ("class_0", state("dog"), "OFF"),
+        ("class_1", state("dog"), "ON"),
+        ("class_1", state(None), "OFF"),
+        ("pause", state("dog", paused=True), "ON"),
+        ("pause", state("dog"), "OFF"),
+        ("pause", b"{}", "OFF"),
+        ("fps", telemetry(), "29.9"),
+        ("latency_p99", telemetry(), "3.5"),
+        ("latency_p99", telemetry(stages_ms={}), "None"),
+        ("temperature", telemetry(), "51.5"),
+        ("temperature", telemetry(temperature_celsius=None), "None"),
+        ("memory", telemetry(), "61000000"),
+        ("throttled", telemetry(), "ON"),
+        ("throttled", telemetry(throttled_bits=0x50000), "OFF"),
+        ("throttled", telemetry(throttled_bits=None), "None"),
+        ("camera", telemetry(), "OFF"),
+        ("camera", telemetry(camera_problem=True), "ON"),
+        ("camera", b"{}", "OFF"),
+        ("latency_p99", b"{}", "None"),
+        ("label", b"{}", "None"),
+    ],
+)
+def test_entities_show_what_the_daemon_tells(name: str, payload: bytes, shown: str) -> None:
+    """Values, nulls, and fields that an older daemon does not send."""
+    assert render(announced()["components"][name], payload) == shown
+
+
+def test_every_component_has_the_keys_of_its_platform() -> None:
+    """Nothing that Home Assistant does not know; units as the device class wants them."""
+    for component in announced()["components"].values():
+        assert set(component) <= KEYS[component["platform"]], component
+        if component.get("device_class") in UNITS:
+            assert component["unit_of_measurement"] == UNITS[component["device_class"]]
+        if component.get("device_class") == "enum":
+            assert "state_class" not in component
+            assert component["options"] == ["cat", "dog"]
+
+
+def test_topics_are_this_devices_own_and_ids_are_unique() -> None:
+    """State, telemetry, snapshot and requests below its base."""
+    told = announced()
+    topics = {v for c in told["components"].values() for k, v in c.items() if k.endswith("_topic")}
+    topics.add(told["availability_topic"])
+    assert all(topic.startswith("edge/wall/") for topic in topics)
+    ids = [component["unique_id"] for component in told["components"].values()]
+    assert len(set(ids)) == len(ids)
+    assert told["topic"] == "homeassistant/device/wall/config"
+    gone = discovery.remove("homeassistant", "wall")
+    assert (gone.topic, gone.payload, gone.retain) == (told["topic"], b"", True)
+
+
+def test_two_devices_never_share_a_name() -> None:
+    """Home Assistant allows no dots; what replaces them replaces nothing else."""
+    names = ["a.b", "a_b", "a-b", "a_2Eb", "a_5F2Eb", "a__2Eb", "a.2Eb", "a_.b", "a._b", "a_5Fb"]
+    made = [discovery.object_id(name) for name in names]
+    assert len(set(made)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in made)
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_no_label_leaves_its_quotes(label: str) -> None:
+    """Quotes, braces, backslashes: on for this label, off for another, and never a template."""
+    component = announced((label, label + "x"))["components"]["class_0"]
+    mine, other = (json.dumps({"label": text}).encode() for text in (label, label + "x"))
+    assert (render(component, mine), render(component, other)) == ("ON", "OFF")
+    inner = component["value_template"].removeprefix("{{ '").removesuffix(" }}")
+    assert "{{" not in inner
+    assert "}}" not in inner

@@ -1,0 +1,138 @@
+"""What may be asked of the daemon, and what becomes of everything else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge import requests
+from edge.messages import Incoming, Message
+from edge.payloads import REQUESTS, Claim, Pause, Request
+from edge.requests import RATE, REMEMBERED, Inbox
+
+
+def ask(command: str, body: object = None, **more: object) -> Incoming:
+    """Return a request."""
+    payload = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
+    return Incoming(f"edge/d/request/{command}", payload, **more)  # type: ignore[arg-type]
+
+
+def error(incoming: Incoming) -> str:
+    """Return why a request is refused."""
+    asked = Inbox().read(incoming, 1.0)
+    assert asked is not None
+    assert asked.body is None
+    return asked.error
+
+
+def test_a_good_request_is_typed() -> None:
+    """Defaults filled in, transaction kept; an empty payload is an empty request."""
+    asked = Inbox().read(ask("pause", {"seconds": 5, "transaction": "a"}), 1.0)
+    assert asked is not None
+    assert (asked.body, asked.transaction) == (Pause("a", True, 5.0), "a")
+    plain = Inbox().read(ask("ping", b""), 1.0)
+    assert plain is not None
+    assert plain.body == Request()
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "words"),
+    [
+        ("nothing", {}, "unknown command: expected one of ping"),
+        ("ping", b"{", "truncated"),
+        ("ping", b"\xff", "malformed"),
+        ("ping", b"[1]", "Expected `object`"),
+        ("ping", b"[" * 10_000, ""),
+        ("ping", b" " * 16_385, "expected at most 16384"),
+        ("pause", {"seconds": 0}, "seconds"),
+        ("pause", {"seconds": "long"}, "seconds"),
+        ("set", {"smoothing": 3}, "smoothing"),
+        ("set", {"mqtt": {"host": "evil"}}, "unknown field `mqtt`"),
+        ("ping", {"transaction": "x" * 129}, "transaction"),
+        ("ping", {"transaction": {}}, "transaction"),
+    ],
+)
+def test_the_others_are_refused_in_one_line(command: str, body: object, words: str) -> None:
+    """What was wrong is said."""
+    told = error(ask(command, body))
+    assert words in told
+    assert told
+    assert "\n" not in told
+
+
+def test_a_refusal_names_the_transaction_where_it_can() -> None:
+    """So that the asker knows which of its requests was wrong."""
+    asked = Inbox().read(ask("pause", {"seconds": -1, "transaction": 7}), 1.0)
+    assert asked is not None
+    assert asked.transaction == 7
+
+
+def test_a_kept_request_is_ignored() -> None:
+    """Nobody asks it now."""
+    inbox = Inbox()
+    assert inbox.read(ask("pause", {}, retained=True), 1.0) is None
+    assert inbox.total == 0
+
+
+def test_a_transaction_is_answered_once_and_the_answer_again() -> None:
+    """Only with a transaction; only for the same command; the oldest is forgotten."""
+    inbox, answer = Inbox(), Message("t", b"1", 1, False)
+    for number in range(REMEMBERED + 1):
+        asked = inbox.read(ask("ping", {"transaction": number}), float(number))
+        assert asked is not None
+        assert asked.answered is None
+        inbox.answered(asked, answer)
+    later = float(REMEMBERED + 9)
+    again = [inbox.read(ask("ping", {"transaction": n}), later) for n in (REMEMBERED, 0)]
+    assert [asked and asked.answered for asked in again] == [answer, None]
+    other = inbox.read(ask("resume", {"transaction": REMEMBERED}), later)
+    assert other is not None
+    assert other.answered is None
+
+
+def test_too_many_are_refused_and_later_ones_are_not() -> None:
+    """RATE at once; after a second again."""
+    inbox = Inbox()
+    answers = [inbox.read(ask("ping"), 1.0) for _ in range(RATE + 5)]
+    assert sum(bool(asked and asked.error) for asked in answers) == 5
+    assert all("too many" in asked.error for asked in answers[RATE:] if asked)
+    fine = inbox.read(ask("ping"), 2.0)
+    assert fine is not None
+    assert not fine.error
+
+
+@settings(max_examples=2000, deadline=None)
+@given(
+    st.sampled_from([*REQUESTS, "", "x/y", "claim"]),
+    st.one_of(
+        st.binary(max_size=200),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+            lambda inner: (
+                st.lists(inner, max_size=4)
+                | st.dictionaries(
+                    st.sampled_from(["transaction", "seconds", "smoothing", "persist", "x"]), inner
+                )
+            ),
+            max_leaves=8,
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+)
+def test_no_payload_breaks_the_inbox(command: str, payload: bytes) -> None:
+    """Whatever comes is a request or an error."""
+    asked = Inbox().read(Incoming(f"edge/d/request/{command}", payload), 1.0)
+    assert asked is not None
+    assert (asked.body is None) == bool(asked.error)
+    requests.claim(Incoming("edge/d/claim", payload))
+
+
+def test_who_was_there_first_keeps_the_name() -> None:
+    """A daemon at work never yields; of two beginners one does, and both agree on which."""
+    for settled in (True, False):
+        assert not requests.yields("a", True, Claim("b", "m", settled))
+    assert requests.yields("a", False, Claim("b", "m", True))
+    assert requests.yields("b", False, Claim("a", "m", False))
+    assert not requests.yields("a", False, Claim("b", "m", False))
