@@ -6,10 +6,10 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-.PHONY: help setup run test lint bench model lock clean
+.PHONY: help setup run test test-long lint homeassistant bench model lock clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: Debian packages, .venv
 	@deploy/setup.sh dev
@@ -23,11 +23,19 @@ test: lint ## run every test
 	@deploy/setup.sh train
 	@.venv/bin/python -m pytest $(ARGS)
 
+test-long: setup ## the tests that take minutes: outages of the broker
+	@.venv/bin/python -m pytest -m long $(ARGS)
+
 lint: setup ## ruff, mypy --strict, shellcheck
 	@.venv/bin/ruff check --quiet edge models deploy tests
 	@.venv/bin/ruff format --quiet --check edge models deploy tests
 	@.venv/bin/mypy --no-error-summary
 	@shellcheck deploy/*.sh .ci/run
+
+homeassistant: setup ## does Home Assistant itself find the daemon? Python 3.13.2 or newer
+	@deploy/setup.sh homeassistant
+	@.venv-homeassistant/bin/python -m pytest --noconftest -c /dev/null -p no:cacheprovider \
+	  --rootdir tests/homeassistant -o asyncio_mode=auto -q tests/homeassistant/check_entities.py
 
 bench: setup ## measure speed and memory here [ARGS=]
 	@.venv/bin/edge bench --naive $(ARGS)
@@ -53,6 +61,10 @@ lock: setup ## pin the newest versions that pyproject.toml allows
 	    --custom-compile-command 'make lock' \
 	    --extra $$extra -o deploy/lock/$$extra.txt pyproject.toml; \
 	done
+	@.venv/bin/uv pip compile --quiet --upgrade --python-version 3.13.2 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --custom-compile-command 'make lock' \
+	  -o deploy/lock/homeassistant.txt deploy/lock/homeassistant.in
 
 clean: ## remove what was built and installed here
-	@rm -rf build dist .venv .venv-train .mypy_cache .ruff_cache
+	@rm -rf build dist .venv .venv-train .venv-homeassistant .mypy_cache .ruff_cache

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train]
+#   deploy/setup.sh [dev|train|homeassistant]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
-# train  deploy/lock/train.txt into .venv-train, for `make model` only
+# train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
+# homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
 # their checksums. PYTHON is the interpreter to build on; Debian's own by default.
@@ -13,7 +14,7 @@ set -euo pipefail
 readonly PACKAGES=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev # systemd-python is built here
   mosquitto mosquitto-clients                            # the private broker, and its client
-  shellcheck
+  openssl shellcheck                                     # certificates for tests; make lint
 )
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
 cd "$(dirname "$0")/.."
@@ -62,8 +63,16 @@ case ${1:-dev} in
     install_packages python3-venv
     make_venv .venv-train deploy/lock/train.txt
     ;;
+  homeassistant)
+    if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
+      say "$("$PYTHON" --version) is too old: Home Assistant needs 3.13.2 (Debian 13 has it)"
+      exit 69
+    fi
+    install_packages python3-venv python3-dev gcc libffi-dev
+    make_venv .venv-homeassistant deploy/lock/homeassistant.txt
+    ;;
   *)
-    say "unknown set '$1'; expected dev or train"
+    say "unknown set '$1'; expected dev, train or homeassistant"
     exit 64
     ;;
 esac

@@ -24,9 +24,12 @@ from edge.messages import Broker, Message
 from edge.mqtt.access import Access, Outgoing, incoming, reason
 from edge.types import Seconds
 
-Happening: TypeAlias = Literal["up", "refused", "unreachable", "down", "taken", "message"]
+Happening: TypeAlias = Literal[
+    "up", "refused", "unreachable", "down", "taken", "denied", "deaf", "message"
+]
 """What ``Link.happened`` tells: connected; turned away; nobody there; lost; a message is with the
-broker (QoS 1) or on its way (QoS 0); one has come."""
+broker (QoS 1) or on its way (QoS 0); one that the broker does not let us send; a subscription that
+it does not allow; a message has come."""
 WAITING: Final = 1000
 """Happenings not yet seen to, beyond which messages that come are ignored."""
 SHORT_S: Final = 30.0
@@ -87,7 +90,16 @@ class Link:
         client.on_connect, client.on_message = on_connect, on_message
         # paho calls this one while it handles the error, and does not pass it on.
         client.on_connect_fail = lambda _, __: tell("unreachable", reason(sys.exc_info()[1]))
-        client.on_publish = lambda _, __, number, ___, ____: tell("taken", number)
+
+        def on_publish(_: Any, __: Any, number: int, code: Any, ____: Any) -> None:
+            tell("denied" if code.is_failure else "taken", number)
+
+        def on_subscribe(_: Any, __: Any, ___: Any, codes: list[Any], ____: Any) -> None:
+            for topic, code in zip(self._topics, codes, strict=False):
+                if code.is_failure:
+                    tell("deaf", f"{topic}: {code}")
+
+        client.on_publish, client.on_subscribe = on_publish, on_subscribe
         ended = self._ended = threading.Event()
 
         def on_disconnect(_: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
@@ -106,7 +118,7 @@ class Link:
             if client is not self._client:
                 continue
             now = time.monotonic()
-            if what not in ("taken", "message"):
+            if what in ("up", "refused", "unreachable", "down"):
                 self.waiting = False
             if what == "up":
                 self._up_since_s = now

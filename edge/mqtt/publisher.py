@@ -102,11 +102,10 @@ class Publisher:
         """See to what has happened, and send what may be sent; called often, never waits."""
         for what, value in self._link.happened():
             match what:
-                case "taken":
-                    self._loose.discard(value)
-                    done = self._flying.pop(value, None)
-                    if isinstance(done, int):
-                        self._events.done(done)
+                case "taken" | "denied":
+                    self._taken(value, what == "denied")
+                case "deaf":
+                    self._tell("does not let us read", value)
                 case "message":
                     self.incoming.append(value)
                 case "up":
@@ -185,6 +184,17 @@ class Publisher:
         if self._claim:
             self.answer(self._claim())
 
+    def _taken(self, number: int, denied: bool) -> None:
+        """The broker has answered for a message; one that it denies it would deny again."""
+        self._loose.discard(number)
+        done = self._flying.pop(number, None)
+        if denied:
+            self._unsent += 1
+            what = "events" if isinstance(done, int) else done or "an answer"
+            self._tell("does not let us write", what)
+        if isinstance(done, int):
+            self._events.done(done)
+
     def _begin(self) -> None:
         self._begins_at_s = float("inf")
         self.online = True
@@ -219,6 +229,7 @@ class Publisher:
 
     def _tell(self, what: str, why: str) -> None:
         """Log once per outage, not once per try."""
-        if what not in self._told:
-            self._told.add(what)
-            log.warning("broker %s: %s: %s; running on and trying again", self._where, what, why)
+        key = f"{what} {why}" if what.startswith("does not let") else what
+        if key not in self._told:
+            self._told.add(key)
+            log.warning("broker %s: %s: %s; running on", self._where, what, why)
