@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-.PHONY: help setup run test test-long lint homeassistant bench model lock clean
+.PHONY: help setup run test test-long lint homeassistant load bench model lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ homeassistant: setup ## does Home Assistant itself find the daemon? Python 3.13.
 	@deploy/setup.sh homeassistant
 	@.venv-homeassistant/bin/python -m pytest --noconftest -c /dev/null -p no:cacheprovider \
 	  --rootdir tests/homeassistant -o asyncio_mode=auto -q tests/homeassistant/check_entities.py
+
+load: setup ## many devices against one mosquitto [ARGS='--devices 500 --seconds 30']
+	@.venv/bin/python deploy/load.py $(ARGS)
 
 bench: setup ## measure speed and memory here [ARGS=]
 	@.venv/bin/edge bench --naive $(ARGS)

@@ -34,6 +34,12 @@ class PrivateBroker:
         """HOST:PORT."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The running mosquitto's."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start mosquitto and wait until it listens."""
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")

@@ -1,7 +1,7 @@
 """What a subscriber sees, live: every device's state, changes, rates and times.
 
-Knows the daemon only by its public topics. A screen that redraws on a terminal, a line a
-message elsewhere. paho's thread brings the messages [1]; the caller's thread draws.
+A screen that redraws on a terminal, a line a message elsewhere. paho's thread brings the messages
+[1]; the caller's thread draws.
 """
 
 from __future__ import annotations
@@ -9,164 +9,18 @@ from __future__ import annotations
 import queue
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
-from edge import payloads
 from edge.messages import Broker
 from edge.mqtt import subscribe
 from edge.types import Seconds
+from edge.view import TOPICS, View
 
-TOPICS: Final = ("availability", *payloads.PAYLOADS)
 DRAW_S: Final = 0.2
-
-
-@dataclass(slots=True)
-class Device:
-    """The newest message of each topic of one device, and its last events."""
-
-    newest: dict[str, Any] = field(default_factory=dict)
-    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=8))
-
-
-class View:
-    """Messages in, something to look at out; pure."""
-
-    def __init__(self, base: str = "edge") -> None:
-        self._begins = f"{base}/"
-        self.devices: dict[str, Device] = {}
-        self.unreadable_total = 0
-        self.connection = ""
-        """What is wrong with the connection; empty where nothing is."""
-
-    def take(self, topic: str, payload: bytes) -> str | None:
-        """Take one message; return it as a plain line, or None where it is not ours."""
-        name, _, kind = topic.removeprefix(self._begins).partition("/")
-        if not topic.startswith(self._begins) or kind not in TOPICS:
-            return None
-        name = _printable(name)
-        device = self.devices.setdefault(name, Device())
-        try:
-            body = _printable(payloads.decode(kind, payload))
-        except (ValueError, RecursionError):  # somebody else's, or another version's
-            self.unreadable_total += 1
-            return None
-        device.newest[kind] = body
-        if kind == "event":
-            device.events.append(body)
-        return f"{time.strftime('%H:%M:%S')} {name} {line(kind, body)}"
-
-    def render(self) -> RenderableType:
-        """Return the whole screen."""
-        shown = [_device(name, device) for name, device in sorted(self.devices.items())]
-        if not shown:
-            shown = [Text("waiting for a device ...", style="dim")]
-        if self.connection:
-            shown.append(Text(self.connection, style="bold red"))
-        return Group(*shown)
-
-
-def line(kind: str, body: Any) -> str:
-    """Return one message as one line for people."""
-    match kind:
-        case "state" | "result":
-            label = body.get("label") or "nothing certain"
-            extra = f" latency {body['latency_ms']:.1f} ms" if "latency_ms" in body else ""
-            partial = " (window not full)" if body.get("partial") else ""
-            return f"{kind} {label} {body.get('score', 0):.2f}{partial}{extra}"
-        case "event":
-            change = f" {body.get('before') or '-'} -> {body.get('after') or '-'}"
-            return f"event {body.get('type')}{change if body.get('after') else ''}"
-        case "telemetry":
-            pipeline = body.get("stages_ms", {}).get("pipeline", {})
-            return (
-                f"telemetry {body.get('fps', 0):.1f} fps, pipeline p50 {pipeline.get('p50', 0):.2f}"
-                f" p99 {pipeline.get('p99', 0):.2f} ms, dropped {body.get('dropped_total')},"
-                f" {_megabytes(body.get('pss_bytes'))} PSS"
-            )
-        case "info":
-            model = body.get("model", {})
-            return f"info {model.get('name')} on {model.get('runtime')}, edge {body.get('version')}"
-        case _:
-            return f"{kind} {body}"
-
-
-def _device(name: str, device: Device) -> RenderableType:
-    newest = device.newest
-    there = newest.get("availability", "unknown")
-    info, telemetry = newest.get("info", {}), newest.get("telemetry", {})
-    shown: dict[str, Any] = max(
-        (newest[kind] for kind in ("state", "result") if kind in newest),
-        key=lambda body: body.get("ts", 0),
-        default={},
-    )
-    head = Text.assemble(
-        (f" {name} ", "bold reverse"), " ",
-        (there, "bold green" if there == "online" else "bold red"),
-        f"  {info.get('model', {}).get('name', '')} on {info.get('model', {}).get('runtime', '')}"
-        f"  {info.get('camera', {}).get('source', '')}",
-    )  # fmt: skip
-    scores = Table.grid(padding=(0, 1))
-    for label, score in shown.get("scores", {}).items():
-        here = label == shown.get("label")
-        bar = "█" * round(score * 40)
-        scores.add_row(
-            Text(f"  {label}", style="bold green" if here else ""),
-            Text(f"{score:.2f}"),
-            Text(bar.ljust(40, "·"), style="green" if here else "dim"),
-        )
-    body: list[RenderableType] = [head, scores]
-    if telemetry:
-        body.append(_telemetry(telemetry))
-    body += [
-        Text(f"  {time.strftime('%H:%M:%S', time.localtime(event.get('ts', 0)))}  "
-             f"{line('event', event)}  {event.get('evidence', {})}", style="dim")
-        for event in device.events
-    ]  # fmt: skip
-    return Group(*body, Text(""))
-
-
-def _telemetry(telemetry: dict[str, Any]) -> RenderableType:
-    table = Table(box=None, padding=(0, 2), title_justify="left", header_style="dim")
-    table.add_column("ms")
-    for percentile in ("p50", "p90", "p99", "max"):
-        table.add_column(percentile, justify="right")
-    for stage, times in telemetry.get("stages_ms", {}).items():
-        table.add_row(Text(stage), *(f"{times[p]:.2f}" for p in ("p50", "p90", "p99", "max")))
-    celsius = telemetry.get("temperature_celsius")
-    summary = (
-        f"  {telemetry.get('fps', 0):.1f} fps   frames {telemetry.get('frames_total')}"
-        f"   dropped {telemetry.get('dropped_total')}   corrupt {telemetry.get('corrupt_total')}"
-        f"   memory {_megabytes(telemetry.get('pss_bytes'))} PSS"
-        f" {_megabytes(telemetry.get('rss_bytes'))} RSS"
-        f"   CPU {100 * (telemetry.get('cpu_share') or 0):.0f} %"
-        + (f"   {celsius:.0f} °C" if celsius is not None else "")
-    )
-    return Group(table, Text(summary))
-
-
-def _printable(body: Any) -> Any:
-    """Return ``body`` with nothing in it that a terminal obeys."""
-    match body:
-        case str():
-            return "".join(c if c.isprintable() else "\ufffd" for c in body)
-        case dict():
-            return {_printable(key): _printable(value) for key, value in body.items()}
-        case list() | tuple():
-            return [_printable(value) for value in body]
-        case _:
-            return body
-
-
-def _megabytes(size: int | None) -> str:
-    return "-" if size is None else f"{size / 1e6:.0f} MB"
 
 
 def run(

@@ -54,7 +54,8 @@ COMPOSERS = {
         *("startup", "wire", "camera", "config", "pipeline", "smoothing", "telemetry"),
         *("cv2", "numpy"),
     },
-    "watch": {"mqtt", "rich", "edge"},
+    "view": {"rich", "edge"},
+    "watch": {"mqtt", "view", "rich", "edge"},
     "purge": {"mqtt", "discovery", "edge"},
     "cli": {"edge"},
     "commands": {

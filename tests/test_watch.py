@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from edge.payloads import Telemetry
 from edge.types import Prediction
-from edge.watch import View
+from edge.view import View
 from edge.wire import Wire
 
 
@@ -114,3 +115,30 @@ def test_other_topics_are_left_alone() -> None:
     assert view.take("edge/wall/request/ping", b"{}") is None
     assert view.take("edge/wall/snapshot", b"\xff") is None
     assert view.devices == {}
+
+
+def test_many_devices_are_a_table() -> None:
+    """A row each: label, rate, p99, temperature, age; who is offline, and how many are not."""
+    view = View()
+    times = {"p50": 1.0, "p90": 1.0, "p99": 7.5, "max": 9.0}
+    for number in range(5):
+        wire = Wire(f"edge/d{number}", ("cat", "dog"), "cafe", time.time)
+        telemetry: dict[str, Any] = {
+            field: None for field in Telemetry.__struct_fields__ if field not in ("seq", "ts")
+        }
+        telemetry |= {name: 0 for name in telemetry if name.endswith("_total")}
+        telemetry |= {"interval_s": 1.0, "fps": 14.9, "stages_ms": {"latency": times}}
+        telemetry |= {"uptime_s": 9.0, "spooled": 0, "camera_problem": False}
+        telemetry |= {"temperature_celsius": 51.0}
+        for message in (
+            wire.availability(online=number != 2),
+            wire.state(Prediction(1, 9, "dog", 0.93, (0.1, 0.9), 9, partial=False)),
+            wire.telemetry(**telemetry),
+        ):
+            assert view.take(message.topic, message.payload)
+    rows = drawn(view).splitlines()
+    assert "4 of 5 online" in rows[0]
+    (first,) = (row for row in rows if "d0" in row)
+    assert first.split()[1:6] == ["dog", "0.93", "14.9", "7.5", "51"]
+    (gone,) = (row for row in rows if "d2" in row)
+    assert "offline" in gone
