@@ -14,6 +14,7 @@ set -euo pipefail
 readonly PACKAGES=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev # systemd-python is built here
   mosquitto mosquitto-clients                            # the private broker, and its client
+  nodejs node-mqtt                                       # a subscriber in another language
   openssl shellcheck                                     # certificates for tests; make lint
 )
 readonly PYTHON=${PYTHON:-/usr/bin/python3}

@@ -28,6 +28,7 @@ class Incoming:
     """One MQTT message that has come.
 
     retained     it is an old one, which the broker kept
+    came_s       when it came, as time.monotonic() counts
     answer_to    topic for the answer, empty where none was named (MQTT 5)
     correlation  to be given back with the answer (MQTT 5)
     """
@@ -35,6 +36,7 @@ class Incoming:
     topic: str
     payload: bytes
     retained: bool = False
+    came_s: float = 0.0
     answer_to: str = ""
     correlation: bytes = b""
 

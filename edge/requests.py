@@ -24,6 +24,8 @@ SIZE_MAX: Final = 16_384
 """Bytes of a request."""
 RATE: Final = 20
 """Requests a second in the long run, and as many at once."""
+WAIT_S: Final = 10.0
+"""Longest time from a request's coming to its being looked at; it is not done after that."""
 REMEMBERED: Final = 64
 """Answers kept for requests that come twice."""
 
@@ -62,6 +64,9 @@ class Inbox:
         command = command if command in REQUESTS else ""
         if not self.may(now_s):
             return Asked(command, None, f"too many requests: at most {RATE} a second", incoming)
+        if now_s - incoming.came_s > WAIT_S:
+            error = f"waited longer than {WAIT_S:.0f} s: ask again"
+            return Asked(command, None, error, incoming, _transaction(incoming.payload))
         if not command:
             known = ", ".join(REQUESTS)
             return Asked(command, None, f"unknown command: expected one of {known}", incoming)

@@ -19,6 +19,7 @@ LISTED_AS_FOLDERS = (
     "deploy/lock",
     "deploy/mosquitto",
     "models/catdog",
+    "tests/golden",
     "tests/homeassistant",
     "tests/models",
     "tests/machines",

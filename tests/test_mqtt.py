@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from deploy.broker import PrivateBroker, free_port
 from edge.errors import PublishError
 from edge.messages import Broker, Message
 from edge.mqtt import Publisher, subscribe
+from edge.mqtt import link as linking
 from edge.mqtt import publisher as publishing
 from edge.spool import Spool
 from tests.conftest import WAIT_S, Listener
@@ -243,3 +245,34 @@ def test_a_subscriber_without_a_broker_is_one_line() -> None:
     with pytest.raises(PublishError, match=f"127.0.0.1:{port}: broker cannot be reached") as caught:
         subscribe(Broker("127.0.0.1", port), ["#"], lambda *_: None, lambda _: None)
     assert caught.value.exit_status == 69
+
+
+def test_a_broker_that_accepts_and_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TCP is there, MQTT is not: told, and tried again."""
+    monkeypatch.setattr(linking, "ANSWER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        made = Polled(
+            Broker("127.0.0.1", silent.getsockname()[1], reconnect_s=1),
+            client_id="d",
+            will=OFFLINE,
+            birth=ONLINE,
+            events=Spool(None, 10, 100_000),
+        )
+        made.connect()
+        silent.settimeout(WAIT_S)
+        first, _ = silent.accept()
+        made.until(lambda: not made._link.waiting)
+        end = time.monotonic() + WAIT_S
+        silent.setblocking(False)
+        second = None
+        while second is None:
+            assert time.monotonic() < end
+            made.poll()
+            with contextlib.suppress(BlockingIOError):
+                second, _ = silent.accept()
+            time.sleep(0.01)
+        first.close()
+        second.close()
+        made.close(OFFLINE, 0.1)

@@ -17,6 +17,7 @@ from edge.requests import RATE, REMEMBERED, Inbox
 def ask(command: str, body: object = None, **more: object) -> Incoming:
     """Return a request."""
     payload = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
+    more = {"came_s": 1.0, **more}
     return Incoming(f"edge/d/request/{command}", payload, **more)  # type: ignore[arg-type]
 
 
@@ -81,14 +82,18 @@ def test_a_transaction_is_answered_once_and_the_answer_again() -> None:
     """Only with a transaction; only for the same command; the oldest is forgotten."""
     inbox, answer = Inbox(), Message("t", b"1", 1, False)
     for number in range(REMEMBERED + 1):
-        asked = inbox.read(ask("ping", {"transaction": number}), float(number))
+        asked = inbox.read(
+            ask("ping", {"transaction": number}, came_s=float(number)), float(number)
+        )
         assert asked is not None
         assert asked.answered is None
         inbox.answered(asked, answer)
     later = float(REMEMBERED + 9)
-    again = [inbox.read(ask("ping", {"transaction": n}), later) for n in (REMEMBERED, 0)]
+    again = [
+        inbox.read(ask("ping", {"transaction": n}, came_s=later), later) for n in (REMEMBERED, 0)
+    ]
     assert [asked and asked.answered for asked in again] == [answer, None]
-    other = inbox.read(ask("resume", {"transaction": REMEMBERED}), later)
+    other = inbox.read(ask("resume", {"transaction": REMEMBERED}, came_s=later), later)
     assert other is not None
     assert other.answered is None
 
@@ -123,10 +128,19 @@ def test_too_many_are_refused_and_later_ones_are_not() -> None:
 )
 def test_no_payload_breaks_the_inbox(command: str, payload: bytes) -> None:
     """Whatever comes is a request or an error."""
-    asked = Inbox().read(Incoming(f"edge/d/request/{command}", payload), 1.0)
+    asked = Inbox().read(Incoming(f"edge/d/request/{command}", payload, came_s=1.0), 1.0)
     assert asked is not None
     assert (asked.body is None) == bool(asked.error)
     requests.claim(Incoming("edge/d/claim", payload))
+
+
+def test_a_request_that_waited_too_long_is_not_done() -> None:
+    """The daemon was busy; whoever asked has given up, or asks again."""
+    asked = Inbox().read(ask("pause", {"transaction": 4}), 12.0)
+    assert asked is not None
+    assert asked.body is None
+    assert "waited longer than 10 s" in asked.error
+    assert asked.transaction == 4
 
 
 def test_who_was_there_first_keeps_the_name() -> None:

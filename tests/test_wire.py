@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
-from edge.payloads import PAYLOADS, schema
+from edge import discovery
+from edge.messages import Message
+from edge.payloads import PAYLOADS, REQUESTS, CameraInfo, ModelInfo, StageTimes, schema
 from edge.types import LabelChange, Prediction
 from edge.wire import Wire
 from tests.conftest import edge
 
+GOLDEN = Path(__file__).parent / "golden"
 NOW = 1_700_000_000.1234
 PREDICTION = Prediction(42, 5_000_000_000, "dog", 0.98765, (0.01235, 0.98765), 2_500_000_000, False)
 
@@ -77,10 +83,73 @@ def test_schemas_are_valid_and_printed() -> None:
     """`edge schema` prints one for every topic; each is itself a valid schema."""
     printed = json.loads(edge("schema").stdout)
     assert printed == schema()
-    assert set(printed) == {"availability", *PAYLOADS}
+    requests = {f"request/{command}" for command in REQUESTS}
+    assert set(printed) == {"availability", "response", *PAYLOADS, *requests}
     for one in printed.values():
         jsonschema.Draft202012Validator.check_schema(one)
     body = json.loads(make().state(PREDICTION).payload)
     jsonschema.validate(body, printed["state"])
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**body, "score": "high"}, printed["state"])
+
+
+def every_message() -> dict[str, Message]:
+    """Return one message of every kind, as this device makes it."""
+    wiring = make()
+    model = ModelInfo(
+        name="catdog", version="2", sha256="ab" * 32, labels=("cat", "dog"),
+        input_shape=(1, 224, 224, 3), input_dtype="uint8", runtime="ai_edge_litert 2.3.0",
+        kind="int8", xnnpack=True, delegated_share=0.97, left_out=("QUANTIZE",), threads=4,
+        golden="passed",
+    )  # fmt: skip
+    telemetry: dict[str, Any] = {
+        "interval_s": 10.0, "fps": 29.97, "frames_total": 300, "dropped_total": 1,
+        "corrupt_total": 0, "camera_problem": False,
+        "stages_ms": {"invoke": StageTimes(9.1, 9.9, 12.0, 30.5)}, "rss_bytes": 90_000_000,
+        "pss_bytes": 80_000_000, "cpu_share": 0.41, "temperature_celsius": 51.5,
+        "cpu_clock_hz": 1_800_000_000, "throttled_bits": 0x50000, "load_1m": 0.52,
+        "uptime_s": 3600.5, "unsent_total": 0, "spooled": 2, "spool_failures_total": 0,
+        "reconnects_total": 1, "requests_total": 3,
+    }  # fmt: skip
+    return {
+        "availability": wiring.availability(online=True),
+        "info": wiring.info(
+            device="wall", version="0.1.0", run="cafe", machine="Linux 6.12 aarch64",
+            python="3.13.5", start_s=1.25, model=model,
+            camera=CameraInfo("picamera2", "picamera2:0", 640, 480, 30.0, "i420"),
+            config={"device": {"id": "wall"}},
+        ),
+        "state": wiring.state(PREDICTION),
+        "result": wiring.result(PREDICTION, 7_654_321),
+        "event": wiring.event("changed", evidence={"smoothing.window": 5}),
+        "telemetry": wiring.telemetry(**telemetry),
+        "response": wiring.response("ping", "t1", data={"run": "cafe"}),
+        "refusal": wiring.response("", None, error="unknown command: expected one of ping"),
+        "claim": wiring.claim("Linux 6.12 aarch64", settled=True),
+        "discovery": discovery.announce(
+            prefix="homeassistant", base="edge/wall", device="wall", version="0.1.0",
+            labels=("cat", "dog"), model="catdog", telemetry_interval_s=10.0, snapshots=True,
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", every_message())
+def test_every_payload_is_its_golden_file(kind: str) -> None:
+    """A change of the contract is a change of a file here; EDGE_GOLDEN=write writes them."""
+    message = every_message()[kind]
+    told: dict[str, Any] = {"topic": message.topic, "qos": message.qos, "retain": message.retain}
+    is_json = message.payload[:1] == b"{"
+    told["payload"] = json.loads(message.payload) if is_json else message.payload.decode()
+    compare(told, GOLDEN / f"{kind}.json")
+
+
+def test_the_schemas_are_their_golden_file() -> None:
+    """The same of what `edge schema` prints."""
+    compare(schema(), GOLDEN / "schema.json")
+
+
+def compare(made: Any, file: Path) -> None:
+    """Compare with a golden file."""
+    if os.environ.get("EDGE_GOLDEN") == "write":
+        file.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    assert json.loads(file.read_text()) == json.loads(json.dumps(made))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import time
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -102,6 +103,7 @@ def incoming(message: paho.MQTTMessage) -> Incoming:
         topic=message.topic,
         payload=bytes(message.payload),
         retained=message.retain,
+        came_s=time.monotonic(),
         answer_to=getattr(told, "ResponseTopic", ""),
         correlation=bytes(getattr(told, "CorrelationData", b"")),
     )

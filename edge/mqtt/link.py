@@ -32,6 +32,8 @@ broker (QoS 1) or on its way (QoS 0); one that the broker does not let us send; 
 it does not allow; a message has come."""
 WAITING: Final = 1000
 """Happenings not yet seen to, beyond which messages that come are ignored."""
+ANSWER_S: Final = 60.0
+"""Longest wait for the broker's answer; paho gives up sooner, unless it has failed altogether."""
 SHORT_S: Final = 30.0
 """A connection that ends sooner counts as another failure to connect."""
 
@@ -60,7 +62,7 @@ class Link:
         self._happened: deque[tuple[object, Happening, Any]] = deque()  # [1]
         self._client: paho.Client | None = None
         self._ended = threading.Event()  # set by paho's thread
-        self._up_since_s = 0.0
+        self._opened_s = self._up_since_s = 0.0
         self._again_at_s = float("inf")
         self._delay_s = 1.0
         self.waiting = False
@@ -108,6 +110,7 @@ class Link:
 
         client.on_disconnect = on_disconnect
         self._client, self._again_at_s, self.waiting = client, float("inf"), True
+        self._opened_s = time.monotonic()
         client.connect_async(**self._access.connection())
         client.loop_start()
 
@@ -128,7 +131,13 @@ class Link:
                 lasted = self._up_since_s and now - self._up_since_s >= SHORT_S
                 self._retry(now, 1.0 if lasted else self._delay_s)
             yield what, value
-        if time.monotonic() >= self._again_at_s:
+        now = time.monotonic()
+        if self.waiting and self._client and now - self._opened_s > ANSWER_S:
+            self.waiting = False
+            self._client.disconnect()
+            self._retry(now, self._delay_s)
+            yield "unreachable", f"no answer in {ANSWER_S:.0f} s"
+        if now >= self._again_at_s:
             self.open()
 
     def send(self, message: Message) -> int:
