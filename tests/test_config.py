@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from edge import config
+from edge.config import device
 from edge.errors import ConfigError
 
 WRONG = {
@@ -98,3 +100,81 @@ def test_the_password_is_the_first_line(tmp_path: Path) -> None:
 def test_credentials_leave_the_url(source: str, shown: str) -> None:
     """Whatever stands before the last @ is not shown, nor what a query says."""
     assert config.without_credentials(source) == shown
+
+
+def machine(root: Path, serial: str = "", machine_id: str = "") -> Path:
+    """Return a machine's files: a Pi's serial number, systemd's machine-id."""
+    for name, content in (
+        ("proc/device-tree/serial-number", serial and f"{serial}\0"),
+        ("etc/machine-id", machine_id and f"{machine_id}\n"),
+    ):
+        if content:
+            (root / name).parent.mkdir(parents=True)
+            (root / name).write_text(content)
+    return root
+
+
+def test_a_name_from_the_machine(tmp_path: Path) -> None:
+    """One config for a fleet: the serial number's end, or a hash of the machine-id."""
+    root = machine(tmp_path, "10000000ABCD1234", "0123456789abcdef0123456789abcdef")
+    assert device.name("{serial}", "here", root) == "abcd1234"
+    made = device.name("porch-{machine}", "here", root)
+    assert re.fullmatch("porch-[0-9a-f]{12}", made)
+    assert "0123456789ab" not in made, "the machine-id is not to be shown"
+    assert device.name("", "here", root)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{serial}", "this machine has no serial"),
+        ("{machine}", "this machine has no machine"),
+        ("{mac}", "unknown name in braces: expected {hostname}, {serial}, {machine}, got {mac}"),
+        ("a b", "not a device id"),
+        ("-a", "not a device id"),
+        ("x" * 64, "not a device id"),
+    ],
+)
+def test_names_that_cannot_be(template: str, words: str, tmp_path: Path) -> None:
+    """One line that names the key."""
+    with pytest.raises(ConfigError, match=re.escape(words)) as caught:
+        device.name(template, "edge.toml: device.id", tmp_path)
+    assert str(caught.value).startswith("edge.toml: device.id: ")
+
+
+def test_the_login_can_be_the_devices_id(tmp_path: Path) -> None:
+    """So that one file serves a fleet whose ACL goes by the login."""
+    path = tmp_path / "edge.toml"
+    path.write_text('[device]\nid = "wall"\n[mqtt]\nusername = "site7-{id}"\n')
+    assert config.load(path).mqtt.username == "site7-wall"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('ca_file = "x"', "mqtt.ca_file: `ca_file` without TLS"),
+        ("accept_any_certificate = true", "without TLS"),
+        ('tls = true\nca_file = "x"\naccept_any_certificate = true', "would not be used"),
+        ('tls = true\nkey_file = "x"', "a key without its certificate"),
+        ('transport = "udp"', "mqtt.transport"),
+        ('websocket_path = "mqtt"', "mqtt.websocket_path"),
+        ('base_topic = "a/#"', "mqtt.base_topic"),
+        ('protocol = "4"', "mqtt.protocol"),
+    ],
+)
+def test_keys_of_a_connection_that_do_not_fit(lines: str, words: str, tmp_path: Path) -> None:
+    """Said at start, not when the broker is first met."""
+    path = tmp_path / "edge.toml"
+    path.write_text(f"[mqtt]\n{lines}\n")
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config.load(path)
+
+
+def test_settings_lie_between_file_and_command_line(tmp_path: Path) -> None:
+    """What a request made to last is over the file; what does not fit any more is left out."""
+    path = tmp_path / "edge.toml"
+    path.write_text("[smoothing]\nwindow = 3\nenter = 0.7\n")
+    settings = {"smoothing": {"window": 5}}
+    assert config.load(path, None, settings).smoothing.window == 5
+    assert config.load(path, {"smoothing": {"window": 7}}, settings).smoothing.window == 7
+    assert config.load(path, None, {"smoothing": {"exit": 0.9}}).smoothing.exit == 0.4

@@ -79,7 +79,13 @@ def convert(tables: dict[str, Any], where: str) -> Config:
         )
     check_broker(config.mqtt, where)
     name = device.name(config.device.id, f"{where}: device.id")
-    return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=name))
+    return msgspec.structs.replace(
+        config,
+        device=msgspec.structs.replace(config.device, id=name),
+        mqtt=msgspec.structs.replace(
+            config.mqtt, username=config.mqtt.username.replace("{id}", name)
+        ),
+    )
 
 
 def check_host(host: str, where: str) -> None:

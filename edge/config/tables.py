@@ -88,6 +88,7 @@ class MqttConfig(Table, frozen=True):
     port            0: 1883, or 8883 with TLS
     protocol        of MQTT
     transport       websockets: inside HTTP, at ``websocket_path``
+    username        {id} in it is the device's id
     password_file   empty: systemd's credential ``mqtt-password``, where there is one
     tls             encrypt, and check the broker's certificate and name
     ca_file         authorities to trust, PEM; empty: the system's
