@@ -22,7 +22,7 @@ from edge.mqtt import Publisher
 from edge.payloads import Pause, Request, Set, Snapshot
 from edge.reporter import MACHINE, Reporter
 from edge.types import Frame
-from edge.wire import Wire
+from edge.wire import OFFLINE, Wire
 
 log = logging.getLogger(__name__)
 A_TICK: Final = 50
@@ -62,6 +62,8 @@ class Control:
             topic = incoming.topic
             if topic == f"{self._wiring.base}/claim":
                 self._rival(incoming)
+            elif topic == f"{self._wiring.base}/availability":
+                self._availability(incoming)
             elif topic == status_topic(self._reporter.config):
                 if incoming.payload == b"online":
                     self._reporter.announce()
@@ -159,6 +161,12 @@ class Control:
         log.info("set %s", ", ".join(f"{key} = {value}" for key, value in named.items()))
         self._reporter.event("changed", **named)
         return {name: msgspec.to_builtins(getattr(changed, name)) for name in tables}
+
+    def _availability(self, incoming: Incoming) -> None:
+        """After a power cut the broker finds the old connection dead when the new one is there."""
+        if incoming.payload == OFFLINE and not incoming.retained:
+            log.info("somebody has said offline; saying online again")
+            self._publisher.reassert()
 
     def _rival(self, incoming: Incoming) -> None:
         """Another daemon may have this device's name."""

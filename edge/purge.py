@@ -40,10 +40,9 @@ def run(broker: Broker, base: str, device: str, prefix: str) -> list[str]:
     until = time.monotonic() + LONGEST_S
     while time.monotonic() < min(until, last_s + QUIET_S) and not wrong:
         time.sleep(0.02)
-    lost = wrong[:1]  # our own disconnecting would be told as well
     end()
-    if lost:
-        raise PublishError(lost[0], where=broker.address)
+    if wrong:
+        raise PublishError(wrong[0], where=broker.address)
     if found.get(f"{mine}/availability") == b"online":
         raise ConfigError(
             "the device is online and would tell all anew", where=device, mend="stop it first"

@@ -81,7 +81,10 @@ class Service:
                 will=wiring.availability(online=False),
                 birth=wiring.availability(online=True),
                 events=spool,
-                topics=(f"{base}/request/+", f"{base}/claim", status_topic(config)),
+                topics=(
+                    *(f"{base}/request/+", f"{base}/claim", f"{base}/availability"),
+                    status_topic(config),
+                ),
                 claim=lambda: wiring.claim(MACHINE, publisher.settled),
                 user=("schema", str(SCHEMA)),
             )

@@ -289,6 +289,20 @@ def test_the_second_daemon_of_a_name_says_so_and_ends(
     assert newest(listener, "telemetry")["reconnects_total"] == 0
 
 
+def test_the_will_of_a_dead_connection_does_not_stand(
+    broker: PrivateBroker, wall: Daemon, listen: Listen
+) -> None:
+    """As after a power cut: the broker notices late, when the device is back already."""
+    listener = listen()
+    listener.wait_for(lambda: b"online" in listener.bodies("availability"))
+    publish(broker, "edge/wall/availability", b"offline")
+    listener.wait_for(lambda: listener.bodies("availability") == [b"online", b"offline", b"online"])
+    wall.stop()
+    listener.wait_for(lambda: listener.bodies("availability")[-1] == b"offline")
+    time.sleep(0.5)
+    assert listener.bodies("availability")[3:] == [b"offline"]
+
+
 def test_snapshots_on_request_and_of_every_change(
     broker: PrivateBroker, daemon: Start, rgb: Path, listen: Listen
 ) -> None:

@@ -23,6 +23,8 @@ from edge.types import Seconds
 log = logging.getLogger(__name__)
 CLAIM_S: Final = 1.0
 """How long another daemon of the same name has to object, before anything is published."""
+INCOMING: Final = 1000
+"""Messages that have come and wait to be looked at, beyond which more are ignored."""
 LEAVE_S: Final = 0.5
 IN_FLIGHT: Final = 20
 """Events handed over and not yet acknowledged."""
@@ -106,7 +108,7 @@ class Publisher:
                     self._taken(value, what == "denied")
                 case "deaf":
                     self._tell("does not let us read", value)
-                case "message":
+                case "message" if len(self.incoming) < INCOMING:
                     self.incoming.append(value)
                 case "up":
                     self._greet()
@@ -170,6 +172,11 @@ class Publisher:
             self._loose.add(self._link.send(message))
         else:
             self._unsent += 1
+
+    def reassert(self) -> None:
+        """Publish the birth again: the will of a connection that is no more has come after it."""
+        if self.online:
+            self.publish(self._birth)
 
     def leave(self) -> None:
         """Disconnect and say nothing: the name belongs to another."""

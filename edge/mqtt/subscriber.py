@@ -50,6 +50,7 @@ def subscribe(
     client.loop_start()
 
     def end() -> None:
+        client.on_disconnect = None  # this end is our own
         client.disconnect()
         client.loop_stop()
 
