@@ -61,7 +61,7 @@ case ${1:-dev} in
     make_venv .venv deploy/lock/dev.txt
     ;;
   train)
-    install_packages python3-venv
+    install_packages python3-venv libegl1 libgles2 # which mediapipe links
     make_venv .venv-train deploy/lock/train.txt
     ;;
   homeassistant)

@@ -28,7 +28,7 @@ class Authority:
         )
 
     def sign(self, name: str, days: int = 30, address: str = "IP:127.0.0.1") -> Pair:
-        """Return a certificate for ``address``, that ends in ``days``; -1: yesterday."""
+        """Return a certificate for ``address``, that ends in ``days``; below 0: long ago."""
         made = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         request, extension = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
         extension.write_text(f"subjectAltName={address}\n")
@@ -36,11 +36,21 @@ class Authority:
             *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
             *("-subj", f"/CN={name}", "-out", request, "-keyout", made.key),
         )
+        ends: tuple[str, ...] = ("-days", str(days))
+        if days < 0 and _knows("-not_after"):  # OpenSSL 3.4, which takes no days below 0
+            ends = ("-not_before", "20200101000000Z", "-not_after", "20210101000000Z")
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key),
-            *("-CAcreateserial", "-days", str(days), "-extfile", extension, "-out", made.cert),
+            *("-CAcreateserial", *ends, "-extfile", extension, "-out", made.cert),
         )
         return made
+
+
+def _knows(option: str) -> bool:
+    shown = subprocess.run(
+        ["openssl", "x509", "-help"], capture_output=True, text=True, check=False
+    )
+    return option in shown.stdout + shown.stderr
 
 
 def _openssl(*arguments: str | Path) -> None:

@@ -7,7 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,22 @@ def waiting(spool: Spool) -> list[bytes]:
         found.append(message.payload)
     assert len(found) == len(spool)
     return found
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close at the end what a test left open, as a process that is killed does."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def keep(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", keep)
+    yield
+    for database in opened:
+        database.close()
 
 
 def begin(folder: Path, events_max: int = 10_000, bytes_max: int = 10**7) -> Spool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Final
 
 import msgspec
@@ -50,4 +51,16 @@ def schema() -> dict[str, Any]:
             "title": f"edge/<device_id>/request/{command}, QoS 1",
             **msgspec.json.schema(body),
         }
-    return found
+    return _clean(found)
+
+
+def _clean(value: Any) -> Any:
+    """Return the schema with its descriptions as Python 3.13 has docstrings: not indented."""
+    if isinstance(value, dict):
+        return {
+            key: inspect.cleandoc(inner)
+            if key == "description" and isinstance(inner, str)
+            else _clean(inner)
+            for key, inner in value.items()
+        }
+    return [_clean(inner) for inner in value] if isinstance(value, list) else value
