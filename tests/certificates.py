@@ -40,8 +40,8 @@ class Authority:
         if days < 0 and _knows("-not_after"):  # OpenSSL 3.4, which takes no days below 0
             ends = ("-not_before", "20200101000000Z", "-not_after", "20210101000000Z")
         _openssl(
-            *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key),
-            *("-CAcreateserial", *ends, "-extfile", extension, "-out", made.cert),
+            *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key, *ends),
+            *("-CAcreateserial", "-extfile", extension, "-out", made.cert),
         )
         return made
 

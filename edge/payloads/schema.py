@@ -51,7 +51,8 @@ def schema() -> dict[str, Any]:
             "title": f"edge/<device_id>/request/{command}, QoS 1",
             **msgspec.json.schema(body),
         }
-    return _clean(found)
+    cleaned: dict[str, Any] = _clean(found)
+    return cleaned
 
 
 def _clean(value: Any) -> Any:
