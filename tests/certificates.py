@@ -36,13 +36,12 @@ class Authority:
             *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
             *("-subj", f"/CN={name}", "-out", request, "-keyout", made.key),
         )
-        ends: tuple[str, ...] = ("-days", str(days))
+        ends = ["-days", str(days)]
         if days < 0 and _knows("-not_after"):  # OpenSSL 3.4, which takes no days below 0
-            ends = ("-not_before", "20200101000000Z", "-not_after", "20210101000000Z")
-        _openssl(
-            *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key, *ends),
-            *("-CAcreateserial", "-extfile", extension, "-out", made.cert),
-        )
+            ends = ["-not_before", "20200101000000Z", "-not_after", "20210101000000Z"]
+        command: list[str | Path] = ["x509", "-req", "-in", request, "-CA", self.cert, *ends]
+        command += ["-CAkey", self._key, "-CAcreateserial", "-extfile", extension]
+        _openssl(*command, "-out", made.cert)
         return made
 
 
