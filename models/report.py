@@ -74,6 +74,26 @@ def render(table: dict[str, Any], labels: tuple[str, ...], more: dict[str, Any])
     return "\n".join(lines)
 
 
+def render_points(points: list[dict[str, Any]]) -> str:
+    """Return the table of other sizes of the network."""
+    lines = [
+        "",
+        f"Other sizes, each trained on for the same few epochs from the shipped weights, int8, on"
+        f" {points[0]['images']:,} validation pictures; `less 15`: without that residual block; `1"
+        " @192`: the teacher.",
+        "",
+        "| width @side | MACs, million | bytes | `invoke` ms | accuracy | AUC |",
+        "|---" * 6 + "|",
+    ]
+    for point in points:
+        mark = ", shipped" if point.get("shipped") else ""
+        lines.append(
+            f"| {point['name']}{mark} | {point['macs'] / 1e6:.1f} | {point['bytes']:,} |"
+            f" {point['invoke_ms']:.2f} | {100 * point['accuracy']:.1f} | {point['auc']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
 def _share(correct: int, images: int) -> str:
     low, high = metrics.wilson(correct, images)
     return f"{100 * correct / images:.2f} ({100 * low:.2f} to {100 * high:.2f})"
@@ -138,7 +158,10 @@ def main() -> None:
     text = readme.read_text() if readme.is_file() else f"# {card.name}\n\n{card.description}\n"
     pruned = args.out / "pruned.json"
     more = json.loads(pruned.read_text()) if pruned.is_file() else {}
-    section = render(table, card.labels, more) + "\n\n![accuracy by size and cost](variants.png)"
+    section = render(table, card.labels, more)
+    if points:
+        section += "\n" + render_points(points)
+    section += "\n\n![accuracy by size and cost](variants.png)"
     draw(table, points, args.to / "variants.png")
     readme.write_text(insert(text, section))
     print(readme)

@@ -110,6 +110,7 @@ def measure(point: Point, model: Any, found: dataset.Dataset, out: Path) -> dict
     told = row["sets"]["validation"]
     return {
         "name": point.name,
+        "shipped": point == POINTS[0],
         "macs": macs(model, point.side),
         "bytes": row["bytes"],
         "invoke_ms": row["invoke_ms"],

@@ -43,3 +43,12 @@ def test_the_section_replaces_itself_and_nothing_else() -> None:
     assert "one" not in again
     assert again.count(report.BEGIN) == 1
     assert again.endswith("after\n")
+
+
+def test_other_sizes_are_a_table_with_the_shipped_one_marked() -> None:
+    """Cost and accuracy, a row each."""
+    point = {"name": "0.35 @224", "macs": 58_169_776, "bytes": 804_434, "invoke_ms": 0.69}
+    point |= {"accuracy": 0.986, "auc": 0.9991, "images": 1000}
+    text = report.render_points([point | {"shipped": True}, point | {"name": "0.35 @128"}])
+    assert "| 0.35 @224, shipped | 58.2 | 804,434 | 0.69 | 98.6 | 0.9991 |" in text
+    assert "| 0.35 @128 | " in text
