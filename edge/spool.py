@@ -74,6 +74,7 @@ class Spool:
             self._drop(next(iter(self._waiting)))
         self._last += 1
         if not self._write(message):
+            self.failures_total += self._path is not None
             self._memory[self._last] = message
             if len(self._memory) > IN_MEMORY:
                 self._drop(next(iter(self._memory)))
@@ -132,7 +133,6 @@ class Spool:
                     [(number, m.topic, m.qos, m.payload) for number, m in new.items()],
                 )
         except sqlite3.Error as exc:
-            self.failures_total += message is not None
             self._gone_since_s = time.monotonic()  # again, but not at every tick
             if not self._failing:
                 log.warning("spool %s: %s; new events wait in memory", self._path, exc)
