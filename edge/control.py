@@ -150,17 +150,31 @@ class Control:
         return {"bytes": size}
 
     def _set(self, body: Set) -> dict[str, Any]:
-        tables = {name: getattr(body, name) for name in configs.CHANGEABLE if getattr(body, name)}
-        if not tables:
-            raise ConfigError("nothing to set", expected="one of " + ", ".join(configs.CHANGEABLE))
-        changed = configs.change(self._reporter.config, tables)
-        if body.persist:
-            settings.add(tables)
+        asked = {"camera": body.camera}
+        asked |= {name: getattr(body, name) for name in configs.CHANGEABLE}
+        asked = {name: keys for name, keys in asked.items() if keys}
+        if not asked:
+            known = ", ".join(("camera", *configs.CHANGEABLE))
+            raise ConfigError("nothing to set", expected=f"one of {known}")
+        before, tables = self._reporter.config, dict(asked)
+        if body.camera:
+            old = msgspec.to_builtins(before.camera.controls)
+            controls = {k: v for k, v in (old | body.camera).items() if v is not None}
+            tables["camera"] = {"controls": controls}
+        changed = configs.change(before, tables)
         self._apply(changed)
-        named = {f"{t}.{key}": value for t, keys in tables.items() for key, value in keys.items()}
+        try:
+            if body.persist:
+                settings.add(tables)
+        except ConfigError:
+            self._apply(before)
+            raise
+        named = {f"{t}.{key}": value for t, keys in asked.items() for key, value in keys.items()}
         log.info("set %s", ", ".join(f"{key} = {value}" for key, value in named.items()))
         self._reporter.event("changed", **named)
-        return {name: msgspec.to_builtins(getattr(changed, name)) for name in tables}
+        now = msgspec.to_builtins(changed)
+        now["camera"] = now["camera"]["controls"]
+        return {name: now[name] for name in asked}
 
     def _availability(self, incoming: Incoming) -> None:
         """After a power cut the broker finds the old connection dead when the new one is there."""

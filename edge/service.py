@@ -75,6 +75,7 @@ class Service:
         kept = config.spool
         spool = Spool(configs.spool_path(kept), kept.events, kept.bytes)
         try:
+            camera.control(given(config))
             self._publisher = publisher = Publisher(
                 broker,
                 client_id=f"edge-{config.device.id}-{run}",
@@ -180,7 +181,12 @@ class Service:
             self._wiring.expires[topic] = max(30, round(EXPIRE_AFTER * interval_s))
 
     def _apply(self, config: Config) -> None:
-        """Go on with other settings of smoothing, publishing and log."""
+        """Go on with other settings of camera controls, smoothing, publishing and log.
+
+        Raises CameraError where the camera has no such control; nothing is changed then.
+        """
+        if config.camera.controls != self._config.camera.controls:
+            self._camera.control(given(config))
         self._config = self._reporter.config = config
         self._smoother.configure(**msgspec.structs.asdict(config.smoothing))
         logging.getLogger().setLevel(config.log.level.upper())
@@ -226,3 +232,9 @@ class Service:
             self._hup = True
         else:
             self._stop = True
+
+
+def given(config: Config) -> dict[str, float]:
+    """Return the camera's controls that the config names."""
+    told = msgspec.structs.asdict(config.camera.controls)
+    return {name: value for name, value in told.items() if value is not None}

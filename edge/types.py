@@ -5,6 +5,7 @@ Times end in ``_ns`` and are ``time.monotonic_ns()`` readings. Pixels are uint8.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
@@ -74,6 +75,12 @@ class Camera(Protocol):
         """Return the newest frame not yet seen, or None after ``timeout_s``.
 
         Raises EndOfSource at the end of a finite source, CameraError when the device has gone.
+        """
+
+    def control(self, wanted: Mapping[str, float]) -> None:
+        """Set controls by name: exposure_us, gain, brightness, contrast, saturation, sharpness.
+
+        Raises CameraError where the source has no such control; nothing is set then.
         """
 
     def close(self) -> None:

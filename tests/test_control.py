@@ -173,6 +173,25 @@ def test_set_is_validated_applied_and_lasts(
     assert newest(again, "info")["config"]["smoothing"]["window"] == 5
 
 
+def test_camera_controls_are_named_and_validated(asker: Asker, listen: Listen) -> None:
+    """What the source has not is refused and changes nothing; what it has is seen in the frames."""
+    listener = listen()
+    listener.wait_for(lambda: newest(listener, "event") is not None)
+    told = asker.ask("set", {"camera": {"gain": 2.0}, "smoothing": {"window": 2}})
+    assert "this source has no control `gain`" in told["error"]
+    assert asker.ask("stats")["status"] == "ok"
+    assert "camera.controls.brightness" in asker.ask("set", {"camera": {"brightness": 7}})["error"]
+    assert "unknown key" in asker.ask("set", {"camera": {"width": 320}})["error"]
+    assert newest(listener, "info")["config"]["smoothing"]["window"] == 10
+    told = asker.ask("set", {"camera": {"brightness": 1.0}})
+    assert told["data"]["camera"]["brightness"] == 1.0
+    # All white: no colour prevails any more.
+    listener.wait_for(lambda: max(newest(listener, "state")["scores"].values()) < 0.9)
+    listener.wait_for(
+        lambda: newest(listener, "info")["config"]["camera"]["controls"]["brightness"] == 1.0
+    )
+
+
 def test_a_request_that_comes_twice_is_done_once(asker: Asker, listen: Listen) -> None:
     """The second gets the first's answer."""
     listener = listen()

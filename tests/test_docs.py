@@ -66,8 +66,13 @@ def test_the_example_config_is_the_defaults() -> None:
     """deploy/edge.toml says of every key what it is when left out."""
     path = ROOT / "deploy" / "edge.toml"
     assert config.load(path) == config.load(None)
-    keys = set(re.findall(r"^(\w+) =", path.read_text(), re.M))
+    text = path.read_text()
+    keys = set(re.findall(r"^(\w+) =", text, re.M)) | set(
+        re.findall(r"^\[\w+\.(\w+)\]", text, re.M)
+    )
     tables = config.redacted(config.load(None))
+    shown = re.findall(r"^# (\w+) =", text, re.M)  # without a default: shown as comments
+    assert shown == list(tables["camera"]["controls"])
     assert keys == {key for table in tables.values() for key in table}
 
 

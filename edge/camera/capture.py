@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.camera import controls
 from edge.errors import CameraError
 from edge.types import CameraMode, Frame, Seconds
 
@@ -98,6 +100,10 @@ class CaptureCamera:
             if self._failure:
                 raise CameraError(self._failure, where=self._shown)
             return None
+
+    def control(self, wanted: Mapping[str, float]) -> None:
+        """Raise CameraError: none is set through OpenCV."""
+        controls.check(wanted, (), self.mode.source)
 
     def close(self) -> None:
         """Stop the grabber and release the device; one that is stuck in a read is left behind."""

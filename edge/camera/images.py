@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.camera import controls
 from edge.camera.pace import Pace
 from edge.errors import CameraError
 from edge.types import CameraMode, EndOfSource, Frame, Seconds
@@ -69,6 +71,10 @@ class ImagesCamera:
                 self._bad.add(path)
                 self.corrupt_total += 1
                 log.warning("%s: not a readable picture, skipped", path)
+
+    def control(self, wanted: Mapping[str, float]) -> None:
+        """Raise CameraError: what is recorded cannot be exposed anew."""
+        controls.check(wanted, (), self.mode.source)
 
     def close(self) -> None:
         """Nothing to release."""

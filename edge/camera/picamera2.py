@@ -8,14 +8,26 @@ the buffers; the caller's thread takes them. Source: picamera2 manual, 4.2 and 6
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.camera import controls
 from edge.errors import CameraError
 from edge.types import CameraMode, Frame, Seconds
+
+LIBCAMERA: Final = {
+    "exposure_us": "ExposureTime",
+    "gain": "AnalogueGain",
+    "brightness": "Brightness",
+    "contrast": "Contrast",
+    "saturation": "Saturation",
+    "sharpness": "Sharpness",
+}
+"""Our names -> libcamera's; its ranges are ours."""
 
 
 class Picamera2Camera:
@@ -89,6 +101,14 @@ class Picamera2Camera:
         self._sequence += max(1, gap)
         self._last_ns = captured_ns
         return Frame(self._sequence, captured_ns, self._pixels, "i420")
+
+    def control(self, wanted: Mapping[str, float]) -> None:
+        """Hand controls to libcamera, from the next frames on."""
+        controls.check(wanted, tuple(LIBCAMERA), self.mode.source)
+        given: dict[str, Any] = {LIBCAMERA[name]: value for name, value in wanted.items()}
+        if wanted.keys() & {"exposure_us", "gain"}:
+            given["AeEnable"] = False
+        self._camera.set_controls(given)
 
     def close(self) -> None:
         """Stop and release the camera, so that another object may open it."""

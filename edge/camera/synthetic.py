@@ -5,11 +5,13 @@ Every pixel is known from the sequence number, so a test can prove colour path a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.camera import controls
 from edge.camera.pace import Pace
 from edge.types import CameraMode, Frame, Seconds
 
@@ -25,6 +27,7 @@ class SyntheticCamera:
         self.corrupt_total = 0
         self._pixels = np.zeros((height, width, 3), np.uint8)
         self._pace = Pace(fps, fast)
+        self._brighter = 0
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the frame now due; its pixels are overwritten by the next ``read``."""
@@ -32,15 +35,21 @@ class SyntheticCamera:
         if due is None:
             return None
         number, captured_ns = due
-        draw(self._pixels, number, self.mode.fps)
+        draw(self._pixels, number, self.mode.fps, self._brighter)
         return Frame(number, captured_ns, self._pixels, "bgr")
+
+    def control(self, wanted: Mapping[str, float]) -> None:
+        """Set ``brightness``. Raises CameraError for any other control."""
+        controls.check(wanted, ("brightness",), self.mode.source)
+        self._brighter = round(255 * wanted.get("brightness", 0.0))
 
     def close(self) -> None:
         """Nothing to release."""
 
 
-def draw(out: NDArray[np.uint8], number: int, fps: float) -> None:
+def draw(out: NDArray[np.uint8], number: int, fps: float, brighter: int = 0) -> None:
     """Draw frame ``number`` into ``out``, (H, W, 3) BGR: its colour, and a white bar that moves."""
-    out[...] = COLORS[int(number / fps) % len(COLORS)]
+    color = COLORS[int(number / fps) % len(COLORS)]
+    out[...] = [min(255, max(0, value + brighter)) for value in color]
     left = number * 4 % out.shape[1]
     out[:, left : left + out.shape[1] // 40 + 1] = 255

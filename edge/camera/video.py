@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.camera import controls
 from edge.camera.pace import Pace
 from edge.errors import CameraError
 from edge.types import CameraMode, EndOfSource, Frame, Seconds
@@ -72,6 +74,10 @@ class VideoCamera:
             return None
         self._pixels = np.asarray(pixels, np.uint8)
         return Frame(number, captured_ns, self._pixels, "bgr")
+
+    def control(self, wanted: Mapping[str, float]) -> None:
+        """Raise CameraError: what is recorded cannot be exposed anew."""
+        controls.check(wanted, (), self.mode.source)
 
     def close(self) -> None:
         """Release the file."""

@@ -31,6 +31,23 @@ class DeviceConfig(Table, frozen=True):
     id: Annotated[str, Meta(max_length=128)] = ""
 
 
+class ControlsConfig(Table, frozen=True):
+    """What a camera can be told while it runs; what is left out stays as the camera has it.
+
+    exposure_us  microseconds; switches the automatic exposure off
+    gain         1: none; the same
+    brightness   added, -1 to 1
+    contrast, saturation, sharpness   factors; 1: unchanged
+    """
+
+    exposure_us: Annotated[int, Meta(ge=1, le=60_000_000)] | None = None
+    gain: Annotated[float, Meta(ge=1, le=64)] | None = None
+    brightness: Annotated[float, Meta(ge=-1, le=1)] | None = None
+    contrast: Annotated[float, Meta(ge=0, le=32)] | None = None
+    saturation: Annotated[float, Meta(ge=0, le=32)] | None = None
+    sharpness: Annotated[float, Meta(ge=0, le=16)] | None = None
+
+
 class CameraConfig(Table, frozen=True):
     """Where frames come from.
 
@@ -41,6 +58,7 @@ class CameraConfig(Table, frozen=True):
     pace             of files: realtime, or fast for every frame at once
     loop             begin again at the end of a file or folder
     stall_timeout_s  no frame for so long means that the camera has gone
+    controls         a table of its own, [camera.controls]
     """
 
     source: Annotated[str, Meta(min_length=1)] = "auto"
@@ -50,6 +68,7 @@ class CameraConfig(Table, frozen=True):
     pace: Literal["realtime", "fast"] = "realtime"
     loop: bool = True
     stall_timeout_s: Interval = 10.0
+    controls: ControlsConfig = ControlsConfig()
 
 
 class ModelConfig(Table, frozen=True):

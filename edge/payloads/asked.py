@@ -30,8 +30,13 @@ class Snapshot(Request, frozen=True):
 
 
 class Set(Request, frozen=True):
-    """Change settings; all of them or none. ``persist``: they outlive a restart."""
+    """Change settings; all of them or none.
 
+    camera   its controls, the keys of [camera.controls]
+    persist  they outlive a restart
+    """
+
+    camera: dict[str, Any] = {}
     smoothing: dict[str, Any] = {}
     publish: dict[str, Any] = {}
     log: dict[str, Any] = {}
