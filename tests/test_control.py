@@ -223,6 +223,20 @@ def test_answers_go_where_they_are_wanted_but_never_forge_our_own(asker: Asker) 
     assert asker.answers[-1][0] == "edge/wall/response/ping"
 
 
+def test_a_daemon_that_speaks_the_older_protocol_answers_too(
+    broker: PrivateBroker, daemon: Start, rgb: Path
+) -> None:
+    """MQTT 3.1.1 has no response topic: the answer goes where answers go."""
+    command = ("--source", "synthetic", "--model", rgb, "--broker", broker.address)
+    daemon(*command, config=CONFIG + '[mqtt]\nprotocol = "3.1.1"\n')
+    online(broker)
+    asker = Asker(broker)
+    told = asker.ask("ping", {"transaction": 9}, ResponseTopic="mine/answers")
+    assert (told["status"], told["transaction"]) == ("ok", 9)
+    assert asker.answers[-1][0] == "edge/wall/response/ping"
+    asker.close()
+
+
 def test_reload_takes_a_new_model_and_keeps_the_old_for_a_bad_one(
     asker: Asker, wall: Daemon, listen: Listen, rgb: Path
 ) -> None:
