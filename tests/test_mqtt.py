@@ -276,3 +276,27 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(
         first.close()
         second.close()
         made.close(OFFLINE, 0.1)
+
+
+@pytest.mark.parametrize("answer", [b"\x20\x03\x00\x84\x00", b"\x20\x02\x00\x01"])
+def test_a_broker_that_is_too_old_for_mqtt_5_is_told_how_to_be_met(
+    answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It refuses the protocol's version, in the new form of the answer or in the old one."""
+    with socket.create_server(("127.0.0.1", 0)) as old:
+        made = Polled(
+            Broker("127.0.0.1", old.getsockname()[1]),
+            client_id="d",
+            will=OFFLINE,
+            birth=ONLINE,
+            events=Spool(None, 10, 100_000),
+        )
+        made.connect()
+        old.settimeout(WAIT_S)
+        connection, _ = old.accept()
+        connection.recv(4096)
+        connection.sendall(answer)
+        made.until(lambda: not made._link.waiting)
+        connection.close()
+        made.close(OFFLINE, 0.1)
+    assert 'set mqtt.protocol = "3.1.1"' in caplog.text

@@ -118,7 +118,9 @@ class Publisher:
                 case "down":
                     self._tell("ended the connection", value)
                 case "refused":
-                    self._tell("refused the connection", value)
+                    old = "protocol version" in value.lower()
+                    mend = '; set mqtt.protocol = "3.1.1"' if old else ""
+                    self._tell("refused the connection", value + mend)
                 case "unreachable":
                     self._tell("cannot be reached", value)
         now = time.monotonic()
