@@ -8,7 +8,7 @@
 const mqtt = require("mqtt");
 const [address, wanted] = [process.argv[2], Number(process.argv[3])];
 const devices = {}, seen = new Set();
-let duplicates = 0, answered = 0;
+let duplicates = 0, answered = 0, done = false;
 const client = mqtt.connect(address, { protocolVersion: 5 });
 
 client.on("connect", () => client.subscribe(["edge/+/+", "edge/+/response/+"], { qos: 1 }));
@@ -40,7 +40,8 @@ client.on("message", (topic, payload, packet) => {
     seen.add(body.id);
     if (body.type === "label_changed") device.changes.push([body.before, body.after]);
   }
-  if (seen.size >= wanted && answered && Object.values(devices).every((d) => d.fps)) {
+  if (!done && seen.size >= wanted && answered && Object.values(devices).every((d) => d.fps)) {
+    done = true;
     console.log(JSON.stringify({ devices, events: seen.size, duplicates, answered }));
     client.end(true, () => process.exit(0));
   }
