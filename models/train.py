@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ConfigError, EdgeError
-from models import data, dataset, network, options
+from models import augment, data, dataset, network, options
 from models.batches import Batches, Stage
 
 WARM_UP_STEPS: Final = 100
@@ -163,7 +163,16 @@ def draw(log: Path, to: Path) -> None:
 def taught(
     found: dataset.Dataset, args: argparse.Namespace
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the views (V,) that the teacher judged, and what to say of them (N, V, K)."""
+    """Return the views (V,) that are shown, and what to say of them (N, V, K).
+
+    The teacher's views and its share of what is said; without a share every view, and no teacher.
+    """
+    classes = found.classes[found.indices("train")]
+    if args.distil == 0:
+        views = np.arange(augment.VIEWS)
+        outputs = 1 if len(found.labels) == 2 else len(found.labels)
+        nobody = np.zeros((len(classes), len(views), outputs), np.float32)
+        return views, data.soft_targets(classes, len(found.labels), nobody, 0.0)
     try:
         with np.load(args.out / "teacher.npz") as arrays:
             views, logits = np.asarray(arrays["views"]), np.asarray(arrays["logits"])
@@ -171,7 +180,6 @@ def taught(
         raise ConfigError(
             "no teacher", where=str(exc.filename), mend="run python -m models.teacher first"
         ) from None
-    classes = found.classes[found.indices("train")]
     return views, data.soft_targets(classes, len(found.labels), logits, args.distil)
 
 
