@@ -14,7 +14,7 @@ from typing import Final
 
 from edge import toml
 from edge.errors import ModelError
-from edge.types import ModelCard
+from edge.modelcard import ModelCard
 
 CARD: Final = "model.toml"
 _HERE: Final = Path(__file__).resolve().parent

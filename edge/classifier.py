@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelError
-from edge.types import Activation, TensorSpec
+from edge.modelcard import Activation, TensorSpec
 
 Kind = Literal["int8", "uint8", "float"]
 RUNTIMES: Final = ("tflite_runtime", "ai_edge_litert")

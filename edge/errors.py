@@ -12,7 +12,7 @@ A message is one line: where, what is wrong, what was expected, what came, and t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class EdgeError(Exception):
@@ -73,10 +73,43 @@ class ModelError(EdgeError, ValueError):
     exit_status = 78
 
 
+CameraReason = Literal[
+    "absent", "busy", "denied", "gone", "stalled", "corrupt", "changed", "unsupported", "failed"
+]
+"""Why there are no frames.
+
+absent       no such device, file or server
+busy         somebody else uses it
+denied       permission or login refused
+gone         was there: unplugged, the server closed the connection
+stalled      open, but no frame comes
+corrupt      frames come that cannot be decoded
+changed      the picture has another size or format now
+unsupported  it is there and cannot do what is asked
+failed       anything else
+"""
+
+
 class CameraError(EdgeError, OSError):
-    """The source of frames cannot be opened or has gone."""
+    """The source of frames cannot be opened or has gone.
+
+    reason  for events and for what to do about it
+    """
 
     exit_status = 74
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        reason: CameraReason = "failed",
+        where: str = "",
+        expected: str = "",
+        got: str = "",
+        mend: str = "",
+    ) -> None:
+        super().__init__(what, where=where, expected=expected, got=got, mend=mend)
+        self.reason = reason
 
 
 class PublishError(EdgeError, ConnectionError):

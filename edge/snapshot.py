@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import geometry
 from edge.types import Frame, PixelFormat
 
 BEST: Final = 85
@@ -60,10 +61,20 @@ def encode(frame: Frame, *, width: int, max_bytes: int, caption: str = "") -> by
 
 
 def _bgr(frame: Frame) -> NDArray[np.uint8]:
-    """Return the frame's picture, (H, W, 3) BGR."""
-    if frame.format == "bgr":
-        return frame.pixels
-    return np.asarray(cv2.cvtColor(frame.pixels, _TO_BGR[frame.format]), np.uint8)
+    """Return the picture that is classified, upright, (H, W, 3) BGR."""
+    pixels = frame.pixels
+    if frame.format != "bgr":
+        pixels = np.asarray(cv2.cvtColor(pixels, _TO_BGR[frame.format]), np.uint8)
+    height, width = pixels.shape[:2]
+    used = geometry.part(height, width, geometry.before_turning(frame.view))
+    pixels = geometry.cut(pixels, used)
+    swapped, across, down = geometry.steps(frame.view)
+    if not (swapped or across or down):
+        return pixels
+    height, width = pixels.shape[:2]
+    upright = np.empty((width, height, 3) if swapped else (height, width, 3), np.uint8)
+    geometry.turn(pixels, frame.view, upright)
+    return upright
 
 
 def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:

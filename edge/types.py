@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Final, Literal, Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,11 +21,28 @@ yuyv         (H, W, 2)       4:2:2, packed
 i420, nv12   (H * 3 / 2, W)  4:2:0, planes below each other
 """
 
-Color = Literal["rgb", "bgr", "gray"]
-Resize = Literal["stretch", "crop", "letterbox"]
-Interpolation = Literal["linear", "area"]
-Activation = Literal["sigmoid", "softmax", "logits"]
+Rotation = Literal[0, 90, 180, 270]
+Control = float | str
+"""What a control of a camera can be set to."""
 Seconds = float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which part of a picture is used, and which way up: turned, then mirrored, then cut.
+
+    rotation   degrees, clockwise
+    flip_*     mirrored as one looks at the turned picture
+    roi        left, top, width, height: shares of the upright picture
+    """
+
+    rotation: Rotation = 0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    roi: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
+AS_IT_IS: Final = View()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +52,55 @@ class Frame:
     sequence     number at the source; a gap means frames that were replaced unseen
     captured_ns  when the sensor took it
     pixels       uint8, owned by the camera: valid until its next ``read``
+    view         what is still to be done to the pixels
     """
 
     sequence: int
     captured_ns: int
     pixels: NDArray[np.uint8]
     format: PixelFormat
+    view: View = AS_IT_IS
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a camera.
+
+    source          auto, picamera2[:N], synthetic, /dev/..., rtsp://..., http://..., a file,
+                    a folder; a URL may hold credentials
+    shown           ``source`` without credentials, for messages
+    width, height   pixels; of a camera that scales, the size of ``still``
+    format          a pixel format of V4L2, or auto
+    transport       of RTSP
+    fast, loop      of recorded sources: every frame at once; begin again at the end
+    timeout_s       for a live source to open and give its first frame
+    useful          (width, height) beyond which pixels are lost on the model, None if unknown
+    first_sequence  the number of the first frame
+    """
+
+    source: str
+    shown: str
+    width: int = 640
+    height: int = 480
+    fps: float = 30.0
+    format: str = "auto"
+    transport: Literal["tcp", "udp"] = "tcp"
+    view: View = AS_IT_IS
+    fast: bool = False
+    loop: bool = True
+    timeout_s: Seconds = 10.0
+    useful: tuple[int, int] | None = None
+    first_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class CameraMode:
-    """What was negotiated with a camera, as told in ``info``."""
+    """What was negotiated with a camera, as told in ``info``.
+
+    format  what the camera sends
+    device  what it calls itself, where it does
+    still   (width, height) of ``Camera.still``, where that is larger than the frames
+    """
 
     driver: str
     source: str
@@ -54,6 +108,8 @@ class CameraMode:
     height: int
     fps: float
     format: str
+    device: str = ""
+    still: tuple[int, int] | None = None
 
 
 class EndOfSource(Exception):
@@ -74,11 +130,18 @@ class Camera(Protocol):
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the newest frame not yet seen, or None after ``timeout_s``.
 
-        Raises EndOfSource at the end of a finite source, CameraError when the device has gone.
+        Raises EndOfSource at the end of a finite source, CameraError when the device has gone;
+        its ``reason`` says how.
         """
 
-    def control(self, wanted: Mapping[str, float]) -> None:
-        """Set controls by name: exposure_us, gain, brightness, contrast, saturation, sharpness.
+    def still(self) -> Frame | None:
+        """Return the next picture in full size; None where every frame has it already.
+
+        It may be overwritten by the next ``read`` or ``still``.
+        """
+
+    def control(self, wanted: Mapping[str, Control]) -> None:
+        """Set controls by name: exposure_us, gain, brightness, contrast, saturation, ...
 
         Raises CameraError where the source has no such control; nothing is set then.
         """
@@ -129,76 +192,3 @@ class StageTimes:
     preprocess_ns: int
     invoke_ns: int
     smooth_ns: int
-
-
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a picture becomes the model's input; part of the model, written in its card.
-
-    resize         stretch: the whole picture; crop: its centre, aspect kept;
-                   letterbox: the whole picture, aspect kept, borders of value ``pad``
-    central_fraction
-                   share of each side that is used, about the picture's centre; cut before the
-                   resize
-    mean, std      one value or one per channel: real input = (pixel - mean) / std
-    """
-
-    color: Color = "rgb"
-    resize: Resize = "stretch"
-    central_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
-    interpolation: Interpolation = "linear"
-    mean: float | tuple[float, ...] = 127.5
-    std: float | tuple[float, ...] = 127.5
-    pad: Annotated[int, msgspec.Meta(ge=0, le=255)] = 114
-
-
-class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model's output means.
-
-    sigmoid   one value, the probability of the second label; or one value per label
-    softmax   one probability per label
-    logits    one raw value per label: a softmax is applied
-    """
-
-    activation: Activation = "softmax"
-
-
-class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A picture with the scores it must give, proven at every start.
-
-    picture    file beside the card
-    scores     (C,) in label order
-    tolerance  largest difference allowed in any score; the class must be equal
-    """
-
-    picture: str
-    scores: tuple[float, ...]
-    tolerance: float = 0.1
-
-
-class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``model.toml``: what the file beside it is and how to use it.
-
-    accuracy   free: name of a test set -> figures, as measured by the recipe
-    """
-
-    name: str
-    file: str
-    labels: tuple[str, ...]
-    version: str = ""
-    description: str = ""
-    license: str = ""
-    sha256: str = ""
-    preprocessing: Preprocessing = Preprocessing()
-    output: Output = Output()
-    golden: Golden | None = None
-    accuracy: dict[str, dict[str, float | int | str]] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output tensor: real = scale * (q - zero_point); scale 0 means float."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    scale: float
-    zero_point: int

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI at import
 import albumentations as A  # noqa: N812
 
-from edge.preprocess import centre
+from edge import geometry
 
 WIDE_VIEWS: Final = 8
 """Views at very different distances; then come those at about the picture's own."""
@@ -76,7 +76,8 @@ class Views:
     def geometry(self, picture: NDArray[np.uint8], index: int, view: int) -> NDArray[np.uint8]:
         """Return view 0 to VIEWS - 1 of picture ``index``, the same every time."""
         chain = self._wide if view < WIDE_VIEWS else self._whole
-        seen = centre(picture, min(self._widest, 1.0))
+        whole = geometry.Rect(0, 0, *picture.shape[:2])
+        seen = geometry.cut(picture, geometry.centre(whole, min(self._widest, 1.0)))
         more = max(self._widest - 1, 0.0) / 2
         rows, columns = (round(side * more) for side in seen.shape[:2])
         larger = cv2.copyMakeBorder(seen, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ConfigError
+from edge.modelcard import Preprocessing, TensorSpec
 from edge.preprocess import Preprocessor
-from edge.types import Frame, Preprocessing, TensorSpec
+from edge.types import Frame
 
 Part = Literal["train", "validation", "held_out", "none"]
 """What a sample is for; "none" where it would teach what a test picture asks."""

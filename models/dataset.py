@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from edge.errors import ConfigError, EdgeError
-from edge.types import Preprocessing
+from edge.modelcard import Preprocessing
 from models import data, duplicates, options
 
 STORED: Final = 256

@@ -28,7 +28,8 @@ from edge import card as cards
 from edge import startup
 from edge.config import ModelConfig
 from edge.errors import EdgeError, ModelError
-from edge.types import Frame, Golden, ModelCard, Output
+from edge.modelcard import Golden, ModelCard, Output
+from edge.types import Frame
 from models import dataset, evaluate, metadata, options, variants
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"

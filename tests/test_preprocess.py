@@ -9,14 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge.camera.picamera2 import unpad
+from edge.camera.planes import unpad
 from edge.errors import ModelError
+from edge.modelcard import Color, Preprocessing, Resize, TensorSpec
 from edge.preprocess import Preprocessor, lookup_table
-from edge.types import Color, Frame, PixelFormat, Preprocessing, Resize, TensorSpec
+from edge.types import Frame, PixelFormat, View
+from tests.conftest import ROOT
+from tests.test_geometry import layouts
 
 UINT8 = TensorSpec((1, 32, 32, 3), np.dtype(np.uint8), 1 / 127.5, 127)
 GRAY = TensorSpec((1, 32, 32, 1), np.dtype(np.uint8), 1 / 127.5, 127)
 FORMATS: tuple[PixelFormat, ...] = ("bgr", "rgb", "gray", "yuyv", "i420", "nv12")
+CAT = ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
 RED_RGB = (200, 30, 40)
 
 
@@ -180,3 +184,37 @@ def test_both_colors_are_valid_names() -> None:
         spec = GRAY if color == "gray" else UINT8
         for layout in FORMATS:
             run(Preprocessing(color=color), spec, Frame(0, 0, solid(layout), layout))
+
+
+@pytest.mark.parametrize("layout", ["yuyv", "i420", "nv12"])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("view", [View(), View(90, roi=(0.1, 0.2, 0.7, 0.8))])
+def test_shrinking_before_converting_is_seen_by_nobody(
+    layout: PixelFormat, resize: Resize, view: View
+) -> None:
+    """A photograph, from planes and pairs, beside the same from whole pixels.
+
+    It is blurred: what is shrunk by so much without a filter changes with every half pixel.
+    """
+    read = np.asarray(cv2.imread(str(CAT)), np.uint8)
+    rgb = np.asarray(cv2.GaussianBlur(cv2.resize(read, (1280, 720)), (0, 0), 6), np.uint8)
+    how = Preprocessing(resize=resize, central_fraction=0.875)
+    spec = TensorSpec((1, 96, 64, 3), np.dtype(np.uint8), 1 / 127.5, 127)
+    run, made, expected = Preprocessor(how, spec), *np.zeros((2, *spec.shape), np.uint8)
+    run(Frame(0, 0, layouts(rgb)[layout], layout, view), made)
+    assert resize == "letterbox" or not run._unpacked.size, "the whole picture was converted"
+    run(Frame(0, 0, np.ascontiguousarray(rgb), "rgb", view), expected)
+    off = np.abs(made.astype(int) - expected)
+    assert off.mean() < 2.5
+    assert np.percentile(off, 99) < 12
+
+
+def test_what_cannot_be_shrunk_first_is_converted_first() -> None:
+    """A picture smaller than the model's, and a model of odd sides."""
+    for shape, size in (((1, 64, 64, 3), (48, 64)), ((1, 31, 31, 3), (48, 64))):
+        spec = TensorSpec(shape, np.dtype(np.uint8), 1 / 127.5, 127)
+        for layout in ("yuyv", "i420", "nv12"):
+            run, out = Preprocessor(Preprocessing(), spec), np.zeros(shape, np.uint8)
+            run(Frame(0, 0, solid(layout, *size), layout), out)
+            assert run._unpacked.size
+            assert np.abs(out[0].astype(int) - RED_RGB).max() <= 4
