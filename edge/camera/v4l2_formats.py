@@ -1,0 +1,164 @@
+"""Which pixel format a V4L2 camera is to send, and what becomes of its bytes.
+
+Raw pictures stay where the driver put them: the result is a view of its buffer. A JPEG is decoded
+at half, a quarter or an eighth of its size where the model has no use for more, which costs a third
+of the time. Knows no buffers' coming and going. Runs on the reader's thread.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.camera import jpeg
+from edge.camera import v4l2_abi as abi
+from edge.errors import CameraError
+from edge.types import Asked, PixelFormat
+
+FORMATS: Final[dict[str, PixelFormat]] = {
+    "yuyv": "yuyv", "nv12": "nv12", "yu12": "i420", "mjpg": "bgr", "jpeg": "bgr",
+    "bgr3": "bgr", "rgb3": "rgb", "grey": "gray",
+}  # fmt: skip
+"""V4L2's four letters -> what a frame is then; the cheapest first."""
+COMPRESSED: Final = ("mjpg", "jpeg")
+PACKED_BYTES: Final[dict[PixelFormat, int]] = {"yuyv": 2, "bgr": 3, "rgb": 3, "gray": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What the driver has agreed to. fps: 0 where it does not say."""
+
+    pix: abi.PixFormat
+    fps: float
+
+
+def negotiate(device: int, asked: Asked) -> Negotiated:
+    """Have the driver send what comes nearest to ``asked``: size first, then frame rate, then cost.
+
+    Raises CameraError where it has no format that can be read, OSError where it is busy.
+    """
+    offered = _offered(device)
+    wanted = [name for name in FORMATS if name in offered and asked.format in ("auto", name)]
+    if not wanted:
+        raise CameraError(
+            "no pixel format that can be read",
+            reason="unsupported",
+            where=asked.shown,
+            expected=" or ".join(FORMATS if asked.format == "auto" else (asked.format,)),
+            got=", ".join(offered) or "none",
+            mend="set camera.format" if asked.format != "auto" else "",
+        )
+
+    def worth(name: str) -> tuple[int, float, int]:
+        got = _set(device, name, asked)
+        off = abs(got.pix.width - asked.width) + abs(got.pix.height - asked.height)
+        return -off, min(got.fps or asked.fps, asked.fps * 0.95), -wanted.index(name)
+
+    got = _set(device, wanted[0] if len(wanted) == 1 else max(wanted, key=worth), asked)
+    if abi.name(got.pix.pixelformat).lower() not in FORMATS:
+        raise CameraError(
+            "its driver has chosen another pixel format",
+            reason="unsupported",
+            where=asked.shown,
+            got=abi.name(got.pix.pixelformat),
+        )
+    return got
+
+
+def _offered(device: int) -> list[str]:
+    names: list[str] = []
+    while True:
+        told = abi.FormatDescription(index=len(names), type=abi.CAPTURE)
+        try:
+            names.append(abi.name(abi.call(device, abi.ENUM_FMT, told).pixelformat).lower())
+        except OSError:
+            return names
+
+
+def _set(device: int, name: str, asked: Asked) -> Negotiated:
+    wanted = abi.Format(type=abi.CAPTURE)
+    pix = wanted.fmt.pix
+    pix.width, pix.height, pix.field = asked.width, asked.height, abi.FIELD_NONE
+    pix.pixelformat = abi.code(name.upper())
+    got = abi.call(device, abi.S_FMT, wanted).fmt.pix
+    rate = abi.StreamParameters(type=abi.CAPTURE)
+    rate.timeperframe.numerator, rate.timeperframe.denominator = 1000, round(asked.fps * 1000)
+    fps = 0.0
+    try:
+        period = abi.call(device, abi.S_PARM, rate).timeperframe
+        if period.numerator:
+            fps = period.denominator / period.numerator
+    except OSError:
+        pass  # a device without frame rates
+    return Negotiated(abi.PixFormat.from_buffer_copy(got), fps)
+
+
+class Decoder:
+    """Bytes of a buffer -> pixels.
+
+    layout         what the pixels are
+    width, height  of the frames; smaller than the camera's by ``reduced``, where that is not 1
+    """
+
+    def __init__(self, pix: abi.PixFormat, asked: Asked) -> None:
+        name = abi.name(pix.pixelformat).lower()
+        self.layout: PixelFormat = FORMATS[name]
+        self._jpeg = name in COMPRESSED
+        self._whole = (pix.height, pix.width)
+        self._stride, self._size = pix.bytesperline, pix.sizeimage
+        self.reduced = jpeg.reduction(pix.width, pix.height, asked.useful) if self._jpeg else 1
+        self.width, self.height = -(-pix.width // self.reduced), -(-pix.height // self.reduced)
+        self._planes: NDArray[np.uint8] = np.empty(0, np.uint8)
+
+    def decode(self, content: mmap.mmap, used: int, full: bool) -> NDArray[np.uint8] | None:
+        """Return the pixels in the first ``used`` bytes of ``content``; None where corrupt.
+
+        full  a JPEG in its whole size. Raw pixels are a view of ``content``.
+        """
+        if self._jpeg:
+            return self._decode_jpeg(content, used, full)
+        height, width = self._whole
+        if self.layout in ("i420", "nv12"):
+            return self._unpad(content, used)
+        bytes_wide = width * PACKED_BYTES[self.layout]
+        stride = self._stride or bytes_wide
+        if used < stride * (height - 1) + bytes_wide:
+            return None
+        rows = np.frombuffer(content, np.uint8, min(len(content), stride * height))
+        if len(rows) < stride * height:
+            return None
+        rows = rows.reshape(height, stride)[:, :bytes_wide]
+        return rows if self.layout == "gray" else rows.reshape(height, width, -1)
+
+    def _decode_jpeg(self, content: mmap.mmap, used: int, full: bool) -> NDArray[np.uint8] | None:
+        picture = np.frombuffer(content, np.uint8, used)
+        if not jpeg.is_whole(picture):
+            return None
+        pixels = jpeg.decode(picture, 1 if full else self.reduced)
+        expected = self._whole if full else (self.height, self.width)
+        return pixels if pixels is not None and pixels.shape[:2] == expected else None
+
+    def _unpad(self, content: mmap.mmap, used: int) -> NDArray[np.uint8] | None:
+        """Return planes below each other, without padding: a view where there is none."""
+        height, width = self._whole
+        stride = self._stride or width
+        if used < stride * height * 3 // 2:
+            return None
+        flat = np.frombuffer(content, np.uint8, stride * height * 3 // 2)
+        if stride == width:
+            return flat.reshape(height * 3 // 2, width)
+        if not self._planes.size:
+            self._planes = np.empty((height * 3 // 2, width), np.uint8)
+        luma = stride * height
+        self._planes[:height] = flat[:luma].reshape(height, stride)[:, :width]
+        chroma = self._planes[height:].reshape(-1)
+        if self.layout == "nv12":
+            rows = flat[luma:].reshape(height // 2, stride)[:, :width]
+        else:
+            rows = flat[luma:].reshape(height, stride // 2)[:, : width // 2]
+        chroma.reshape(rows.shape)[...] = rows
+        return self._planes
