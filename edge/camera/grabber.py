@@ -1,0 +1,176 @@
+"""Takes every frame of a stream the moment it comes, and keeps the newest for a slow reader.
+
+The grabber's thread alone uses the capture, and releases it however long after ``stop`` that is:
+a server that has fallen silent holds a grab for as long as the read time-out. [1] marks what it
+shares with the reader; ``_changed`` guards it. Three buffers go round: one being written, one
+newest, one held by the reader; motion JPEG comes as new bytes each time instead.
+
+A process must not wind Python down while a grab is held: before 3.14, one that returns just then
+aborts the process (OpenCV takes the lock of a Python that is gone). It ends by ``os._exit`` then.
+
+It does not know when the sensor took a frame, only when it had arrived here, and nothing of
+damage that FFmpeg conceals: only frames that it refuses are counted as corrupt.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.camera import jpeg
+from edge.errors import CameraError, CameraReason
+from edge.types import Seconds
+
+STOP_S: Final = 1.0
+"""Longest wait for the thread to end."""
+BAD_FRAMES: Final = 30
+"""In a row: the stream is given up."""
+ENDED_S: Final = 0.001
+"""A grab at the end of a stream fails sooner (0.03 ms); one of a corrupt frame waited for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What came.
+
+    pixels          (H, W, 3) BGR, or the (N,) bytes of a JPEG
+    captured_ns     when
+    replaced_total  how many before it were replaced unseen
+    """
+
+    pixels: NDArray[np.uint8]
+    captured_ns: int
+    replaced_total: int
+
+
+class Grabber:
+    """Owns an open ``capture`` from here on.
+
+    is_jpeg    it gives motion JPEG as it came
+    timeout_s  its read time-out
+    shown      the source, for messages
+    """
+
+    def __init__(
+        self, capture: cv2.VideoCapture, is_jpeg: bool, timeout_s: Seconds, shown: str
+    ) -> None:
+        self._capture, self._is_jpeg = capture, is_jpeg
+        self._timeout_s, self._shown = timeout_s, shown
+        self._changed = threading.Condition()
+        self._newest: Picture | None = None  # [1]
+        self._free: list[NDArray[np.uint8]] = []  # [1]
+        self._replaced_total = 0  # [1]
+        self._corrupt_total = 0  # [1]
+        self._failure: CameraError | None = None  # [1]
+        self._stop = False  # [1]
+        self._held: NDArray[np.uint8] | None = None
+        self._thread = threading.Thread(target=self._run, name="grabber", daemon=True)
+        self._thread.start()
+
+    @property
+    def corrupt_total(self) -> int:
+        """Frames that came and could not be decoded."""
+        with self._changed:
+            return self._corrupt_total
+
+    def peek(self, timeout_s: Seconds) -> Picture | None:
+        """Return the newest picture not yet taken, or None after ``timeout_s``.
+
+        Raises CameraError where no more will come.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest or self._failure, timeout_s)
+            if self._newest is None and self._failure is not None:
+                raise self._failure
+            return self._newest
+
+    def take(self, timeout_s: Seconds) -> Picture | None:
+        """Return what ``peek`` does, to keep: overwritten after the next ``take``."""
+        with self._changed:  # which its owner may lock again
+            picture, self._newest = self.peek(timeout_s), None
+            if picture is not None:
+                if self._held is not None:
+                    self._free.append(self._held)
+                self._held = None if self._is_jpeg else picture.pixels
+            return picture
+
+    def stop(self) -> None:
+        """End the thread; one that is stuck in a grab is left behind, and ends with the grab."""
+        with self._changed:
+            self._stop = True
+        self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        """[1] Take frames until told to stop, or until no more come."""
+        failure = self._error("cannot be read any more", "failed")
+        try:
+            failure = self._take_all()
+        finally:
+            self._capture.release()
+            with self._changed:
+                self._failure = failure
+                self._changed.notify_all()
+
+    def _take_all(self) -> CameraError:
+        """Return why there are no more frames."""
+        missed = cut = ended = 0  # in a row: not given; given, but not whole; refused at once
+        while True:
+            begin_ns = time.monotonic_ns()
+            grabbed = self._capture.grab()
+            captured_ns = time.monotonic_ns()
+            waited_s = (captured_ns - begin_ns) / 1e9
+            with self._changed:
+                if self._stop:
+                    return self._error("is closed", "gone")
+                buffer = self._free.pop() if self._free else None
+            if waited_s >= 0.98 * self._timeout_s:  # what OpenCV 4.6 gives then is an old frame
+                return self._error(f"no frame for {waited_s:.1f} s", "stalled")
+            pixels = self._retrieve(buffer) if grabbed else None
+            with self._changed:
+                if pixels is not None:
+                    self._corrupt_total += missed
+                    missed = cut = ended = 0
+                    self._put(pixels, captured_ns)
+                    continue
+                if buffer is not None:
+                    self._free.append(buffer)
+                self._corrupt_total += grabbed
+                missed, cut = missed + (not grabbed), cut + grabbed
+                ended = 0 if grabbed or waited_s >= ENDED_S else ended + 1
+                if ended >= BAD_FRAMES:
+                    return self._error("the server has closed the connection", "gone")
+                if missed + cut - ended >= BAD_FRAMES:
+                    self._corrupt_total += missed - ended
+                    return self._error(f"{BAD_FRAMES} frames in a row are corrupt", "corrupt")
+
+    def _put(self, pixels: NDArray[np.uint8], captured_ns: int) -> None:
+        """Offer a picture, the lock held."""
+        if self._newest is not None:
+            self._replaced_total += 1
+            if not self._is_jpeg:
+                self._free.append(self._newest.pixels)
+        self._newest = Picture(pixels, captured_ns, self._replaced_total)
+        self._changed.notify_all()
+
+    def _retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+        """Return what was grabbed, in ``buffer`` where that fits; None where it is corrupt."""
+        try:
+            decoded, retrieved = self._capture.retrieve(buffer)
+        except cv2.error:
+            return None
+        if not decoded or retrieved is None:
+            return None
+        pixels: NDArray[np.uint8] = np.asarray(retrieved, np.uint8)
+        if self._is_jpeg:
+            pixels = pixels.reshape(-1)
+            return pixels if jpeg.is_whole(pixels) else None
+        return pixels if pixels.ndim == 3 and pixels.shape[2] == 3 else None
+
+    def _error(self, what: str, reason: CameraReason) -> CameraError:
+        return CameraError(what, reason=reason, where=self._shown)

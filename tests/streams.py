@@ -1,0 +1,168 @@
+"""What the tests of network streams share: servers as real as they come, and how to look on."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.camera.stream import StreamCamera
+from edge.config.secrets import without_credentials
+from edge.errors import CameraError
+from edge.types import Asked, Frame
+from tests.certificates import Pair
+from tests.conftest import ROOT, WAIT_S
+
+CLIP = ROOT / "deploy" / "demo" / "clip.mp4"
+SERVER = ROOT / "tests" / "rtsp_server.py"
+SIZE = (328, 248)
+"""Of the server's own pictures; no row of it is a multiple of 64 bytes."""
+PASSWORD = "s3cret:w@rd"
+ESCAPED = "s3cret%3Aw%40rd"
+
+
+class RtspServer:
+    """``rtsp_server.py`` as a process."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = ["/usr/bin/python3", str(SERVER), "--clip", str(CLIP), *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = self.process.stdout.readline().strip()
+        assert self.port, "GStreamer's RTSP server does not start: see what it says above"
+
+    def url(self, path: str, login: str = "") -> str:
+        """Return the address of a stream."""
+        return f"rtsp://{login + '@' if login else ''}127.0.0.1:{self.port}/{path}"
+
+    def close(self) -> None:
+        """Kill it, if it is still there."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Pictures:
+    """A web camera: pictures as motion JPEG, one each ``interval_s``, then silence or the end.
+
+    status  of any other kind of answer
+    login   user and password, in base64, that it asks for
+    again   the pictures begin anew
+    pair    of TLS
+    """
+
+    def __init__(
+        self,
+        pictures: Iterable[bytes],
+        *,
+        interval_s: float = 0.01,
+        silent: bool = False,
+        status: int = 200,
+        content: str = "multipart/x-mixed-replace; boundary=cut",
+        login: str = "",
+        again: bool = False,
+        pair: Pair | None = None,
+    ) -> None:
+        self.let_go = threading.Event()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # the name is http.server's
+                if login and self.headers["Authorization"] != f"Basic {login}":
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                    self.end_headers()
+                    return
+                self.send_response(status)
+                self.send_header("Content-Type", content)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    self.send()
+
+            def send(self) -> None:
+                while status == 200 and not outer.let_go.is_set():
+                    for picture in pictures:
+                        head = (
+                            f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}"
+                        )
+                        self.wfile.write(head.encode() + b"\r\n\r\n" + picture + b"\r\n")
+                        if outer.let_go.wait(interval_s):
+                            return
+                    if not again:
+                        break
+                if silent:
+                    outer.let_go.wait()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        if pair:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pair.cert, pair.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http{'s' if pair else ''}://127.0.0.1:{self._server.server_port}/cam.mjpg"
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self.let_go.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def picture(level: int, size: tuple[int, int] = (320, 240)) -> bytes:
+    """Return a JPEG whose brightness is ``level``, too large to be cut unnoticed."""
+    noise = np.random.default_rng(0).integers(-20, 21, (size[1], size[0], 3))
+    pixels = np.clip(noise + level, 0, 255).astype(np.uint8)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+@contextlib.contextmanager
+def opened(url: str, **changes: object) -> Iterator[StreamCamera]:
+    """Open a stream for as long as it is used."""
+    asked = Asked(source=url, shown=without_credentials(url), timeout_s=5.0)
+    camera = StreamCamera(replace(asked, **changes))  # type: ignore[arg-type]
+    try:
+        yield camera
+    finally:
+        camera.close()
+
+
+def frame_of(camera: StreamCamera) -> Frame:
+    """Return the next frame; fail where none comes."""
+    frame = camera.read(WAIT_S)
+    assert frame is not None
+    return frame
+
+
+def to_the_end(camera: StreamCamera, pause_s: float = 0.0) -> tuple[list[Frame], CameraError]:
+    """Return every frame, its pixels a copy, and the error in which the stream ends."""
+    frames = []
+    try:
+        while frame := camera.read(WAIT_S):
+            frames.append(replace(frame, pixels=frame.pixels.copy()))
+            time.sleep(pause_s)  # the slow reader itself
+    except CameraError as exc:
+        return frames, exc
+    pytest.fail("silence instead of an end")
+
+
+def refused(url: str, **changes: object) -> CameraError:
+    """Return the error for a stream that must not open."""
+    with pytest.raises(CameraError) as caught, opened(url, **changes):
+        pass
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 74
+    return caught.value
