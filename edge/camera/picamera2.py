@@ -1,137 +1,242 @@
 """The Pi's own camera through picamera2 and libcamera.
 
-libcamera's ISP scales: the ``lores`` stream arrives as YUV420, planes below each other, with
-padded rows; one bulk copy takes it out of the camera's uncached pages. libcamera's threads fill
-the buffers; the caller's thread takes them. Source: picamera2 manual, 4.2 and 6.
+The image processor scales: frames come from the ``lores`` stream, near the model's size, and the
+``main`` stream in full size is copied only where ``still`` asks. One bulk copy takes a picture out
+of the camera's uncached pages. libcamera's threads fill the buffers, picamera2's hand them on, the
+caller's takes them; the caller's may change, and another may open and close the camera.
+Source: picamera2 manual, 4.2 and 6; its source, 0.3.38.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
+import logging
+import os
 import time
 from collections.abc import Mapping
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
+from edge import geometry
+from edge.camera import isp, planes
+from edge.errors import CameraError, CameraReason
+from edge.types import Asked, CameraMode, Control, Frame, Seconds
 
-from edge.camera import controls
-from edge.errors import CameraError
-from edge.types import CameraMode, Frame, Seconds
+BUFFERS: Final = 4
+"""Two that are filled, the newest that waits to be read, and one that is read."""
+STILL_S: Final = 1.0
+"""Longest wait for a picture in full size: nobody else is seen to meanwhile."""
 
-LIBCAMERA: Final = {
-    "exposure_us": "ExposureTime",
-    "gain": "AnalogueGain",
-    "brightness": "Brightness",
-    "contrast": "Contrast",
-    "saturation": "Saturation",
-    "sharpness": "Sharpness",
-}
-"""Our names -> libcamera's; its ranges are ours."""
+log = logging.getLogger(__name__)
 
 
 class Picamera2Camera:
     """Camera ``number`` of libcamera's list. Raises CameraError where it cannot be had."""
 
-    def __init__(self, number: int, width: int, height: int, fps: float) -> None:
-        try:
-            from picamera2 import MappedArray, Picamera2
-        except ImportError as exc:
-            raise CameraError(
-                f"picamera2 cannot be imported: {exc}",
-                where=f"picamera2:{number}",
-                mend="apt install python3-picamera2",
-            ) from exc
-        try:
-            self._camera: Any = Picamera2(number)
-        except (RuntimeError, IndexError) as exc:
-            raise CameraError(
-                f"no such camera: {exc}",
-                where=f"picamera2:{number}",
-                mend="check the cable and `rpicam-hello --list-cameras`",
-            ) from exc
-        try:
-            self._camera.configure(
-                self._camera.create_video_configuration(
-                    main={"size": (width, height)},
-                    lores={"size": (width, height), "format": "YUV420"},
-                    controls={"FrameRate": fps},
-                    buffer_count=3,
-                    queue=False,
-                )
-            )
-            lores = self._camera.camera_configuration()["lores"]
-            self._width, self._height = lores["size"]
-            self._stride = int(lores["stride"])
-            self._camera.start()
-        except (RuntimeError, ValueError, OSError) as exc:
-            self._camera.close()
-            raise CameraError(f"cannot be started: {exc}", where=f"picamera2:{number}") from exc
-        self.mode = CameraMode(
-            "picamera2", f"picamera2:{number}", self._width, self._height, fps, "i420"
-        )
+    def __init__(self, number: int, asked: Asked) -> None:
+        self._where, self._timeout_s = asked.shown, asked.timeout_s
         self.corrupt_total = 0
-        self._pixels: NDArray[np.uint8] = np.empty((self._height * 3 // 2, self._width), np.uint8)
-        self._padded: NDArray[np.uint8] = np.empty(self._stride * self._height * 3 // 2, np.uint8)
-        self._mapped = MappedArray
         self._job: Any = None
-        self._last_ns = 0
-        self._sequence = -1
+        self._sequence, self._last_ns = asked.first_sequence - 1, 0
+        self._camera: Any = _open(number, asked.shown)
+        try:
+            self._start(asked)
+        except Exception as exc:  # a foreign library's, of any kind
+            self.close()
+            if isinstance(exc, CameraError):
+                raise
+            raise _failed("cannot be started", exc, asked.shown) from exc
+
+    def _start(self, asked: Asked) -> None:
+        """Configure the streams, read back what they have become, and start them."""
+        import libcamera
+
+        camera, view = self._camera, asked.view
+        cropping = "ScalerCrop" in camera.camera_controls
+        paced = "FrameDurationLimits" in camera.camera_controls
+        plan = isp.plan(asked, cropping)
+        horizontal, vertical = plan.flips
+        camera.configure(
+            camera.create_video_configuration(
+                main={"size": plan.main, "format": "YUV420"},
+                lores={"size": plan.lores, "format": "YUV420"} if plan.lores else None,
+                raw=None,
+                transform=libcamera.Transform(hflip=horizontal, vflip=vertical),
+                # of every size: what the conversion to RGB assumes
+                colour_space=libcamera.ColorSpace.Smpte170m(),
+                controls={"FrameRate": asked.fps} if paced else {},
+                buffer_count=BUFFERS,
+                queue=True,  # keeps the newest frame, so that a slow reader does not wait for one
+            )
+        )
+        got = camera.camera_configuration()
+        self._main = self._frames = planes.stream("main", got["main"], asked.shown)
+        if plan.lores:
+            self._frames = planes.stream("lores", got["lores"], asked.shown)
+        self._view = isp.rest(view, (bool(got["transform"].hflip), bool(got["transform"].vflip)))
+        if cropping and view.roi != geometry.WHOLE:
+            largest = camera.camera_controls["ScalerCrop"][1]
+            part = isp.crop(largest, isp.whole(asked), geometry.before_turning(self._view))
+            camera.set_controls({"ScalerCrop": part})
+            self._view = replace(self._view, roi=geometry.WHOLE)
+        fps = asked.fps
+        if paced:
+            least, most, _ = camera.camera_controls["FrameDurationLimits"]
+            fps = min(max(fps, 1e6 / most), 1e6 / least)
         self._period_ns = 1e9 / fps
+        camera.start()
+        frames = self._frames
+        self.mode = CameraMode(
+            "picamera2",
+            asked.shown,
+            frames.width,
+            frames.height,
+            fps,
+            got[frames.name]["format"],
+            device=str(camera.camera_properties.get("Model", "")),
+            still=(self._main.width, self._main.height) if plan.lores else None,
+        )
 
     def read(self, timeout_s: Seconds) -> Frame | None:
-        """Return the next frame the sensor completes; overwritten by the next ``read``."""
-        if self._job is None:
-            self._job = self._camera.capture_request(wait=False)
-        try:
-            request = self._camera.wait(self._job, timeout=timeout_s)
-        except (TimeoutError, FutureTimeoutError):
-            return None
-        except RuntimeError as exc:
-            raise CameraError(f"has gone: {exc}", where=self.mode.source) from exc
-        self._job = None
-        try:
-            captured_ns = self._captured_ns(request.get_metadata())
-            with self._mapped(request, "lores", reshape=False, write=False) as buffer:
-                np.copyto(self._padded, buffer.array[: self._padded.size])
-        finally:
-            request.release()
-        unpad(self._padded, self._stride, self._pixels)
-        gap = round((captured_ns - self._last_ns) / self._period_ns) if self._last_ns else 1
-        self._sequence += max(1, gap)
-        self._last_ns = captured_ns
-        return Frame(self._sequence, captured_ns, self._pixels, "i420")
+        """Return the newest frame not yet seen; overwritten by the next ``read``."""
+        return self._take(self._frames, timeout_s)
 
-    def control(self, wanted: Mapping[str, float]) -> None:
+    def still(self) -> Frame | None:
+        """Return the next picture of the ``main`` stream; it is missing among the frames."""
+        if self._main is self._frames:
+            return None
+        frame = self._take(self._main, min(STILL_S, self._timeout_s))
+        if frame is None:
+            raise CameraError(
+                f"no picture within {STILL_S:g} s", reason="stalled", where=self._where
+            )
+        return frame
+
+    def control(self, wanted: Mapping[str, Control]) -> None:
         """Hand controls to libcamera, from the next frames on."""
-        controls.check(wanted, tuple(LIBCAMERA), self.mode.source)
-        given: dict[str, Any] = {LIBCAMERA[name]: value for name, value in wanted.items()}
-        if wanted.keys() & {"exposure_us", "gain"}:
-            given["AeEnable"] = False
+        given = isp.translated(wanted, self._camera.camera_controls, self._where)
         self._camera.set_controls(given)
 
     def close(self) -> None:
         """Stop and release the camera, so that another object may open it."""
-        self._camera.stop()
-        self._camera.close()
+        if self._camera is None:
+            return
+        with contextlib.suppress(Exception):
+            self._release_old()
+        camera, self._camera = self._camera, None
+        try:
+            # Not stop() before it: that waits for a frame, and a stalled camera has none.
+            camera.close()
+        except Exception as exc:
+            log.warning("%s: not closed properly: %s", self._where, exc)
 
-    def _captured_ns(self, metadata: dict[str, Any]) -> int:
-        """Return the sensor's time stamp, CLOCK_BOOTTIME, as a monotonic reading."""
+    def _take(self, stream: planes.Stream, timeout_s: Seconds) -> Frame | None:
+        """Return the next picture of a stream, or None after ``timeout_s``."""
+        try:
+            self._release_old()
+            if self._job is None:
+                self._job = self._camera.capture_request(wait=False)
+            request = self._completed(timeout_s)
+            if request is None:
+                return None
+            try:
+                captured_ns = self._count(request.get_metadata())
+                pixels = stream.copy(request)
+            finally:
+                request.release()
+        except Exception as exc:  # a foreign library's, of any kind
+            raise _failed("has gone", exc, self._where, "gone") from exc
+        return Frame(self._sequence, captured_ns, pixels, stream.format, self._view)
+
+    def _completed(self, timeout_s: Seconds) -> Any:
+        """Return the request that was asked for, or None where it does not come in time."""
+        job, self._job = self._job, None
+        try:
+            return self._camera.wait(job, timeout=timeout_s)
+        except TimeoutError:
+            self._job = job
+            return None
+
+    def _release_old(self) -> None:
+        """Give back what a read that ran out of time has got since: it is not the newest."""
+        request = self._completed(0) if self._job is not None else None
+        if request is not None:
+            request.release()
+
+    def _count(self, metadata: Mapping[str, Any]) -> int:
+        """Return when the sensor took the frame, monotonic; number it by the gap before it."""
         now_ns = time.monotonic_ns()
-        stamp = metadata.get("SensorTimestamp")
-        if not stamp:
-            return now_ns
-        return int(stamp) - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - now_ns)
+        stamp = metadata.get("SensorTimestamp")  # CLOCK_BOOTTIME
+        captured_ns = now_ns
+        if stamp:
+            captured_ns = int(stamp) - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - now_ns)
+        period_ns = metadata.get("FrameDuration", 0) * 1000 or self._period_ns
+        gap = round((captured_ns - self._last_ns) / period_ns) if self._last_ns else 1
+        self._sequence += max(1, gap)
+        self._last_ns = captured_ns
+        return captured_ns
 
 
-def unpad(padded: NDArray[np.uint8], stride: int, out: NDArray[np.uint8]) -> None:
-    """Copy a YUV420 picture whose rows are ``stride`` bytes apart into one without padding.
+def _open(number: int, where: str) -> Any:
+    """Return an open Picamera2 object."""
+    try:
+        from picamera2 import Picamera2
+    except Exception as exc:  # ImportError, or what a library of another version raises
+        raise CameraError(
+            f"picamera2 cannot be imported: {exc}",
+            reason="unsupported",
+            where=where,
+            mend="apt install python3-picamera2",
+        ) from exc
+    try:
+        found = len(Picamera2.global_camera_info())
+    except Exception as exc:
+        raise _failed("cameras cannot be listed", exc, where) from exc
+    if number >= found:
+        closed = [path for path in glob.glob("/dev/media*") if not os.access(path, os.R_OK)]
+        raise CameraError(
+            "no such camera",
+            reason="denied" if closed else "absent",
+            where=where,
+            expected=f"one of {found}" if found else "",
+            mend=f"add this user to the group of {closed[0]}"
+            if closed
+            else "check the cable and `rpicam-hello --list-cameras`",
+        )
+    camera = Picamera2.__new__(Picamera2)
+    try:
+        camera.__init__(number)
+    except Exception as exc:
+        # Half made, it may hold the camera: made in two steps, it can be closed. Where it does
+        # not, close() does nothing, and one end of a pipe would be lost at each attempt.
+        with contextlib.suppress(Exception):
+            camera.close() if camera.is_open else os.close(camera.notifyme_w)
+        raise _failed("cannot be opened", exc, where) from exc
+    return camera
 
-    padded  (stride * H * 3 / 2,) rows of Y, then of U and of V, these ``stride / 2`` apart
-    out     (H * 3 / 2, W) overwritten: the three planes below each other
-    """
-    width, height = out.shape[1], out.shape[0] * 2 // 3
-    flat, luma = out.reshape(-1), height * width
-    out[:height] = padded[: stride * height].reshape(height, stride)[:, :width]
-    chroma = padded[stride * height :].reshape(height, stride // 2)[:, : width // 2]
-    flat[luma:].reshape(height, width // 2)[...] = chroma
+
+REASONS: Final[dict[str, CameraReason]] = {
+    "busy": "busy",
+    "permission denied": "denied",
+    "not permitted": "denied",
+    "dmaheap": "denied",
+    "no such device": "gone",
+}
+"""What libcamera's messages hold -> why."""
+
+
+def _failed(
+    what: str, exc: BaseException, where: str, reason: CameraReason = "failed"
+) -> CameraError:
+    """Return the error for one of picamera2's, whose cause may stand in those before it."""
+    told = []
+    cause: BaseException | None = exc
+    while cause is not None:
+        told.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    for text, found in REASONS.items():
+        if text in " ".join(told).lower():
+            reason = found
+            break
+    return CameraError(f"{what}: {told[-1] or type(exc).__name__}", reason=reason, where=where)

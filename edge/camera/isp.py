@@ -1,0 +1,171 @@
+"""What is asked of the Pi's image processor: sizes, flips, crop, controls, as libcamera names them.
+
+Pure: no camera is touched here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edge import geometry
+from edge.camera import controls
+from edge.errors import CameraError
+from edge.types import Asked, Control, View
+
+NUMBERS: Final = {
+    "exposure_us": "ExposureTime",
+    "gain": "AnalogueGain",
+    "brightness": "Brightness",
+    "contrast": "Contrast",
+    "saturation": "Saturation",
+    "sharpness": "Sharpness",
+    "lens_position": "LensPosition",
+}
+CHOICES: Final = {
+    "awb": (
+        "AwbMode",
+        *("auto", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy"),
+    ),
+    "af": ("AfMode", "manual", "auto", "continuous"),
+}
+"""Our name -> libcamera's, and the names of its values from 0 on. Source: control_ids_core.yaml."""
+
+ROW: Final = 64
+"""A width whose rows have no padding on a Pi 4, nor have those of half of it: YUV420's U and V."""
+
+
+def translated(
+    wanted: Mapping[str, Control], offered: Mapping[str, tuple[Any, Any, Any]], shown: str
+) -> dict[str, Any]:
+    """Return controls in libcamera's words.
+
+    wanted   by our names
+    offered  of the camera: its names -> least, most, usual
+    Raises CameraError where the camera has no such control or cannot be set so.
+    """
+    names = NUMBERS | {name: choice[0] for name, choice in CHOICES.items()}
+    known = tuple(name for name, theirs in names.items() if theirs in offered)
+    controls.check(wanted, known, shown)
+    given: dict[str, Any] = {}
+    for name, value in wanted.items():
+        theirs = names[name]
+        least, most, _ = offered[theirs]
+        if name == "awb" and value == "manual":  # stays as it is now
+            given["AwbEnable"] = False
+        elif name in CHOICES:
+            words = CHOICES[name][1:]
+            index = words.index(value) if value in words else -1
+            if not least <= index <= most:
+                usable = [word for i, word in enumerate(words) if least <= i <= most]
+                raise _refused(name, " or ".join(usable), value, shown)
+            given[theirs] = index
+        elif isinstance(value, str) or not least <= value <= most:
+            raise _refused(name, f"{least:g} to {most:g}", value, shown)
+        else:
+            given[theirs] = round(value) if name == "exposure_us" else float(value)
+    if "AwbMode" in given:
+        given["AwbEnable"] = True
+    if wanted.get("af") == "auto":
+        given["AfTrigger"] = 0  # look for the focus once, now
+    if "lens_position" in wanted and given.setdefault("AfMode", 0) != 0:
+        raise CameraError("`lens_position` needs `af` manual", reason="unsupported", where=shown)
+    return given
+
+
+def _refused(name: str, expected: str, got: Control, shown: str) -> CameraError:
+    what = f"control `{name}` cannot be set so"
+    return CameraError(what, reason="unsupported", where=shown, expected=expected, got=str(got))
+
+
+def flips(view: View) -> tuple[bool, bool]:
+    """Return whether the camera is asked to mirror: horizontally, vertically.
+
+    Half a turn is both. A quarter turn no Pi's camera makes: software turns and mirrors then.
+    """
+    if view.rotation in (90, 270):
+        return False, False
+    half = view.rotation == 180
+    return view.flip_horizontal != half, view.flip_vertical != half
+
+
+def rest(view: View, done: tuple[bool, bool]) -> View:
+    """Return what is left of ``view`` for software, after the flips that the camera has done."""
+    if view.rotation in (90, 270):
+        return view
+    horizontal, vertical = flips(view)
+    return View(0, horizontal != done[0], vertical != done[1], view.roi)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked of a camera.
+
+    main   (width, height) of the full picture
+    lores  of a smaller one for the model, None where that would not be smaller
+    flips  horizontally, vertically
+    """
+
+    main: tuple[int, int]
+    lores: tuple[int, int] | None
+    flips: tuple[bool, bool]
+
+
+def plan(asked: Asked, cropping: bool) -> Plan:
+    """Return what serves ``asked``, of a camera that can cut out a part of its picture or not."""
+    main, needed = whole(asked), asked.useful
+    if cropping:
+        roi = geometry.before_turning(rest(asked.view, flips(asked.view)))
+        main = cut(main, roi)
+        if needed:  # of the whole picture, of which less comes
+            needed = math.ceil(needed[0] * roi[2]), math.ceil(needed[1] * roi[3])
+    return Plan(main, scaled(main, needed), flips(asked.view))
+
+
+def whole(asked: Asked) -> tuple[int, int]:
+    """Return the size of the whole picture, before a part is cut out of it; even."""
+    return _even(asked.width), _even(asked.height)
+
+
+def cut(size: tuple[int, int], roi: geometry.Roi) -> tuple[int, int]:
+    """Return the largest even size within ``size`` that has the shape of its ``roi``."""
+    scale = 1 / max(roi[2], roi[3])
+    return _even(size[0] * roi[2] * scale), _even(size[1] * roi[3] * scale)
+
+
+def scaled(size: tuple[int, int], needed: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the size of the smallest picture of the same shape that has all that is needed.
+
+    Even, and without padding in its rows; None where it would not be smaller than ``size``.
+    """
+    if needed is None:
+        return None
+    scale = max(needed[0] / size[0], needed[1] / size[1])
+    width = math.ceil(size[0] * scale / ROW) * ROW
+    height = 2 * math.ceil(size[1] * width / size[0] / 2)
+    return (width, height) if width < size[0] and height < size[1] else None
+
+
+def crop(
+    largest: tuple[int, int, int, int], size: tuple[int, int], roi: geometry.Roi
+) -> tuple[int, int, int, int]:
+    """Return the part of the sensor that is ``roi``: left, top, width, height.
+
+    largest  all that can be used of the sensor
+    size     the whole picture's, whose shape is cut from the middle of ``largest``
+    """
+    left, top, width, height = largest
+    scale = min(width / size[0], height / size[1])
+    whole = size[0] * scale, size[1] * scale
+    return (
+        round(left + (width - whole[0]) / 2 + roi[0] * whole[0]),
+        round(top + (height - whole[1]) / 2 + roi[1] * whole[1]),
+        _even(roi[2] * whole[0]),
+        _even(roi[3] * whole[1]),
+    )
+
+
+def _even(number: float) -> int:
+    return max(2, 2 * round(number / 2))
