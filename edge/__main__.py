@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import logging
 import os
 import sys
+import threading
+from typing import NoReturn
 
 from edge import cli, commands
 from edge.errors import EdgeError
@@ -14,6 +17,8 @@ from edge.errors import EdgeError
 
 def main() -> int:
     """Run the command line; return the exit status."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read as cv2 is imported
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: errors are told once, by us
     parser = cli.parser()
     args = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be UTF-8
@@ -38,5 +43,21 @@ def main() -> int:
         return 130
 
 
+def leave() -> NoReturn:
+    """Run the command line and end the process.
+
+    A call into a driver or a server that hangs is left behind on a thread of its own; were it to
+    come back while Python takes itself apart, the process would abort.
+    """
+    status = main()
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave()

@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 import cv2
+import msgspec
 import numpy as np
 
 from edge import startup, wire
-from edge.camera import open_camera
-from edge.config import Config, without_credentials
+from edge.config import Config
 from edge.messages import Message
 from edge.pipeline import Pipeline
 from edge.smoothing import Smoother
@@ -48,7 +48,7 @@ def run(config: Config, frames_total: int, naive: bool = False) -> dict[str, Any
     naive  measure the same work written without care too, frame by frame in turn with ours
     """
     engine = startup.start(config.model)
-    frames = _frames(config)
+    frames = _frames(config, engine)
     loop = _Loop(config, engine)
     for index in range(WARM_UP_FRAMES):
         loop.frame(frames[index % len(frames)], index)
@@ -149,23 +149,14 @@ class NaiveLoop:
         return np.mean(self._scores, axis=0)
 
 
-def _frames(config: Config) -> list[Frame]:
+def _frames(config: Config, engine: Engine) -> list[Frame]:
     """Return frames of the source, copied, or fewer where it ends."""
-    asked = config.camera
-    camera = open_camera(
-        asked.source,
-        shown=without_credentials(asked.source),
-        width=asked.width,
-        height=asked.height,
-        fps=asked.fps,
-        fast=True,
-        loop=False,
-        timeout_s=asked.stall_timeout_s,
-    )
+    wanted = msgspec.structs.replace(config.camera, pace="fast", loop=False)
+    camera = startup.camera(wanted, engine)
     held: list[Frame] = []
     try:
         while len(held) < HELD_FRAMES:
-            frame = camera.read(asked.stall_timeout_s)
+            frame = camera.read(wanted.stall_timeout_s)
             if frame is not None:
                 held.append(replace(frame, pixels=frame.pixels.copy()))
     except EndOfSource:

@@ -53,7 +53,11 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="one last line of JSON")
     bench.add_argument("--frames", type=_positive, default=1000, help="frames to measure (1000)")
     bench.add_argument("--budget-ms", type=_duration, help="exit 1 if the pipeline's p90 is above")
+    bench.add_argument(
+        "--capture", type=_duration, help="measure the source instead, for so many seconds"
+    )
     bench.add_argument("--naive", action="store_true", help="measure a naive loop beside it")
+    _config(bench)
     _source(bench)
 
     watch = command("watch", "show what a subscriber sees, live")

@@ -38,6 +38,7 @@ def check(args: argparse.Namespace) -> int:
     from edge.mqtt.access import Access
 
     Access(configs.broker(config.mqtt))
+    configs.source(config.camera)
 
     engine = startup.start(config.model)
     facts = engine.classifier.facts
@@ -91,10 +92,16 @@ def bench(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from edge import bench as benches
+    from edge import bench_source
 
     tables = cli.overrides(args)
-    tables["camera"].setdefault("source", "synthetic")
-    figures = benches.run(configs.load(None, tables), args.frames, args.naive)
+    if not args.config:
+        tables["camera"].setdefault("source", "synthetic")
+    config = configs.load(args.config, tables)
+    if args.capture:
+        print(json.dumps(bench_source.run(config, args.capture)))
+        return 0
+    figures = benches.run(config, args.frames, args.naive)
     table = Table("", "p50", "p90", "p99", "max", title=f"{figures['model']}, ms a frame")
     for name, values in figures.items():
         if isinstance(values, dict):

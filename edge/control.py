@@ -51,7 +51,6 @@ class Control:
         self._rivals: set[str] = set()
         self.frame: Frame | None = None
         """The newest frame, valid until the camera is read again."""
-        self.corrupt_total = 0
 
     def tick(self) -> None:
         """See to what has come, and to what is due. Raises IdentityError."""
@@ -123,7 +122,7 @@ class Control:
                 uptime_s = self._reporter.uptime_s
                 return {"run": self._wiring.run, "version": __version__, "uptime_s": uptime_s}
             case "stats":
-                return self._reporter.figures(self.corrupt_total)
+                return self._reporter.figures()
             case "resume":
                 self._pause(False)
             case "reload":
@@ -143,7 +142,7 @@ class Control:
         if not self._reporter.config.snapshot.enabled:
             raise ConfigError("snapshots are off", mend="set snapshot.enabled in the config")
         if self.frame is None:
-            raise ConfigError("no frame has come yet")
+            raise ConfigError("there is no frame now", got=f"camera {self._reporter.camera.state}")
         size = self._reporter.snapshot(self.frame, caption)
         if size is None:
             raise ConfigError("cannot be made so small", expected="a larger snapshot.max_bytes")

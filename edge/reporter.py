@@ -5,17 +5,20 @@ Composes wire, publisher, spool and telemetry for the loop; knows no camera and 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Final
 
 from edge import __version__, discovery, snapshot
 from edge import config as configs
 from edge.config import Config
+from edge.errors import CameraError
 from edge.mqtt import Publisher
 from edge.payloads import CameraInfo, EventType, ModelInfo
+from edge.recovery import Change, Recovery
 from edge.spool import Spool
 from edge.systemd import Notifier
 from edge.telemetry import HealthReader, Stages
@@ -34,14 +37,20 @@ class Reporter:
     """
 
     def __init__(
-        self, config: Config, wiring: Wire, publisher: Publisher, spool: Spool, notifier: Notifier
+        self,
+        config: Config,
+        wiring: Wire,
+        publisher: Publisher,
+        spool: Spool,
+        notifier: Notifier,
+        camera: Recovery,
     ) -> None:
         self.config, self.paused = config, False
         self.last: Prediction | None = None
         self.frames_total = 0
         self.requests_total = 0
         self._wiring, self._publisher, self._spool = wiring, publisher, spool
-        self._notifier = notifier
+        self._notifier, self.camera = notifier, camera
         self._health = HealthReader()
         self._stages = Stages()
         self._dropped_total = 0
@@ -61,9 +70,13 @@ class Reporter:
         """Seconds since READY."""
         return round((time.monotonic_ns() - self._started_ns) / 1e9, 1)
 
-    def describe(self, model: ModelInfo, mode: CameraMode, start_s: float) -> None:
+    def describe(self, model: ModelInfo, start_s: float) -> None:
         """Publish what this device is, and announce it to Home Assistant."""
-        shown = replace(mode, source=configs.without_credentials(mode.source))
+        asked, camera = self.config.camera, self.camera
+        nothing = CameraMode("", asked.source, asked.width, asked.height, asked.fps, "")
+        mode = asdict(camera.mode or nothing)
+        mode["source"] = configs.without_credentials(mode["source"])
+        error = str(camera.error or "")
         self._publisher.publish(
             self._wiring.info(
                 device=self.config.device.id,
@@ -73,12 +86,14 @@ class Reporter:
                 python=platform.python_version(),
                 start_s=start_s,
                 model=model,
-                camera=CameraInfo(**asdict(shown)),
+                camera=CameraInfo(**mode, state=camera.state, error=error),
                 config=configs.redacted(self.config),
             )
         )
         self._model_name = model.name
         self.announce()
+        if camera.state != "online":
+            self._connect()
 
     def announce(self) -> None:
         """Tell Home Assistant what there is, where that is wanted."""
@@ -123,9 +138,7 @@ class Reporter:
         heartbeat = begin_ns - self._state_ns >= publish.state_interval_s * 1e9
         if change is not None or last is None or full or heartbeat:
             self.state()
-        if not self._connecting:  # not before: `online` follows `info` and `state`
-            self._connecting = True
-            self._publisher.connect()
+        self._connect()
         if publish.result and begin_ns - self._result_ns >= 1e9 / publish.result_rate:
             self._result_ns = begin_ns
             send(self._wiring.result(prediction, begin_ns - frame.captured_ns))
@@ -133,6 +146,34 @@ class Reporter:
             self.snapshot(frame)
         handed_ns = time.monotonic_ns()
         self._stages.add(wait_ns, times, handed_ns - begin_ns, handed_ns - frame.captured_ns)
+
+    def _connect(self) -> None:
+        if not self._connecting:  # not before: `online` follows `info` and `state`
+            self._connecting = True
+            self._publisher.connect()
+
+    def camera_changed(self, change: Change) -> None:
+        """Tell that the camera has gone, is back, differs, or will hardly come back."""
+        error = change.error
+        if not change.news:
+            return
+        evidence: dict[str, float | int | str] = {"outage_s": change.outage_s}
+        evidence["reopens"] = change.reopens
+        if error is None:
+            log.info("camera is back after %.1f s, %d tries", change.outage_s, change.reopens)
+            self.event("camera_recovered", **evidence)
+            return
+        evidence |= {"reason": error.reason, "error": str(error), "frame": self._sequence}
+        if change.state == "online":
+            log.warning("camera: %s", error)
+            self.event("camera_changed", **evidence)
+            return
+        if change.state == "failed":
+            log.error("camera has failed: %s", error)
+            self.event("camera_failed", **evidence)
+            return
+        log.warning("camera: %s", error)
+        self.event("camera_stalled" if error.reason == "stalled" else "camera_lost", **evidence)
 
     def state(self) -> None:
         """Publish the newest prediction, if there is one."""
@@ -145,7 +186,12 @@ class Reporter:
         self._publisher.publish(self._wiring.event(type, evidence=evidence))
 
     def snapshot(self, frame: Frame, caption: bool | None = None) -> int | None:
-        """Publish ``frame`` as a JPEG; return its bytes, None where it cannot be made so small."""
+        """Publish a JPEG; return its bytes, None where it cannot be made so small.
+
+        frame  the newest; where the camera has larger pictures, the next of those is taken
+        """
+        with contextlib.suppress(CameraError):  # the loop will see to that
+            frame = self.camera.still() or frame
         wanted, last = self.config.snapshot, self.last
         text = ""
         if last is not None and (wanted.caption if caption is None else caption):
@@ -161,9 +207,9 @@ class Reporter:
         wanted_s = self.config.publish.telemetry_interval_s
         return time.monotonic_ns() - self._telemetry_ns >= wanted_s * 1e9
 
-    def telemetry(self, corrupt_total: int) -> None:
+    def telemetry(self) -> None:
         """Publish how the interval went, and begin the next."""
-        figures = self.figures(corrupt_total)
+        figures, corrupt_total = self.figures(), self.camera.corrupt_total
         self._telemetry_ns, self._telemetry_frames = time.monotonic_ns(), self.frames_total
         if corrupt_total > self._corrupt_told:
             new, self._corrupt_told = corrupt_total - self._corrupt_told, corrupt_total
@@ -173,7 +219,7 @@ class Reporter:
         self._notifier.status(self._status(figures))
         self._stages.clear()
 
-    def figures(self, corrupt_total: int) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """Return the telemetry of the interval so far."""
         interval_s = (time.monotonic_ns() - self._telemetry_ns) / 1e9
         frames = self.frames_total - self._telemetry_frames
@@ -182,8 +228,8 @@ class Reporter:
             "fps": round(frames / interval_s, 2) if interval_s else 0.0,
             "frames_total": self.frames_total,
             "dropped_total": self._dropped_total,
-            "corrupt_total": corrupt_total,
-            "camera_problem": not frames and interval_s >= 1,
+            "corrupt_total": self.camera.corrupt_total,
+            "camera_problem": self.camera.state != "online" or (not frames and interval_s >= 1),
             "stages_ms": self._stages.percentiles_ms(),
             **asdict(self._health.read()),
             "uptime_s": self.uptime_s,
@@ -192,10 +238,13 @@ class Reporter:
             "spool_failures_total": self._spool.failures_total,
             "reconnects_total": self._publisher.reconnects_total,
             "requests_total": self.requests_total,
+            "reopens_total": self.camera.reopens_total,
         }
 
     def _status(self, figures: dict[str, Any]) -> str:
         label = self.last.label if self.last and self.last.label else "nothing certain"
+        if self.camera.state != "online":
+            label = f"camera {self.camera.state}"
         stages, celsius = figures["stages_ms"], figures["temperature_celsius"]
         return (
             f"{'paused' if self.paused else label} · {figures['fps']:.1f} fps"

@@ -18,13 +18,13 @@ import msgspec
 
 from edge import config as configs
 from edge import startup, wire
-from edge.camera import open_camera
 from edge.config import Config
 from edge.control import Control, status_topic
-from edge.errors import CameraError, EdgeError, IdentityError
+from edge.errors import EdgeError, IdentityError
 from edge.mqtt import Publisher
 from edge.payloads import SCHEMA
 from edge.pipeline import Pipeline
+from edge.recovery import Change, Policy, Recovery
 from edge.reporter import MACHINE, Reporter
 from edge.smoothing import Smoother
 from edge.spool import Spool
@@ -38,6 +38,8 @@ POLL_S: Final = 0.2
 """Longest wait for a frame: how soon a signal, a watchdog or an interval is seen to."""
 FAREWELL_S: Final = 1.0
 """Longest wait for the broker to take the last messages, after a signal or a fault."""
+OPTIONAL_S: Final = 3.0
+"""Longest wait at the start for a camera that is not required."""
 DELIVERY_S: Final = 5.0
 """The same at the end of a finite source: what it showed may still be on its way."""
 RELOADABLE: Final = (*configs.CHANGEABLE, "model", "snapshot", "homeassistant")
@@ -57,7 +59,7 @@ class Service:
         self._load, self._config = load, load()
         self._stop = self._ended = self._hup = False
         self._notifier = Notifier()
-        self._beat_ns = self._last_frame_ns = time.monotonic_ns()
+        self._beat_ns, self._assembled = time.monotonic_ns(), False
 
     def run(self) -> None:
         """Classify until the source ends or a signal comes."""
@@ -71,11 +73,10 @@ class Service:
         run = secrets.token_hex(4)
         self._wiring = wiring = wire.Wire(base, self._engine.card.labels, run, time.time)
         self._expire()
-        self._camera = camera = self._open_camera()
         kept = config.spool
         spool = Spool(configs.spool_path(kept), kept.events, kept.bytes)
+        self._camera = camera = Recovery(self._open_camera, policy(config), self._camera_changed)
         try:
-            camera.control(given(config))
             self._publisher = publisher = Publisher(
                 broker,
                 client_id=f"edge-{config.device.id}-{run}",
@@ -89,7 +90,7 @@ class Service:
                 claim=lambda: wiring.claim(MACHINE, publisher.settled),
                 user=("schema", str(SCHEMA)),
             )
-            self._reporter = Reporter(config, wiring, publisher, spool, self._notifier)
+            self._reporter = Reporter(config, wiring, publisher, spool, self._notifier, camera)
             self._control = Control(self._reporter, publisher, wiring, self._apply, self._reload)
             try:
                 self._loop(camera)
@@ -110,16 +111,17 @@ class Service:
         offline = self._wiring.availability(online=False)
         self._publisher.close(offline, DELIVERY_S if self._ended else FAREWELL_S)
 
-    def _loop(self, camera: Camera) -> None:
+    def _loop(self, camera: Recovery) -> None:
         reporter, control = self._reporter, self._control
+        if not self._await_camera(camera):
+            return
         self._start_s = round(process_age_s(), 3)
         self._assemble()
         name, facts = self._engine.card.name, self._engine.classifier.facts
         status = f"{name} on {facts.runtime}, {facts.delegated_share:.0%} delegated"
-        log.info("ready after %.2f s: %s, %s", self._start_s, status, camera.mode)
+        log.info("ready after %.2f s: %s, %s", self._start_s, status, camera.mode or camera.error)
         self._notifier.ready(status)
         reporter.begin()
-        self._last_frame_ns = time.monotonic_ns()
         try:
             while not self._stop:
                 asked_ns = time.monotonic_ns()
@@ -130,34 +132,47 @@ class Service:
                     if not reporter.paused:
                         prediction, change, times = self._pipeline.process(frame)
                         reporter.classified(frame, prediction, change, times, wait_ns)
-                    control.frame, self._last_frame_ns = frame, time.monotonic_ns()
-                self._tick(camera)
+                    control.frame = frame
+                self._tick()
         except EndOfSource:
             self._ended = True
-            log.info("%s: ended", camera.mode.source)
+            log.info("%s: ended", configs.without_credentials(self._config.camera.source))
             self._publisher.settle(DELIVERY_S)
-        reporter.telemetry(camera.corrupt_total)
+        reporter.telemetry()
 
-    def _tick(self, camera: Camera) -> None:
+    def _await_camera(self, camera: Recovery) -> bool:
+        """Wait for the first try to open the camera; False where a signal ends that."""
+        required = self._config.camera.required
+        until_s = time.monotonic() + (float("inf") if required else OPTIONAL_S)
+        while not camera.settled and not self._stop and time.monotonic() < until_s:
+            camera.read(POLL_S)
+        if not camera.settled and not self._stop:
+            camera.go_on_without()
+        return not self._stop
+
+    def _tick(self) -> None:
         """See to everything that goes by time rather than by frame."""
         self._publisher.poll()
-        self._control.corrupt_total = camera.corrupt_total
         self._control.tick()
         if self._hup:
             self._hup = False
             self._on_hup()
         now = time.monotonic_ns()
-        silent_s = (now - self._last_frame_ns) / 1e9
-        if silent_s > self._config.camera.stall_timeout_s:
-            raise CameraError(
-                f"no frame for {silent_s:.0f} s", where=camera.mode.source, mend="see the camera"
-            )
         interval = self._notifier.watchdog_interval_s
         if interval and now - self._beat_ns >= interval * 1e9:
             self._beat_ns = now
             self._notifier.watchdog()
         if self._reporter.due():
-            self._reporter.telemetry(camera.corrupt_total)
+            self._reporter.telemetry()
+
+    def _camera_changed(self, change: Change) -> None:
+        self._reporter.camera_changed(change)
+        if change.state != "online" and change.news:
+            self._control.frame = None  # its pixels are the driver's
+        elif self._reporter.frames_total:
+            self._smoother.refill()
+        if self._assembled:
+            self._describe()
 
     def _assemble(self) -> None:
         """Put the engine into a pipeline of its own, and say what this device is."""
@@ -165,11 +180,12 @@ class Service:
         self._wiring.labels = engine.card.labels
         self._smoother = Smoother(engine.card.labels, **smoothing)
         self._pipeline = Pipeline(engine.preprocess, engine.classifier, self._smoother)
+        self._assembled = True
         self._describe()
 
     def _describe(self) -> None:
         self._expire()
-        self._reporter.describe(startup.describe(self._engine), self._camera.mode, self._start_s)
+        self._reporter.describe(startup.describe(self._engine), self._start_s)
 
     def _expire(self) -> None:
         publish = self._config.publish
@@ -186,7 +202,8 @@ class Service:
         Raises CameraError where the camera has no such control; nothing is changed then.
         """
         if config.camera.controls != self._config.camera.controls:
-            self._camera.control(given(config))
+            told = msgspec.structs.asdict(config.camera.controls)
+            self._camera.control({name: to for name, to in told.items() if to is not None})
         self._config = self._reporter.config = config
         self._smoother.configure(**msgspec.structs.asdict(config.smoothing))
         logging.getLogger().setLevel(config.log.level.upper())
@@ -198,7 +215,7 @@ class Service:
         Return the tables that only a restart can change, and that have changed.
         """
         new = self._load()
-        engine = startup.start(new.model)
+        engine, before = startup.start(new.model), self._engine
         tables = {name: getattr(new, name) for name in RELOADABLE}
         merged = msgspec.structs.replace(self._config, **tables)
         fields: tuple[str, ...] = Config.__struct_fields__
@@ -206,7 +223,11 @@ class Service:
         self._engine = engine
         self._config = self._reporter.config = merged
         logging.getLogger().setLevel(merged.log.level.upper())
-        self._reporter.last = None
+        if engine.card.labels != before.card.labels:
+            self._reporter.last = None
+        view, mode = startup.view(merged.camera), self._camera.mode
+        if mode and mode.still and engine.preprocess.useful(view) != before.preprocess.useful(view):
+            self._camera.reopen()  # its frames are of the size that was of use
         self._assemble()
         return restart
 
@@ -214,18 +235,9 @@ class Service:
         with contextlib.suppress(EdgeError):  # told and logged; the old config goes on
             self._control.reload()
 
-    def _open_camera(self) -> Camera:
-        asked = self._config.camera
-        return open_camera(
-            asked.source,
-            shown=configs.without_credentials(asked.source),
-            width=asked.width,
-            height=asked.height,
-            fps=asked.fps,
-            fast=asked.pace == "fast",
-            loop=asked.loop,
-            timeout_s=asked.stall_timeout_s,
-        )
+    def _open_camera(self, first_sequence: int) -> Camera:
+        """Return the camera; called on a thread of its own."""
+        return startup.camera(self._config.camera, self._engine, first_sequence)
 
     def _on_signal(self, number: int, _: Any) -> None:
         if number == signal.SIGHUP:
@@ -234,7 +246,7 @@ class Service:
             self._stop = True
 
 
-def given(config: Config) -> dict[str, float]:
-    """Return the camera's controls that the config names."""
-    told = msgspec.structs.asdict(config.camera.controls)
-    return {name: value for name, value in told.items() if value is not None}
+def policy(config: Config) -> Policy:
+    """Return what is put up with from the camera."""
+    told = config.camera
+    return Policy(told.required, told.stall_timeout_s, told.max_reopens, told.reopen_window_s)

@@ -43,13 +43,13 @@ class Smoother:
         self._enter, self._exit, self._hold_frames = enter, exit, hold_frames
         self._ring = np.zeros((window, len(labels)), np.float32)
         self._smoothed = np.zeros(len(labels), np.float32)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything, as after a gap in the stream."""
-        self._seen_frames = 0
         self._current: int | None = None
         self._since_ns = 0
+        self.refill()
+
+    def refill(self) -> None:
+        """Begin with an empty window, as after a gap; the label stays until it is full."""
+        self._seen_frames = 0
         self._candidate: int | None = None
         self._held_frames = 0
 
@@ -79,7 +79,7 @@ class Smoother:
 
         scores  (C,) float32, read only, copied
         """
-        if self._seen_frames == 0:
+        if not self._since_ns:
             self._since_ns = captured_ns
         self._smooth(scores)
         change = self._decide(captured_ns)

@@ -1,7 +1,7 @@
 """The attested start: a model is used only after it has proven what its card says.
 
-Composes card, classifier and preprocessing; used by the daemon and by every command that
-classifies. The golden picture goes the whole way, as a frame would.
+Composes card, classifier and preprocessing, and opens the camera for them; used by the daemon and
+by every command that classifies. The golden picture goes the whole way, as a frame would.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge import card as cards
+from edge import config as configs
+from edge.camera import open_camera
 from edge.camera.images import read_pixels
 from edge.classifier import Classifier
-from edge.config import ModelConfig
+from edge.config import CameraConfig, ModelConfig
 from edge.errors import ModelError
+from edge.modelcard import Golden, ModelCard
 from edge.payloads import ModelInfo
 from edge.preprocess import Preprocessor
-from edge.types import Frame, Golden, ModelCard
+from edge.types import Asked, Camera, Frame, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,40 @@ def _attest(engine: Engine, golden: Golden) -> None:
             mend="the model, the card's [preprocessing] or the runtime is not the one it was"
             " made with",
         )
+
+
+def camera(config: CameraConfig, engine: Engine, first_sequence: int = 0) -> Camera:
+    """Return the camera that ``config`` describes, open and told its controls. Raises EdgeError."""
+    source = configs.source(config)
+    opened = open_camera(
+        Asked(
+            source=source,
+            shown=configs.without_credentials(source),
+            width=config.width,
+            height=config.height,
+            fps=config.fps,
+            format=config.format,
+            transport=config.transport,
+            view=view(config),
+            fast=config.pace == "fast",
+            loop=config.loop,
+            timeout_s=config.stall_timeout_s,
+            useful=engine.preprocess.useful(view(config)),
+            first_sequence=first_sequence,
+        )
+    )
+    told = msgspec.structs.asdict(config.controls)
+    try:
+        opened.control({name: value for name, value in told.items() if value is not None})
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def view(config: CameraConfig) -> View:
+    """Return what is to be done to the camera's pictures."""
+    return View(config.rotation, config.flip_horizontal, config.flip_vertical, config.roi)
 
 
 def describe(engine: Engine) -> ModelInfo:

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -163,3 +165,15 @@ def test_no_picture_ends_the_others(tmp_path: Path, rgb: Path) -> None:
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1, done.stderr
     assert [line.get("label", "none") for line in told] == ["red", "none", "red"]
+
+
+def test_a_call_that_is_left_behind_does_not_abort_the_end() -> None:
+    """A thread that hangs in C while Python takes itself apart: the status is still ours."""
+    code = (
+        "import sys, threading, time; from edge import __main__ as entry;"
+        "entry.main = lambda: (print('done'), 3)[1];"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start();"
+        "import atexit; atexit.register(print, 'taken apart'); entry.leave()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (3, "done\n")

@@ -27,6 +27,15 @@ WRONG = {
     "[camera]\nstall_timeout_s = inf": ["camera.stall_timeout_s", "<= 86400", "got inf"],
     '[mqtt]\nhost = "a..b"': ["mqtt.host", "not a host", "got a..b"],
     '[mqtt]\nhost = "mqtt://me:pw@b"': ["mqtt.host", "not a host", "got b", "password_file"],
+    "[camera]\nrotation = 45": ["camera.rotation", "45"],
+    '[camera]\nformat = "h264"': ["camera.format", "h264"],
+    "[camera]\nroi = [0.5, 0, 0.6, 1]": ["camera.roi", "inside 1", "[0.5, 0.0, 0.6, 1.0]"],
+    "[camera]\nroi = [0, 0, 0, 1]": ["camera.roi", "above 0"],
+    "[camera]\nroi = [0, 0, 1]": ["camera.roi", "length 4"],
+    '[camera]\nusername = "me"': ["camera.username", "without a stream", "got auto"],
+    '[camera]\npassword_file = "/x"': ["camera.username", "password without"],
+    '[camera]\nsource = "rtsp://a:pw@b/"\nusername = "c"': ["camera.username", "two user names"],
+    '[camera.controls]\nawb = "sunny"': ["camera.controls.awb", "sunny"],
     "a = " + "[" * 5000: ["nested too deeply"],
 }
 
@@ -51,6 +60,42 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     path.write_text("")
     assert config.load(path) == config.load(None)
     assert config.load(None).device.id
+
+
+def test_a_streams_login_is_in_its_address_and_nowhere_else(tmp_path: Path) -> None:
+    """Whatever characters it has; the file's first line is the password."""
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss/w:rd\n")
+    path = tmp_path / "edge.toml"
+    path.write_text(
+        f'[device]\nid = "porch"\n[camera]\nsource = "rtsp://cam/1"\nusername = "{{id}}@home"\n'
+        f'password_file = "{secret}"\n'
+    )
+    loaded = config.load(path)
+    source = config.source(loaded.camera)
+    assert source == "rtsp://porch%40home:p%40ss%2Fw%3Ard@cam/1"
+    assert config.without_credentials(source) == "rtsp://***@cam/1"
+    assert "p@ss" not in str(config.redacted(loaded))
+    secret.unlink()
+    with pytest.raises(ConfigError, match=r"camera\.password_file"):
+        config.source(loaded.camera)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "rtsp://me:pa?ss@cam/1",
+        "rtsp://me:p?@ss@cam/1",
+        "rtsp://me:pa/ss@cam/1",
+        "http://cam?k=pass",
+    ],
+)
+def test_no_part_of_a_password_is_shown(source: str) -> None:
+    """Whatever characters it has, escaped or not."""
+    shown = config.without_credentials(source)
+    assert "pa" not in shown
+    assert "ss" not in shown
+    assert "***" in shown
 
 
 def test_the_command_line_wins(tmp_path: Path) -> None:

@@ -221,26 +221,6 @@ def test_password_is_never_shown(tmp_path: Path) -> None:
     assert "hunter" not in done.stdout + done.stderr
 
 
-def test_a_stream_that_falls_silent_ends_the_daemon_and_its_password_is_told_to_nobody(
-    broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, frozen_stream: str
-) -> None:
-    """After stall_timeout_s: status 74 for systemd to restart; neither log nor info name it."""
-    listener = listen()
-    running = daemon(
-        *("--source", frozen_stream, "--model", rgb, "--broker", broker.address),
-        config="[camera]\nstall_timeout_s = 2.0\n",
-    )
-    assert running.process.wait(WAIT_S) == 74
-    listener.wait_for(lambda: last(listener, "availability") == "offline")
-    log = running.log.read_text()
-    assert "no frame for 2 s" in log
-    place = "http://***@127.0.0.1"
-    assert last(listener, "info")["camera"]["source"].startswith(place)
-    assert last(listener, "info")["config"]["camera"]["source"].startswith(place)
-    assert all(b"secret" not in body for _, body, _ in listener.messages)
-    assert "secret" not in log
-
-
 def test_the_state_is_told_again_and_frames_that_nobody_looked_at_are_counted(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path
 ) -> None:

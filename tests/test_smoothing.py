@@ -92,14 +92,16 @@ def test_exponential_follows_its_formula() -> None:
     assert [p.scores[0] for p in predictions] == [1.0, 0.5, 0.25]
 
 
-def test_reset_begins_anew() -> None:
-    """After a gap the window is partial and knows no label."""
-    smoother = Smoother(LABELS, window=3)
-    feed(smoother, [CAT] * 9)
-    smoother.reset()
-    prediction = feed(smoother, [DOG])[0][0]
-    assert (prediction.label, prediction.partial) == (None, True)
-    assert prediction.scores == pytest.approx(DOG)
+def test_after_a_gap_only_new_frames_count_and_the_label_stays_till_they_say_otherwise() -> None:
+    """An outage of the camera is no change; what it sees afterwards may be one."""
+    smoother = Smoother(LABELS, window=3, hold_frames=1)
+    _, changes = feed(smoother, [CAT] * 9)
+    smoother.refill()
+    predictions, more = feed(smoother, [DOG] * 3)
+    assert [p.partial for p in predictions] == [True, True, False]
+    assert [p.label for p in predictions] == ["cat", "cat", "dog"]
+    assert predictions[0].scores == pytest.approx(DOG)
+    assert [(c.before, c.after) for c in changes + more] == [(None, "cat"), ("cat", "dog")]
 
 
 @given(

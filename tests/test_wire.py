@@ -109,14 +109,17 @@ def every_message() -> dict[str, Message]:
         "pss_bytes": 80_000_000, "cpu_share": 0.41, "temperature_celsius": 51.5,
         "cpu_clock_hz": 1_800_000_000, "throttled_bits": 0x50000, "load_1m": 0.52,
         "uptime_s": 3600.5, "unsent_total": 0, "spooled": 2, "spool_failures_total": 0,
-        "reconnects_total": 1, "requests_total": 3,
+        "reconnects_total": 1, "requests_total": 3, "reopens_total": 2,
     }  # fmt: skip
     return {
         "availability": wiring.availability(online=True),
         "info": wiring.info(
             device="wall", version="0.1.0", run="cafe", machine="Linux 6.12 aarch64",
             python="3.13.5", start_s=1.25, model=model,
-            camera=CameraInfo("picamera2", "picamera2:0", 640, 480, 30.0, "i420"),
+            camera=CameraInfo(
+                "picamera2", "picamera2:0", 320, 240, 30.0, "i420", device="imx219",
+                still=(640, 480), state="recovering", error="picamera2:0: no frame for 10 s",
+            ),
             config={"device": {"id": "wall"}},
         ),
         "state": wiring.state(PREDICTION),

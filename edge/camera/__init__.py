@@ -4,60 +4,54 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
-from edge.camera.capture import CaptureCamera
 from edge.camera.images import ImagesCamera
+from edge.camera.stream import StreamCamera
 from edge.camera.synthetic import SyntheticCamera
+from edge.camera.v4l2 import V4l2Camera
+from edge.camera.v4l2_device import is_camera
 from edge.camera.video import VideoCamera
 from edge.errors import CameraError
-from edge.types import Camera, Seconds
+from edge.types import Asked, Camera
 
 
-def open_camera(
-    source: str,
-    *,
-    shown: str,
-    width: int,
-    height: int,
-    fps: float,
-    fast: bool,
-    loop: bool,
-    timeout_s: Seconds,
-) -> Camera:
-    """Return an open camera.
-
-    source     auto, picamera2[:N], synthetic, /dev/..., rtsp://..., http://..., a file, a folder
-    shown      ``source`` without credentials
-    timeout_s  for the first frame of a live source
-    Raises CameraError.
-    """
+def open_camera(asked: Asked) -> Camera:
+    """Return an open camera. Raises CameraError."""
+    source = asked.source
     if source == "auto":
-        source = shown = _find()
+        source = _find()
+        asked = replace(asked, source=source, shown=source)
     kind, _, number = source.partition(":")
     if kind == "synthetic":
-        return SyntheticCamera(width, height, fps, fast)
+        return SyntheticCamera(asked)
     if kind == "picamera2":
         from edge.camera.picamera2 import Picamera2Camera
 
         if number and not number.isdigit():
-            raise CameraError("not a camera number", where=shown, expected="picamera2:0 or so")
-        return Picamera2Camera(int(number or 0), width, height, fps)
+            raise CameraError(
+                "not a camera number", where=asked.shown, expected="picamera2:0 or so"
+            )
+        return Picamera2Camera(int(number or 0), asked)
     if "://" in source:
-        return CaptureCamera(source, shown, width, height, fps, timeout_s)
+        return StreamCamera(asked)
     try:
         path = Path(source).expanduser()
-        if path.is_char_device() or source.startswith("/dev/video"):
-            return CaptureCamera(source, shown, width, height, fps, timeout_s)
+        if path.is_char_device() or source.startswith(("/dev/video", "/dev/v4l/")):
+            return V4l2Camera(asked)
         if path.is_dir():
-            return ImagesCamera(path, fps, loop=loop, fast=fast)
+            return ImagesCamera(path, asked)
         if path.is_file():
-            return VideoCamera(path, loop=loop, fast=fast)
+            return VideoCamera(path, asked)
     except (OSError, RuntimeError) as exc:
-        raise CameraError(f"source cannot be read: {exc}", where=shown) from exc
+        if isinstance(exc, CameraError):
+            raise
+        raise CameraError(f"source cannot be read: {exc}", where=asked.shown) from exc
     raise CameraError(
         "no such source",
-        where=shown,
+        reason="absent",
+        where=asked.shown,
         expected="auto, picamera2, /dev/videoN, rtsp://..., http://..., a video file,"
         " a folder of images, or synthetic",
     )
@@ -68,10 +62,11 @@ def _find() -> str:
     if importlib.util.find_spec("picamera2"):
         return "picamera2"
     devices = sorted(glob.glob("/dev/video[0-9]*"), key=lambda path: (len(path), path))
-    if devices:
-        return devices[0]
+    for device in filter(is_camera, devices):  # a Pi has more of codecs than of cameras
+        return device
     raise CameraError(
         "no camera found",
+        reason="absent",
         where="camera.source = auto",
         expected="picamera2 installed, or a /dev/videoN",
         mend="connect one, or name a source: --source FILE.mp4",

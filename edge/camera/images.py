@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge.camera import controls
 from edge.camera.pace import Pace
 from edge.errors import CameraError
-from edge.types import CameraMode, EndOfSource, Frame, Seconds
+from edge.types import Asked, CameraMode, Control, EndOfSource, Frame, Seconds
 
 log = logging.getLogger(__name__)
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
@@ -36,20 +36,21 @@ class ImagesCamera:
     Raises CameraError where the folder holds none, or none that can be read.
     """
 
-    def __init__(self, folder: Path, fps: float, *, loop: bool, fast: bool) -> None:
+    def __init__(self, folder: Path, asked: Asked) -> None:
         self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
         if not self._paths:
             raise CameraError(
                 "no pictures",
+                reason="absent",
                 where=str(folder),
                 expected="files ending in " + ", ".join(sorted(SUFFIXES)),
             )
-        self.mode = CameraMode("images", str(folder), 0, 0, fps, "bgr")
+        self.mode = CameraMode("images", str(folder), 0, 0, asked.fps, "bgr")
         self.corrupt_total = 0
         self._bad: set[Path] = set()
-        self._loop = loop
-        self._pace = Pace(fps, fast)
-        self._next = self._shown = 0
+        self._loop, self._view = asked.loop, asked.view
+        self._pace = Pace(asked.fps, asked.fast)
+        self._next, self._shown = 0, asked.first_sequence
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the picture now due, whole and in its own size."""
@@ -58,7 +59,9 @@ class ImagesCamera:
             return None
         while True:
             if len(self._bad) == len(self._paths):
-                raise CameraError("no picture can be read", where=self.mode.source)
+                raise CameraError(
+                    "no picture can be read", reason="corrupt", where=self.mode.source
+                )
             if self._next >= len(self._paths) and not self._loop:
                 raise EndOfSource
             path = self._paths[self._next % len(self._paths)]
@@ -66,13 +69,17 @@ class ImagesCamera:
             pixels = None if path in self._bad else read_pixels(path)
             if pixels is not None:
                 self._shown += 1  # its own count: no picture is skipped, however late
-                return Frame(self._shown - 1, due[1], pixels, "bgr")
+                return Frame(self._shown - 1, due[1], pixels, "bgr", self._view)
             if path not in self._bad:
                 self._bad.add(path)
                 self.corrupt_total += 1
                 log.warning("%s: not a readable picture, skipped", path)
 
-    def control(self, wanted: Mapping[str, float]) -> None:
+    def still(self) -> Frame | None:
+        """Return None: every frame is whole."""
+        return None
+
+    def control(self, wanted: Mapping[str, Control]) -> None:
         """Raise CameraError: what is recorded cannot be exposed anew."""
         controls.check(wanted, (), self.mode.source)
 

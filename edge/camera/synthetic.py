@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.camera import controls
 from edge.camera.pace import Pace
-from edge.types import CameraMode, Frame, Seconds
+from edge.types import Asked, CameraMode, Control, Frame, Seconds
 
 COLORS: Final = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
 """Red, green, blue, as BGR."""
@@ -22,11 +22,13 @@ COLORS: Final = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
 class SyntheticCamera:
     """Frames of a known pattern; never ends."""
 
-    def __init__(self, width: int, height: int, fps: float, fast: bool = False) -> None:
+    def __init__(self, asked: Asked) -> None:
+        width, height, fps = asked.width, asked.height, asked.fps
         self.mode = CameraMode("synthetic", "synthetic", width, height, fps, "bgr")
         self.corrupt_total = 0
+        self._first, self._view = asked.first_sequence, asked.view
         self._pixels = np.zeros((height, width, 3), np.uint8)
-        self._pace = Pace(fps, fast)
+        self._pace = Pace(fps, asked.fast)
         self._brighter = 0
 
     def read(self, timeout_s: Seconds) -> Frame | None:
@@ -36,12 +38,16 @@ class SyntheticCamera:
             return None
         number, captured_ns = due
         draw(self._pixels, number, self.mode.fps, self._brighter)
-        return Frame(number, captured_ns, self._pixels, "bgr")
+        return Frame(self._first + number, captured_ns, self._pixels, "bgr", self._view)
 
-    def control(self, wanted: Mapping[str, float]) -> None:
+    def still(self) -> Frame | None:
+        """Return None: every frame is whole."""
+        return None
+
+    def control(self, wanted: Mapping[str, Control]) -> None:
         """Set ``brightness``. Raises CameraError for any other control."""
         controls.check(wanted, ("brightness",), self.mode.source)
-        self._brighter = round(255 * wanted.get("brightness", 0.0))
+        self._brighter = round(255 * float(wanted.get("brightness", 0.0)))
 
     def close(self) -> None:
         """Nothing to release."""

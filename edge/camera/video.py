@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge.camera import controls
 from edge.camera.pace import Pace
 from edge.errors import CameraError
-from edge.types import CameraMode, EndOfSource, Frame, Seconds
+from edge.types import Asked, CameraMode, Control, EndOfSource, Frame, Seconds
 
 ATTEMPTS: Final = 32
 """A failed grab is a corrupt frame if one of the next few succeeds, else the end."""
@@ -37,13 +37,17 @@ class VideoCamera:
     that ends before its index says.
     """
 
-    def __init__(self, path: Path, *, loop: bool, fast: bool) -> None:
-        self._path, self._loop = path, loop
+    def __init__(self, path: Path, asked: Asked) -> None:
+        self._path, self._loop, self._view = path, asked.loop, asked.view
+        self._first = asked.first_sequence
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         if not self._capture.isOpened() or not math.isfinite(fps) or not 0 < fps <= 1000:
             raise CameraError(
-                "not a video that can be decoded", where=str(path), mend="try it with ffprobe"
+                "not a video that can be decoded",
+                reason="unsupported",
+                where=str(path),
+                mend="try it with ffprobe",
             )
         width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -51,7 +55,7 @@ class VideoCamera:
         self.mode = CameraMode("file", str(path), width, height, fps, "bgr")
         self.corrupt_total = 0
         self._pixels: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
-        self._pace = Pace(fps, fast)
+        self._pace = Pace(fps, asked.fast)
         self._taken = 0  # frames taken from the pace
         self._in_pass = 0  # frames decoded in this pass through the file
         self._corrupt_in_pass = 0
@@ -73,9 +77,13 @@ class VideoCamera:
             self.corrupt_total += 1
             return None
         self._pixels = np.asarray(pixels, np.uint8)
-        return Frame(number, captured_ns, self._pixels, "bgr")
+        return Frame(self._first + number, captured_ns, self._pixels, "bgr", self._view)
 
-    def control(self, wanted: Mapping[str, float]) -> None:
+    def still(self) -> Frame | None:
+        """Return None: every frame is whole."""
+        return None
+
+    def control(self, wanted: Mapping[str, Control]) -> None:
         """Raise CameraError: what is recorded cannot be exposed anew."""
         controls.check(wanted, (), self.mode.source)
 
@@ -96,7 +104,7 @@ class VideoCamera:
             self.corrupt_total += missing
             log.warning("%s: ends %d frames before its index says", self._path, missing)
         if not self._in_pass:
-            raise CameraError("no frame can be decoded", where=str(self._path))
+            raise CameraError("no frame can be decoded", reason="corrupt", where=str(self._path))
         self._in_pass = self._corrupt_in_pass = 0
         if not self._loop:
             raise EndOfSource

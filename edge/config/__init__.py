@@ -10,7 +10,7 @@ from edge.config.load import (
     spool_path,
     state_folder,
 )
-from edge.config.secrets import broker, password, redacted, without_credentials
+from edge.config.secrets import broker, password, redacted, source, without_credentials
 from edge.config.tables import (
     CameraConfig,
     Config,
@@ -40,6 +40,7 @@ __all__ = [
     "over",
     "password",
     "redacted",
+    "source",
     "spool_path",
     "state_folder",
     "without_credentials",

@@ -17,7 +17,7 @@ import msgspec
 from edge import toml
 from edge.config import device
 from edge.config.secrets import without_credentials
-from edge.config.tables import Config, MqttConfig, SpoolConfig
+from edge.config.tables import CameraConfig, Config, MqttConfig, SpoolConfig
 from edge.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -78,12 +78,16 @@ def convert(tables: dict[str, Any], where: str) -> Config:
             mend="a label must go at a lower score than it comes",
         )
     check_broker(config.mqtt, where)
+    check_camera(config.camera, where)
     name = device.name(config.device.id, f"{where}: device.id")
     return msgspec.structs.replace(
         config,
         device=msgspec.structs.replace(config.device, id=name),
         mqtt=msgspec.structs.replace(
             config.mqtt, username=config.mqtt.username.replace("{id}", name)
+        ),
+        camera=msgspec.structs.replace(
+            config.camera, username=config.camera.username.replace("{id}", name)
         ),
     )
 
@@ -123,6 +127,33 @@ def check_broker(config: MqttConfig, where: str) -> None:
         )
     if config.key_file and not config.cert_file:
         raise ConfigError("a key without its certificate", where=f"{where}: mqtt.cert_file")
+
+
+def check_camera(config: CameraConfig, where: str) -> None:
+    """Raise ConfigError where the keys of [camera] do not fit each other."""
+    left, top, width, height = config.roi
+    if not (width > 0 and height > 0 and left + width <= 1 + 1e-9 and top + height <= 1 + 1e-9):
+        raise ConfigError(
+            "not a part of the picture",
+            where=f"{where}: camera.roi",
+            expected="left, top, width, height as shares: a width and a height above 0, inside 1",
+            got=str(list(config.roi)),
+        )
+    if config.username and "://" not in config.source:
+        raise ConfigError(
+            "a user name without a stream",
+            where=f"{where}: camera.username",
+            expected="camera.source = rtsp://... or http://...",
+            got=config.source,
+        )
+    if config.password_file and not config.username:
+        raise ConfigError("password without a user name", where=f"{where}: camera.username")
+    if config.username and "@" in config.source.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "two user names",
+            where=f"{where}: camera.username",
+            mend="remove the one in camera.source",
+        )
 
 
 def state_folder() -> Path | None:

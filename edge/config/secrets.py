@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
-from edge.config.tables import Config, MqttConfig
+from edge.config.tables import CameraConfig, Config, MqttConfig
 from edge.errors import ConfigError
 from edge.messages import Broker, Tls
-
-CREDENTIAL: Final = "mqtt-password"
-"""Name of systemd's credential."""
 
 
 def broker(config: MqttConfig) -> Broker:
@@ -33,14 +31,26 @@ def broker(config: MqttConfig) -> Broker:
     )
 
 
-def password(config: MqttConfig) -> str:
-    """Return the broker's password, the first line of its file; empty where none is set.
+def source(config: CameraConfig) -> str:
+    """Return the camera's source; a stream's login, its password read, is in it."""
+    if not config.username:
+        return config.source
+    scheme, mark, rest = config.source.partition("://")
+    login = quote(config.username, safe="")
+    if told := password(config):
+        login += ":" + quote(told, safe="")
+    return f"{scheme}{mark}{login}@{rest}"
+
+
+def password(config: MqttConfig | CameraConfig) -> str:
+    """Return a password, the first line of its file; empty where none is set.
 
     Source: systemd.exec(5), CREDENTIALS_DIRECTORY.
     """
+    table = "camera" if isinstance(config, CameraConfig) else "mqtt"
     file = Path(config.password_file) if config.password_file else None
     if file is None and config.username and (folder := os.environ.get("CREDENTIALS_DIRECTORY")):
-        file = Path(folder) / CREDENTIAL
+        file = Path(folder) / f"{table}-password"
         file = file if file.exists() else None
     if file is None:
         return ""
@@ -49,7 +59,7 @@ def password(config: MqttConfig) -> str:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
         raise ConfigError(
-            f"password file cannot be read: {reason}", where=f"mqtt.password_file {file}"
+            f"password file cannot be read: {reason}", where=f"{table}.password_file {file}"
         ) from exc
     if not lines or not lines[0]:
         raise ConfigError("password file is empty", where=str(file))
@@ -70,6 +80,8 @@ def without_credentials(source: str) -> str:
     scheme, mark, rest = source.partition("://")
     if not mark:
         return source
-    rest, query, _ = rest.partition("?")
+    rest, query, after = rest.partition("?")
     user, at, place = rest.rpartition("@")  # a password may hold a slash
+    if "@" in after and not at:  # or a question mark, or else the query holds an @
+        return f"{scheme}://***"
     return f"{scheme}://{'***@' if at and user else ''}{place}{'?***' if query else ''}"

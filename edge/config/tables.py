@@ -14,6 +14,11 @@ TOPIC: Final = r"^[^+#$/\x00-\x20][^+#\x00-\x20]{0,62}$"
 Interval = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=16, le=8192)]
+PixelFormats = Literal["auto", "yuyv", "nv12", "yu12", "mjpg", "jpeg", "bgr3", "rgb3", "grey"]
+"""As V4L2 names them."""
+WhiteBalance = Literal[
+    "auto", "manual", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy"
+]
 LOG_LEVELS = Literal["debug", "info", "warning", "error"]
 
 
@@ -38,6 +43,9 @@ class ControlsConfig(Table, frozen=True):
     gain         1: none; the same
     brightness   added, -1 to 1
     contrast, saturation, sharpness   factors; 1: unchanged
+    awb          white balance: auto, manual, or a kind of light (the Pi's cameras)
+    af           focus: continuous, auto (once), manual
+    lens_position   dioptres: 0 is infinity, 2 half a metre; with af = "manual"
     """
 
     exposure_us: Annotated[int, Meta(ge=1, le=60_000_000)] | None = None
@@ -46,6 +54,9 @@ class ControlsConfig(Table, frozen=True):
     contrast: Annotated[float, Meta(ge=0, le=32)] | None = None
     saturation: Annotated[float, Meta(ge=0, le=32)] | None = None
     sharpness: Annotated[float, Meta(ge=0, le=16)] | None = None
+    awb: WhiteBalance | None = None
+    af: Literal["continuous", "auto", "manual"] | None = None
+    lens_position: Annotated[float, Meta(ge=0, le=32)] | None = None
 
 
 class CameraConfig(Table, frozen=True):
@@ -55,9 +66,19 @@ class CameraConfig(Table, frozen=True):
                      a folder of images, synthetic
     width, height    asked of a camera; what it gives instead is told in ``info``
     fps              asked of a camera; for a folder, pictures a second
+    format           asked of a V4L2 camera; auto: the cheapest that has the size and the rate
+    transport        of RTSP; udp loses packets rather than time
+    username         of a stream; {id} in it is the device's id
+    password_file    of a stream; empty: systemd's credential ``camera-password``, if there is one
+    rotation         degrees clockwise that a picture is turned before anything else
+    flip_horizontal, flip_vertical   the turned picture is mirrored
+    roi              left, top, width, height of the part that is used: shares of that picture
     pace             of files: realtime, or fast for every frame at once
     loop             begin again at the end of a file or folder
     stall_timeout_s  no frame for so long means that the camera has gone
+    required         the daemon ends where the camera cannot be had: at once at its start, later
+                     after ``max_reopens`` tries without success, or in ``reopen_window_s``;
+                     else it goes on trying
     controls         a table of its own, [camera.controls]
     """
 
@@ -65,9 +86,20 @@ class CameraConfig(Table, frozen=True):
     width: Pixels = 640
     height: Pixels = 480
     fps: Annotated[float, Meta(gt=0, le=240)] = 30.0
+    format: PixelFormats = "auto"
+    transport: Literal["tcp", "udp"] = "tcp"
+    username: str = ""
+    password_file: str = ""
+    rotation: Literal[0, 90, 180, 270] = 0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    roi: tuple[Share, Share, Share, Share] = (0.0, 0.0, 1.0, 1.0)
     pace: Literal["realtime", "fast"] = "realtime"
     loop: bool = True
     stall_timeout_s: Interval = 10.0
+    required: bool = True
+    max_reopens: Annotated[int, Meta(ge=0, le=10_000)] = 10
+    reopen_window_s: Interval = 300.0
     controls: ControlsConfig = ControlsConfig()
 
 

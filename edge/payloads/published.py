@@ -53,6 +53,11 @@ class Result(State, frozen=True, kw_only=True):
 EventType = Literal[
     "label_changed",
     "frames_corrupt",
+    "camera_lost",
+    "camera_stalled",
+    "camera_failed",
+    "camera_recovered",
+    "camera_changed",
     "paused",
     "resumed",
     "changed",
@@ -105,6 +110,7 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     cpu_share          of one core
     throttled_bits     the firmware's get_throttled
     camera_problem     no frame came in the interval
+    reopens_total      tries to bring a camera back
     unsent_total       messages that nobody will get
     spooled            events that wait for the broker
     spool_failures_total  events that the disk did not take; they wait in memory
@@ -131,6 +137,7 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     spool_failures_total: int
     reconnects_total: int
     requests_total: int = 0
+    reopens_total: int = 0
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -152,7 +159,15 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class CameraInfo(msgspec.Struct, frozen=True):
-    """What was negotiated with the camera."""
+    """What was negotiated with the camera; of one that has never come, what was asked of it.
+
+    width, height  of the frames
+    format         what the camera sends
+    state          recovering: it is being brought back; failed: with little hope
+    error          why it is not online
+    device         what the camera calls itself
+    still          width and height of snapshots, where frames are smaller
+    """
 
     driver: str
     source: str
@@ -160,6 +175,10 @@ class CameraInfo(msgspec.Struct, frozen=True):
     height: int
     fps: float
     format: str
+    state: Literal["online", "recovering", "failed"] = "online"
+    error: str = ""
+    device: str = ""
+    still: tuple[int, int] | None = None
 
 
 class Info(Stamped, frozen=True, kw_only=True):

@@ -1,0 +1,43 @@
+"""The camera that a config describes: what is asked of it, and its controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge import config as configs
+from edge import startup
+from edge.config import ModelConfig
+from edge.errors import CameraError
+from edge.types import Camera, View
+
+
+def opened(rgb: Path, text: str) -> Camera:
+    """Return the camera of a config."""
+    path = rgb / "edge.toml"
+    path.write_text(text)
+    engine = startup.start(ModelConfig(path=str(rgb)))
+    return startup.camera(configs.load(path).camera, engine, 7)
+
+
+def test_view_controls_and_numbers_are_the_configs(rgb: Path) -> None:
+    """Also of a camera that is opened again: it begins with the number it is given."""
+    camera = opened(
+        rgb,
+        '[camera]\nsource = "synthetic"\npace = "fast"\nrotation = 90\nflip_vertical = true\n'
+        "roi = [0.5, 0, 0.5, 1]\nwidth = 64\nheight = 48\n[camera.controls]\nbrightness = 0.2\n",
+    )
+    frame = camera.read(1.0)
+    assert frame is not None
+    assert frame.view == View(90, False, True, (0.5, 0.0, 0.5, 1.0))
+    assert frame.sequence == 7
+    assert frame.pixels.shape == (48, 64, 3)
+    assert np.array_equal(frame.pixels[0, -1], [51, 51, 251])
+
+
+def test_a_control_that_it_has_not_closes_it_again(rgb: Path) -> None:
+    """One line; nothing is left open."""
+    with pytest.raises(CameraError, match="no control `gain`"):
+        opened(rgb, '[camera]\nsource = "synthetic"\n[camera.controls]\ngain = 2.0\n')
