@@ -6,7 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-.PHONY: help setup run test test-long lint homeassistant load bench model lock clean
+.PHONY: help setup run test test-long test-cameras lint homeassistant load
+.PHONY: bench bench-sources model lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +27,19 @@ test: lint ## run every test
 test-long: setup ## the tests that take minutes: outages of the broker
 	@.venv/bin/python -m pytest -m long $(ARGS)
 
+# A webcam and an HDMI input, at /dev/video0.
+VIVID = vivid n_devs=1 node_types=0x1 num_inputs=2 input_types=0xc
+test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHECKS=]
+	@deploy/setup.sh machine
+	@tests/vm/build.sh build/vm
+	@.venv/bin/python -m tests.vm.machine --kernel build/vm/kernel --root build/vm/root.ext4 \
+	  --driver '$(VIVID)' --folder . --cwd . -- tests/vm/checks.sh $(CHECKS)
+
 lint: setup ## ruff, mypy --strict, shellcheck
 	@.venv/bin/ruff check --quiet edge models deploy tests
 	@.venv/bin/ruff format --quiet --check edge models deploy tests
 	@.venv/bin/mypy --no-error-summary
-	@shellcheck deploy/*.sh .ci/run
+	@shellcheck deploy/*.sh tests/vm/*.sh .ci/run
 
 homeassistant: setup ## does Home Assistant itself find the daemon? Python 3.13.2 or newer
 	@deploy/setup.sh homeassistant
@@ -42,6 +51,9 @@ load: setup ## many devices against one mosquitto [ARGS='--devices 500 --seconds
 
 bench: setup ## measure speed and memory here [ARGS=]
 	@.venv/bin/edge bench --naive $(ARGS)
+
+bench-sources: setup ## what a frame of each source costs, up to the tensor [ARGS='--seconds 6']
+	@.venv/bin/python -m tests.measure_sources $(ARGS)
 
 STEP = @.venv-train/bin/python -m
 RECIPE = $(if $(DATA),--data '$(DATA)') $(if $(EXTRA),--extra '$(EXTRA)') \
@@ -64,6 +76,10 @@ lock: setup ## pin the newest versions that pyproject.toml allows
 	    --custom-compile-command 'make lock' \
 	    --extra $$extra -o deploy/lock/$$extra.txt pyproject.toml; \
 	done
+	@.venv/bin/uv pip compile --quiet --no-deps --python-version 3.13 \
+	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+	  -c deploy/lock/dev.txt -o tests/vm/requirements.txt tests/vm/requirements.in
 	@.venv/bin/uv pip compile --quiet --upgrade --python-version 3.13.2 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' \

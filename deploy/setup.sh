@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|homeassistant]
+#   deploy/setup.sh [dev|train|machine|homeassistant]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
+# machine  what boots the virtual machine of `make test-cameras`
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -16,6 +17,8 @@ readonly PACKAGES=(
   mosquitto mosquitto-clients                            # the private broker, and its client
   nodejs node-mqtt                                       # a subscriber in another language
   openssl shellcheck                                     # certificates for tests; make lint
+  python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,
+  gstreamer1.0-plugins-{base,good,bad,ugly}              # with H.264
 )
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
 cd "$(dirname "$0")/.."
@@ -64,6 +67,9 @@ case ${1:-dev} in
     install_packages python3-venv libegl1 libgles2 # which mediapipe links
     make_venv .venv-train deploy/lock/train.txt
     ;;
+  machine)
+    install_packages qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs python3-venv
+    ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
       say "$("$PYTHON" --version) is too old: Home Assistant needs 3.13.2 (Debian 13 has it)"
@@ -73,7 +79,7 @@ case ${1:-dev} in
     make_venv .venv-homeassistant deploy/lock/homeassistant.txt
     ;;
   *)
-    say "unknown set '$1'; expected dev, train or homeassistant"
+    say "unknown set '$1'; expected dev, train, machine or homeassistant"
     exit 64
     ;;
 esac

@@ -11,20 +11,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {"types", "messages", "errors", "toml", "payloads"}
+LEAVES = {"types", "modelcard", "messages", "errors", "toml", "payloads", "geometry"}
 """Shared by all; know nobody else."""
 
 PARTS = {
-    "types": {"msgspec", "numpy"},
+    "types": {"numpy"},
+    "modelcard": {"msgspec", "numpy"},
     "messages": set(),
     "errors": set(),
     "toml": {"msgspec"},
+    "geometry": {"cv2", "numpy"},
+    "recovery": set(),
     "config": {"msgspec"},
     "requests": {"msgspec"},
     "discovery": {"msgspec"},
     "snapshot": {"cv2", "numpy"},
     "card": set(),
-    "camera": {"cv2", "numpy", "picamera2"},
+    "camera": {"cv2", "numpy", "picamera2", "libcamera"},
     "preprocess": {"cv2", "numpy"},
     "classifier": {"numpy"},
     "smoothing": {"numpy"},
@@ -39,27 +42,39 @@ PARTS = {
 """Part -> third-party packages it may import; of ours, the leaves only."""
 
 COMPOSERS = {
-    "startup": {"camera", "card", "classifier", "config", "preprocess", "numpy"},
+    "startup": {"camera", "card", "classifier", "config", "preprocess", "msgspec", "numpy"},
     "settings": {"config", "msgspec"},
     "reporter": {
         *("wire", "config", "mqtt", "systemd", "spool", "telemetry", "discovery", "snapshot"),
-        "edge",
+        *("recovery", "edge"),
     },
     "control": {"reporter", "requests", "settings", "wire", "config", "mqtt", "edge", "msgspec"},
     "service": {
-        *("startup", "wire", "config", "camera", "mqtt", "pipeline", "smoothing", "systemd"),
-        *("spool", "telemetry", "reporter", "control", "msgspec"),
+        *("startup", "wire", "config", "mqtt", "pipeline", "smoothing", "systemd"),
+        *("spool", "telemetry", "reporter", "control", "recovery", "msgspec"),
     },
     "bench": {
-        *("startup", "wire", "camera", "config", "pipeline", "smoothing", "telemetry"),
-        *("cv2", "numpy"),
+        *("startup", "wire", "config", "pipeline", "smoothing", "telemetry"),
+        *("cv2", "msgspec", "numpy"),
     },
+    "bench_source": {"startup", "config", "numpy"},
     "view": {"rich", "edge"},
     "watch": {"mqtt", "view", "rich", "edge"},
     "purge": {"mqtt", "discovery", "edge"},
     "cli": {"edge"},
     "commands": {
-        *("cli", "config", "startup", "service", "bench", "watch", "purge", "settings", "mqtt"),
+        *(
+            "cli",
+            "config",
+            "startup",
+            "service",
+            "bench",
+            "bench_source",
+            "watch",
+            "purge",
+            "settings",
+            "mqtt",
+        ),
         *("numpy", "rich"),
     },
     "__main__": {"cli", "commands"},

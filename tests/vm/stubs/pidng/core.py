@@ -1,0 +1,5 @@
+"""Part of the stub."""
+
+
+class PICAM2DNG:
+    """Never used here."""
