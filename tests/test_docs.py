@@ -15,6 +15,7 @@ from edge.payloads import PAYLOADS, schema
 from tests.conftest import ROOT, edge
 
 LISTED_AS_FOLDERS = (
+    "tests/vm",
     "deploy/demo",
     "deploy/lock",
     "deploy/mosquitto",
@@ -100,9 +101,8 @@ def test_every_command_is_in_the_readme() -> None:
 def test_make_help_lists_every_verb() -> None:
     """What is not listed is not supported."""
     shown = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, check=True)
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
-    assert phony
-    assert set(re.findall(r"make ([\w-]+)", shown.stdout)) == set(phony[1].split())
+    phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"make ([\w-]+)", shown.stdout)) == set(" ".join(phony).split())
 
 
 def test_links_lead_somewhere() -> None:
