@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-.PHONY: help setup run test test-long lint homeassistant load bench model lock clean
+.PHONY: help setup run test test-long lint homeassistant load bench model runtime lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TE
 	$(STEP) models.prune $(RECIPE)
 	$(STEP) models.search $(RECIPE)
 	$(STEP) models.report $(RECIPE)
+
+RUNTIME = $(PYTHON) -m deploy.runtime.build $(if $(ARCH),--arch '$(ARCH)') \
+  $(if $(SOURCES),--sources '$(SOURCES)')
+runtime: ## cross-build the Pi's TFLite [ARCH=arm64|armhf|amd64 PY=3.11|3.13 SOURCES=DIR]
+	@$(RUNTIME) $(if $(PY),--python '$(PY)')
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \
