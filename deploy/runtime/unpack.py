@@ -1,7 +1,8 @@
 """Unpack the pinned files and patch them: one folder a source, and one root a target.
 
 A folder carries a stamp of the file's checksum and its patches'. A right stamp is done work; it is
-written last, so that an interrupted run starts that one folder anew and keeps the others.
+written last, so that an interrupted run starts that one folder anew and keeps the others. Files
+keep the archive's dates: after unpacking anew, only what patches touch is compiled anew.
 
 Patches are deploy/runtime/patches/NAME-*.patch, applied in the order of their names; each says at
 its head why it is there.
@@ -12,6 +13,7 @@ Knows neither network nor compiler.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -53,13 +55,32 @@ def _tarball(source: Source, file: Path, folder: Path) -> None:
     if _stamped(folder, want):
         return
     print(f"runtime: unpacking {source.file}", flush=True)
+    changed = _changed(folder.with_name(f"{source.name}{STAMP}"), patches)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     strip = f"--strip-components={source.strip}"
     _run(["tar", "-xf", str(file), "-C", str(folder), "--no-same-owner", strip])
     for patch in patches:
         _run(["patch", "-s", "-p1", "-d", str(folder), "-i", str(patch)])
+    for name in changed:
+        (folder / name).touch()
     (folder / STAMP).write_text(want)
+
+
+def _changed(note: Path, patches: Sequence[Path]) -> list[str]:
+    """Return the files that patches change, now or at any time before, and note them.
+
+    The note is beside the folder, and outlives it.
+    """
+    before = note.read_text().split() if note.exists() else []
+    now = [
+        name
+        for patch in patches
+        for name in re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(), re.M)
+    ]
+    names = sorted({*before, *now})
+    note.write_text("".join(f"{name}\n" for name in names))
+    return names
 
 
 def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> None:
