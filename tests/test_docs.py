@@ -18,6 +18,8 @@ LISTED_AS_FOLDERS = (
     "deploy/demo",
     "deploy/lock",
     "deploy/mosquitto",
+    "deploy/runtime/patches",
+    "deploy/runtime/toolchain",
     "models/catdog",
     "tests/golden",
     "tests/homeassistant",

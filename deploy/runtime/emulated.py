@@ -93,6 +93,8 @@ def make_root(folder: Path, suite: str, arch: str) -> Guest:
     """Return the root of ``suite`` below ``folder``, made where it is not there."""
     root = folder / f"{suite}-{arch}"
     guest = Guest(root, arch, suite)
+    if not shutil.which(QEMU[arch]):
+        raise BuildError(69, "a tool is missing", got=QEMU[arch], mend="apt-get install qemu-user")
     if (root / ".complete").exists():
         return guest
     shutil.rmtree(root, ignore_errors=True)

@@ -79,6 +79,7 @@ def _changed(note: Path, patches: Sequence[Path]) -> list[str]:
         for name in re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(), re.M)
     ]
     names = sorted({*before, *now})
+    note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text("".join(f"{name}\n" for name in names))
     return names
 
