@@ -7,6 +7,7 @@ network once (Debian's and Python's packages for arm64), and the wheels of `make
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from tests.conftest import MODELS, ROOT, SHARED
 pytestmark = pytest.mark.emulated
 
 SHIPPED = ROOT / "models" / "catdog" / "model.tflite"
-RANDOM, REAL = 1000, 200
+INPUTS = {"bookworm": (1000, 200), "trixie": (100, 40)}
+"""Random and real inputs; the newer system runs the same compiled code."""
 NUMPY = {"bookworm": "numpy==1.26.4", "trixie": "numpy==2.2.6"}
 
 
@@ -87,6 +89,19 @@ def test_our_wheel_runs_every_kind_of_model(
         assert rows.shape[0] == 3
 
 
+def both(
+    guest: Guest, ours: list[Path], litert: list[Path], inputs: str, folder: Path
+) -> list[NDArray[Any]]:
+    """Return what the shipped model answers on ours and on ai-edge-litert, run side by side."""
+    runs = (("tflite_runtime", ours), ("ai_edge_litert", litert))
+    with ThreadPoolExecutor() as pool:
+        waiting = [
+            pool.submit(answers, guest, package, paths, SHIPPED, inputs, folder / f"{package}.npy")
+            for package, paths in runs
+        ]
+    return [one.result()[1] for one in waiting]
+
+
 def same(mine: NDArray[Any], theirs: NDArray[Any]) -> None:
     """Assert at most one quantum apart, and the same side of one half."""
     apart = np.abs(mine.astype(np.int16) - theirs.astype(np.int16))
@@ -98,24 +113,21 @@ def same(mine: NDArray[Any], theirs: NDArray[Any]) -> None:
 def test_the_shipped_model_answers_as_with_ai_edge_litert(
     guest: Guest, numpy: Path, ours: Path, litert: Path, tmp_path: Path
 ) -> None:
-    """On a thousand random inputs."""
-    inputs = f"random:{RANDOM}"
-    found = [
-        answers(guest, package, [path, numpy], SHIPPED, inputs, tmp_path / f"{package}.npy")[1]
-        for package, path in (("tflite_runtime", ours), ("ai_edge_litert", litert))
-    ]
-    assert found[0].shape == (RANDOM, 1)
-    same(found[0], found[1])
+    """On a thousand random inputs in the older system."""
+    total, _ = INPUTS[guest.suite]
+    mine, theirs = both(guest, [ours, numpy], [litert, numpy], f"random:{total}", tmp_path)
+    assert mine.shape == (total, 1)
+    same(mine, theirs)
 
 
-def real_pictures(folder: Path) -> NDArray[np.uint8]:
+def real_pictures(folder: Path, total: int) -> NDArray[np.uint8]:
     """Return pictures of another source as the daemon would give them to the model."""
     shipped = card.read(ROOT / "models" / "catdog" / "model.toml")
     spec = TensorSpec((1, 224, 224, 3), np.dtype(np.uint8), 1 / 127.5, 127)
     preprocess = Preprocessor(shipped.preprocessing, spec)
     paths = sorted(folder.glob("*/*.jpg"))
-    tensors = np.empty((REAL, 1, 224, 224, 3), np.uint8)
-    for tensor, path in zip(tensors, paths[:: len(paths) // REAL], strict=False):
+    tensors = np.empty((total, 1, 224, 224, 3), np.uint8)
+    for tensor, path in zip(tensors, paths[:: len(paths) // total], strict=False):
         pixels = read_pixels(path)
         assert pixels is not None
         preprocess(Frame(0, 0, pixels, "bgr"), tensor)
@@ -125,18 +137,15 @@ def real_pictures(folder: Path) -> NDArray[np.uint8]:
 def test_real_pictures_are_answered_as_with_ai_edge_litert(
     guest: Guest, numpy: Path, ours: Path, litert: Path, tmp_path: Path
 ) -> None:
-    """Two hundred pictures that are not in this repository."""
+    """Two hundred pictures, in the older system, that are not in this repository."""
     folder = SHARED / "images" / "test_independent"
     if not folder.exists():
         pytest.skip(f"LEFT OUT: no pictures in {folder}")
     inputs = tmp_path / "inputs.npy"
-    np.save(inputs, real_pictures(folder))
-    found = [
-        answers(guest, package, [path, numpy], SHIPPED, str(inputs), tmp_path / f"{package}.npy")[1]
-        for package, path in (("tflite_runtime", ours), ("ai_edge_litert", litert))
-    ]
-    assert len(np.unique(found[0])) > 10
-    same(found[0], found[1])
+    np.save(inputs, real_pictures(folder, INPUTS[guest.suite][1]))
+    mine, theirs = both(guest, [ours, numpy], [litert, numpy], str(inputs), tmp_path)
+    assert len(np.unique(mine)) > 10
+    same(mine, theirs)
 
 
 DAEMON = """
