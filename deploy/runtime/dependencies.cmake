@@ -62,7 +62,7 @@ include_directories(AFTER SYSTEM "${S}/pthreadpool/include" "${S}/fp16/include" 
   "${S}/cpuinfo/include")
 
 # ruy's source is not to be had where the others are: Debian's static library of it, from the target's
-# root, with the cpuinfo of above.
+# root. It reads the structures of the cpuinfo that it was compiled with, so the two are pinned together.
 file(GLOB ruy_archives "${RUNTIME_ROOT}/usr/lib/${RUNTIME_TRIPLE}/libruy_*.a")
 if(NOT ruy_archives)
   message(FATAL_ERROR "no libruy in ${RUNTIME_ROOT}")

@@ -90,7 +90,7 @@ def runtimes(guest: Guest, ours: Path) -> list[Runtime]:
     """Return the three, installed for ``guest`` side by side."""
     wheels = EMULATED / "wheels" / f"{guest.suite}-{guest.arch}"
     numpy = add_wheels(wheels / "numpy", guest, [NUMPY])
-    mine = unzip(ours, wheels / "ours")
+    mine = unzip(ours, wheels / "measured")
     found = [Runtime(f"ours, {VERSION}", "tflite_runtime", (mine, numpy))]
     for title, (package, requirement) in PEERS.items():
         paths = [add_wheels(wheels / package, guest, [requirement])]

@@ -1,8 +1,8 @@
 """Unpack the pinned files and patch them: one folder a source, and one root a target.
 
 A folder carries a stamp of the file's checksum and its patches'. A right stamp is done work; it is
-written last, so that an interrupted run starts that one folder anew and keeps the others. Files
-keep the archive's dates: after unpacking anew, only what patches touch is compiled anew.
+written last, so that an interrupted run starts that one folder anew and keeps the others. A tarball
+unpacked anew for its patches keeps its dates: only what patches touch is compiled anew.
 
 Patches are deploy/runtime/patches/NAME-*.patch, applied in the order of their names; each says at
 its head why it is there.
@@ -55,11 +55,12 @@ def _tarball(source: Source, file: Path, folder: Path) -> None:
     if _stamped(folder, want):
         return
     print(f"runtime: unpacking {source.file}", flush=True)
-    changed = _changed(folder.with_name(f"{source.name}{STAMP}"), patches)
+    changed, known = _changed(folder.with_name(f"{source.name}{STAMP}"), source, patches)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     strip = f"--strip-components={source.strip}"
-    _run(["tar", "-xf", str(file), "-C", str(folder), "--no-same-owner", strip])
+    dates = [] if known else ["--touch"]
+    _run(["tar", "-xf", str(file), "-C", str(folder), "--no-same-owner", strip, *dates])
     for patch in patches:
         _run(["patch", "-s", "-p1", "-d", str(folder), "-i", str(patch)])
     for name in changed:
@@ -67,12 +68,13 @@ def _tarball(source: Source, file: Path, folder: Path) -> None:
     (folder / STAMP).write_text(want)
 
 
-def _changed(note: Path, patches: Sequence[Path]) -> list[str]:
-    """Return the files that patches change, now or at any time before, and note them.
+def _changed(note: Path, source: Source, patches: Sequence[Path]) -> tuple[list[str], bool]:
+    """Return the files that patches change, now or before, and whether the tarball is the same.
 
-    The note is beside the folder, and outlives it.
+    Both are noted beside the folder, where they outlive it.
     """
-    before = note.read_text().split() if note.exists() else []
+    checksum, *before = note.read_text().split() if note.exists() else [""]
+    known = checksum == source.sha256
     now = [
         name
         for patch in patches
@@ -80,8 +82,8 @@ def _changed(note: Path, patches: Sequence[Path]) -> list[str]:
     ]
     names = sorted({*before, *now})
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text("".join(f"{name}\n" for name in names))
-    return names
+    note.write_text("".join(f"{line}\n" for line in (source.sha256, *names)))
+    return names, known
 
 
 def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> None:
@@ -96,6 +98,9 @@ def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> N
         _run(["dpkg-deb", "-x", str(fetched / package.file), str(root)])
     headers = root / "usr" / "lib" / TRIPLES[arch] / "python3-numpy" / "numpy" / "_core" / "include"
     headers.rename(root / "numpy")
+    for path in root.rglob("*"):  # other packages than before may carry older dates
+        if path.is_file():
+            path.touch()
     (root / STAMP).write_text(want)
 
 
