@@ -128,12 +128,7 @@ def build(
     targets = PROGRAMS if tools else tuple("cp" + python.replace(".", "") for python in pythons)
     compile_all(arch, here / "sources", root, objects, targets, jobs)
     if tools:
-        return [
-            next(
-                path for path in objects.rglob(name) if path.is_file() and os.access(path, os.X_OK)
-            )
-            for name in PROGRAMS
-        ]
+        return [programs(objects, name, arch) for name in PROGRAMS]
     words = {
         name: [(path.name, path.read_bytes()) for path in paths] for name, paths in licences.items()
     }
@@ -173,6 +168,14 @@ def compile_all(
                     where=str(log.relative_to(ROOT)),
                     got=(why or lines or [f"status {done.returncode}"])[0],
                 )
+
+
+def programs(objects: Path, name: str, arch: str) -> Path:
+    """Put a native program beside the wheels and return its path."""
+    built = next(path for path in objects.rglob(name) if path.is_file())
+    folder = ROOT / "build" / "dist" / f"tools-{arch}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy2(built, folder / name))
 
 
 def environment() -> dict[str, str]:
