@@ -89,6 +89,32 @@ def test_our_wheel_runs_every_kind_of_model(
         assert rows.shape[0] == 3
 
 
+def test_the_32_bit_wheel_runs_every_kind_of_model(tmp_path: Path) -> None:
+    """On a 32-bit Debian 12 with its own NumPy; int8, uint8 and float name what they should."""
+    guest = make_root(EMULATED, "bookworm", "armhf")
+    try:
+        wheel = our_wheel("armhf", guest.python)
+    except BuildError as exc:
+        pytest.skip(f"LEFT OUT: {exc}")
+    paths = [unzip(wheel, EMULATED / "wheels" / "bookworm-armhf" / "ours"), guest.debian_packages]
+    colors = np.zeros((3, 32, 32, 3), np.uint8)
+    for color in range(3):
+        colors[color, :, :, color] = 255
+    np.save(tmp_path / "colors.npy", colors)
+    for name, delegates in (("int8", 1), ("uint8io", 1), ("float", 1), ("uint8", 0)):
+        facts, rows = answers(
+            guest,
+            "tflite_runtime",
+            paths,
+            MODELS / f"{name}.tflite",
+            str(tmp_path / "colors.npy"),
+            tmp_path / "o.npy",
+        )
+        assert facts["machine"] == "armv7l"
+        assert facts["delegates"] == delegates, name
+        assert rows.argmax(axis=1).tolist() == [0, 1, 2], name
+
+
 def both(
     guest: Guest, ours: list[Path], litert: list[Path], inputs: str, folder: Path
 ) -> list[NDArray[Any]]:

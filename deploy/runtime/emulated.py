@@ -24,6 +24,8 @@ from deploy.runtime.pins import TRIPLES, BuildError
 
 PYTHON_OF: Final = {"bookworm": "3.11", "trixie": "3.13"}
 PACKAGES: Final = ("libstdc++6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8")
+NUMPY_OF_DEBIAN: Final = {"armhf": ("python3-numpy",)}
+"""PyPI has no NumPy for 32-bit ARM."""
 QEMU: Final = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 CPUS: Final = 4
@@ -57,6 +59,11 @@ class Guest:
     suite: str
 
     @property
+    def debian_packages(self) -> Path:
+        """Where Debian's own Python packages are."""
+        return self.root / "usr" / "lib" / "python3" / "dist-packages"
+
+    @property
     def python(self) -> str:
         """The version of its Python."""
         return PYTHON_OF[self.suite]
@@ -69,9 +76,12 @@ class Guest:
         paths  folders with Python packages of the guest's
         qemu   further options of qemu-user
         """
+        library = self.root / "usr" / "lib" / TRIPLES[self.arch]
         environment = [
             *("-E", "PYTHONPATH=" + ":".join(map(str, paths))),
             *("-E", "PYTHONDONTWRITEBYTECODE=1", "-E", "PYTHONHASHSEED=0"),
+            # Where Debian's alternatives would point to once they were installed.
+            *("-E", f"LD_LIBRARY_PATH={library}/blas:{library}/lapack"),
         ]
         interpreter = self.root / "usr" / "bin" / f"python{self.python}"
         return [
@@ -121,7 +131,7 @@ def make_root(folder: Path, suite: str, arch: str) -> Guest:
     ]
     apt_get = ["apt-get", "-q", "-y", *(f"-o{option}" for option in options)]
     _run([*apt_get, "update"])
-    packages = [f"python{guest.python}", *PACKAGES]
+    packages = [f"python{guest.python}", *PACKAGES, *NUMPY_OF_DEBIAN.get(arch, ())]
     _run([*apt_get, "--download-only", "install", *packages])
     for package in sorted((apt / "archives").glob("*.deb")):
         _run(["dpkg-deb", "-x", str(package), str(root)])

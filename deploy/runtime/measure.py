@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ DEPENDENCIES: Final = {
     ),
 }
 """What a runtime asks for beside NumPy: counted as installed, and in the way of its import."""
+MEMORY_RUNS: Final = 5
 PHASES: Final = ("python", "import", None, "load", None, "first", None, None, None, "warm")
 """What the guest's marks end, in their order."""
 
@@ -79,11 +81,10 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one runtime needs for one network; instructions by phase, memory by phase."""
+    """What one runtime needs for one network; instructions by phase."""
 
     cost: model_a72.Cost
     instructions: dict[str, int]
-    rss_bytes: dict[str, int]
 
 
 def runtimes(guest: Guest, ours: Path) -> list[Runtime]:
@@ -141,8 +142,17 @@ def measure(guest: Guest, runtime: Runtime, network: Path) -> Row:
             70, f"{runtime.title} does not run", where=str(network), got=done.stderr[-200:]
         )
     counted = {name: mark for name, mark in zip(PHASES, marks, strict=True) if name}
-    memory = json.loads(done.stdout.splitlines()[-1])
-    return Row(model_a72.cost(model_a72.read(blocks)), counted, memory)
+    return Row(model_a72.cost(model_a72.read(blocks)), counted)
+
+
+def memory(guest: Guest, runtime: Runtime, network: Path) -> dict[str, float]:
+    """Return resident bytes by phase, medians: how much of a file is mapped ahead varies."""
+    command = [str(HERE / "guest.py"), "marks", runtime.package, str(network)]
+    found = [
+        json.loads(guest.run(command, runtime.paths).stdout.splitlines()[-1])
+        for _ in range(MEMORY_RUNS)
+    ]
+    return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
 def tables(guest: Guest, found: Sequence[Runtime], networks: Sequence[tuple[str, Path]]) -> str:
@@ -171,8 +181,9 @@ def tables(guest: Guest, found: Sequence[Runtime], networks: Sequence[tuple[str,
     ]
     for runtime in found:
         row = rows[runtime.title]
+        rss_bytes = memory(guest, runtime, networks[0][1])
         imported, loaded, invoked = (
-            f"{row.rss_bytes[name] / 1e6:.1f} MB" for name in ("imported", "loaded", "invoked")
+            f"{rss_bytes[name] / 1e6:.1f} MB" for name in ("imported", "loaded", "invoked")
         )
         lines.append(
             f"| {runtime.title} | {runtime.library_bytes() / 1e6:.2f} MB |"
