@@ -18,6 +18,7 @@ LISTED_AS_FOLDERS = (
     "deploy/demo",
     "deploy/lock",
     "deploy/mosquitto",
+    "deploy/runtime/armhf",
     "deploy/runtime/patches",
     "deploy/runtime/toolchain",
     "models/catdog",

@@ -69,5 +69,8 @@ if(NOT ruy_archives)
 endif()
 add_library(isoc23 STATIC isoc23.c)
 headers(ruy::ruy "${RUNTIME_ROOT}/usr/include")
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL armv7)
+  target_include_directories(ruy::ruy SYSTEM BEFORE INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}/armhf")
+endif()
 target_link_libraries(ruy::ruy INTERFACE
   -Wl,--start-group ${ruy_archives} -Wl,--end-group isoc23 cpuinfo)
