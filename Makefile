@@ -7,7 +7,7 @@ PYTHON ?= /usr/bin/python3
 export PYTHON
 
 .PHONY: help setup run test test-long test-cameras lint homeassistant load
-.PHONY: bench bench-sources model lock clean
+.PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,20 @@ model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TE
 	$(STEP) models.prune $(RECIPE)
 	$(STEP) models.search $(RECIPE)
 	$(STEP) models.report $(RECIPE)
+
+RUNTIME = $(PYTHON) -m deploy.runtime.build $(if $(ARCH),--arch '$(ARCH)') \
+  $(if $(SOURCES),--sources '$(SOURCES)')
+runtime: ## cross-build the Pi's TFLite [ARCH=arm64|armhf|amd64 PY=3.11|3.13 SOURCES=DIR]
+	@$(RUNTIME) $(if $(PY),--python '$(PY)')
+
+runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARCH= SOURCES=]
+	@$(RUNTIME) --tools
+
+runtime-measure: setup ## count and model what the runtimes cost; writes docs/runtime.md
+	@.venv/bin/python -m deploy.runtime.measure --write $(ARGS)
+
+test-runtime: setup ## the Pi's TFLite in an emulated Debian 12 and 13, beside ai-edge-litert
+	@.venv/bin/python -m pytest -m emulated -s tests/test_runtime_emulated.py $(ARGS)
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

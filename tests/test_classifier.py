@@ -85,6 +85,19 @@ def test_a_model_without_its_delegate_is_refused(monkeypatch: pytest.MonkeyPatch
     assert not slow.facts.xnnpack
 
 
+def test_a_uint8_model_may_run_without_the_delegate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One scale a tensor: some runtimes give such models to XNNPACK, the Pi's to ruy by design."""
+    monkeypatch.setattr(classifier, "delegated", lambda ops: ((), ("CONV_2D",)))
+    found = Classifier(MODELS / "uint8.tflite", 3, "softmax", threads=1)
+    assert (found.facts.kind, found.facts.xnnpack) == ("uint8", False)
+    scores = np.empty(3, np.float32)
+    found.input_view()[...] = np.array([255, 0, 0], np.uint8)
+    found.invoke()
+    found.scores(scores)
+    assert scores.argmax() == 0
+    assert scores[0] > 0.9
+
+
 def test_without_a_runtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither package installed."""
     monkeypatch.setattr(classifier, "RUNTIMES", ("no_such_runtime",))

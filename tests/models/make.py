@@ -1,20 +1,23 @@
 """Make the tiny colour classifiers that the tests run: which of red, green and blue prevails?
 
-Writes {int8,uint8io,float,sigmoid}.tflite beside itself, 32 x 32 RGB in. The weights are
+Writes {int8,uint8io,uint8,float,sigmoid}.tflite beside itself, 32 x 32 RGB in. The weights are
 set by hand, so the right answer for any picture is known. Needs the `train` packages; the
 results are committed, so tests do not.
 
-    .venv-train/bin/python tests/models/make.py
+    .venv-train/bin/python -m tests.models.make [NAME ...]
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from deploy.runtime.networks import raised
 
 HERE = Path(__file__).parent
 SIDE = 32
@@ -54,27 +57,32 @@ def samples() -> Iterator[list[np.ndarray]]:
 
 
 def convert(model: keras.Model, kind: str) -> bytes:
-    """Return the model as TFLite: "float", "int8" or "uint8io" (int8 inside)."""
+    """Return the model as TFLite: "float", "int8", "uint8io" (int8 inside) or "uint8"."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if kind != "float":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        edge_type = tf.int8 if kind == "int8" else tf.uint8
+        edge_type = tf.uint8 if kind == "uint8io" else tf.int8
         converter.inference_input_type = edge_type
         converter.inference_output_type = edge_type
-    return bytes(converter.convert())
+        converter._experimental_disable_per_channel = kind == "uint8"
+    written = bytes(converter.convert())
+    return raised(written) if kind == "uint8" else written
 
 
 def main() -> None:
-    """Write every model."""
+    """Write every model, or those named."""
     softmax, sigmoid = network(), network(sigmoid=True)
     for name, model, kind in (
         ("int8", softmax, "int8"),
         ("uint8io", softmax, "uint8io"),
+        ("uint8", softmax, "uint8"),
         ("float", softmax, "float"),
         ("sigmoid", sigmoid, "uint8io"),
     ):
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         path = HERE / f"{name}.tflite"
         path.write_bytes(convert(model, kind))
         print(path.name, path.stat().st_size)

@@ -1,0 +1,216 @@
+"""``make runtime``: from pinned sources to wheels in build/dist.
+
+    python3 -m deploy.runtime.build [--arch arm64] [--python 3.11] [--sources DIR] [--tools]
+
+Steps: look for the tools, fetch, unpack, compile, look at what came out, write the wheels. Each
+does only what is not done yet, so an interrupted build goes on. Only `fetch` uses the network.
+
+Runs on Debian's own python3, without this project's packages. Knows how the steps follow each
+other, and nothing of what is inside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.runtime import elf, wheel
+from deploy.runtime.fetch import fetch
+from deploy.runtime.pins import (
+    ARCHES,
+    EPOCH,
+    HERE,
+    PYTHONS,
+    TRIPLES,
+    BuildError,
+    Source,
+    sources,
+)
+from deploy.runtime.unpack import texts, unpack
+
+ROOT: Final = HERE.parents[1]
+SPACE_BYTES: Final = 1_500_000_000
+"""What a build takes at most, of one architecture and with the sources."""
+TOOLS: Final = {
+    "cmake": "cmake",
+    "ninja": "ninja-build",
+    "tar": "tar",
+    "xz": "xz-utils",
+    "bzip2": "bzip2",
+    "patch": "patch",
+    "dpkg-deb": "dpkg",
+    "readelf": "binutils",
+}
+"""Programs, and the Debian packages that have them."""
+PROGRAMS: Final = ("benchmark_model", "label_image")
+"""What `make runtime-tools` builds."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build; return the exit status, after one line where something is wrong."""
+    parser = argparse.ArgumentParser(prog="make runtime", allow_abbrev=False)
+    parser.add_argument("--arch", default="arm64")
+    parser.add_argument("--python", default="")
+    parser.add_argument("--sources", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--tools", action="store_true")
+    asked = parser.parse_args(arguments)
+    try:
+        pythons = choose(asked.arch, asked.python)
+        for path in build(asked.arch, pythons, asked.sources, asked.jobs, tools=asked.tools):
+            print(f"runtime: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)")
+    except BuildError as exc:
+        print(f"runtime: {exc}", file=sys.stderr)
+        return exc.status
+    except OSError as exc:
+        print(f"runtime: {exc}", file=sys.stderr)
+        return 74
+    return 0
+
+
+def choose(arch: str, python: str) -> tuple[str, ...]:
+    """Return the Pythons to build for; raise where ARCH or PY is not supported."""
+    if arch not in ARCHES:
+        raise BuildError(64, "unsupported ARCH", expected=" or ".join(ARCHES), got=arch)
+    if python and python not in PYTHONS:
+        raise BuildError(64, "unsupported PY", expected=" or ".join(PYTHONS), got=python)
+    return (python,) if python else PYTHONS
+
+
+def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dict[str, str]:
+    """Return the programs that are not there, and the Debian packages that have them."""
+    compiler = "g++" if arch == "amd64" else f"g++-{TRIPLES[arch]}"
+    wanted = {f"{TRIPLES[arch]}-g++": compiler, **TOOLS}
+    return {program: package for program, package in wanted.items() if not which(program)}
+
+
+def build(
+    arch: str,
+    pythons: Sequence[str],
+    given: Path | None,
+    jobs: int,
+    *,
+    tools: bool = False,
+) -> list[Path]:
+    """Return the paths of what was built: wheels, or with ``tools`` the native programs."""
+    lacking = missing(arch)
+    if lacking:
+        packages = " ".join(sorted(set(lacking.values())))
+        raise BuildError(
+            69,
+            "a tool is missing",
+            got=", ".join(sorted(lacking)),
+            mend=f"apt-get install {packages}",
+        )
+    here = ROOT / "build" / "runtime"
+    here.mkdir(parents=True, exist_ok=True)
+    objects = here / arch / "objects"
+    free = shutil.disk_usage(here).free
+    if free < SPACE_BYTES and not objects.exists():
+        raise BuildError(
+            74,
+            "too little space",
+            where=str(here),
+            expected=f"{SPACE_BYTES:,} bytes",
+            got=f"{free:,}",
+        )
+    wanted = sources(arch)
+    fetch(wanted, here / "fetched", given)
+    root = here / arch / "root"
+    unpack(wanted, here / "fetched", here / "sources", root, arch)
+    licences = texts(wanted, here / "sources", root)
+    targets = PROGRAMS if tools else tuple("cp" + python.replace(".", "") for python in pythons)
+    compile_all(arch, here / "sources", root, objects, targets, jobs)
+    if tools:
+        return [programs(objects, name, arch) for name in PROGRAMS]
+    words = {
+        name: [(path.name, path.read_bytes()) for path in paths] for name, paths in licences.items()
+    }
+    return [one_wheel(arch, python, here, objects, wanted, words) for python in pythons]
+
+
+def compile_all(
+    arch: str, folder: Path, root: Path, objects: Path, targets: Sequence[str], jobs: int
+) -> None:
+    """Configure where that is not done, then compile ``targets``; both write objects/build.log."""
+    objects.mkdir(parents=True, exist_ok=True)
+    log = objects.with_name("build.log")
+    configure = [
+        *("cmake", "-G", "Ninja", "-S", str(HERE), "-B", str(objects)),
+        "-DCMAKE_BUILD_TYPE=Release",
+        f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'toolchain' / f'{arch}.cmake'}",
+        f"-DRUNTIME_SOURCES={folder}",
+        f"-DRUNTIME_ROOT={root}",
+        f"-DRUNTIME_PYTHONS={';'.join(PYTHONS)}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        "-DFETCHCONTENT_FULLY_DISCONNECTED=ON",
+    ]
+    print(f"runtime: compiling for {arch}, log in {log.relative_to(ROOT)}", flush=True)
+    with log.open("w") as stream:
+        for command in (configure, ["ninja", "-C", str(objects), f"-j{jobs}", *targets]):
+            done = subprocess.run(
+                command, stdout=stream, stderr=subprocess.STDOUT, check=False, env=environment()
+            )
+            if done.returncode:
+                stream.flush()
+                lines = log.read_text(errors="replace").splitlines()
+                why = [line for line in lines if "rror:" in line or "No space left" in line]
+                full = any("No space left" in line for line in why)
+                raise BuildError(
+                    74 if full else 70,
+                    "no space left" if full else f"{command[0]} failed",
+                    where=str(log.relative_to(ROOT)),
+                    got=(why or lines or [f"status {done.returncode}"])[0],
+                )
+
+
+def programs(objects: Path, name: str, arch: str) -> Path:
+    """Put a native program beside the wheels and return its path."""
+    built = next(path for path in objects.rglob(name) if path.is_file())
+    folder = ROOT / "build" / "dist" / f"tools-{arch}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy2(built, folder / name))
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without what would change the compilers' output."""
+    changing = {"CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CC", "CXX", "CPATH"}
+    kept = {name: value for name, value in os.environ.items() if name not in changing}
+    return {**kept, "SOURCE_DATE_EPOCH": str(epoch()), "LC_ALL": "C.UTF-8"}
+
+
+def epoch() -> int:
+    """Return the date of everything in the wheel, in seconds."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or EPOCH)
+
+
+def one_wheel(
+    arch: str,
+    python: str,
+    here: Path,
+    objects: Path,
+    wanted: Sequence[Source],
+    licences: dict[str, list[tuple[str, bytes]]],
+) -> Path:
+    """Look at the extension for ``python`` and write its wheel."""
+    extension = objects / ("cp" + python.replace(".", "")) / wheel.EXTENSION
+    platform = elf.platform_tag(elf.needs(extension), arch)
+    upstream = here / "sources" / "tensorflow" / "tensorflow" / "lite" / "python"
+    modules = {Path(name).name: (upstream / name).read_bytes() for name in wheel.MODULES}
+    own = [
+        one for one in wanted if not one.name.startswith("python") or one.name == "python" + python
+    ]
+    files = wheel.contents(
+        python, platform, extension.read_bytes(), modules, own, licences, arch, epoch()
+    )
+    return wheel.write(ROOT / "build" / "dist", python, platform, files, epoch())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""Bring the pinned files here: from the mirror that apt is configured with, or from a folder.
+
+Rule 1: nothing is kept whose checksum is not the pinned one.
+Rule 2: a file that is here and right is not asked for again.
+Rule 3: no host is named here: apt says which mirror it uses, and apt's own downloader (with its
+        proxies and credentials) brings the file. No index is read and nothing is installed.
+
+Knows nothing of what the files are for.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from deploy.runtime.pins import BuildError, Source, check, sha256
+
+APT_HELPER: Final = "/usr/lib/apt/apt-helper"
+TARGETS: Final = ("apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(LABEL)")
+"""What apt is configured with, one line an index: `http://... Debian Debian`."""
+
+
+def mirror(targets: str) -> str:
+    """Return the first Debian archive in apt's list of ``targets``."""
+    for line in targets.splitlines():
+        site, _, label = line.partition(" ")
+        if label == "Debian Debian":
+            return site.rstrip("/")
+    raise BuildError(
+        69,
+        "apt knows no Debian archive here",
+        mend="run `apt-get update` on Debian, or give the files with SOURCES=DIR",
+    )
+
+
+def fetch(wanted: Iterable[Source], folder: Path, given: Path | None = None) -> None:
+    """Put every file of ``wanted`` into ``folder``.
+
+    given  a folder that has them all; the network is then not used
+
+    Raises BuildError: a file is not there (69), or is another one (65).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    site = ""
+    for source in wanted:
+        path = folder / source.file
+        if path.exists() and sha256(path) == source.sha256:
+            continue
+        part = path.with_name(path.name + ".part")
+        part.unlink(missing_ok=True)
+        if given is not None:
+            _copy(source, given, part)
+        else:
+            site = site or mirror(_targets())
+            print(f"runtime: fetching {source.file}", flush=True)
+            _download(source, site, part)
+        check(source, part)
+        part.replace(path)
+
+
+def _copy(source: Source, given: Path, part: Path) -> None:
+    origin = given / source.file
+    if not origin.is_file():
+        raise BuildError(
+            69,
+            "a source is missing",
+            where=str(given),
+            expected=f"a file {source.file}",
+            got="none",
+        )
+    check(source, origin)
+    shutil.copyfile(origin, part)
+
+
+def _targets() -> str:
+    return subprocess.run(TARGETS, capture_output=True, text=True, check=False).stdout
+
+
+def _download(source: Source, site: str, part: Path) -> None:
+    done = subprocess.run(
+        [APT_HELPER, "download-file", f"{site}/pool/main/{source.path}", str(part)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or not part.exists():
+        lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:"))]
+        raise BuildError(
+            69,
+            "the mirror does not give a pinned file",
+            where=source.path,
+            got=lines[-1] if lines else f"status {done.returncode}",
+            mend="try again, or give the files with SOURCES=DIR",
+        )

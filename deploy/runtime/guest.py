@@ -1,0 +1,138 @@
+"""Runs inside the emulated Python: what a runtime answers, and what it costs.
+
+    guest.py answers PACKAGE MODEL INPUTS OUT    one row an input into OUT (.npy), facts as JSON
+    guest.py marks PACKAGE MODEL                 marks for count.c, memory as JSON
+
+PACKAGE is tflite_runtime or ai_edge_litert. INPUTS is random:N, or a .npy of (N, H, W, 3) uint8
+pixels. Knows nothing but NumPy and the runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WARM = 3
+"""Invocations after the first; the last of them is the one that is counted."""
+
+
+def main(arguments: list[str]) -> None:
+    """Do what is asked."""
+    what, package, model, *rest = arguments
+    if what == "answers":
+        answers(package, model, *rest)
+    else:
+        marks(package, model)
+
+
+def load(package: str, model: str) -> Any:
+    """Return an interpreter with one thread and its tensors."""
+    module = importlib.import_module(f"{package}.interpreter")
+    interpreter = module.Interpreter(model_path=model, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def pixels(inputs: str, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+    """Yield pictures, the same in every run."""
+    kind, _, number = inputs.partition(":")
+    if kind == "random":
+        random = np.random.Generator(np.random.PCG64(6))
+        for _ in range(int(number)):
+            yield random.integers(0, 256, shape, np.uint8)
+    else:
+        yield from np.load(inputs, mmap_mode="r")[:, None]
+
+
+def fill(interpreter: Any, detail: dict[str, Any], picture: NDArray[np.uint8]) -> None:
+    """Write a picture's pixels into the input: shifted for int8, from -1 to 1 for float."""
+    if detail["dtype"] == np.uint8:
+        wanted: NDArray[Any] = picture
+    elif detail["dtype"] == np.int8:
+        wanted = (picture.astype(np.int16) - 128).astype(np.int8)
+    else:
+        wanted = picture.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    interpreter.set_tensor(detail["index"], wanted)
+
+
+def answers(package: str, model: str, inputs: str, out: str) -> None:
+    """Save the raw output for each input; print what ran it."""
+    interpreter = load(package, model)
+    given = interpreter.get_input_details()[0]
+    taken = interpreter.get_output_details()[0]
+    rows = []
+    for picture in pixels(inputs, tuple(given["shape"])):
+        fill(interpreter, given, picture)
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(taken["index"]).reshape(-1))
+    np.save(out, np.stack(rows))
+    names = [op["op_name"] for op in interpreter._get_ops_details()]
+    facts = {
+        "package": package,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "machine": os.uname().machine,
+        "delegates": names.count("DELEGATE"),
+        "nodes": len(names) - names.count("DELEGATE"),
+    }
+    print(json.dumps(facts))
+
+
+def marks(package: str, model: str) -> None:
+    """Mark the phases: before, imported, loaded, invoked once, then WARM times."""
+    before = guest_rss_bytes()
+    os.getppid()
+    importlib.import_module(f"{package}.interpreter")
+    os.getppid()
+    imported = guest_rss_bytes()
+    os.getppid()
+    interpreter = load(package, model)
+    os.getppid()
+    loaded = guest_rss_bytes()
+    given = interpreter.get_input_details()[0]
+    random = np.random.Generator(np.random.PCG64(6))
+    fill(interpreter, given, random.integers(0, 256, tuple(given["shape"]), np.uint8))
+    os.getppid()
+    interpreter.invoke()
+    os.getppid()
+    invoked = guest_rss_bytes()
+    for _ in range(WARM):
+        os.getppid()
+        interpreter.invoke()
+    os.getppid()
+    print(
+        json.dumps(
+            {"imported": imported - before, "loaded": loaded - before, "invoked": invoked - before}
+        )
+    )
+
+
+def guest_rss_bytes() -> int:
+    """Return the resident memory of the guest's own mappings.
+
+    Under qemu-user smaps is the host's and has QEMU's memory in it; maps is the guest's.
+    """
+    with open("/proc/self/maps") as stream:
+        spans = [line.split()[0].split("-") for line in stream]
+    mine = [(int(low, 16), int(high, 16)) for low, high in spans]
+    total, inside = 0, False
+    with open("/proc/self/smaps") as stream:
+        for line in stream:
+            first = line.split()[0]
+            if not first.endswith(":"):
+                low, _, _ = first.partition("-")
+                inside = any(a <= int(low, 16) < b for a, b in mine)
+            elif inside and first == "Rss:":
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

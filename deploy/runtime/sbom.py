@@ -1,0 +1,92 @@
+"""What the wheel is made of, as CycloneDX 1.5 JSON.
+
+Knows no files: names, versions and checksums come from the caller. The same input gives the same
+text: the serial number is made of the content, the date is given.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from deploy.runtime.pins import Source
+
+
+def cyclonedx(
+    name: str,
+    version: str,
+    materials: Sequence[tuple[Source, bool]],
+    files: Mapping[str, str],
+    machine: str,
+    epoch: int,
+) -> str:
+    """Return the document.
+
+    materials  what it is built from, and whether any of it is linked in (else only built with)
+    files      sha256 of the binaries in the wheel, by name
+    """
+    reference = f"pkg:pypi/{name}@{quote(version)}"
+    when = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
+    document: dict[str, Any] = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {
+            "timestamp": when.isoformat().replace("+00:00", "Z"),
+            "component": {
+                "type": "library",
+                "bom-ref": reference,
+                "name": name,
+                "version": version,
+                "purl": reference,
+                "properties": [{"name": "machine", "value": machine}],
+                "components": [
+                    {"type": "file", "name": file, "hashes": _hashes(digest)}
+                    for file, digest in sorted(files.items())
+                ],
+            },
+        },
+        "components": [_component(source, linked) for source, linked in materials],
+        "dependencies": [
+            {
+                "ref": reference,
+                "dependsOn": [_reference(source) for source, linked in materials if linked],
+            }
+        ],
+    }
+    text = json.dumps(document, sort_keys=True)
+    document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, text)}"
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _component(source: Source, linked: bool) -> dict[str, Any]:
+    return {
+        "type": "library",
+        "bom-ref": _reference(source),
+        "name": source.name,
+        "version": source.version,
+        "scope": "required" if linked else "excluded",
+        "licenses": [{"expression": source.license}],
+        "hashes": _hashes(source.sha256),
+        "purl": _reference(source),
+        "properties": [{"name": "file", "value": source.file}],
+    }
+
+
+def _reference(source: Source) -> str:
+    """Return the package URL: the Debian package, or the source package of that tarball."""
+    package, _, version = source.file.partition("_")
+    arch = "source"
+    if source.is_package:
+        version, arch = version.removesuffix(".deb").rsplit("_", 1)
+    else:
+        version = version.partition(".orig.")[0]
+    return f"pkg:deb/debian/{package}@{quote(version)}?arch={arch}"
+
+
+def _hashes(sha256: str) -> list[dict[str, str]]:
+    return [{"alg": "SHA-256", "content": sha256}]

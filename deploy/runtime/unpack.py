@@ -1,0 +1,126 @@
+"""Unpack the pinned files and patch them: one folder a source, and one root a target.
+
+A folder carries a stamp of the file's checksum and its patches'. A right stamp is done work; it is
+written last, so that an interrupted run starts that one folder anew and keeps the others. A tarball
+unpacked anew for its patches keeps its dates: only what patches touch is compiled anew.
+
+Patches are deploy/runtime/patches/NAME-*.patch, applied in the order of their names; each says at
+its head why it is there.
+
+Knows neither network nor compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.runtime.pins import HERE, TRIPLES, BuildError, Source, sha256
+
+STAMP: Final = ".unpacked"
+
+
+def unpack(wanted: Sequence[Source], fetched: Path, folder: Path, root: Path, arch: str) -> None:
+    """Unpack tarballs below ``folder`` and packages into ``root``.
+
+    fetched  holds the files of ``wanted``, checked
+    """
+    for source in wanted:
+        if not source.is_package:
+            _tarball(source, fetched / source.file, folder / source.name)
+    _root([source for source in wanted if source.is_package], fetched, root, arch)
+
+
+def texts(wanted: Sequence[Source], folder: Path, root: Path) -> dict[str, list[Path]]:
+    """Return the files with the words of each licence, by source; all of them exist."""
+    found = {}
+    for source in wanted:
+        top = root if source.is_package else folder / source.name
+        files = [top / text for text in source.texts]
+        for file in files:
+            if not file.is_file():
+                raise BuildError(65, "no licence there", where=source.file, expected=str(file))
+        found[source.name] = files
+    return found
+
+
+def _tarball(source: Source, file: Path, folder: Path) -> None:
+    patches = sorted((HERE / "patches").glob(f"{source.name}-*.patch"))
+    want = _stamp([source.sha256, *(sha256(patch) for patch in patches)])
+    if _stamped(folder, want):
+        return
+    print(f"runtime: unpacking {source.file}", flush=True)
+    changed, known = _changed(folder.with_name(f"{source.name}{STAMP}"), source, patches)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    strip = f"--strip-components={source.strip}"
+    dates = [] if known else ["--touch"]
+    _run(["tar", "-xf", str(file), "-C", str(folder), "--no-same-owner", strip, *dates])
+    for patch in patches:
+        _run(["patch", "-s", "-p1", "-d", str(folder), "-i", str(patch)])
+    for name in changed:
+        (folder / name).touch()
+    (folder / STAMP).write_text(want)
+
+
+def _changed(note: Path, source: Source, patches: Sequence[Path]) -> tuple[list[str], bool]:
+    """Return the files that patches change, now or before, and whether the tarball is the same.
+
+    Both are noted beside the folder, where they outlive it.
+    """
+    checksum, *before = note.read_text().split() if note.exists() else [""]
+    known = checksum == source.sha256
+    now = [
+        name
+        for patch in patches
+        for name in re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(), re.M)
+    ]
+    names = sorted({*before, *now})
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text("".join(f"{line}\n" for line in (source.sha256, *names)))
+    return names, known
+
+
+def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> None:
+    """Make a root with just what the packages bring, NumPy's headers in /numpy."""
+    want = _stamp([package.sha256 for package in packages])
+    if _stamped(root, want):
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    for package in packages:
+        print(f"runtime: unpacking {package.file}", flush=True)
+        _run(["dpkg-deb", "-x", str(fetched / package.file), str(root)])
+    headers = root / "usr" / "lib" / TRIPLES[arch] / "python3-numpy" / "numpy" / "_core" / "include"
+    headers.rename(root / "numpy")
+    for path in root.rglob("*"):  # other packages than before may carry older dates
+        if path.is_file():
+            path.touch()
+    (root / STAMP).write_text(want)
+
+
+def _stamp(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _stamped(folder: Path, want: str) -> bool:
+    stamp = folder / STAMP
+    return stamp.is_file() and stamp.read_text() == want
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = (done.stderr or done.stdout).strip().splitlines()
+        full = any("No space left" in line for line in why)
+        raise BuildError(
+            74 if full else 70,
+            "no space left" if full else f"{command[0]} failed",
+            where=command[-1],
+            got=why[-1] if why else f"status {done.returncode}",
+        )
