@@ -132,11 +132,14 @@ def _device(name: str, device: Device) -> RenderableType:
         key=lambda body: body.get("ts", 0),
         default={},
     )
+    camera = info.get("camera", {})
+    at = camera.get("state", "online")
     head = Text.assemble(
         (f" {name} ", "bold reverse"), " ",
         (there, "bold green" if there == "online" else "bold red"),
         f"  {info.get('model', {}).get('name', '')} on {info.get('model', {}).get('runtime', '')}"
-        f"  {info.get('camera', {}).get('source', '')}",
+        f"  {camera.get('source', '')}",
+        ("" if at == "online" else f"  camera {at}: {camera.get('error', '')}", "bold red"),
     )  # fmt: skip
     scores = Table.grid(padding=(0, 1))
     for label, score in shown.get("scores", {}).items():

@@ -16,6 +16,7 @@ from edge.payloads import Telemetry
 from edge.types import Prediction
 from edge.view import View
 from edge.wire import Wire
+from tests.test_wire import GOLDEN
 
 
 def drawn(view: View) -> str:
@@ -48,6 +49,13 @@ def test_the_screen_shows_state_event_and_times() -> None:
     screen = drawn(view)
     for text in ("wall", "online", "dog", "0.90", "14.9 fps", "1.25", "61 MB", "cat -> dog"):
         assert text in screen, screen
+
+
+def test_a_camera_that_is_away_is_seen() -> None:
+    """State and reason, from `info`."""
+    view, golden = View(), json.loads((GOLDEN / "info.json").read_text())
+    assert view.take(golden["topic"], json.dumps(golden["payload"]).encode())
+    assert "camera recovering: picamera2:0: no frame for 10 s" in " ".join(drawn(view).split())
 
 
 JSON = st.recursive(
