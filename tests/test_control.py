@@ -294,7 +294,7 @@ def test_ten_thousand_fuzzed_requests(
             break
         assert time.monotonic() < until
         time.sleep(0.2)
-    listener.wait_for(lambda: newest(listener, "telemetry")["requests_total"] > 5_000)
+    listener.wait_for(lambda: newest(listener, "telemetry")["requests_total"] > 2_000)
     after = newest(listener, "telemetry")
     assert wall.process.poll() is None
     assert after["rss_bytes"] < before["rss_bytes"] + 30_000_000
