@@ -167,7 +167,7 @@ class Service:
 
     def _camera_changed(self, change: Change) -> None:
         self._reporter.camera_changed(change)
-        if change.state != "online" and change.news:
+        if change.state != "online":
             self._control.frame = None  # its pixels are the driver's
         elif self._reporter.frames_total:
             self._smoother.refill()
