@@ -203,3 +203,18 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             return running
 
         yield start
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Any]]:
+    """Return a function that starts an RTSP server; none outlives the test."""
+    from tests.streams import RtspServer  # which knows this file
+
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str) -> RtspServer:
+            server = RtspServer(*arguments)
+            stack.callback(server.close)
+            return server
+
+        yield start

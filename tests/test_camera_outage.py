@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,6 @@ Start = Callable[..., Daemon]
 Listen = Callable[[], Listener]
 Serve = Callable[..., RtspServer]
 CAMERA = ("camera_lost", "camera_stalled", "camera_recovered", "camera_failed")
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., RtspServer]]:
-    """Return a function that starts an RTSP server; none outlives the test."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str) -> RtspServer:
-            server = RtspServer(*arguments)
-            stack.callback(server.close)
-            return server
-
-        yield start
 
 
 def last(listener: Listener, kind: str) -> Any:

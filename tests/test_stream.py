@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -29,19 +28,6 @@ from tests.streams import (
     refused,
     to_the_end,
 )
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., RtspServer]]:
-    """Return a function that starts an RTSP server; none outlives the test."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str) -> RtspServer:
-            server = RtspServer(*arguments)
-            stack.callback(server.close)
-            return server
-
-        yield start
 
 
 @pytest.fixture(scope="module")

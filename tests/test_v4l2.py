@@ -18,7 +18,7 @@ from edge.types import Asked
 
 NUMBERS = (
     *("QUERYCAP", "ENUM_FMT", "S_FMT", "REQBUFS", "QUERYBUF", "QBUF", "DQBUF", "STREAMON"),
-    *("STREAMOFF", "S_PARM", "G_CTRL", "S_CTRL", "QUERYCTRL", "G_INPUT", "SUBSCRIBE_EVENT"),
+    *("STREAMOFF", "S_PARM", "S_CTRL", "QUERYCTRL", "G_INPUT", "SUBSCRIBE_EVENT"),
 )
 OFFSETS = {
     "v4l2_buffer, sequence": abi.Buffer.sequence,

@@ -24,7 +24,6 @@ FLAG_TIMESTAMP_MASK: Final = 0xE000
 FLAG_TIMESTAMP_MONOTONIC: Final = 0x2000
 EVENT_SOURCE_CHANGE: Final = 5
 CTRL_DISABLED: Final = 0x1
-CTRL_INACTIVE: Final = 0x10
 
 
 class Capability(ctypes.Structure):
@@ -184,7 +183,6 @@ DQBUF: Final = _number(3, 17, Buffer)
 STREAMON: Final = _number(1, 18, c_int32)
 STREAMOFF: Final = _number(1, 19, c_int32)
 S_PARM: Final = _number(3, 22, StreamParameters)
-G_CTRL: Final = _number(3, 27, ControlValue)
 S_CTRL: Final = _number(3, 28, ControlValue)
 QUERYCTRL: Final = _number(3, 36, ControlDescription)
 G_INPUT: Final = _number(2, 38, c_int32)

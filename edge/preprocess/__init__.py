@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from edge import geometry
 from edge.errors import ModelError
 from edge.modelcard import Color, Preprocessing, TensorSpec
-from edge.preprocess.planes import Planes
+from edge.preprocess.planes import SUBSAMPLED, Planes
 from edge.preprocess.table import lookup_table
 from edge.types import Frame, PixelFormat, View
 
 _INTERPOLATION: Final = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
 
-# Conversions of the formats that are cheap to shrink first, and of those that must be unpacked
-# to whole pixels before a resize (subsampled chroma).
+# Conversions of the layouts whose pixels are whole; of the others see planes.
 _PACKED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("bgr", "rgb"): cv2.COLOR_BGR2RGB,
     ("rgb", "bgr"): cv2.COLOR_RGB2BGR,
@@ -35,18 +34,6 @@ _PACKED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("gray", "rgb"): cv2.COLOR_GRAY2RGB,
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
-_SUBSAMPLED: Final[dict[tuple[PixelFormat, Color], int]] = {
-    ("yuyv", "rgb"): cv2.COLOR_YUV2RGB_YUYV,
-    ("yuyv", "bgr"): cv2.COLOR_YUV2BGR_YUYV,
-    ("yuyv", "gray"): cv2.COLOR_YUV2GRAY_YUYV,
-    ("i420", "rgb"): cv2.COLOR_YUV2RGB_I420,
-    ("i420", "bgr"): cv2.COLOR_YUV2BGR_I420,
-    ("i420", "gray"): cv2.COLOR_YUV2GRAY_I420,
-    ("nv12", "rgb"): cv2.COLOR_YUV2RGB_NV12,
-    ("nv12", "bgr"): cv2.COLOR_YUV2BGR_NV12,
-    ("nv12", "gray"): cv2.COLOR_YUV2GRAY_NV12,
-}
-
 
 __all__ = ["Preprocessor", "lookup_table"]
 
@@ -124,7 +111,7 @@ class Preprocessor:
         if layout in ("i420", "nv12"):
             height = height * 2 // 3
         source, target = self._window(height, width, geometry.before_turning(frame.view), out)
-        code = _SUBSAMPLED.get((layout, color))
+        code = SUBSAMPLED.get((layout, color))
         if code is not None:
             if self._planes.shrink(pixels, layout, source, target):
                 return

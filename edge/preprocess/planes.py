@@ -19,14 +19,18 @@ from edge.geometry import Rect, cut
 from edge.modelcard import Color
 from edge.types import PixelFormat
 
-CODES: Final[dict[tuple[PixelFormat, Color], int]] = {
+SUBSAMPLED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("yuyv", "rgb"): cv2.COLOR_YUV2RGB_YUYV,
     ("yuyv", "bgr"): cv2.COLOR_YUV2BGR_YUYV,
+    ("yuyv", "gray"): cv2.COLOR_YUV2GRAY_YUYV,
     ("i420", "rgb"): cv2.COLOR_YUV2RGB_I420,
     ("i420", "bgr"): cv2.COLOR_YUV2BGR_I420,
+    ("i420", "gray"): cv2.COLOR_YUV2GRAY_I420,
     ("nv12", "rgb"): cv2.COLOR_YUV2RGB_NV12,
     ("nv12", "bgr"): cv2.COLOR_YUV2BGR_NV12,
+    ("nv12", "gray"): cv2.COLOR_YUV2GRAY_NV12,
 }
+"""What a layout becomes a colour by."""
 
 
 class Planes:
@@ -45,9 +49,9 @@ class Planes:
         pixels  (H, W, 2) yuyv, or (H * 3 / 2, W) i420 or nv12
         out     (h, w, 3)
         """
-        code = CODES.get((layout, self._color))
+        code = SUBSAMPLED[layout, self._color]
         rows, columns = out.shape[:2]
-        if code is None or rows % 2 or columns % 2:
+        if self._color == "gray" or rows % 2 or columns % 2:
             return False
         used = _even(used)
         if used.rows < rows or used.columns < (4 if layout == "yuyv" else 1) * columns:
