@@ -48,9 +48,9 @@ def unit(name: str, **changes: str) -> Unit:
     [
         ("running", "warning", "does not start at boot; active for 1 min; dog 0.97 · 28.9 fps"),
         ("config", "fault", "failed for 1 min: exit status 78, config, model or device id"),
-        ("watchdog", "fault", "0 times restarted, and again soon for 1 min: it hung and the watch"),
-        ("killed", "fault", "0 times restarted, and again soon for 1 min: ended by SIGKILL"),
-        ("restarted", "warning", "restarted 1 times by itself"),
+        ("watchdog", "fault", "restarting, 0 times so far, for 1 min: it hung and the watchdog"),
+        ("killed", "fault", "restarting, 0 times so far, for 1 min: ended by SIGKILL"),
+        ("restarted", "warning", "restarts by itself: 1; does not start at boot; active for 1 min"),
         ("stopped", "fault", "stopped"),
         ("absent", "unknown", "systemd has no unit edge-camera"),
     ],
@@ -70,6 +70,13 @@ def test_a_service_as_it_should_be_needs_no_mend() -> None:
     assert found.facts["memory_peak_bytes"] == 99_000_000
     assert found.facts["memory_bytes"] is None
     assert found.facts["pid"] == 37
+
+
+def test_a_service_that_ends_again_and_again_is_not_healthy() -> None:
+    """It runs now; it did so before each of its ends."""
+    often = unit("restarted", NRestarts="9")
+    assert service.check(often, NOW_S).verdict == "fault"
+    assert service.check(often, NOW_S + 3600).verdict == "warning"
 
 
 @pytest.fixture
@@ -116,7 +123,7 @@ def test_events_are_the_newest_each_once(programs: Callable[[str, str], None]) -
     programs("journalctl", "echo 'No journal files were opened due to insufficient permissions.' "
              ">&2; exit 1")  # fmt: skip
     assert journal.read().verdict == "unknown"
-    assert "systemd-journal" in journal.read().mend
+    assert journal.read().mend == "sudo edge doctor"
 
 
 def test_every_throttle_bit_has_its_words(tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ def encrypted(pair: Pair) -> PrivateBroker:
 
 def config(port: int, **mqtt: Any) -> Config:
     """Return a config for a broker here."""
-    tables = {"device": {"id": "wall"}, "mqtt": {"host": "127.0.0.1", "port": port} | mqtt}
+    tables: dict[str, dict[str, Any]] = {
+        "device": {"id": "wall"},
+        "mqtt": {"host": "127.0.0.1", "port": port} | mqtt,
+    }
     return configs.load(None, tables)
 
 

@@ -135,11 +135,11 @@ def together(probes: dict[str, tuple[Probe, Seconds]]) -> list[Check]:
 
 def _as_the_service() -> None:
     """Take state and credentials from where systemd keeps them for the service."""
-    places = {"STATE_DIRECTORY": (STATE,), "CREDENTIALS_DIRECTORY": CREDENTIALS}
-    for name, folders in places.items():
-        readable = (str(folder) for folder in folders if os.access(folder, os.R_OK | os.X_OK))
-        if name not in os.environ and (first := next(readable, None)):
-            os.environ[name] = first
+    if os.path.lexists(STATE):  # readable or not: what is for root to see is to be told
+        os.environ.setdefault("STATE_DIRECTORY", str(STATE))
+    for folder in CREDENTIALS:
+        if os.access(folder, os.R_OK | os.X_OK):
+            os.environ.setdefault("CREDENTIALS_DIRECTORY", str(folder))
 
 
 def _config(given: Path | None) -> tuple[Check, Config | None]:

@@ -39,8 +39,7 @@ def read() -> Check:
             timeout_s=TIMEOUT_S,
         )
         told += done.stdout.splitlines()
-        if done.returncode or "insufficient permissions" in done.stderr:
-            refused = (done.stderr.strip().splitlines() or ["journalctl failed"])[-1]
+        refused = refused or next(iter(done.stderr.strip().splitlines()), "")
     return check(told, refused)
 
 
@@ -60,8 +59,8 @@ def check(lines: Iterable[str], refused: str = "") -> Check:
     newest = sorted(entries.values(), key=lambda entry: entry["time_s"])[-SHOWN:]
     found.facts["events"] = newest
     if refused and not newest:
-        mend = "as root, or in the group systemd-journal"
-        found.wrong("unknown", refused, mend if "permission" in refused else "")
+        hidden = "permission" in refused or "not seeing" in refused
+        found.wrong("unknown", refused, "sudo edge doctor" if hidden else "")
     elif not newest:
         found.say("none in the journal")
     else:

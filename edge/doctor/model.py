@@ -32,5 +32,5 @@ def check(config: ModelConfig) -> Check:
     found.say(f"{told.name} {told.version} {told.sha256[:12]}, golden scores {told.golden}")
     found.say(f"{told.runtime}, {told.kind}, XNNPACK {told.delegated_share:.0%} of the nodes")
     if told.left_out:
-        found.say("left to TFLite: " + ", ".join(told.left_out))
+        found.say("left to TFLite: " + ", ".join(sorted(set(told.left_out))))
     return found.check()

@@ -21,11 +21,16 @@ PROPERTIES: Final = (
     *("StateChangeTimestampMonotonic", "User", "SupplementaryGroups", "WatchdogUSec"),
     *("MemoryCurrent", "MemoryPeak", "MemoryMax", "NeedDaemonReload"),
 )
+LOOP_RESTARTS: Final = 3
+LOOP_S: Final = 600.0
+"""So often, the last so short ago: it will do so again."""
 EXITED: Final = "1"
 """CLD_EXITED, of ExecMainCode; else it was killed by a signal."""
 STATUSES: Final = {
     "78": ("config, model or device id is at fault", "mend what is a fault below"),
     "74": ("no camera", "see `camera` below"),
+    "203": ("its program cannot be run", f"apt install --reinstall {NAME}"),
+    "243": ("systemd cannot read a credential", f"ls -l /etc/{NAME}/credentials"),
 }
 RESULTS: Final = {
     "watchdog": ("it hung and the watchdog ended it", "see what came before in the journal"),
@@ -97,8 +102,12 @@ def check(unit: Unit, now_s: float) -> Check:
         why = unit.why or f"systemd has no unit {NAME}"
         found.wrong("unknown", why, "" if unit.why else f"install the package {NAME}")
         return found.check()
-    state, since_us = shown.get("ActiveState", ""), unit.number("StateChangeTimestampMonotonic")
-    age = f" for {lasted(now_s - since_us / 1e6)}" if since_us else ""
+    state, since = shown.get("ActiveState", ""), "StateChangeTimestampMonotonic"
+    if unit.running:  # a reload changes the state too
+        since = "ActiveEnterTimestampMonotonic"
+    since_us = unit.number(since)
+    age_s = now_s - since_us / 1e6 if since_us else None
+    age = f" for {lasted(age_s)}" if age_s is not None else ""
     restarts = unit.number("NRestarts") or 0
     found.facts = {
         "active": state,
@@ -106,7 +115,7 @@ def check(unit: Unit, now_s: float) -> Check:
         "result": shown.get("Result"),
         "exit_status": unit.number("ExecMainStatus"),
         "restarts": restarts,
-        "state_s": round(now_s - since_us / 1e6, 1) if since_us else None,
+        "state_s": None if age_s is None else round(age_s, 1),
         "pid": unit.pid,
         "status": shown.get("StatusText"),
         "watchdog": shown.get("WatchdogUSec"),
@@ -121,7 +130,9 @@ def check(unit: Unit, now_s: float) -> Check:
         if shown.get("StatusText"):
             found.say(shown["StatusText"])
         if restarts:
-            found.wrong("warning", f"restarted {restarts} times by itself", "see the events")
+            again = restarts >= LOOP_RESTARTS and (age_s or 0.0) < LOOP_S
+            what = f"restarts by itself: {restarts}"
+            found.wrong("fault" if again else "warning", what, "see `events`")
     elif state == "inactive":
         on = RESTART if enabled else f"systemctl enable --now {NAME}"
         found.wrong("fault", f"stopped{age}", on)
@@ -130,8 +141,8 @@ def check(unit: Unit, now_s: float) -> Check:
         found.wrong("warning", f"{word}{age}", "ask again in a moment")
     else:
         what, mend = _reason(shown)
-        again = f"{restarts} times restarted, and again soon"
-        found.wrong("fault", f"{'failed' if state == 'failed' else again}{age}: {what}", mend)
+        state = "failed" if state == "failed" else f"restarting, {restarts} times so far,"
+        found.wrong("fault", f"{state}{age}: {what}", mend)
     if not enabled and state != "inactive":
         found.wrong("warning", "does not start at boot", f"systemctl enable {NAME}")
     if shown.get("NeedDaemonReload") == "yes":
