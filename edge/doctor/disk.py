@@ -48,7 +48,7 @@ def check(
     found = Findings("disk")
     places = {"/": Path("/")}
     for name, path in (("state", state), ("spool", spool.parent if spool else None)):
-        if path is not None:
+        if path is not None and path not in places.values():
             places[name] = path
     seen: set[tuple[int, int]] = set()
     for name, path in places.items():

@@ -26,10 +26,14 @@ WARNING, ERROR = 4, 3
 def draw(checks: list[Check], status: int) -> None:
     """Print every check, its mend below it, and the events at the end."""
     console = Console(highlight=False)
-    faults = [check.name for check in checks if check.verdict == "fault"]
-    word = f"not healthy: {', '.join(faults)}" if status else "healthy"
+    faults, unknown = (
+        ", ".join(check.name for check in checks if check.verdict == verdict)
+        for verdict in ("fault", "unknown")
+    )
     title = Text(f"edge {__version__} on {socket.gethostname()}: ")
-    title.append(word, "bold red" if status else "bold green")
+    title.append("not healthy" if status else "healthy", "bold red" if status else "bold green")
+    title.append(f": {faults}" if faults else "")
+    title.append(f"; unknown: {unknown}" if unknown else "")
     if console.is_terminal:
         console.print(title)
         console.print(_table(checks))

@@ -20,6 +20,12 @@ DEVICE = "/dev/video0"
 WAIT_S = 30.0
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulated machine imports picamera2 in 20 s."""
+    monkeypatch.setattr(camera, "LIBCAMERA_S", 120.0)
+
+
 def look(source: str, unit: Unit | None = None) -> Check:
     """Return the check `camera`."""
     return camera.check(configs.load(None, {"camera": {"source": source}}), unit or Unit())
