@@ -349,12 +349,19 @@ def test_a_probe_that_hangs_or_raises_takes_no_other_away() -> None:
 
     fine = Check("fine", "ok", "all well")
     found = doctor.together(
-        {"hangs": (hangs, 0.1), "raises": (raises, 5), "fine": (lambda: fine, 5)}
+        {
+            "hangs": (hangs, 0.1),
+            "raises": (raises, 5),
+            "broker": (raises, 5),
+            "fine": (lambda: fine, 5),
+        }
     )
     never.set()
     assert [(check.name, check.verdict) for check in found] == [
         ("hangs", "unknown"),
         ("raises", "unknown"),
+        ("broker", "unknown"),
+        ("published", "unknown"),
         ("fine", "ok"),
     ]
     assert found[1].line == "could not be examined: ZeroDivisionError: on purpose"

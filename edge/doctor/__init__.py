@@ -41,6 +41,8 @@ MODEL_S: Final = 45.0
 """On a Pi that is busy, a start takes seconds."""
 SHORTEST: Final = 6
 """A shorter secret is not struck out: it may be part of any word."""
+BOTH: Final = {"broker": ("broker", "published")}
+"""The probe that makes two checks."""
 Probe = Callable[[], Check | list[Check]]
 
 
@@ -121,15 +123,15 @@ def together(probes: dict[str, tuple[Probe, Seconds]]) -> list[Check]:
     begun = {name: (Call(probe, time.monotonic), end) for name, (probe, end) in probes.items()}
     checks: list[Check] = []
     for name, (call, deadline_s) in begun.items():
-        if not call.wait(max(0.0, deadline_s - call.lasts_s())):
-            checks.append(Check(name, "unknown", f"no answer in {deadline_s:g} s"))
-            continue
-        try:
-            found = call.result()
-            checks += found if isinstance(found, list) else [found]
-        except Exception as exc:  # whatever it is, the other probes are to be seen
-            why = f"could not be examined: {type(exc).__name__}: {exc}"
-            checks.append(Check(name, "unknown", " ".join(why.split())))
+        why = f"no answer in {deadline_s:g} s"
+        if call.wait(max(0.0, deadline_s - call.lasts_s())):
+            try:
+                found = call.result()
+                checks += found if isinstance(found, list) else [found]
+                continue
+            except Exception as exc:  # whatever it is, the other probes are to be seen
+                why = " ".join(f"could not be examined: {type(exc).__name__}: {exc}".split())
+        checks += [Check(one, "unknown", why) for one in BOTH.get(name, (name,))]
     return checks
 
 

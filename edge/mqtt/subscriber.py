@@ -76,8 +76,8 @@ def kept(
         last_s.append(time.monotonic())
 
     def on_connection(wrong: str) -> None:
-        states.append(wrong)
         last_s.append(time.monotonic())
+        states.append(wrong)  # after it: the loop below looks at this first
 
     end = subscribe(broker, topics, on_message, on_connection, client_id)
     until = time.monotonic() + longest_s
