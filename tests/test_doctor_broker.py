@@ -90,12 +90,13 @@ def test_a_broker_that_does_not_answer(broker: PrivateBroker) -> None:
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[PrivateBroker]:
-    """A broker that lets in `wall` alone, with the shipped rules of who may do what."""
+    """A broker that lets in `wall` alone, by the shipped rules but for two."""
     passwords = tmp_path / "passwords"
     passwords.touch(0o600)
     subprocess.run(["mosquitto_passwd", "-b", passwords, "wall", "right-password"], check=True)
     acl = tmp_path / "acl"
-    acl.write_text((ROOT / "deploy" / "mosquitto" / "acl").read_text())
+    shipped = (ROOT / "deploy" / "mosquitto" / "acl").read_text()
+    acl.write_text(re.sub(r"pattern read edge/%u/(info|state)\n", "", shipped))
     acl.chmod(0o600)
     with PrivateBroker(f"password_file {passwords}", f"acl_file {acl}") as running:
         yield running
@@ -222,7 +223,7 @@ def test_what_is_published_is_judged() -> None:
 
 
 def test_a_login_that_may_not_read_all(guarded: PrivateBroker, tmp_path: Path) -> None:
-    """With the shipped ACL a device reads its own availability only: unknown, and how to mend."""
+    """What the broker does not let it read is unknown, and not absent."""
     file = tmp_path / "password"
     file.write_text("right-password\n")
     login = ["-u", "wall", "-P", "right-password", "-p", str(guarded.port)]
