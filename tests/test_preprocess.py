@@ -71,6 +71,9 @@ def test_letterbox_keeps_aspect_and_pads() -> None:
     frame = Frame(0, 0, np.full((32, 64, 3), 200, np.uint8), "bgr")
     out = run(Preprocessing(resize="letterbox", pad=7), UINT8, frame)[0, :, :, 0]
     assert out[:, 16].tolist() == [7] * 8 + [200] * 16 + [7] * 8
+    signed = TensorSpec((1, 32, 32, 3), np.dtype(np.int8), 1 / 127.5, -1)
+    through_table = run(Preprocessing(resize="letterbox", pad=7), signed, frame)[0, :, :, 0]
+    assert np.array_equal(through_table.astype(int) + 128, out.astype(int))
 
 
 def test_crop_takes_the_middle() -> None:

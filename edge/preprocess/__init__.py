@@ -63,7 +63,7 @@ class Preprocessor:
         self._interpolation = _INTERPOLATION[how.interpolation]
         self._unpacked = np.empty(0, np.uint8)
         self._small = np.empty(0, np.uint8)
-        self._canvas = np.full(self._plane, how.pad, np.uint8)
+        self._canvas = np.empty(self._plane, np.uint8)
         self._lying = np.empty(0, np.uint8)
         self._planes = Planes(how.color, self._interpolation)
 
