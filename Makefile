@@ -87,7 +87,7 @@ test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 a
 deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie], after `make runtime`
 	@deploy/setup.sh package
 	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
-	  $(if $(SUITE),--suite '$(SUITE)')
+	  $(if $(SUITE),--suite '$(SUITE)') $(if $(RUNTIME),--runtime '$(RUNTIME)')
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \
