@@ -18,7 +18,6 @@ from typing import Final
 
 from tests.system.machine import Machine
 
-
 IN_A_GROUP: Final = (
     *("sh", "-c"),
     "mount -t cgroup2 none /sys/fs/cgroup; group=/sys/fs/cgroup/edge-test-$$; mkdir $group"

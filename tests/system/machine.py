@@ -132,7 +132,7 @@ class Machine:
     def subscribe(self, topic: str = "#") -> Subscriber:
         """Return a real subscriber that runs in the machine."""
         shell = self._connect()
-        command = f"mosquitto_sub --retain-handling always -v -t '{topic}' -F '%U %r %t %p'"
+        command = f"stdbuf -oL mosquitto_sub -q 1 -t '{topic}' -F '%U %r %t %p'"
         shell.sendall(f"exec {command} </dev/null\n".encode())
         return Subscriber(shell, self)
 

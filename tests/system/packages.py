@@ -30,16 +30,15 @@ class Package:
     def depends(self) -> list[str]:
         """Return what it depends on: of alternatives the first, without versions."""
         alternatives = self.field("Depends").split(",")
-        return sorted(one.split("|")[0].split("(")[0].split(":")[0].strip() for one in alternatives)
+        return sorted({one.split("|")[0].split("(")[0].split(":")[0].strip() for one in alternatives})
 
 
 def find(folder: Path, suite: str, arch: str) -> Package:
     """Return the package of a suite and architecture. Raises FileNotFoundError."""
-    found = sorted(folder.glob(f"{suite}/edge-camera_*_{arch}.deb"))
+    pattern = f"edge-camera_*{ENDS[suite]}_{arch}.deb"
+    found = list(folder.glob(pattern))
     if not found:
-        raise FileNotFoundError(
-            f"{folder}/{suite}: has no edge-camera_*_{arch}.deb; run `make deb`"
-        )
+        raise FileNotFoundError(f"{folder} has no {pattern}: make deb ARCH={arch} SUITE={suite}")
     return Package(max(found, key=lambda path: path.stat().st_mtime))
 
 

@@ -71,8 +71,8 @@ def test_apt_installs_it(machine: Machine, package: Package, tmp_path: Path, set
 
     assert machine.output("systemctl is-enabled edge-camera") == "enabled"
     if "/dev/video0" not in settings:
+        machine.wait_for("status 74", lambda: "code=exited, status=74" in status(machine))
         machine.wait_for("the reason", lambda: "no camera found" in status(machine))
-        assert machine.show("ExecMainStatus") == {"ExecMainStatus": "74"}
         machine.put(CONFIG, settings.encode())
         machine.run("systemctl restart edge-camera")
     machine.wait_for("an active service", lambda: is_up(machine))
@@ -132,7 +132,7 @@ def test_its_exposure_is_small(service: Machine) -> None:
 def test_every_gap_in_the_hardening_is_explained(service: Machine) -> None:
     """What systemd still marks is named in the unit's comments, and nothing else is marked."""
     table = service.output("systemd-analyze security --no-pager edge-camera.service")
-    marked = re.findall(r"^✗ (?:\S*?)(\w+)=\S*", table, re.M)
+    marked = re.findall(r"^✗ (\w+)", table, re.M)
     unit = service.output(f"cat {service.show('FragmentPath')['FragmentPath']}")
     comments = "".join(re.findall(r"^#.*\n", unit, re.M))
     assert [name for name in marked if name not in comments] == []
