@@ -160,15 +160,20 @@ class Subscriber:
         return [body for m in self.of("event") if (body := m.body)["type"] == type]
 
     def availability(self) -> list[str]:
-        """Return what was said of it since this subscriber began, the retained one first."""
+        """Return what was said of it, oldest first."""
         return [message.payload for message in self.of("availability")]
+
+    def wait_for_online(self) -> None:
+        """Return once the device is there; what came until then is forgotten."""
+        self.wait_for("online", lambda: self.availability()[-1:] == ["online"])
+        self.messages.clear()
 
     def wait_for(self, what: str, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
         """Return once ``condition`` holds; fail otherwise, with the newest messages."""
         try:
             self._machine.wait_for(what, condition, timeout_s)
         except AssertionError as exc:
-            raise AssertionError(f"{exc}\n{self.messages[-8:]}") from None
+            raise AssertionError(f"{exc}\n{self.messages[-4:]}") from None
 
     def close(self) -> None:
         """End it."""

@@ -30,7 +30,9 @@ class Package:
     def depends(self) -> list[str]:
         """Return what it depends on: of alternatives the first, without versions."""
         alternatives = self.field("Depends").split(",")
-        return sorted({one.split("|")[0].split("(")[0].split(":")[0].strip() for one in alternatives})
+        return sorted(
+            {one.split("|")[0].split("(")[0].split(":")[0].strip() for one in alternatives}
+        )
 
 
 def find(folder: Path, suite: str, arch: str) -> Package:
