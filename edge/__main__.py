@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from edge import cli, commands
+from edge import cli, commands, systemd
 from edge.errors import EdgeError
 
 
@@ -23,16 +23,11 @@ def main() -> int:
     args = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(message)s" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    _log()
     try:
         return int(commands.COMMANDS[args.command](args))
     except EdgeError as exc:
-        print(f"edge: {exc}", file=sys.stderr)
+        _fail(exc)
         return exc.exit_status
     except argparse.ArgumentTypeError as exc:
         parser.error(str(exc))
@@ -41,6 +36,28 @@ def main() -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _log() -> None:
+    handler = systemd.journal()
+    if handler is not None:
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        return
+    form = "%(message)s" if systemd.journaled() else "%(asctime)s %(message)s"
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form, datefmt="%H:%M:%S")
+
+
+def _fail(error: EdgeError) -> None:
+    """Say why the process ends.
+
+    To the journal through stderr: an entry sent to it by itself may come when the process is gone,
+    and would belong to no unit then.
+    """
+    if systemd.journaled():
+        print(f"<3>{error}", file=sys.stderr)
+        systemd.Notifier().status(str(error))
+    else:
+        print(f"edge: {error}", file=sys.stderr)
 
 
 def leave() -> NoReturn:

@@ -19,7 +19,7 @@ from edge.config import Config
 from edge.errors import ConfigError, EdgeError, IdentityError
 from edge.messages import Incoming
 from edge.mqtt import Publisher
-from edge.payloads import Pause, Request, Set, Snapshot
+from edge.payloads import EventType, Pause, Request, Set, Snapshot
 from edge.reporter import MACHINE, Reporter
 from edge.types import Frame
 from edge.wire import OFFLINE, Wire
@@ -74,11 +74,11 @@ class Control:
         try:
             restart = self._reload()
         except EdgeError as exc:
-            log.error("not reloaded: %s", exc)
-            self._reporter.event("reload_failed", error=str(exc))
+            self._reporter.event("reload_failed", f"not reloaded: {exc}", error=str(exc))
             raise
-        self._reporter.event("reloaded", needs_restart=", ".join(restart))
-        log.info("reloaded%s", f"; only a restart changes {', '.join(restart)}" if restart else "")
+        tables = ", ".join(restart)
+        left = f"; only a restart changes {tables}" if restart else ""
+        self._reporter.event("reloaded", f"reloaded{left}", needs_restart=tables)
         return {"needs_restart": restart}
 
     def _request(self, incoming: Incoming) -> None:
@@ -134,9 +134,9 @@ class Control:
         if paused == self._reporter.paused:
             return
         self._reporter.paused = paused
-        self._reporter.event("paused" if paused else "resumed")
+        what: EventType = "paused" if paused else "resumed"
+        self._reporter.event(what, what)
         self._reporter.state()
-        log.info("paused" if paused else "resumed")
 
     def _snapshot(self, caption: bool | None) -> dict[str, Any]:
         if not self._reporter.config.snapshot.enabled:
@@ -169,8 +169,8 @@ class Control:
             self._apply(before)
             raise
         named = {f"{t}.{key}": value for t, keys in asked.items() for key, value in keys.items()}
-        log.info("set %s", ", ".join(f"{key} = {value}" for key, value in named.items()))
-        self._reporter.event("changed", **named)
+        line = ", ".join(f"{key} = {value}" for key, value in named.items())
+        self._reporter.event("changed", f"set {line}", **named)
         now = msgspec.to_builtins(changed)
         now["camera"] = now["camera"]["controls"]
         return {name: now[name] for name in asked}
@@ -198,8 +198,8 @@ class Control:
             self._publisher.answer(self._wiring.claim(MACHINE, settled))
         elif other.run not in self._rivals and len(self._rivals) < A_TICK:
             self._rivals.add(other.run)
-            log.error("another daemon has this device id: run %s on %s", other.run, other.machine)
-            self._reporter.event("duplicate_id", run=other.run, machine=other.machine)
+            line = f"another daemon has this device id: run {other.run} on {other.machine}"
+            self._reporter.event("duplicate_id", line, run=other.run, machine=other.machine)
 
 
 def status_topic(config: Config) -> str:

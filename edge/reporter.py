@@ -27,6 +27,10 @@ from edge.wire import Wire
 
 log = logging.getLogger(__name__)
 MACHINE: Final = f"{platform.system()} {platform.release()} {platform.machine()}"
+STAGES: Final = {"label_changed": "smoothing", "frames_corrupt": "camera"}
+"""Event -> the stage it comes from, in the journal; the others begin with its name."""
+WARNINGS: Final = ("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt")
+ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 
 
 class Reporter:
@@ -132,7 +136,7 @@ class Reporter:
         publish, send = self.config.publish, self._publisher.publish
         last, self.last = self.last, prediction
         if change is not None:
-            log.info("%s -> %s (%.2f)", change.before, change.after, change.score)
+            self._log("label_changed", f"{change.before} -> {change.after} ({change.score:.2f})")
             send(self._wiring.label_changed(change, frame.sequence))
         full = last is not None and last.partial and not prediction.partial
         heartbeat = begin_ns - self._state_ns >= publish.state_interval_s * 1e9
@@ -157,23 +161,19 @@ class Reporter:
         error = change.error
         if not change.news:
             return
-        evidence: dict[str, float | int | str] = {"outage_s": change.outage_s}
-        evidence["reopens"] = change.reopens
+        evidence: dict[str, Any] = {"outage_s": change.outage_s, "reopens": change.reopens}
+        if error is not None:
+            evidence |= {"reason": error.reason, "error": str(error), "frame": self._sequence}
         if error is None:
-            log.info("camera is back after %.1f s, %d tries", change.outage_s, change.reopens)
-            self.event("camera_recovered", **evidence)
-            return
-        evidence |= {"reason": error.reason, "error": str(error), "frame": self._sequence}
-        if change.state == "online":
-            log.warning("camera: %s", error)
-            self.event("camera_changed", **evidence)
-            return
-        if change.state == "failed":
-            log.error("camera has failed: %s", error)
-            self.event("camera_failed", **evidence)
-            return
-        log.warning("camera: %s", error)
-        self.event("camera_stalled" if error.reason == "stalled" else "camera_lost", **evidence)
+            line = f"camera is back after {change.outage_s:.1f} s, {change.reopens} tries"
+            self.event("camera_recovered", line, **evidence)
+        elif change.state == "online":
+            self.event("camera_changed", f"camera: {error}", **evidence)
+        elif change.state == "failed":
+            self.event("camera_failed", f"camera has failed: {error}", **evidence)
+        else:
+            what: EventType = "camera_stalled" if error.reason == "stalled" else "camera_lost"
+            self.event(what, f"camera: {error}", **evidence)
 
     def state(self) -> None:
         """Publish the newest prediction, if there is one."""
@@ -181,9 +181,14 @@ class Reporter:
         if self.last is not None:
             self._publisher.publish(self._wiring.state(self.last, self.paused))
 
-    def event(self, type: EventType, **evidence: float | int | str) -> None:
-        """Publish an event."""
+    def event(self, type: EventType, line: str, **evidence: float | int | str) -> None:
+        """Publish an event, and log ``line`` about it."""
+        self._log(type, line)
         self._publisher.publish(self._wiring.event(type, evidence=evidence))
+
+    def _log(self, type: EventType, line: str) -> None:
+        tell = log.error if type in ERRORS else log.warning if type in WARNINGS else log.info
+        tell("%s", line, extra={"event": type, "stage": STAGES.get(type) or type.split("_")[0]})
 
     def snapshot(self, frame: Frame, caption: bool | None = None) -> int | None:
         """Publish a JPEG; return its bytes, None where it cannot be made so small.
@@ -213,8 +218,8 @@ class Reporter:
         self._telemetry_ns, self._telemetry_frames = time.monotonic_ns(), self.frames_total
         if corrupt_total > self._corrupt_told:
             new, self._corrupt_told = corrupt_total - self._corrupt_told, corrupt_total
-            log.warning("%d corrupt frames so far", corrupt_total)
-            self.event("frames_corrupt", corrupt_frames=new, corrupt_total=corrupt_total)
+            line = f"{corrupt_total} corrupt frames so far"
+            self.event("frames_corrupt", line, corrupt_frames=new, corrupt_total=corrupt_total)
         self._publisher.publish(self._wiring.telemetry(**figures))
         self._notifier.status(self._status(figures))
         self._stages.clear()
@@ -242,7 +247,8 @@ class Reporter:
         }
 
     def _status(self, figures: dict[str, Any]) -> str:
-        label = self.last.label if self.last and self.last.label else "nothing certain"
+        last = self.last
+        label = f"{last.label} {last.score:.2f}" if last and last.label else "nothing certain"
         if self.camera.state != "online":
             label = f"camera {self.camera.state}"
         stages, celsius = figures["stages_ms"], figures["temperature_celsius"]

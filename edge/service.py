@@ -24,7 +24,7 @@ from edge.errors import EdgeError, IdentityError
 from edge.mqtt import Publisher
 from edge.payloads import SCHEMA
 from edge.pipeline import Pipeline
-from edge.recovery import Change, Policy, Recovery
+from edge.recovery import Change, Recovery
 from edge.reporter import MACHINE, Reporter
 from edge.smoothing import Smoother
 from edge.spool import Spool
@@ -75,7 +75,8 @@ class Service:
         self._expire()
         kept = config.spool
         spool = Spool(configs.spool_path(kept), kept.events, kept.bytes)
-        self._camera = camera = Recovery(self._open_camera, policy(config), self._camera_changed)
+        policy = startup.policy(config.camera)
+        self._camera = camera = Recovery(self._open_camera, policy, self._camera_changed)
         try:
             self._publisher = publisher = Publisher(
                 broker,
@@ -104,7 +105,8 @@ class Service:
         finally:
             spool.close()
             camera.close()
-        log.info("stopped after %d frames", self._reporter.frames_total)
+        frames = self._reporter.frames_total
+        log.info("stopped after %d frames", frames, extra={"event": "stopped"})
 
     def _farewell(self) -> None:
         self._notifier.stopping()
@@ -117,10 +119,10 @@ class Service:
             return
         self._start_s = round(process_age_s(), 3)
         self._assemble()
-        name, facts = self._engine.card.name, self._engine.classifier.facts
-        status = f"{name} on {facts.runtime}, {facts.delegated_share:.0%} delegated"
-        log.info("ready after %.2f s: %s, %s", self._start_s, status, camera.mode or camera.error)
-        self._notifier.ready(status)
+        self._notifier.ready(self._proven())
+        seen = camera.mode or camera.error
+        text = "ready after %.2f s: %s, %s"
+        log.info(text, self._start_s, self._proven(), seen, extra={"event": "ready"})
         reporter.begin()
         try:
             while not self._stop:
@@ -139,6 +141,10 @@ class Service:
             log.info("%s: ended", configs.without_credentials(self._config.camera.source))
             self._publisher.settle(DELIVERY_S)
         reporter.telemetry()
+
+    def _proven(self) -> str:
+        name, facts = self._engine.card.name, self._engine.classifier.facts
+        return f"{name} on {facts.runtime}, {facts.delegated_share:.0%} delegated"
 
     def _await_camera(self, camera: Recovery) -> bool:
         """Wait for the first try to open the camera; False where a signal ends that."""
@@ -214,7 +220,13 @@ class Service:
 
         Return the tables that only a restart can change, and that have changed.
         """
-        new = self._load()
+        self._notifier.reloading()
+        try:
+            return self._take_over(self._load())
+        finally:
+            self._notifier.ready(self._proven())
+
+    def _take_over(self, new: Config) -> list[str]:
         engine, before = startup.start(new.model), self._engine
         tables = {name: getattr(new, name) for name in RELOADABLE}
         merged = msgspec.structs.replace(self._config, **tables)
@@ -244,9 +256,3 @@ class Service:
             self._hup = True
         else:
             self._stop = True
-
-
-def policy(config: Config) -> Policy:
-    """Return what is put up with from the camera."""
-    told = config.camera
-    return Policy(told.required, told.stall_timeout_s, told.max_reopens, told.reopen_window_s)

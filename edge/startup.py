@@ -24,6 +24,7 @@ from edge.errors import ModelError
 from edge.modelcard import Golden, ModelCard
 from edge.payloads import ModelInfo
 from edge.preprocess import Preprocessor
+from edge.recovery import Policy
 from edge.types import Asked, Camera, Frame, View
 
 
@@ -120,6 +121,13 @@ def camera(config: CameraConfig, engine: Engine, first_sequence: int = 0) -> Cam
 def view(config: CameraConfig) -> View:
     """Return what is to be done to the camera's pictures."""
     return View(config.rotation, config.flip_horizontal, config.flip_vertical, config.roi)
+
+
+def policy(config: CameraConfig) -> Policy:
+    """Return what is put up with from the camera."""
+    return Policy(
+        config.required, config.stall_timeout_s, config.max_reopens, config.reopen_window_s
+    )
 
 
 def describe(engine: Engine) -> ModelInfo:

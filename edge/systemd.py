@@ -1,17 +1,28 @@
-"""Talk to systemd: READY, STATUS, WATCHDOG, STOPPING; silent where it is not there.
+"""Talk to systemd: READY, RELOADING, STATUS, WATCHDOG, STOPPING, and the journal; silent elsewhere.
 
-Knows nothing of what the daemon does. Source: sd_notify(3), sd_watchdog_enabled(3).
+Knows nothing of what the daemon does. Whoever logs names what has happened by
+``extra={"event": ..., "stage": ...}``, and the journal's entry can be found by either.
+
+Source: sd_notify(3), sd_watchdog_enabled(3), systemd.exec(5) on JOURNAL_STREAM, sd-daemon(3),
+systemd.journal-fields(7).
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import Any
+import time
+import uuid
+from typing import Any, Final
 
 try:
     from systemd.daemon import notify as _notify
+    from systemd.journal import JournalHandler
 except ImportError:  # systemd-python is not installed: nothing to notify
-    _notify = None
+    _notify = JournalHandler = None
+
+EVENTS: Final = uuid.UUID("9b6c3f0e-5f6d-4b0e-9a55-3a8f1c7d2e41")
+"""The namespace of the journal's MESSAGE_ID: an event's is its UUID version 5 in it."""
 
 
 class Notifier:
@@ -24,8 +35,13 @@ class Notifier:
         """How often the watchdog wants a sign of life: half its time-out; None without one."""
 
     def ready(self, status: str) -> None:
-        """The start is done and attested."""
+        """The start, or a reload, is done and attested."""
         self._send(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Config and model are read anew; ``ready`` follows, whatever comes of it."""
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
 
     def status(self, status: str) -> None:
         """Show one line in ``systemctl status``."""
@@ -42,3 +58,36 @@ class Notifier:
     def _send(self, state: str) -> None:
         if self._notify:
             self._notify(state)
+
+
+def journal() -> logging.Handler | None:
+    """Return what logs into the journal, where stderr goes there; else None.
+
+    Every entry has EDGE_STAGE, the part it comes from; one that tells an event has EDGE_EVENT and
+    MESSAGE_ID.
+    """
+    if not journaled() or JournalHandler is None:
+        return None
+    handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER="edge")
+    handler.addFilter(_fields)
+    return handler
+
+
+def journaled() -> bool:
+    """Whether stderr is the journal's: JOURNAL_STREAM is inherited by those whose it is not."""
+    stream = os.fstat(2)
+    return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
+
+
+def message_id(event: str) -> str:
+    """Return the journal's MESSAGE_ID of an event: 32 hexadecimal digits."""
+    return uuid.uuid5(EVENTS, event).hex
+
+
+def _fields(record: logging.LogRecord) -> bool:
+    top, _, rest = record.name.partition(".")
+    part = rest.partition(".")[0] if top == "edge" and rest else top
+    record.EDGE_STAGE = getattr(record, "stage", part)
+    if event := getattr(record, "event", None):
+        record.EDGE_EVENT, record.MESSAGE_ID = event, message_id(event)
+    return True

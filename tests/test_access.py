@@ -216,6 +216,26 @@ def test_a_login_from_a_systemd_credential(daemon: Start, rgb: Path, tmp_path: P
         running.stop()
 
 
+def test_authority_and_key_from_systemd_credentials(
+    authority: Authority, daemon: Start, rgb: Path, tmp_path: Path
+) -> None:
+    """A service's own user cannot read a key of root's: systemd hands it over."""
+    mine = authority.sign("hall")
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    for name, file in (("ca", authority.cert), ("cert", mine.cert), ("key", mine.key)):
+        (folder / f"mqtt-{name}").write_bytes(Path(file).read_bytes())
+    more = ("require_certificate true", "use_identity_as_username true")
+    with encrypted(authority.sign("strict"), authority, *more) as broker:
+        running = daemon(
+            *("--source", "synthetic", "--model", rgb, "--broker", broker.address),
+            config="[mqtt]\ntls = true\n",
+            CREDENTIALS_DIRECTORY=str(folder),
+        )
+        running.wait_for_log("connected")
+        running.stop()
+
+
 def test_the_password_is_in_no_representation() -> None:
     """A record that ends up in a traceback says nothing."""
     assert "hunter2" not in repr(Broker("h", 1, username="me", password="hunter2"))

@@ -42,7 +42,10 @@ PARTS = {
 """Part -> third-party packages it may import; of ours, the leaves only."""
 
 COMPOSERS = {
-    "startup": {"camera", "card", "classifier", "config", "preprocess", "msgspec", "numpy"},
+    "startup": {
+        *("camera", "card", "classifier", "config", "preprocess", "recovery"),
+        *("msgspec", "numpy"),
+    },
     "settings": {"config", "msgspec"},
     "reporter": {
         *("wire", "config", "mqtt", "systemd", "spool", "telemetry", "discovery", "snapshot"),
@@ -77,7 +80,7 @@ COMPOSERS = {
         ),
         *("numpy", "rich"),
     },
-    "__main__": {"cli", "commands"},
+    "__main__": {"cli", "commands", "systemd"},
     "__init__": set(),
 }
 """What may know parts, and which; only these."""

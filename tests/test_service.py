@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -163,26 +162,6 @@ def test_once_ends_with_the_file(
     assert telemetry["frames_total"] == 6
     assert telemetry["corrupt_total"] == 1
     assert [e["type"] for e in listener.payloads("event")][-1] == "frames_corrupt"
-
-
-def test_ready_and_watchdog_reach_systemd(daemon: Start, rgb: Path, tmp_path: Path) -> None:
-    """READY comes after the model has proven itself, then the watchdog's signs of life."""
-    path = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(path))
-        manager.settimeout(WAIT_S)
-        running = daemon(
-            *("--source", "synthetic", "--model", rgb, "--broker", "localhost:1"),
-            NOTIFY_SOCKET=str(path),
-            WATCHDOG_USEC="400000",
-        )
-        first = manager.recv(4096).decode()
-        assert first.startswith("READY=1\nSTATUS=uint8io on ")
-        assert manager.recv(4096) == b"WATCHDOG=1"
-        running.process.send_signal(signal.SIGTERM)
-        rest = b""
-        while b"STOPPING=1" not in rest:
-            rest += manager.recv(4096)
 
 
 @pytest.mark.parametrize(

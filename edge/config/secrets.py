@@ -16,7 +16,12 @@ from edge.messages import Broker, Tls
 
 def broker(config: MqttConfig) -> Broker:
     """Return how to reach the broker, its password read."""
-    tls = Tls(config.ca_file, config.cert_file, config.key_file, config.accept_any_certificate)
+    tls = Tls(
+        config.ca_file or credential("mqtt-ca"),
+        config.cert_file or credential("mqtt-cert"),
+        config.key_file or credential("mqtt-key"),
+        config.accept_any_certificate,
+    )
     return Broker(
         host=config.host,
         port=config.port or (8883 if config.tls else 1883),
@@ -43,17 +48,14 @@ def source(config: CameraConfig) -> str:
 
 
 def password(config: MqttConfig | CameraConfig) -> str:
-    """Return a password, the first line of its file; empty where none is set.
-
-    Source: systemd.exec(5), CREDENTIALS_DIRECTORY.
-    """
+    """Return a password, the first line of its file; empty where none is set."""
     table = "camera" if isinstance(config, CameraConfig) else "mqtt"
-    file = Path(config.password_file) if config.password_file else None
-    if file is None and config.username and (folder := os.environ.get("CREDENTIALS_DIRECTORY")):
-        file = Path(folder) / f"{table}-password"
-        file = file if file.exists() else None
-    if file is None:
+    place = config.password_file
+    if not place and config.username:
+        place = credential(f"{table}-password")
+    if not place:
         return ""
+    file = Path(place)
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
@@ -64,6 +66,16 @@ def password(config: MqttConfig | CameraConfig) -> str:
     if not lines or not lines[0]:
         raise ConfigError("password file is empty", where=str(file))
     return lines[0]
+
+
+def credential(name: str) -> str:
+    """Return the file of systemd's credential ``name``; empty where there is none.
+
+    Source: systemd.exec(5), CREDENTIALS_DIRECTORY.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder) / name if folder else None
+    return str(file) if file is not None and file.exists() else ""
 
 
 def redacted(config: Config) -> dict[str, Any]:

@@ -142,8 +142,9 @@ class MqttConfig(Table, frozen=True):
     username        {id} in it is the device's id
     password_file   empty: systemd's credential ``mqtt-password``, where there is one
     tls             encrypt, and check the broker's certificate and name
-    ca_file         authorities to trust, PEM; empty: the system's
-    cert_file, key_file   this device's own certificate and key, PEM
+    ca_file         authorities to trust, PEM; empty: credential ``mqtt-ca``, else the system's
+    cert_file, key_file   this device's own certificate and key, PEM; empty: credentials
+                    ``mqtt-cert`` and ``mqtt-key``, where there are any
     accept_any_certificate   with TLS, check nothing: whoever answers gets all that is sent
     keepalive_s     the broker publishes the last will after 1.5 times this silence
     reconnect_s     longest wait between two tries

@@ -186,7 +186,7 @@ class Publisher:
         self._link.close(LEAVE_S)
 
     def _greet(self) -> None:
-        log.info("broker %s: connected", self._where)
+        log.info("broker %s: connected", self._where, extra={"event": "broker_up"})
         self._told.clear()
         first = self._connects_total == 0
         self._begins_at_s = time.monotonic() + (CLAIM_S if first and self._claim else 0.0)
@@ -241,4 +241,6 @@ class Publisher:
         key = f"{what} {why}" if what.startswith("does not let") else what
         if key not in self._told:
             self._told.add(key)
-            log.warning("broker %s: %s: %s; running on", self._where, what, why)
+            text = "broker %s: %s: %s; running on"
+            extra = {} if what.startswith("does not let") else {"event": "broker_away"}
+            log.warning(text, self._where, what, why, extra=extra)
