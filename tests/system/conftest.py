@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -16,7 +15,6 @@ from tests.system.emulated import emulated
 from tests.system.machine import Machine, Subscriber
 
 BASES: Final = ROOT / "build" / "system"
-DEBS: Final = Path(os.environ.get("EDGE_DEBS", ROOT / "build" / "dist"))
 CONFIG: Final = "/etc/edge-camera/edge.toml"
 CLIP: Final = "/usr/local/share/clip.mp4"
 SETTINGS: Final = """
@@ -51,7 +49,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 @pytest.fixture(scope="session")
 def package(machine: Machine) -> packages.Package:
     """The package for this machine."""
-    return packages.find(DEBS, *machine.name.split("-"))
+    return packages.find(packages.DIST, *machine.name.split("-"))
 
 
 @pytest.fixture(scope="session")

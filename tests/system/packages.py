@@ -1,14 +1,19 @@
-"""The package under test, and the one before it."""
+"""The package under test, and the one before it.
+
+    python -m tests.system.packages SUITE ARCH     what the package depends on, one name a line
+"""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+DIST: Final = Path(__file__).resolve().parents[2] / "build" / "dist"
 CONFFILE: Final = "etc/edge-camera/edge.toml"
 ENDS: Final = {"bookworm": "deb12", "trixie": "deb13"}
 """How the version of a package for each suite ends."""
@@ -69,3 +74,7 @@ def before(package: Package, folder: Path) -> Package:
         build = ["dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(made_path)]
         subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     return Package(made_path)
+
+
+if __name__ == "__main__":
+    print("\n".join(find(DIST, *sys.argv[1:3]).depends()))
