@@ -1,6 +1,6 @@
 """The package under test, and the one before it.
 
-    python -m tests.system.packages SUITE ARCH     what the package depends on, one name a line
+python -m tests.system.packages SUITE ARCH     what the package depends on, one name a line
 """
 
 from __future__ import annotations
