@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 POLL_S: Final = 0.25
-SECRET_SEPARATOR: Final = b"\0status "
+SEPARATOR: Final = b"\0status "
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Machine:
             shell.settimeout(timeout_s * self._patience)
             shell.sendall(_line(command))
             output = b"".join(iter(lambda: shell.recv(65536), b""))
-        text, found, status = output.rpartition(SECRET_SEPARATOR)
+        text, found, status = output.rpartition(SEPARATOR)
         assert found, f"{command}: the machine's shell has died: {output!r}"
         result = Result(int(status), text.decode(errors="replace"))
         assert result.status == 0 or not check, f"{command}: {result}"
