@@ -17,7 +17,7 @@ folder=$1 suite=$2 arch=$3
 shift 3
 here=$(cd "$(dirname "$0")" && pwd)
 packages=(
-  systemd systemd-sysv dbus udev procps iproute2 # the system
+  apt systemd systemd-sysv dbus udev procps iproute2 # the system
   mosquitto mosquitto-clients                    # a broker, and a subscriber
   "$@"
 )
@@ -110,6 +110,8 @@ units=$root/etc/systemd/system
 mkdir -p "$units/sockets.target.wants"
 cp "$here"/guest/* "$units"
 ln -s ../test-shell.socket "$units/sockets.target.wants"
+ln -sf /dev/null "$units/apt-daily.timer" # which would hold apt's lock
+ln -sf /dev/null "$units/apt-daily-upgrade.timer"
 echo edge-test >"$root/etc/hostname"
 printf '127.0.0.1 localhost edge-test\n' >"$root/etc/hosts"
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root/etc/resolv.conf"
