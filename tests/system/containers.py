@@ -20,12 +20,15 @@ from tests.system.machine import Machine
 
 IN_A_GROUP: Final = (
     *("sh", "-c"),
-    "mount -t cgroup2 none /sys/fs/cgroup; group=/sys/fs/cgroup/edge-test-$$; mkdir $group"
+    "[ -s /etc/machine-id ] || { touch /etc/machine-id && mount --bind $1 /etc/machine-id; }; shift"
+    "; mount -t cgroup2 none /sys/fs/cgroup; group=/sys/fs/cgroup/edge-test-$$; mkdir $group"
     ' && echo $$ >$group/cgroup.procs && "$@"; status=$?; echo $$ >/sys/fs/cgroup/cgroup.procs'
     "; find $group -depth -type d -exec rmdir {} +; exit $status",
     "-",
 )
-"""Runs what follows in a group of its own: containers that share one see each other's services."""
+"""Runs what follows in a group of its own: containers that share one see each other's services.
+First comes a file with an id for this machine, which systemd-nspawn wants it to have.
+"""
 
 
 @contextlib.contextmanager
@@ -41,7 +44,10 @@ def container(name: str, root: Path) -> Iterator[Machine]:
         ]
         if not Path("/run/systemd/system").exists():
             nspawn.insert(1, "--keep-unit")
-            nspawn = [*("unshare", "--mount", "--propagation=private"), *IN_A_GROUP, *nspawn]
+            mine = share / "machine-id"
+            mine.write_text(f"{uuid.uuid4().hex}\n")
+            alone = ("unshare", "--mount", "--propagation=private")
+            nspawn = [*alone, *IN_A_GROUP, str(mine), *nspawn]
         with console.open("wb") as out:
             process = subprocess.Popen(
                 nspawn,
