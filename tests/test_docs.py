@@ -16,6 +16,7 @@ from tests.conftest import ROOT, edge, tracked
 
 LISTED_AS_FOLDERS = (
     "tests/vm",
+    "tests/system",
     "deploy/debian",
     "deploy/demo",
     "deploy/lock",
