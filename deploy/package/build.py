@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make deb", allow_abbrev=False)
     parser.add_argument("--arch", default="arm64")
     parser.add_argument("--suite", default="trixie")
-    parser.add_argument("--runtime", type=Path, help="a wheel of TensorFlow Lite; else the Pi's own")
+    parser.add_argument("--runtime", type=Path, help="a wheel; else the Pi's own")
     asked = parser.parse_args(arguments)
     try:
         path = build(asked.arch, asked.suite, asked.runtime)
