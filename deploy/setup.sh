@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|homeassistant]
+#   deploy/setup.sh [dev|train|machine|flash|homeassistant]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
+# flash  what `make flash` and `make deploy` run
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -20,6 +21,7 @@ readonly PACKAGES=(
   python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,
   gstreamer1.0-plugins-{base,good,bad,ugly}              # with H.264
 )
+readonly CARD=(bmap-tools zstd xz-utils gzip util-linux openssh-client)
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
 cd "$(dirname "$0")/.."
 
@@ -60,7 +62,7 @@ make_venv() {
 
 case ${1:-dev} in
   dev)
-    install_packages "${PACKAGES[@]}"
+    install_packages "${PACKAGES[@]}" "${CARD[@]}"
     make_venv .venv deploy/lock/dev.txt
     ;;
   train)
@@ -69,6 +71,9 @@ case ${1:-dev} in
     ;;
   machine)
     install_packages qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs python3-venv
+    ;;
+  flash)
+    install_packages "${CARD[@]}"
     ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
@@ -79,7 +84,7 @@ case ${1:-dev} in
     make_venv .venv-homeassistant deploy/lock/homeassistant.txt
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine or homeassistant"
+    say "unknown set '$1'; expected dev, train, machine, flash or homeassistant"
     exit 64
     ;;
 esac

@@ -35,12 +35,11 @@ def refuse(disk: Disk, *, force: bool) -> None:
             mend=f"DEVICE=/dev/{disk.whole}",
         )
     if own := [place for _, place in disk.users if place in SYSTEM]:
-        raise FlashError(
-            "own disk", "this system runs from it", where=where, got=f"mounted at {own[0]}"
-        )
+        told = f"this system runs from it: it is mounted at {own[0]}"
+        raise FlashError("own disk", told, where=where)
     if disk.users:
-        told = ", ".join(f"{name} {_use(use)}" for name, use in disk.users)
-        raise FlashError("in use", "it is in use", where=where, got=told, mend=_mend(disk))
+        told = "in use: " + ", ".join(f"{name} {_use(use)}" for name, use in disk.users)
+        raise FlashError("in use", told, where=where, mend=_mend(disk))
     if not disk.size_bytes and disk.bus != "file":
         raise FlashError("too small", "there is no card in it", where=where)
     if not is_card(disk) and not force:

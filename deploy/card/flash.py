@@ -34,12 +34,9 @@ TOOLS: Final = {"bmaptool": "bmap-tools", "lsblk": "util-linux", "blkid": "util-
 HALF: Final = "the card is half written: write it anew before it is used"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(given: Sequence[str]) -> int:
     """Write a card; return the exit status, after one line where something is wrong."""
-    parser = argparse.ArgumentParser(prog="make flash", allow_abbrev=False)
-    for option in ("device", "image", "serial", "yes", "force"):
-        parser.add_argument(f"--{option}", default="")
-    asked = parser.parse_args(arguments)
+    asked = arguments(given)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
@@ -51,6 +48,14 @@ def main(arguments: Sequence[str]) -> int:
         print("\nflash: interrupted; nothing was written", file=sys.stderr)
         return 130
     return 0
+
+
+def arguments(given: Sequence[str]) -> argparse.Namespace:
+    """Return what was asked for; make gives an option that it was not given as empty."""
+    parser = argparse.ArgumentParser(prog="make flash", allow_abbrev=False)
+    for option in ("device", "image", "serial", "yes", "force"):
+        parser.add_argument(f"--{option}", default="")
+    return parser.parse_args(given)
 
 
 def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:

@@ -139,9 +139,12 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as stream:
             yield stream
         return
-    command = [program, "--decompress", "--stdout", str(path)]
+    command = [program, "--decompress", "--stdout"]
     try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with path.open("rb") as packed:  # as input: given a name, all three refuse a link
+            process = subprocess.Popen(
+                command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
     except FileNotFoundError as exc:
         package = {"xz": "xz-utils"}.get(program, program)
         mend = f"apt-get install {package}"
