@@ -1,0 +1,72 @@
+"""Make a package of what is installed: the way back, wherever the package came from.
+
+Source: deb(5), dpkg-query(1); dpkg-repack does the same and is installed nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from deploy.on_device.asking import NAME, run
+
+INFO: Final = Path("/var/lib/dpkg/info")
+CONTROL: Final = (
+    *("preinst", "postinst", "prerm", "postrm", "conffiles", "md5sums", "triggers"),
+    *("shlibs", "symbols", "config", "templates"),
+)
+"""Files of a package's control archive that dpkg keeps."""
+
+
+def repack(to: Path) -> None:
+    """Make ``to`` of what is installed: its files, and what dpkg keeps of its control archive."""
+    with tempfile.TemporaryDirectory(dir=to.parent) as made:
+        tree, control = Path(made), Path(made) / "DEBIAN"
+        os.chmod(tree, 0o755)
+        control.mkdir(mode=0o755)
+        listed = [Path(line) for line in run("dpkg-query", "-L", NAME).stdout.splitlines()]
+        folders = {parent for path in listed for parent in path.parents}
+        for path in listed:
+            there = tree / path.relative_to("/")
+            if path in folders or (path.is_dir() and not path.is_symlink()):
+                there.mkdir(mode=0o755, parents=True, exist_ok=True)
+            elif os.path.lexists(path):  # a system may leave documents out
+                shutil.copy2(path, there, follow_symlinks=False)
+        for kind in CONTROL:
+            if (INFO / f"{NAME}.{kind}").exists():
+                shutil.copy2(INFO / f"{NAME}.{kind}", control / kind)
+        fields, conffiles = stanza(run("dpkg-query", "-s", NAME).stdout)
+        (control / "control").write_text(fields)
+        for name, md5 in conffiles.items():
+            mark(tree / name.lstrip("/"), md5)
+        part = to.with_suffix(".part")
+        run("dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(part))
+        part.replace(to)
+
+
+def stanza(text: str) -> tuple[str, dict[str, str]]:
+    """Return a control file, and conffiles with their checksums, from `dpkg-query -s`."""
+    kept, conffiles, field = [], {}, ""
+    for line in text.splitlines():
+        field = field if line.startswith(" ") else line.partition(":")[0]
+        if field == "Conffiles" and line.startswith(" "):
+            name, md5, *_ = line.split()
+            conffiles[name] = md5
+        elif field not in ("Status", "Conffiles", "Config-Version"):
+            kept.append(line)
+    return "\n".join(kept).strip() + "\n", conffiles
+
+
+def mark(path: Path, md5: str) -> None:
+    """Make a conffile that its owner has changed differ from his.
+
+    dpkg keeps the checksum of the packaged one, and a later upgrade overwrites a file that is like
+    it. Going back leaves the owner's file as it is; it is to stay the owner's afterwards.
+    """
+    now = path.read_bytes() if path.exists() else b""
+    if hashlib.md5(now, usedforsecurity=False).hexdigest() != md5:
+        path.write_bytes(now + b"\n# as packed for going back; the file in use was kept\n")
