@@ -87,13 +87,13 @@ test-runtime: setup ## the Pi's TFLite in an emulated Debian 12 and 13, beside a
 # These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
 flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
 	@deploy/setup.sh flash
-	@exec $(PYTHON) -B -m deploy.card.flash --device '$(DEVICE)' --image '$(IMAGE)' \
-	  --yes '$(YES)' --force '$(FORCE)' --serial '$(SERIAL)'
+	@exec $(PYTHON) -B -m deploy.card.flash --device='$(DEVICE)' --image='$(IMAGE)' \
+	  --yes='$(YES)' --force='$(FORCE)' --serial='$(SERIAL)'
 
 deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
 	@deploy/setup.sh flash
-	@exec $(PYTHON) -B -m deploy.deploy --hosts '$(HOST)' --deb '$(DEB)' \
-	  $(if $(SSH),--ssh '$(SSH)') $(if $(TIMEOUT),--timeout '$(TIMEOUT)')
+	@exec $(PYTHON) -B -m deploy.deploy --hosts='$(HOST)' --deb='$(DEB)' \
+	  $(if $(SSH),--ssh='$(SSH)') $(if $(TIMEOUT),--timeout='$(TIMEOUT)')
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

@@ -2,9 +2,10 @@
 
     python3 -m deploy.deploy --hosts 'user@pi ...' [--deb FILE] [--ssh 'ssh -p 2222'] [--timeout S]
 
-Each: asks which Debian it is, sends the package for it and the programs in on_device/, which do the
-rest there and go back where the new package is not healthy. The first that fails ends it; what comes after
-it is not touched. Keys, ports and known hosts are the business of the user's ssh configuration.
+Each: asks which Debian it is, sends the package for it and the programs in on_device/, which do
+the rest there, and go back where the new package is not healthy. The first that fails ends it;
+those after it are not touched. Keys, ports and known hosts are the business of the user's ssh
+configuration.
 
 Runs on Debian's own python3, without this project's packages. Exit status: 0 all are healthy; 1
 one has gone back; 64 no HOST; 65 not a package for it; 66 no package; 69 not reached; 70 one is
@@ -33,6 +34,11 @@ DIST: Final = HERE.parent / "build" / "dist"
 FOLDER: Final = "/var/cache/edge-camera"
 UNIT: Final = "edge-deploy"
 PROGRAM: Final = "rollout.pyz"
+MAIN: Final = """
+import sys
+from deploy.on_device.rollout import main
+sys.exit(main(sys.argv[1:]))
+"""
 FACTS: Final = """
 . /etc/os-release && dpkg --print-architecture && echo "$ID$VERSION_ID" && id -u &&
 { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && echo root

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from deploy.on_device.asking import NAME, run
+from deploy.on_device.asking import run
 
 INFO: Final = Path("/var/lib/dpkg/info")
 CONTROL: Final = (
@@ -22,40 +22,45 @@ CONTROL: Final = (
 """Files of a package's control archive that dpkg keeps."""
 
 
-def repack(to: Path) -> None:
-    """Make ``to`` of what is installed: its files, and what dpkg keeps of its control archive."""
+def repack(name: str, to: Path) -> None:
+    """Make ``to`` of an installed package: its files, and what dpkg keeps of its control archive.
+
+    Raises OSError, subprocess.SubprocessError.
+    """
     with tempfile.TemporaryDirectory(dir=to.parent) as made:
         tree, control = Path(made), Path(made) / "DEBIAN"
         os.chmod(tree, 0o755)
         control.mkdir(mode=0o755)
-        listed = [Path(line) for line in run("dpkg-query", "-L", NAME).stdout.splitlines()]
+        listed = [Path(line) for line in run("dpkg-query", "-L", name).stdout.splitlines()]
         folders = {parent for path in listed for parent in path.parents}
         for path in listed:
             there = tree / path.relative_to("/")
             if path in folders or (path.is_dir() and not path.is_symlink()):
-                there.mkdir(mode=0o755, parents=True, exist_ok=True)
+                there.mkdir(parents=True, exist_ok=True)
+                shutil.copymode(path, there)
             elif os.path.lexists(path):  # a system may leave documents out
                 shutil.copy2(path, there, follow_symlinks=False)
         for kind in CONTROL:
-            if (INFO / f"{NAME}.{kind}").exists():
-                shutil.copy2(INFO / f"{NAME}.{kind}", control / kind)
-        fields, conffiles = stanza(run("dpkg-query", "-s", NAME).stdout)
+            if (INFO / f"{name}.{kind}").exists():
+                shutil.copy2(INFO / f"{name}.{kind}", control / kind)
+        fields, conffiles = stanza(run("dpkg-query", "-s", name).stdout)
         (control / "control").write_text(fields)
-        for name, md5 in conffiles.items():
-            mark(tree / name.lstrip("/"), md5)
+        for path, md5 in conffiles.items():
+            mark(tree / path.relative_to("/"), md5)
         part = to.with_suffix(".part")
         run("dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(part))
         part.replace(to)
 
 
-def stanza(text: str) -> tuple[str, dict[str, str]]:
+def stanza(text: str) -> tuple[str, dict[Path, str]]:
     """Return a control file, and conffiles with their checksums, from `dpkg-query -s`."""
     kept, conffiles, field = [], {}, ""
     for line in text.splitlines():
         field = field if line.startswith(" ") else line.partition(":")[0]
         if field == "Conffiles" and line.startswith(" "):
-            name, md5, *_ = line.split()
-            conffiles[name] = md5
+            name, md5, *obsolete = line.split()
+            if not obsolete:
+                conffiles[Path(name)] = md5
         elif field not in ("Status", "Conffiles", "Config-Version"):
             kept.append(line)
     return "\n".join(kept).strip() + "\n", conffiles

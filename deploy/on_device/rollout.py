@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError("another checksum than the package that was sent")
         new = run("dpkg-deb", "-f", str(package), "Version").stdout.strip()
         if old:
-            repack(PREVIOUS)
+            repack(NAME, PREVIOUS)
     except (OSError, ValueError, subprocess.SubprocessError) as exc:
         say(f"nothing changed: no way back could be made: {reason(exc)}")
         return 74
