@@ -114,7 +114,9 @@ def test_a_device_gets_the_image(folder: Path, tmp_path: Path, name: str) -> Non
     """Every byte of what is mapped; what is not stays as it was, for nobody reads it."""
     backing = card(tmp_path)
     with attached(backing, 256 * MIB) as device:
+        run("mke2fs", "-q", "-b", "1024", "-L", "holidays", str(device), "1024")
         done = flash(device, folder / name)
+        assert f"flash:   {device} 256M ext2 holidays\n" in done.stdout
         assert done.returncode == 0, done
         assert "16 MB of its 210 MB are written" in done.stdout
         assert f"{device} holds {name}, read back and found equal" in done.stdout

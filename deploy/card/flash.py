@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import shutil
 import signal
 import subprocess
@@ -148,22 +147,22 @@ def _show(path: Path, disk: Disk, image: images.Image) -> None:
 
 
 def _contents(path: Path) -> list[str]:
-    """Return a line for the table and each part of what is on it now."""
+    """Return a line for the disk and each partition: size, and what is on it now."""
     if not path.is_block_device():
-        asked = ["blkid", "--probe", "--output", "value", "--match-tag", "PTTYPE", str(path)]
-        found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-        return [f"partition table {found}" if found else "nothing known"]
-    columns = "NAME,SIZE,PTTYPE,FSTYPE,LABEL"
-    asked = ["lsblk", "--json", "--output", columns, str(path)]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    found = json.loads(done.stdout)["blockdevices"] if done.returncode == 0 else []
-    lines = []
-    for one in [*found, *(part for disk in found for part in disk.get("children", ()))]:
-        told = [one[key] for key in ("fstype", "label") if one[key]]
-        if one in found and one["pttype"]:
-            told.insert(0, f"partition table {one['pttype']}")
-        lines.append(f"{one['name']} {one['size']} {' '.join(told) or 'nothing known'}")
-    return lines
+        return [_probed(path)]
+    asked = ["lsblk", "--list", "--noheadings", "--output", "PATH,SIZE", str(path)]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    parts = [line.split() for line in told.splitlines()]
+    return [f"{name} {size} {_probed(Path(name))}" for name, size in parts]
+
+
+def _probed(path: Path) -> str:
+    """Return what blkid finds there, by itself: what udev knows may be of the medium before."""
+    asked = ["blkid", "--probe", "--output", "export", str(path)]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    found = [values[name] for name in ("PTTYPE", "TYPE", "LABEL") if name in values]
+    return " ".join(["partition table" if "PTTYPE" in values else "", *found]).strip() or "empty"
 
 
 def _ask(disk: Disk, asked: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import mmap
@@ -48,12 +49,12 @@ def compare(path: Path, image: Image, report: Report = lambda _: None) -> None:
 
 
 def reread_partitions(path: Path) -> bool:
-    """Make the kernel look at the new partition table; return whether it has."""
+    """Make the kernel look at the new partition table; return whether none of the old is shown."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.ioctl(descriptor, BLKRRPART)
-    except OSError:  # in use already by whoever mounts what he sees, or no disk with partitions
-        return False
+    except OSError as exc:  # mounted already by a desktop; or, EINVAL, never shown as partitions
+        return exc.errno != errno.EBUSY
     finally:
         os.close(descriptor)
     return True
