@@ -33,12 +33,14 @@ def repack(name: str, to: Path) -> None:
         control.mkdir(mode=0o755)
         listed = [Path(line) for line in run("dpkg-query", "-L", name).stdout.splitlines()]
         folders = {parent for path in listed for parent in path.parents}
-        for path in listed:
+        for path in listed[1:]:  # after /. itself, every folder before what is in it
             there = tree / path.relative_to("/")
+            if not os.path.lexists(path):  # a system may leave documents out
+                continue
             if path in folders or (path.is_dir() and not path.is_symlink()):
-                there.mkdir(parents=True, exist_ok=True)
+                there.mkdir()
                 shutil.copymode(path, there)
-            elif os.path.lexists(path):  # a system may leave documents out
+            else:
                 shutil.copy2(path, there, follow_symlinks=False)
         for kind in CONTROL:
             if (INFO / f"{name}.{kind}").exists():
