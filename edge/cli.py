@@ -15,6 +15,7 @@ EXAMPLES: Final = {
     "bench": "edge bench --threads 2 --frames 2000 --budget-ms 20",
     "watch": "edge watch --broker localhost:1883",
     "purge": "edge purge --broker localhost wall-old",
+    "doctor": "edge doctor --config /etc/edge-camera/edge.toml",
     "schema": "edge schema | jq .state",
 }
 
@@ -70,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
     _config(purge)
     purge.add_argument("device", type=_one_device, help="the device's id")
     _broker(purge)
+
+    doctor = command("doctor", "tell whether this device is healthy, and if not, why")
+    doctor.add_argument(
+        "--config", metavar="FILE", type=Path, help="edge.toml (the service's, where there is one)"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object")
 
     command("schema", "print the JSON Schema of every payload")
     return top

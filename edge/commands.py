@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import time
@@ -153,6 +154,20 @@ def purge(args: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(args: argparse.Namespace) -> int:
+    """Tell whether this device is healthy, and if not, why and what to do."""
+    from edge import doctor as doctors
+    from edge.doctor import shown
+
+    logging.getLogger().setLevel(logging.ERROR)  # what matters is on the screen
+    checks = doctors.examine(args.config)
+    if args.json:
+        print(json.dumps(doctors.report(checks)))
+    else:
+        shown.draw(checks, doctors.status(checks))
+    return doctors.status(checks)
+
+
 def schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of every payload."""
     from edge import payloads
@@ -168,5 +183,6 @@ COMMANDS: Final[dict[str, Any]] = {
     "bench": bench,
     "watch": watch,
     "purge": purge,
+    "doctor": doctor,
     "schema": schema,
 }

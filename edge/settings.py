@@ -22,10 +22,12 @@ def read() -> Tables:
     """Return the settings there are."""
     folder = state_folder()
     file = folder / NAME if folder else None
-    if file is None or not file.exists():
+    if file is None:
         return {}
     try:
         return msgspec.json.decode(file.read_bytes(), type=Tables)
+    except FileNotFoundError:
+        return {}
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         log.warning("%s is left out: %s", file, exc)
         return {}

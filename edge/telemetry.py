@@ -105,14 +105,17 @@ class Health:
 
 
 class HealthReader:
-    """Reads the health of this process and machine from ``proc`` and ``sys``.
+    """Reads the health of one process and of the machine from ``proc`` and ``sys``.
 
+    process  its number; self: this one
     Source: proc(5); Linux Documentation/admin-guide/thermal and cpu-freq;
             /sys/devices/platform/soc/soc:firmware/get_throttled of the Raspberry Pi kernel.
     """
 
-    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
-        self._proc, self._sys = proc, sys
+    def __init__(
+        self, proc: Path = Path("/proc"), sys: Path = Path("/sys"), process: str = "self"
+    ) -> None:
+        self._proc, self._sys, self._process = proc, sys, proc / process
         self._last: tuple[int, int] | None = None
         zones = sorted((sys / "class/thermal").glob("thermal_zone*"))
         named = [z for z in zones if "cpu" in (_text(z / "type") or "")]
@@ -136,13 +139,13 @@ class HealthReader:
         )
 
     def _kib(self, file: str, field: str) -> int | None:
-        for line in (_text(self._proc / "self" / file) or "").splitlines():
+        for line in (_text(self._process / file) or "").splitlines():
             if line.startswith(field):
                 return int(line.split()[1]) * 1024
         return None
 
     def _cpu_share(self) -> float | None:
-        text = _text(self._proc / "self/stat")
+        text = _text(self._process / "stat")
         if text is None:
             return None
         fields = text.rpartition(")")[2].split()

@@ -167,7 +167,7 @@ class Daemon:
 
     def __init__(self, folder: Path, *arguments: str | Path, config: str = "", **env: str) -> None:
         (folder / "edge.toml").write_text(config)
-        self.log = folder / "daemon.log"
+        self.log = folder / f"daemon-{len(list(folder.glob('daemon-*.log')))}.log"
         command = [sys.executable, "-m", "edge", "run", "--config", folder / "edge.toml"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -64,6 +64,10 @@ COMPOSERS = {
     "view": {"rich", "edge"},
     "watch": {"mqtt", "view", "rich", "edge"},
     "purge": {"mqtt", "discovery", "edge"},
+    "doctor": {
+        *("camera", "config", "mqtt", "recovery", "settings", "startup", "telemetry", "edge"),
+        *("msgspec", "rich"),
+    },
     "cli": {"edge"},
     "commands": {
         *(
@@ -75,6 +79,7 @@ COMPOSERS = {
             "bench_source",
             "watch",
             "purge",
+            "doctor",
             "settings",
             "mqtt",
         ),

@@ -21,7 +21,7 @@ def open_camera(asked: Asked) -> Camera:
     """Return an open camera. Raises CameraError."""
     source = asked.source
     if source == "auto":
-        source = _find()
+        source = find()
         asked = replace(asked, source=source, shown=source)
     kind, _, number = source.partition(":")
     if kind == "synthetic":
@@ -57,7 +57,7 @@ def open_camera(asked: Asked) -> Camera:
     )
 
 
-def _find() -> str:
+def find() -> str:
     """Return the camera of this machine: the Pi's own where its library is, else a V4L2 one."""
     if importlib.util.find_spec("picamera2"):
         return "picamera2"

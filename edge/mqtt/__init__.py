@@ -2,10 +2,10 @@
 
 link.py        one connection after the other
 publisher.py   what goes over it when, and what waits
-subscriber.py  for `edge watch`: messages as they come
+subscriber.py  messages as they come, for `edge watch`; what the broker keeps
 """
 
 from edge.mqtt.publisher import Publisher
-from edge.mqtt.subscriber import clear, subscribe
+from edge.mqtt.subscriber import clear, kept, subscribe
 
-__all__ = ["Publisher", "clear", "subscribe"]
+__all__ = ["Publisher", "clear", "kept", "subscribe"]

@@ -1,0 +1,108 @@
+"""The way to the broker, step by step: name, port, TLS, login; then what it keeps of this device.
+
+It connects under a client id of its own, has no will and publishes nothing, so that neither the
+daemon nor a rival of it takes notice.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from typing import Final
+
+import msgspec
+
+from edge import config as configs
+from edge.config import Config
+from edge.doctor import published, tls
+from edge.doctor.checks import Check, Findings
+from edge.doctor.service import Unit
+from edge.errors import ConfigError, PublishError
+from edge.messages import Broker
+from edge.mqtt import kept
+from edge.types import Seconds
+
+STEP_S: Final = 3.0
+ROOT: Final = "run it as root: sudo edge doctor"
+
+
+def check(config: Config, unit: Unit) -> list[Check]:
+    """Return the checks `broker` and `published`."""
+    found, mqtt = Findings("broker"), config.mqtt
+    device = f"{mqtt.base_topic}/{config.device.id}"
+    told: dict[str, bytes] | None = None
+    broker = login(found, config, unit)
+    anonymous = msgspec.structs.replace(mqtt, username="", password_file="")
+    if _reached(found, broker or configs.broker(anonymous)) and broker:
+        topics = [f"{device}/{topic}" for topic in published.TOPICS]
+        told = _kept(found, broker, topics)
+    return [found.check(), published.check(device, told, config, unit, time.time())]
+
+
+def login(found: Findings, config: Config, unit: Unit) -> Broker | None:
+    """Return the broker with its password; None, and told, where that cannot be read."""
+    mqtt = config.mqtt
+    by_systemd = mqtt.username and not mqtt.password_file and unit.installed
+    if by_systemd and "CREDENTIALS_DIRECTORY" not in os.environ and os.geteuid():
+        found.wrong("unknown", "login not tried: root alone can read systemd's credentials", ROOT)
+        return None
+    try:
+        return configs.broker(mqtt)
+    except ConfigError as exc:
+        if isinstance(exc.__cause__, PermissionError):
+            found.wrong("unknown", f"login not tried: {exc}", ROOT)
+        else:
+            found.error(exc, "write the password into its first line")
+        return None
+
+
+def _reached(found: Findings, broker: Broker) -> bool:
+    """Return whether a connection can be had, encrypted where it should be."""
+    found.facts |= {"address": broker.address, "transport": broker.transport}
+    found.facts["tls"] = broker.tls is not None
+    try:
+        begin_s = time.monotonic()
+        places = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM)
+        found.facts["addresses"] = sorted({str(place[4][0]) for place in places})
+        connect(broker, STEP_S).close()
+        reach_ms = round((time.monotonic() - begin_s) * 1000, 1)
+    except socket.gaierror as exc:
+        mend = "check mqtt.host and the network: resolvectl query NAME; ip route"
+        found.wrong("fault", f"{broker.address}: name not found: {exc.strerror}", mend)
+        return False
+    except OSError as exc:
+        refused = isinstance(exc, ConnectionRefusedError)
+        what = "nothing listens there" if refused else exc.strerror or "no answer in time"
+        mend = "start the broker, or check mqtt.port" if refused else "check the network: ip route"
+        found.wrong("fault", f"{broker.address}: {what}", mend)
+        return False
+    found.facts["reach_ms"] = reach_ms
+    found.say(f"{broker.address} reached in {reach_ms:.0f} ms")
+    if broker.tls is None:
+        return True
+    return tls.check(found, broker, broker.tls, lambda: connect(broker, STEP_S))
+
+
+def connect(broker: Broker, timeout_s: Seconds) -> socket.socket:
+    """Return a connection. Raises OSError."""
+    return socket.create_connection((broker.host, broker.port), timeout_s)
+
+
+def _kept(found: Findings, broker: Broker, topics: list[str]) -> dict[str, bytes] | None:
+    """Log in; return what the broker keeps on ``topics``, None where it does not let us in."""
+    client_id = f"edge-doctor-{secrets.token_hex(4)}"
+    who = f"as {broker.username}" if broker.username else "without a name"
+    try:
+        told = kept(broker, topics, STEP_S, client_id)
+    except PublishError as exc:
+        found.facts["login"] = False
+        mend = "check mqtt.username and the password's file" if "refused" in exc.what else (
+            "does it speak MQTT there, and with TLS or without? see mqtt.port and mqtt.tls"
+        )  # fmt: skip
+        found.wrong("fault", f"login {who}: {exc.what}", mend)
+        return None
+    found.facts["login"] = True
+    found.say(f"logged in {who}, MQTT {broker.protocol}")
+    return told
