@@ -6,8 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-.PHONY: help setup run test test-long test-cameras lint homeassistant load
-.PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime lock clean
+.PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
+.PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
 .PHONY: flash deploy
 
 help: ## list the verbs
@@ -36,11 +36,17 @@ test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHEC
 	@.venv/bin/python -m tests.vm.machine --kernel build/vm/kernel --root build/vm/root.ext4 \
 	  --driver '$(VIVID)' --folder . --cwd . -- tests/vm/checks.sh $(CHECKS)
 
+SUITES ?= bookworm trixie
+ARCHS ?= amd64 arm64
+test-system: setup ## the package in booted Debians [SUITES="bookworm trixie" ARCHS="amd64 arm64"]
+	@deploy/setup.sh system
+	@tests/system/run.sh '$(SUITES)' '$(ARCHS)' $(ARGS)
+
 lint: setup ## ruff, mypy --strict, shellcheck
 	@.venv/bin/ruff check --quiet edge models deploy tests
 	@.venv/bin/ruff format --quiet --check edge models deploy tests
 	@.venv/bin/mypy --no-error-summary
-	@shellcheck deploy/*.sh tests/vm/*.sh .ci/run
+	@shellcheck deploy/*.sh tests/vm/*.sh tests/system/*.sh .ci/run
 
 homeassistant: setup ## does Home Assistant itself find the daemon? Python 3.13.2 or newer
 	@deploy/setup.sh homeassistant
@@ -95,6 +101,11 @@ deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB
 	@exec $(PYTHON) -B -m deploy.deploy --hosts='$(HOST)' --deb='$(DEB)' \
 	  $(if $(SSH),--ssh='$(SSH)') $(if $(TIMEOUT),--timeout='$(TIMEOUT)')
 
+deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie], after `make runtime`
+	@deploy/setup.sh package
+	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
+	  $(if $(SUITE),--suite '$(SUITE)')
+
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \
 	  .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
@@ -106,6 +117,12 @@ lock: setup ## pin the newest versions that pyproject.toml allows
 	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 	  -c deploy/lock/dev.txt -o tests/vm/requirements.txt tests/vm/requirements.in
+	@for file in package package-backend; do \
+	  .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command 'make lock' -c deploy/lock/dev.txt \
+	    -o deploy/lock/$$file.txt deploy/lock/$$file.in; \
+	done
 	@.venv/bin/uv pip compile --quiet --upgrade --python-version 3.13.2 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' \

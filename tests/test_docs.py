@@ -16,12 +16,15 @@ from tests.conftest import ROOT, edge
 
 LISTED_AS_FOLDERS = (
     "tests/vm",
+    "tests/system",
+    "deploy/debian",
     "deploy/demo",
     "deploy/lock",
     "deploy/mosquitto",
     "deploy/runtime/armhf",
     "deploy/runtime/patches",
     "deploy/runtime/toolchain",
+    "deploy/systemd",
     "models/catdog",
     "tests/golden",
     "tests/homeassistant",
