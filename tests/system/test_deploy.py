@@ -31,7 +31,7 @@ threading.Timer(8, os._exit, [3]).start()
 
 
 class Ssh:
-    """What `make deploy` is given: hosts that are all this machine, and one that must stay alone."""
+    """What `make deploy` is given: hosts that are all this machine, and one to be left alone."""
 
     def __init__(self, machine: Machine, folder: Path) -> None:
         self.alone = folder / "touched"
