@@ -22,12 +22,18 @@ machines=()
 for suite in $suites; do
   for arch in $arches; do
     case $suite-$arch in
-      bookworm-amd64 | bookworm-arm64 | trixie-amd64 | trixie-arm64) ;;
+      bookworm-amd64) wheel='cp311-*_x86_64' py=3.11 ;;
+      bookworm-arm64) wheel='cp311-*_aarch64' py=3.11 ;;
+      trixie-amd64) wheel='cp313-*_x86_64' py=3.13 ;;
+      trixie-arm64) wheel='cp313-*_aarch64' py=3.13 ;;
       *)
         say "no machine $suite-$arch; expected bookworm or trixie, amd64 or arm64" >&2
         exit 64
         ;;
     esac
+    if ! compgen -G "build/dist/tflite_runtime-*-$wheel.whl" >/dev/null; then
+      make --no-print-directory runtime ARCH="$arch" PY="$py"
+    fi
     make --no-print-directory deb ARCH="$arch" SUITE="$suite"
     mapfile -t depends < <(.venv/bin/python -m tests.system.packages "$suite" "$arch")
     "${root[@]}" unshare --mount --propagation private \

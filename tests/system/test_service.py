@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,11 @@ OFFLINE_MAX_S: Final = 5.0
 """What a device may be away for while it is upgraded, by the broker's own machine."""
 STARTED: Final = "39f53479d3a045ac8e11786248231fbf"
 """systemd's MESSAGE_ID of a unit that has been started."""
-APT: Final = "apt-get -q -y -o Dpkg::Use-Pty=0"
+APT: Final = (
+    "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0"
+    " -o Dpkg::Options::=--force-confold"
+)
+"""As unattended upgrades do it: a config that somebody has edited is kept without a question."""
 
 
 def main_pid(machine: Machine) -> int:
@@ -353,18 +358,17 @@ def test_an_upgrade_keeps_what_waits_for_the_broker(
 ) -> None:
     """And the config that somebody has edited; the service is restarted just once."""
     service.run("systemctl stop mosquitto")
-    for _ in range(3):
+    waiting = len(journal(service, "EDGE_EVENT=reloaded"))
+
+    def told() -> int:
+        return len(journal(service, "EDGE_EVENT=reloaded")) - waiting
+
+    while (before := told()) < 3:
         service.run("systemctl reload edge-camera")
-    service.wait_for(
-        "three events in the journal", lambda: len(journal(service, "EDGE_EVENT=reloaded")) >= 3
-    )
+        service.wait_for("an event in the journal", partial(lambda so_far: told() > so_far, before))
     count = starts(service)
 
-    service.run(
-        f"DEBIAN_FRONTEND=noninteractive {APT} -o Dpkg::Options::=--force-confold"
-        " install /root/package.deb",
-        timeout_s=180,
-    )
+    service.run(f"{APT} install /root/package.deb", timeout_s=180)
 
     service.wait_for("an active service", lambda: is_up(service))
     assert starts(service) == count + 1
