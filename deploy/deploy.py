@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge.errors import EdgeError
+from deploy.runtime.pins import BuildError
 
 HERE: Final = Path(__file__).resolve().parent
 DIST: Final = HERE.parent / "build" / "dist"
@@ -44,16 +44,13 @@ FACTS: Final = """
 { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && echo root
 """
 """Asked of a host: architecture, distribution and its number, user, and whether root can be had."""
+BUSY: Final = 75
 LOST: Final = 255
 """ssh's own status: no connection."""
 
 
-class DeployError(EdgeError):
+class DeployError(BuildError):
     """A host could not be given the package; ``status`` is the exit status."""
-
-    def __init__(self, status: int, what: str, *, where: str = "", got: str = "", mend: str = ""):
-        super().__init__(what, where=where, got=got, mend=mend)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +68,10 @@ class Host:
     release: str = ""
     sudo: str = ""
 
-    def run(self, script: str, given: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, given: Path) -> subprocess.CompletedProcess[str]:
         """Run a script there as root, with a file as its input."""
         command = [*self.ssh, self.name, f"{self.sudo}sh -c {shlex.quote(script)}"]
-        with (given or Path("/dev/null")).open("rb") as stream:
+        with given.open("rb") as stream:
             return subprocess.run(
                 command, stdin=stream, capture_output=True, text=True, check=False
             )
@@ -129,7 +126,8 @@ def deploy(name: str, asked: argparse.Namespace, sockets: Path) -> None:
 
 def meet(name: str, ssh: tuple[str, ...]) -> Host:
     """Ask a host what it is."""
-    done = subprocess.run([*ssh, name, FACTS], capture_output=True, text=True, check=False)
+    command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # whatever that user's shell is
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     facts = done.stdout.split()
     if done.returncode == LOST:
         told = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
@@ -182,18 +180,18 @@ def program(path: Path) -> Path:
         archive.mkdir("deploy/on_device")
         for module in sorted((HERE / "on_device").glob("*.py")):
             archive.write(module, f"deploy/on_device/{module.name}")
-        run = (
-            "import sys\nfrom deploy.on_device.rollout import main\nsys.exit(main(sys.argv[1:]))\n"
-        )
-        archive.writestr("__main__.py", run)
+        archive.writestr("__main__.py", MAIN)
     return path
 
 
 def send(host: Host, path: Path) -> None:
     """Copy a file to FOLDER there."""
     name = shlex.quote(f"{FOLDER}/{path.name}")
-    script = f"mkdir -p -m 755 {FOLDER} && cat >{name}.part && mv {name}.part {name}"
-    done = host.run(script, path)
+    busy = f"! systemctl --quiet is-active {UNIT} || exit {BUSY}"
+    write = f"mkdir -p -m 755 {FOLDER} && cat >{name}.part && mv {name}.part {name}"
+    done = host.run(f"{busy}; {write}", path)
+    if done.returncode == BUSY:
+        raise DeployError(BUSY, "another deploy is under way", where=host.name)
     if done.returncode:
         told = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise DeployError(74, f"{path.name} could not be sent", where=host.name, got=told)
@@ -222,7 +220,7 @@ def install(host: Host, package: Path, timeout_s: float) -> None:
         mend = f"it goes on by itself: journalctl -t {UNIT} there says how it ended"
         raise DeployError(69, "the connection broke", where=host.name, mend=mend)
     if "already" in told:
-        raise DeployError(75, "another deploy is under way", where=host.name)
+        raise DeployError(BUSY, "another deploy is under way", where=host.name)
     reasons = {1: "the new package is taken back", 70: "not healthy", 74: "nothing was changed"}
     if process.returncode:
         status = process.returncode if process.returncode in reasons else 70

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge.errors import EdgeError
+from deploy.runtime.pins import BuildError
 
 STATUSES: Final = {
     "no device": 64,
@@ -40,19 +40,9 @@ interrupted     by Ctrl-C or a signal; half written unless the line says otherwi
 """
 
 
-class FlashError(EdgeError):
+class FlashError(BuildError):
     """The card is not what was asked for; ``reason`` is a key of STATUSES."""
 
-    def __init__(
-        self,
-        reason: str,
-        what: str,
-        *,
-        where: str = "",
-        expected: str = "",
-        got: str = "",
-        mend: str = "",
-    ) -> None:
-        super().__init__(what, where=where, expected=expected, got=got, mend=mend)
+    def __init__(self, reason: str, what: str, **words: str) -> None:
+        super().__init__(STATUSES[reason], what, **words)
         self.reason = reason
-        self.status = STATUSES[reason]
