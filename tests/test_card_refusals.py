@@ -128,6 +128,39 @@ def test_without_a_device_one_sees_what_might_be_meant(
     assert not {"nvme0n1", "sda1", "sdb", "dm-0", "zram0", "md127"} & set(named)
 
 
+@pytest.mark.parametrize(
+    ("given", "answer", "status"),
+    [
+        ([], "y", 0),
+        ([], "yes", 0),
+        ([], "", 78),
+        ([], "n", 78),
+        (["--yes=1"], "unasked", 0),
+        (["--serial=000000001532"], "unasked", 0),
+        (["--serial=another", "--yes=1"], "unasked", 78),
+    ],
+)
+def test_a_card_is_asked_about_once(
+    laptop: Machine, monkeypatch: pytest.MonkeyPatch, given: list[str], answer: str, status: int
+) -> None:
+    """Anything but yes is no; a serial that is given is answer enough, if it is the card's."""
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+
+    def put(question: str) -> str:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("builtins.input", put)
+    try:
+        flash.confirm(laptop.named("sda"), flash.arguments(given))
+        ended = 0
+    except FlashError as exc:
+        ended = exc.status
+    assert ended == status
+    assert len(asked) == (answer != "unasked")
+
+
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[Path]:
     """A loop device on a file of 16 MB."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
             got=f"{disk.size_bytes:,}",
         )
     _show(path, disk, image)
-    _ask(disk, asked)
+    confirm(disk, asked)
     if machine.disk(path) != disk:
         raise FlashError("changed", "another medium than the one asked about", where=str(path))
     checks.refuse_by_opening(path)  # a desktop mounts what it sees
@@ -165,23 +166,16 @@ def _probed(path: Path) -> str:
     return " ".join(["partition table" if "PTTYPE" in values else "", *found]).strip() or "empty"
 
 
-def _ask(disk: Disk, asked: argparse.Namespace) -> None:
+def confirm(disk: Disk, asked: argparse.Namespace) -> None:
     """Return where the owner wants it; raise FlashError otherwise."""
-    if not checks.is_card(disk):
-        typed = asked.serial or _answer(f"it is not a card; type its serial ({disk.serial}): ")
-        if typed != disk.serial:
-            raise FlashError(
-                "not confirmed", "another serial", where=disk.name, expected=disk.serial, got=typed
-            )
-    elif asked.serial and asked.serial != disk.serial:
+    typed = asked.serial
+    if not typed and not checks.is_card(disk):
+        typed = _answer(f"it is not a card; type its serial ({disk.serial}): ") or "nothing"
+    if typed and typed != disk.serial:
         raise FlashError(
-            "not confirmed",
-            "another serial",
-            where=disk.name,
-            expected=asked.serial,
-            got=disk.serial,
+            "not confirmed", "another serial", where=disk.name, expected=disk.serial, got=typed
         )
-    elif asked.yes != "1":
+    if not typed and asked.yes != "1":
         answer = _answer("all that is on it will be lost; go on? [y/N] ")
         if answer.lower() not in ("y", "yes"):
             raise FlashError("not confirmed", "the answer was no; nothing was written")
@@ -205,7 +199,7 @@ def _copy(path: Path, image: images.Image) -> None:
         try:
             status = process.wait()
         except KeyboardInterrupt:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # what unpacks for it as well
             raise
     if status:
         got = f"bmaptool ended with {status}"
