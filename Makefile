@@ -87,8 +87,9 @@ runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARC
 runtime-measure: setup ## count and model what the runtimes cost; writes docs/runtime.md
 	@.venv/bin/python -m deploy.runtime.measure --write $(ARGS)
 
-test-runtime: setup ## the Pi's TFLite in an emulated Debian 12 and 13, beside ai-edge-litert
-	@.venv/bin/python -m pytest -m emulated -s tests/test_runtime_emulated.py $(ARGS)
+test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 and 13
+	@.venv/bin/python -m pytest -m emulated -s tests/test_runtime_emulated.py \
+	  tests/test_deb_emulated.py $(ARGS)
 
 # These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
 flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]

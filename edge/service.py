@@ -238,7 +238,8 @@ class Service:
         if engine.card.labels != before.card.labels:
             self._reporter.last = None
         view, mode = startup.view(merged.camera), self._camera.mode
-        if mode and mode.still and engine.preprocess.useful(view) != before.preprocess.useful(view):
+        wanted = [(of.preprocess.useful(view), of.preprocess.any_shape) for of in (before, engine)]
+        if mode and mode.still and wanted[0] != wanted[1]:
             self._camera.reopen()  # its frames are of the size that was of use
         self._assemble()
         return restart

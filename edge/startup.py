@@ -106,6 +106,7 @@ def camera(config: CameraConfig, engine: Engine, first_sequence: int = 0) -> Cam
             loop=config.loop,
             timeout_s=config.stall_timeout_s,
             useful=engine.preprocess.useful(view(config)),
+            any_shape=engine.preprocess.any_shape,
             first_sequence=first_sequence,
         )
     )

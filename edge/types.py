@@ -75,6 +75,7 @@ class Asked:
     fast, loop      of recorded sources: every frame at once; begin again at the end
     timeout_s       for a live source to open and give its first frame
     useful          (width, height) beyond which pixels are lost on the model, None if unknown
+    any_shape       the model's picture is stretched in any case: frames may come so already
     first_sequence  the number of the first frame
     """
 
@@ -90,6 +91,7 @@ class Asked:
     loop: bool = True
     timeout_s: Seconds = 10.0
     useful: tuple[int, int] | None = None
+    any_shape: bool = False
     first_sequence: int = 0
 
 

@@ -119,6 +119,13 @@ def frozen_stream() -> Iterator[str]:
     stream.close()
 
 
+def tracked() -> list[str]:
+    """Return the name of every file that git has or would take."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    return done.stdout.splitlines()
+
+
 def edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     command = [sys.executable, "-m", "edge", *map(str, arguments)]

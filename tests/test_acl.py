@@ -70,7 +70,7 @@ def login(folder: Path, device: str) -> str:
 
 
 def test_a_device_writes_its_own_topics_alone(guarded: PrivateBroker) -> None:
-    """Porch cannot speak for wall, nor announce it, nor ask it; nor read what it says, but its own."""
+    """Porch cannot speak for wall, nor announce it, nor ask it; nor read what it says."""
     seen = Watcher(guarded, "homeassistant", "#")
     spied = Watcher(guarded, "porch", "#")
     publish(guarded, "porch", "edge/porch/state")

@@ -20,9 +20,10 @@ import pytest
 from deploy.package import build, carried, manual
 from deploy.runtime.pins import ARCHES, VERSION, BuildError, sha256, sources
 from edge import __version__, cli, errors
-from tests.conftest import ROOT
+from tests.conftest import ROOT, tracked
 
 DEBIAN = ROOT / "deploy" / "debian"
+UNIT = "/usr/lib/systemd/system/edge-camera.service"
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SUITE = next((suite for suite, (its, _) in build.SUITES.items() if its == HERE), "bookworm")
 """This machine's, whose Python can then run what was packed."""
@@ -70,6 +71,26 @@ def test_a_missing_runtime_names_the_verb_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"run `make runtime ARCH=armhf PY=3\.13` first") as caught:
         carried.runtime("armhf", "3.13", tmp_path)
     assert caught.value.status == 69
+
+
+def test_pypi_that_is_away_is_told_on_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pip's reason."""
+    for name, value in (
+        ("INDEX_URL", "http://127.0.0.1:9/"),
+        ("EXTRA_INDEX_URL", ""),
+        ("RETRIES", "0"),
+    ):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    with pytest.raises(
+        BuildError, match="PyPI does not give what is pinned: got ERROR: Could not"
+    ) as one:
+        carried.from_pypi("arm64", "3.13", tmp_path)
+    assert one.value.status == 69
+    assert not list(tmp_path.rglob("*.whl"))
 
 
 def test_missing_tools_are_named_with_their_packages() -> None:
@@ -187,15 +208,8 @@ def test_the_package_pins_what_is_tested() -> None:
 
 def clone(folder: Path, wheel: Path) -> Path:
     """Copy what git knows of this repository, the wheel and what PyPI gave into ``folder``."""
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    ).stdout.splitlines()
     wanted = ("deploy/", "docs/", "edge/", "models/catdog/", "README.md", "CHANGELOG.md", "LICENSE")
-    for name in names:
+    for name in tracked():
         if name.startswith(wanted) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
@@ -248,18 +262,18 @@ def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
         name
         for name in files
         if not name.endswith("/")
-        and not name.startswith(("/usr/lib/edge-camera/", "/usr/share/doc/edge-camera/"))
+        and not name.startswith(("/usr/lib/edge-camera/", "/usr/share/doc/edge-camera/", UNIT))
     }
     assert outside == {
         "/etc/edge-camera/edge.toml",
         "/usr/bin/edge",
-        "/usr/lib/systemd/system/edge-camera.service",
         "/usr/share/bash-completion/completions/edge",
         "/usr/share/man/man1/edge.1.gz",
         "/usr/share/man/man5/edge.toml.5.gz",
         "/usr/share/python3/runtime.d/edge-camera.rtupdate",
         "/usr/share/zsh/vendor-completions/_edge",
     }
+    assert UNIT in files
     private = {name.split("/")[4] for name in files if name.startswith("/usr/lib/edge-camera/")}
     assert {"edge", "msgspec", "paho", "tflite_runtime"} <= private
     assert not [name for name in files if "__pycache__" in name]

@@ -12,7 +12,7 @@ import pytest
 
 from edge import config
 from edge.payloads import PAYLOADS, schema
-from tests.conftest import ROOT, edge
+from tests.conftest import ROOT, edge, tracked
 
 LISTED_AS_FOLDERS = (
     "tests/vm",
@@ -54,15 +54,8 @@ def tree() -> set[str]:
 
 def test_the_readmes_tree_is_the_tree() -> None:
     """Every file is in it, and everything in it is there."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    ).stdout.split()
     there = set()
-    for name in listed:
+    for name in tracked():
         folder = next((f for f in LISTED_AS_FOLDERS if name.startswith(f + "/")), None)
         if (ROOT / name).exists():
             there.add(f"{folder}/" if folder else name)

@@ -101,6 +101,33 @@ def test_the_small_stream_is_smaller_and_large_enough(
         assert plan.lores[0] % isp.ROW == plan.lores[1] % 2 == 0
 
 
+@pytest.mark.parametrize(
+    ("size", "useful", "lores"),
+    [
+        ((640, 480), (256, 256), (256, 256)),
+        ((1280, 720), (224, 224), (224, 224)),
+        ((1280, 720), (225, 223), (226, 224)),
+        ((640, 240), (256, 240), None),
+        ((640, 480), None, None),
+    ],
+)
+def test_a_stretched_picture_comes_stretched(
+    size: tuple[int, int], useful: tuple[int, int] | None, lores: tuple[int, int] | None
+) -> None:
+    """In the size the model takes; in the picture's shape where no crop makes sure of the whole."""
+    asked = Asked("", "", *size, useful=useful, any_shape=True)
+    assert isp.plan(asked, cropping=True) == isp.Plan(size, lores, (False, False))
+    kept = isp.plan(replace(asked, any_shape=False), cropping=False)
+    assert isp.plan(asked, cropping=False) == kept
+
+
+def test_a_stretched_part_comes_stretched() -> None:
+    """What is needed of the whole picture is needed of its part, which is all that comes."""
+    half = View(roi=(0.5, 0.0, 0.5, 1.0))
+    asked = Asked("", "", 1280, 720, view=half, useful=(512, 256), any_shape=True)
+    assert isp.plan(asked, cropping=True) == isp.Plan((640, 720), (256, 256), (False, False))
+
+
 def test_the_streams_have_the_shape_of_the_part_that_is_used() -> None:
     """A camera that can cut scales the part up; another gives the whole picture."""
     asked = Asked("", "", 1280, 720, view=View(roi=(0.5, 0.0, 0.5, 1.0)), useful=(448, 224))

@@ -13,7 +13,7 @@ from edge.camera.planes import unpad
 from edge.errors import ModelError
 from edge.modelcard import Color, Preprocessing, Resize, TensorSpec
 from edge.preprocess import Preprocessor, lookup_table
-from edge.types import Frame, PixelFormat, View
+from edge.types import Frame, PixelFormat, Rotation, View
 from tests.conftest import ROOT
 from tests.test_geometry import layouts
 
@@ -71,6 +71,9 @@ def test_letterbox_keeps_aspect_and_pads() -> None:
     frame = Frame(0, 0, np.full((32, 64, 3), 200, np.uint8), "bgr")
     out = run(Preprocessing(resize="letterbox", pad=7), UINT8, frame)[0, :, :, 0]
     assert out[:, 16].tolist() == [7] * 8 + [200] * 16 + [7] * 8
+    signed = TensorSpec((1, 32, 32, 3), np.dtype(np.int8), 1 / 127.5, -1)
+    through_table = run(Preprocessing(resize="letterbox", pad=7), signed, frame)[0, :, :, 0]
+    assert np.array_equal(through_table.astype(int) + 128, out.astype(int))
 
 
 def test_crop_takes_the_middle() -> None:
@@ -218,3 +221,37 @@ def test_what_cannot_be_shrunk_first_is_converted_first() -> None:
             run(Frame(0, 0, solid(layout, *size), layout), out)
             assert run._unpacked.size
             assert np.abs(out[0].astype(int) - RED_RGB).max() <= 4
+
+
+def waves(width: int, height: int) -> NDArray[np.uint8]:
+    """Return a smooth picture, the same in every size and shape, as I420."""
+    across = (np.arange(width) + 0.5) / width * np.pi
+    down = (np.arange(height) + 0.5)[:, None] / height * np.pi
+    bgr = np.stack([np.sin(across + down), np.cos(2 * across) + 0 * down, np.cos(down - across)], 2)
+    pixels = (128 + 90 * bgr).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8)
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_any_shape_of_a_stretched_picture_is_the_same_to_the_model(rotation: Rotation) -> None:
+    """A camera may stretch it; then it is cut and converted alone, and nothing is interpolated."""
+    how = Preprocessing(resize="stretch", central_fraction=0.875)
+    tensor = TensorSpec((1, 224, 224, 3), np.dtype(np.uint8), 1 / 127.5, 127)
+    view = View(rotation)
+    preprocessor = Preprocessor(how, tensor)
+    assert preprocessor.any_shape
+    assert preprocessor.useful(view) == (256, 256)
+    whole = run(how, tensor, Frame(0, 0, waves(640, 480), "i420", view)).astype(int)
+    square = waves(256, 256)
+    came = run(how, tensor, Frame(0, 0, square, "i420", view))
+    apart = np.abs(came.astype(int) - whole)
+    assert apart.max() <= 6  # a step of colour is two of blue, in either picture
+    assert apart.mean() < 0.8
+    middle = np.asarray(cv2.cvtColor(square, cv2.COLOR_YUV2RGB_I420))[16:-16, 16:-16]
+    assert np.array_equal(came[0], np.rot90(middle, -rotation // 90))
+
+
+@pytest.mark.parametrize("resize", ["crop", "letterbox"])
+def test_other_pictures_keep_their_shape(resize: Resize) -> None:
+    """What keeps a picture's proportions must see them."""
+    assert not Preprocessor(Preprocessing(resize=resize), UINT8).any_shape

@@ -98,7 +98,7 @@ def _sdist(file: Path, private: Path, papers: Path, arch: str, python: str) -> N
     name, _, version = top.rpartition("-")
     work = private.with_name("compiled")
     work.mkdir()
-    _run(["tar", "-xzf", str(file), "-C", str(work)], 65)
+    _run(["tar", "-xzf", str(file), "-C", str(work)], BuildError(65, "tar failed"))
     source = work / top / "src" / name
     tag = "cpython-" + python.replace(".", "")
     extension = private / name / f"_core.{tag}-{TRIPLES[arch]}.so"
@@ -116,7 +116,8 @@ def _headers(arch: str, python: str, root: Path) -> Path:
     fetched = ROOT / "build" / "runtime" / "fetched"
     wanted = [source for source in sources(arch) if source.name == f"python{python}"]
     fetch(wanted, fetched)
-    _run(["dpkg-deb", "-x", str(fetched / wanted[0].file), str(root)], 65)
+    package = str(fetched / wanted[0].file)
+    _run(["dpkg-deb", "-x", package, str(root)], BuildError(65, "dpkg-deb failed"))
     return root / "usr" / "include"
 
 
@@ -128,33 +129,31 @@ def _compile(source: Path, extension: Path, headers: Path, arch: str, python: st
         *(f"-I{headers}", f"-I{headers / f'python{python}'}"),
         *(source.name, "-lm", "-o", str(extension)),
     ]
-    _run(command, 70, source.parent)
+    _run(command, BuildError(70, "compiling failed", where=source.name), folder=source.parent)
 
 
 def _pip(*arguments: str, path: Path | None = None) -> None:
     environment = {**os.environ, "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore"}
     if path:
         environment["PYTHONPATH"] = str(path)
-    _run([*PIP, *arguments], 69, environment=environment)
+    fault = BuildError(69, "PyPI does not give what is pinned", where="deploy/lock")
+    _run([*PIP, *arguments], fault, environment=environment)
 
 
 def _run(
     command: Sequence[str],
-    status: int,
+    fault: BuildError,
     folder: Path | None = None,
     environment: dict[str, str] | None = None,
 ) -> None:
+    """Run ``command``; where it fails raise ``fault`` from what it said."""
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=folder, env=environment
     )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "rror" in line]
-        raise BuildError(
-            status,
-            f"{Path(command[0]).name} failed",
-            where=" ".join(command[3:6]),
-            got=(lines or [f"status {done.returncode}"])[0],
-        )
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        said = (lines or done.stderr.splitlines() or [f"status {done.returncode}"])[0]
+        raise BuildError(fault.status, str(fault), got=said)
 
 
 def _write(path: Path, content: bytes) -> None:

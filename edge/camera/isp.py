@@ -121,6 +121,8 @@ def plan(asked: Asked, cropping: bool) -> Plan:
         main = cut(main, roi)
         if needed:  # of the whole picture, of which less comes
             needed = math.ceil(needed[0] * roi[2]), math.ceil(needed[1] * roi[3])
+    if cropping and asked.any_shape:
+        return Plan(main, stretched(main, needed), flips(asked.view))
     return Plan(main, scaled(main, needed), flips(asked.view))
 
 
@@ -145,6 +147,17 @@ def scaled(size: tuple[int, int], needed: tuple[int, int] | None) -> tuple[int, 
     scale = max(needed[0] / size[0], needed[1] / size[1])
     width = math.ceil(size[0] * scale / ROW) * ROW
     height = 2 * math.ceil(size[1] * width / size[0] / 2)
+    return (width, height) if width < size[0] and height < size[1] else None
+
+
+def stretched(size: tuple[int, int], needed: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the size of just what is needed, in its own shape, so that software need not resize.
+
+    Even; its rows may have padding. None where it would not be smaller than ``size``.
+    """
+    if needed is None:
+        return None
+    width, height = (2 * math.ceil(side / 2) for side in needed)
     return (width, height) if width < size[0] and height < size[1] else None
 
 

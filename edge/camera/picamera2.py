@@ -75,7 +75,8 @@ class Picamera2Camera:
         if plan.lores:
             self._frames = planes.stream("lores", got["lores"], asked.shown)
         self._view = isp.rest(view, (bool(got["transform"].hflip), bool(got["transform"].vflip)))
-        if cropping and view.roi != geometry.WHOLE:
+        # Told for the whole picture too: by itself a Pi 5 cuts each stream to its own shape.
+        if cropping and (plan.lores or view.roi != geometry.WHOLE):
             largest = camera.camera_controls["ScalerCrop"][1]
             part = isp.crop(largest, isp.whole(asked), geometry.before_turning(self._view))
             camera.set_controls({"ScalerCrop": part})

@@ -63,9 +63,14 @@ class Preprocessor:
         self._interpolation = _INTERPOLATION[how.interpolation]
         self._unpacked = np.empty(0, np.uint8)
         self._small = np.empty(0, np.uint8)
-        self._canvas = np.full(self._plane, how.pad, np.uint8)
+        self._canvas = np.empty(self._plane, np.uint8)
         self._lying = np.empty(0, np.uint8)
         self._planes = Planes(how.color, self._interpolation)
+
+    @property
+    def any_shape(self) -> bool:
+        """Whether a picture that was stretched before gives the same as one that was not."""
+        return self._how.resize == "stretch"
 
     def useful(self, view: View) -> tuple[int, int]:
         """Return the width and height of the camera's picture beyond which pixels are lost on us.
