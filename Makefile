@@ -8,6 +8,7 @@ export PYTHON
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
 .PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
+.PHONY: flash deploy
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,10 +91,21 @@ test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 a
 	@.venv/bin/python -m pytest -m emulated -s tests/test_runtime_emulated.py \
 	  tests/test_deb_emulated.py $(ARGS)
 
+# These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
+flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
+	@deploy/setup.sh flash
+	@exec $(PYTHON) -B -m deploy.card.flash --device='$(DEVICE)' --image='$(IMAGE)' \
+	  --yes='$(YES)' --force='$(FORCE)' --serial='$(SERIAL)'
+
+deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
+	@deploy/setup.sh flash
+	@exec $(PYTHON) -B -m deploy.deploy --hosts='$(HOST)' --deb='$(DEB)' \
+	  $(if $(SSH),--ssh='$(SSH)') $(if $(TIMEOUT),--timeout='$(TIMEOUT)')
+
 deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie], after `make runtime`
 	@deploy/setup.sh package
 	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
-	  $(if $(SUITE),--suite '$(SUITE)')
+	  $(if $(SUITE),--suite '$(SUITE)') $(if $(RUNTIME),--runtime '$(RUNTIME)')
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

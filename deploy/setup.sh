@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|system|homeassistant|package]
+#   deploy/setup.sh [dev|train|machine|system|flash|homeassistant|package]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
+# flash  what `make flash` and `make deploy` run
 # package  what packs the Debian package for every architecture: `make deb`
 # system  what boots the machines of `make test-system`
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
@@ -23,6 +24,7 @@ readonly PACKAGES=(
   python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,
   gstreamer1.0-plugins-{base,good,bad,ugly}              # with H.264
 )
+readonly CARD=(bmap-tools zstd xz-utils gzip util-linux openssh-client)
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
 cd "$(dirname "$0")/.."
 
@@ -63,7 +65,7 @@ make_venv() {
 
 case ${1:-dev} in
   dev)
-    install_packages "${PACKAGES[@]}"
+    install_packages "${PACKAGES[@]}" "${CARD[@]}"
     make_venv .venv deploy/lock/dev.txt
     ;;
   train)
@@ -72,6 +74,9 @@ case ${1:-dev} in
     ;;
   machine)
     install_packages qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs python3-venv
+    ;;
+  flash)
+    install_packages "${CARD[@]}"
     ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
@@ -91,7 +96,7 @@ case ${1:-dev} in
       gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine, system, homeassistant or package"
+    say "unknown set '$1'; expected dev, train, machine, system, flash, homeassistant or package"
     exit 64
     ;;
 esac

@@ -66,6 +66,14 @@ def test_what_is_not_supported_is_told_on_one_line(arguments: tuple[str, ...], s
     assert (done.returncode, done.stderr) == (64, f"package: {said}\n")
 
 
+def test_another_runtime_must_be_there(tmp_path: Path) -> None:
+    """A wheel that is given and is not there is named before anything is fetched."""
+    if lacking := build.missing("amd64"):
+        pytest.skip(f"LEFT OUT: apt-get install {' '.join(lacking.values())}")
+    done = make("--arch", "amd64", "--runtime", str(tmp_path / "no.whl"))
+    assert (done.returncode, done.stderr) == (65, f"package: {tmp_path}/no.whl: no such wheel\n")
+
+
 def test_a_missing_runtime_names_the_verb_that_makes_it(tmp_path: Path) -> None:
     """The package does not build for a quarter of an hour on its own account."""
     with pytest.raises(BuildError, match=r"run `make runtime ARCH=armhf PY=3\.13` first") as caught:

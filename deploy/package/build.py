@@ -1,6 +1,6 @@
 """``make deb``: the Debian package, in build/dist.
 
-    python3 -m deploy.package.build [--arch arm64] [--suite trixie]
+    python3 -m deploy.package.build [--arch arm64] [--suite trixie] [--runtime WHEEL]
 
 Steps: look for the tools and the runtime's wheel, fetch what PyPI has, lay out everything beside a
 copy of deploy/debian, let debhelper pack it, let lintian look at it. Nothing of the target's runs.
@@ -50,9 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make deb", allow_abbrev=False)
     parser.add_argument("--arch", default="arm64")
     parser.add_argument("--suite", default="trixie")
+    parser.add_argument("--runtime", type=Path, help="a wheel; else the Pi's own")
     asked = parser.parse_args(arguments)
     try:
-        path = build(asked.arch, asked.suite)
+        path = build(asked.arch, asked.suite, asked.runtime)
         print(f"package: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)", flush=True)
         lint(path)
     except BuildError as exc:
@@ -74,8 +75,11 @@ def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dic
     return {program: package for program, package in wanted.items() if not which(program)}
 
 
-def build(arch: str, suite: str) -> Path:
-    """Return the path of the package for ``arch`` and ``suite``."""
+def build(arch: str, suite: str, runtime: Path | None = None) -> Path:
+    """Return the path of the package for ``arch`` and ``suite``.
+
+    runtime  the wheel of TensorFlow Lite to carry; None for what `make runtime` has made
+    """
     if arch not in ARCHES:
         raise BuildError(64, "unsupported ARCH", expected=" or ".join(ARCHES), got=arch)
     if suite not in SUITES:
@@ -89,7 +93,9 @@ def build(arch: str, suite: str) -> Path:
             mend=f"apt-get install {' '.join(sorted(set(lacking.values())))}",
         )
     python, end = SUITES[suite]
-    runtime = carried.runtime(arch, python, DIST)
+    runtime = runtime or carried.runtime(arch, python, DIST)
+    if not runtime.is_file():
+        raise BuildError(65, "no such wheel", where=str(runtime))
     here = ROOT / "build" / "package"
     files = carried.from_pypi(arch, python, here)
     folder = here / f"{suite}-{arch}" / "edge-camera"

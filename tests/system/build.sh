@@ -19,6 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 packages=(
   apt systemd systemd-sysv dbus udev procps iproute2 # the system
   mosquitto mosquitto-clients                    # a broker, and a subscriber
+  openssh-server sudo                            # what `make deploy` talks to
   "$@"
 )
 mkdir -p "$folder"

@@ -1,0 +1,93 @@
+"""Which disks are refused, and why.
+
+Rule: FORCE takes back one refusal only, that of a disk that is no card. What this system runs
+from, or what is in use, is never written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from deploy.card.disks import Disk
+from deploy.card.refusal import FlashError
+
+SYSTEM: Final = ("/", "/usr", "/var", "/etc", "/home", "/boot", "/boot/efi", "/boot/firmware")
+"""Where the disk that a system runs from is mounted."""
+
+
+def is_card(disk: Disk) -> bool:
+    """Return whether it is what one flashes: its medium comes out, of a slot or a USB port."""
+    return disk.removable and disk.bus in ("usb", "mmc")
+
+
+def refuse(disk: Disk, *, force: bool) -> None:
+    """Raise FlashError where ``disk`` must not be written."""
+    where = disk.name
+    if disk.whole:
+        raise FlashError(
+            "a partition",
+            "a partition",
+            where=where,
+            expected="the disk it is on",
+            mend=f"DEVICE=/dev/{disk.whole}",
+        )
+    if own := [place for _, place in disk.users if place in SYSTEM]:
+        told = f"this system runs from it: it is mounted at {own[0]}"
+        raise FlashError("own disk", told, where=where)
+    if disk.users:
+        told = "in use: " + ", ".join(f"{name} {_use(use)}" for name, use in disk.users)
+        raise FlashError("in use", told, where=where, mend=_mend(disk))
+    if not disk.size_bytes and disk.bus != "file":
+        raise FlashError("too small", "there is no card in it", where=where)
+    if not is_card(disk) and not force:
+        raise FlashError(
+            "not a card",
+            "not a card",
+            where=where,
+            expected="a removable medium on USB or in a card slot",
+            got=f"{disk.model or 'a disk'} ({disk.bus}{'' if disk.removable else ', fixed'})",
+            mend=f"where it is the right one all the same: FORCE=1, and its serial {disk.serial}",
+        )
+    if disk.read_only:
+        raise FlashError(
+            "write-protected",
+            "it is write-protected",
+            where=where,
+            mend="look for the slide on the card or its adapter",
+        )
+
+
+def refuse_by_opening(path: Path) -> None:
+    """Raise FlashError where the kernel does not give ``path`` to one writer alone.
+
+    It knows of uses that no file tells: mounts of other containers, other programs that write.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | (os.O_EXCL if path.is_block_device() else 0)))
+    except PermissionError as exc:
+        mend = "run it as root: sudo make flash ..."
+        raise FlashError("no permission", "may not be written", where=str(path), mend=mend) from exc
+    except OSError as exc:
+        reasons = {
+            errno.EBUSY: ("in use", "something uses it"),
+            errno.EROFS: ("write-protected", "it is write-protected"),
+            errno.ENOMEDIUM: ("too small", "there is no card in it"),
+        }
+        reason, what = reasons.get(
+            exc.errno or 0, ("unreadable", exc.strerror or "cannot be opened")
+        )
+        raise FlashError(reason, what, where=str(path)) from exc
+
+
+def _use(use: str) -> str:
+    if use == "swap":
+        return "is swapped to"
+    return f"is {use}" if use.startswith("part of ") else f"is mounted at {use}"
+
+
+def _mend(disk: Disk) -> str:
+    mounted = [f"/dev/{name}" for name, use in disk.users if use.startswith("/")]
+    return f"umount {' '.join(mounted)}" if len(mounted) == len(disk.users) else ""

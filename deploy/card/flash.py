@@ -1,0 +1,228 @@
+"""``make flash``: an image onto a card, by bmaptool, and read back.
+
+    python3 -m deploy.card.flash --device /dev/sdX [--image FILE] [--yes 1] [--force 1] [--serial S]
+
+Steps: look at the device, refuse; read the image; show what is there and ask; copy; read back.
+Nothing is written before the answer, and the image is known to be whole by then.
+
+Runs on Debian's own python3, without this project's packages. Exit status: refusal.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from deploy.card import checks, readback
+from deploy.card import image as images
+from deploy.card.disks import Disk, Machine
+from deploy.card.refusal import FlashError
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+MEGA: Final = 1_000_000
+TOOLS: Final = {"bmaptool": "bmap-tools", "lsblk": "util-linux", "blkid": "util-linux"}
+"""Programs, and the Debian packages that have them."""
+HALF: Final = "the card is half written: write it anew before it is used"
+
+
+def main(given: Sequence[str]) -> int:
+    """Write a card; return the exit status, after one line where something is wrong."""
+    asked = arguments(given)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        flash(asked)
+    except FlashError as exc:
+        print(f"flash: {exc}", file=sys.stderr)
+        return exc.status
+    except KeyboardInterrupt:
+        print("\nflash: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def arguments(given: Sequence[str]) -> argparse.Namespace:
+    """Return what was asked for; make gives an option that it was not given as empty."""
+    parser = argparse.ArgumentParser(prog="make flash", allow_abbrev=False)
+    for option in ("device", "image", "serial", "yes", "force"):
+        parser.add_argument(f"--{option}", default="")
+    return parser.parse_args(given)
+
+
+def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
+    """Do all steps. Raises FlashError."""
+    machine = machine or Machine()
+    if not asked.device:
+        for line in _candidates(machine):
+            print(f"flash:   {line}", file=sys.stderr)
+        raise FlashError("no device", "no DEVICE given", mend="see what might be meant above")
+    for program, package in TOOLS.items():
+        if not shutil.which(program):
+            raise FlashError("no program", f"needs {program}", mend=f"apt-get install {package}")
+    path, force = Path(asked.device), asked.force == "1"
+    disk = machine.disk(path)
+    checks.refuse(disk, force=force)
+    checks.refuse_by_opening(path)
+    chosen = Path(asked.image) if asked.image else images.newest(ROOT / "build" / "dist")
+    with Progress(f"reading {chosen.name}") as progress:
+        image = images.read(chosen, progress.add)
+    if image.size_bytes > disk.size_bytes:
+        raise FlashError(
+            "too small",
+            "too small",
+            where=str(path),
+            expected=f"{image.size_bytes:,} bytes",
+            got=f"{disk.size_bytes:,}",
+        )
+    _show(path, disk, image)
+    confirm(disk, asked)
+    if machine.disk(path) != disk:
+        raise FlashError("changed", "another medium than the one asked about", where=str(path))
+    checks.refuse_by_opening(path)  # a desktop mounts what it sees
+    try:
+        _copy(path, image)
+    except KeyboardInterrupt:
+        raise FlashError("interrupted", HALF, where=str(path)) from None
+    try:
+        with Progress("reading back", image.mapped_bytes) as progress:
+            readback.compare(path, image, progress.add)
+    except KeyboardInterrupt:
+        raise FlashError("interrupted", "written whole, not read back", where=str(path)) from None
+    if path.is_block_device() and not readback.reread_partitions(path):
+        print("flash: the kernel still shows the old partitions: take it out and put it back")
+    print(f"flash: {path} holds {chosen.name}, read back and found equal; it may be taken out")
+
+
+class Progress:
+    """How far it is, now and then on a terminal, and at its end how fast it was."""
+
+    EVERY_S: Final = 0.25
+
+    def __init__(self, what: str, total_bytes: int = 0) -> None:
+        self._what, self._total, self._done = what, total_bytes, 0
+        self._began = self._told = time.monotonic()
+        self._live = sys.stdout.isatty()
+
+    def add(self, count: int) -> None:
+        """Take note of ``count`` bytes more."""
+        self._done += count
+        if self._live and time.monotonic() - self._told > self.EVERY_S:
+            self._told = time.monotonic()
+            share = f"{100 * self._done // self._total} %, " if self._total else ""
+            print(f"\rflash: {self._what}: {share}{self._figures()} ", end="", flush=True)
+
+    def _figures(self) -> str:
+        taken_s = max(time.monotonic() - self._began, 1e-3)
+        return f"{self._done / MEGA:,.0f} MB at {self._done / MEGA / taken_s:,.1f} MB/s"
+
+    def __enter__(self) -> Progress:
+        """Begin, with what was given."""
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Say how fast it was, where it came to its end."""
+        if kind is None:
+            start = "\r" if self._live else ""
+            print(f"{start}flash: {self._what}: {self._figures()}      ".rstrip(), flush=True)
+        elif self._live:
+            print()
+
+
+def _show(path: Path, disk: Disk, image: images.Image) -> None:
+    """Say what would be written over, and with what."""
+    size = f"{disk.size_bytes / MEGA:,.0f} MB"
+    print(f"flash: {path}: {disk.model or 'no model'}, {size}, {disk.bus}, serial {disk.serial}")
+    for line in _contents(path):
+        print(f"flash:   {line}")
+    how = f"{image.mapped_bytes / MEGA:,.0f} MB of its {image.size_bytes / MEGA:,.0f} MB"
+    print(f"flash: {image.path}: {how} are written{'' if image.bmap else ' (there is no bmap)'}")
+
+
+def _contents(path: Path) -> list[str]:
+    """Return a line for the disk and each partition: size, and what is on it now."""
+    if not path.is_block_device():
+        return [_probed(path)]
+    asked = ["lsblk", "--list", "--noheadings", "--output", "PATH,SIZE", str(path)]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    parts = [line.split() for line in told.splitlines()]
+    return [f"{name} {size} {_probed(Path(name))}" for name, size in parts]
+
+
+def _probed(path: Path) -> str:
+    """Return what blkid finds there, by itself: what udev knows may be of the medium before."""
+    asked = ["blkid", "--probe", "--output", "export", str(path)]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    found = [values[name] for name in ("PTTYPE", "TYPE", "LABEL") if name in values]
+    return " ".join(["partition table" if "PTTYPE" in values else "", *found]).strip() or "empty"
+
+
+def confirm(disk: Disk, asked: argparse.Namespace) -> None:
+    """Return where the owner wants it; raise FlashError otherwise."""
+    typed = asked.serial
+    if not typed and not checks.is_card(disk):
+        typed = _answer(f"it is not a card; type its serial ({disk.serial}): ") or "nothing"
+    if typed and typed != disk.serial:
+        raise FlashError(
+            "not confirmed", "another serial", where=disk.name, expected=disk.serial, got=typed
+        )
+    if not typed and asked.yes != "1":
+        answer = _answer("all that is on it will be lost; go on? [y/N] ")
+        if answer.lower() not in ("y", "yes"):
+            raise FlashError("not confirmed", "the answer was no; nothing was written")
+
+
+def _answer(question: str) -> str:
+    if not sys.stdin.isatty():
+        mend = "YES=1 for a card, SERIAL=... for another disk"
+        raise FlashError("not confirmed", "there is nobody to ask", mend=mend)
+    with contextlib.suppress(EOFError):
+        return input(f"flash: {question}").strip()
+    return ""
+
+
+def _copy(path: Path, image: images.Image) -> None:
+    """Let bmaptool write it, and flush."""
+    how = ["--bmap", str(image.bmap)] if image.bmap else ["--nobmap"]
+    command = ["bmaptool", "copy", *how, str(image.path), str(path)]
+    # A session of its own: Ctrl-C reaches this process alone, which then says what that means.
+    with subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGTERM)  # what unpacks for it as well
+            raise
+    if status:
+        got = f"bmaptool ended with {status}"
+        raise FlashError("copying failed", HALF, where=str(path), got=got)
+
+
+def _candidates(machine: Machine) -> list[str]:
+    """Return a line for each disk that DEVICE might name."""
+    told = []
+    for disk in machine.disks():
+        try:
+            checks.refuse(disk, force=False)
+            why = ""
+        except FlashError as exc:
+            why = f"; refused: {exc.what}"
+        size = f"{disk.size_bytes / MEGA:,.0f} MB"
+        told.append(f"DEVICE=/dev/{disk.name}: {disk.model or 'no model'}, {size}, {disk.bus}{why}")
+    return told or ["no card is in this machine, nor a USB disk"]
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

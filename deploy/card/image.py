@@ -1,0 +1,194 @@
+"""The image: found, unpacked and read once before the card is touched.
+
+Rule 1: what is written is known beforehand, range by range with its checksum; where a bmap gives
+        checksums, they must be the image's.
+Rule 2: the same ranges are read back from the card (readback.py).
+
+Source: the bmap format, bmaptools/BmapCreate.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+from xml.etree import ElementTree
+
+from deploy.card.refusal import FlashError
+
+UNPACKERS: Final = {".zst": "zstd", ".xz": "xz", ".gz": "gzip"}
+"""Suffix -> program that unpacks it; each is also the name of its Debian package or has its own."""
+CHUNK_BYTES: Final = 1 << 20
+RANGE_BYTES: Final = 64 << 20
+"""Length of a range where no bmap names any."""
+Report = Callable[[int], None]
+"""Told how many bytes more are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes [start, end) of the image, and their checksum in hex."""
+
+    start: int
+    end: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that has been read from end to end.
+
+    bmap        names the ranges that hold anything; without it all of it counts
+    size_bytes  unpacked
+    hash        name of the checksums' function
+    """
+
+    path: Path
+    bmap: Path | None
+    size_bytes: int
+    hash: str
+    ranges: tuple[Range, ...]
+
+    @property
+    def mapped_bytes(self) -> int:
+        """What is written of it."""
+        return sum(one.end - one.start for one in self.ranges)
+
+
+def newest(folder: Path) -> Path:
+    """Return the image that was made last."""
+    found = sorted(folder.glob("edge-*.img.zst"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        mend = "run `make image`, or name one: IMAGE=FILE.img[.zst|.xz|.gz]"
+        raise FlashError("image missing", "no edge-*.img.zst", where=str(folder), mend=mend)
+    return found[-1]
+
+
+def read(path: Path, report: Report = lambda _: None) -> Image:
+    """Read the whole image; raise FlashError where it is not there, or not whole."""
+    if not path.is_file():
+        raise FlashError("image missing", "no such image", where=str(path))
+    bmap = _bmap_of(path)
+    size, name, wanted = _parse(bmap) if bmap else (None, "sha256", None)
+    with _unpacked(path) as stream:
+        reader = _Reader(stream, name, report)
+        ranges: list[Range] = []
+        for start, end, given in wanted or ():
+            reader.skip_to(start)
+            ranges.append(reader.range(end))
+            if given and ranges[-1].checksum != given and reader.position == end:
+                raise _corrupt(path, f"bytes {start}-{end} are not those of {bmap}")
+        while wanted is None and (last := reader.range(reader.position + RANGE_BYTES)).checksum:
+            ranges.append(last)
+        reader.skip_to(None)
+    if size is not None and reader.position != size:
+        raise _corrupt(path, f"{reader.position:,} bytes, {size:,} in {bmap}")
+    if reader.head[510:512] != b"\x55\xaa":
+        raise _corrupt(path, "no partition table in it, so it is no image of a card")
+    return Image(path, bmap, reader.position, name, tuple(ranges))
+
+
+class _Reader:
+    """Goes forward through an unpacked image, once."""
+
+    def __init__(self, stream: IO[bytes], name: str, report: Report) -> None:
+        self._stream, self._hash, self._report = stream, name, report
+        self.position = 0
+        self.head = b""
+
+    def range(self, end: int) -> Range:
+        """Return the range from here to ``end``; where nothing is left, without a checksum."""
+        start, digest = self.position, hashlib.new(self._hash)
+        for chunk in self._chunks(end):
+            digest.update(chunk)
+        return Range(start, self.position, digest.hexdigest() if self.position > start else "")
+
+    def skip_to(self, end: int | None) -> None:
+        """Read on to ``end``, or to the end of it."""
+        for _ in self._chunks(end):
+            pass
+
+    def _chunks(self, end: int | None) -> Iterator[bytes]:
+        while end is None or self.position < end:
+            asked = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - self.position)
+            chunk = self._stream.read(asked)
+            if not chunk:
+                return
+            self.head = self.head or chunk[:512]
+            self.position += len(chunk)
+            self._report(len(chunk))
+            yield chunk
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Give the image's bytes; raise FlashError at the end where its packing is broken."""
+    program = UNPACKERS.get(path.suffix)
+    if program is None:
+        if path.suffix != ".img":
+            raise FlashError(
+                "image missing",
+                "not an image by its name",
+                where=str(path),
+                expected="FILE.img, .img.zst, .img.xz or .img.gz",
+            )
+        with path.open("rb") as stream:
+            yield stream
+        return
+    command = [program, "--decompress", "--stdout"]
+    try:
+        with path.open("rb") as packed:  # as input: given a name, all three refuse a link
+            process = subprocess.Popen(
+                command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+    except FileNotFoundError as exc:
+        package = {"xz": "xz-utils"}.get(program, program)
+        mend = f"apt-get install {package}"
+        raise FlashError("no program", f"needs {program}", where=str(path), mend=mend) from exc
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield process.stdout
+        except BaseException:
+            process.kill()
+            raise
+        told = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise _corrupt(path, told.splitlines()[-1] if told else f"{program} fails")
+
+
+def _bmap_of(path: Path) -> Path | None:
+    """Return the bmap beside an image, by the names that bmaptool knows."""
+    bare = Path(str(path).removesuffix(path.suffix) if path.suffix in UNPACKERS else path)
+    names = (path, bare, bare.with_suffix(""))
+    return next((b for n in names if (b := n.with_name(n.name + ".bmap")).is_file()), None)
+
+
+def _parse(bmap: Path) -> tuple[int, str, list[tuple[int, int, str]]]:
+    """Return size, checksum's function, and (start, end, checksum or nothing) of each range."""
+    try:
+        raw = bmap.read_bytes()
+        xml = ElementTree.fromstring(raw)
+        size, block = (int(xml.findtext(key, "")) for key in ("ImageSize", "BlockSize"))
+        name = xml.findtext("ChecksumType", "sha1").strip()
+        own = xml.findtext("BmapFileChecksum", "").strip()
+        # The file's own checksum was taken with zeros in its place.
+        if own and hashlib.new(name, raw.replace(own.encode(), b"0" * len(own))).hexdigest() != own:
+            raise ValueError("its checksum is not its own")
+        ranges = []
+        for one in xml.iterfind("BlockMap/Range"):
+            first, _, last = (one.text or "").partition("-")
+            end = min((int(last or first) + 1) * block, size)
+            ranges.append((int(first) * block, end, one.get("chksum", one.get("sha1", ""))))
+    except (ElementTree.ParseError, ValueError, OSError) as exc:
+        raise FlashError("image corrupt", "not a bmap", where=str(bmap), got=str(exc)) from exc
+    return size, name, ranges
+
+
+def _corrupt(path: Path, got: str) -> FlashError:
+    return FlashError("image corrupt", "the image is not whole", where=str(path), got=got)

@@ -1,0 +1,48 @@
+"""Why a card is not written, or not well: one line, and an exit status of its own each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.runtime.pins import BuildError
+
+STATUSES: Final = {
+    "no device": 64,
+    "image corrupt": 65,
+    "image missing": 66,
+    "not a disk": 67,
+    "a partition": 68,
+    "no program": 69,
+    "copying failed": 70,
+    "write-protected": 71,
+    "own disk": 72,
+    "in use": 73,
+    "unreadable": 74,
+    "too small": 75,
+    "not a card": 76,
+    "no permission": 77,
+    "not confirmed": 78,
+    "changed": 79,
+    "differs": 80,
+    "interrupted": 130,
+}
+"""Reason -> exit status of ``python3 -m deploy.card.flash``; make itself ends with 2.
+
+not a disk      no such file, or neither a block device nor a plain file
+own disk        this system runs from it
+in use          mounted, swapped to, or part of something that is in use
+unreadable      it cannot be read
+not a card      not removable, or neither on USB nor in a card slot
+not confirmed   the answer was no, or there was nobody to ask
+changed         another medium than the one that was asked about
+differs         what is read back is not what was written
+interrupted     by Ctrl-C or a signal; half written unless the line says otherwise
+"""
+
+
+class FlashError(BuildError):
+    """The card is not what was asked for; ``reason`` is a key of STATUSES."""
+
+    def __init__(self, reason: str, what: str, **words: str) -> None:
+        super().__init__(STATUSES[reason], what, **words)
+        self.reason = reason

@@ -1,0 +1,237 @@
+"""``make deploy``: the package onto Pis that run, one after the other, over ssh.
+
+    python3 -m deploy.deploy --hosts 'user@pi ...' [--deb FILE] [--ssh 'ssh -p 2222'] [--timeout S]
+
+Each: asks which Debian it is, sends the package for it and the programs in on_device/, which do
+the rest there, and go back where the new package is not healthy. The first that fails ends it;
+those after it are not touched. Keys, ports and known hosts are the business of the user's ssh
+configuration.
+
+Runs on Debian's own python3, without this project's packages. Exit status: 0 all are healthy; 1
+one has gone back; 64 no HOST; 65 not a package for it; 66 no package; 69 not reached; 70 one is
+not healthy and could not go back; 74 one could not even begin; 75 another deploy is under way
+there; 77 no root there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shlex
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.runtime.pins import BuildError
+
+HERE: Final = Path(__file__).resolve().parent
+DIST: Final = HERE.parent / "build" / "dist"
+FOLDER: Final = "/var/cache/edge-camera"
+UNIT: Final = "edge-deploy"
+PROGRAM: Final = "rollout.pyz"
+MAIN: Final = """
+import sys
+from deploy.on_device.rollout import main
+sys.exit(main(sys.argv[1:]))
+"""
+FACTS: Final = """
+. /etc/os-release && dpkg --print-architecture && echo "$ID$VERSION_ID" && id -u &&
+{ [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && echo root
+"""
+"""Asked of a host: architecture, distribution and its number, user, and whether root can be had."""
+BUSY: Final = 75
+LOST: Final = 255
+"""ssh's own status: no connection."""
+
+
+class DeployError(BuildError):
+    """A host could not be given the package; ``status`` is the exit status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One device, and the command that reaches it.
+
+    arch     Debian's name of its architecture
+    release  how packages for its Debian are marked: `deb12`
+    sudo     what comes before a command to have it run as root
+    """
+
+    name: str
+    ssh: tuple[str, ...]
+    arch: str = ""
+    release: str = ""
+    sudo: str = ""
+
+    def run(self, script: str, given: Path) -> subprocess.CompletedProcess[str]:
+        """Run a script there as root, with a file as its input."""
+        command = [*self.ssh, self.name, f"{self.sudo}sh -c {shlex.quote(script)}"]
+        with given.open("rb") as stream:
+            return subprocess.run(
+                command, stdin=stream, capture_output=True, text=True, check=False
+            )
+
+
+def main(given: Sequence[str]) -> int:
+    """Deploy; return the exit status, after a line for each host."""
+    parser = argparse.ArgumentParser(prog="make deploy", allow_abbrev=False)
+    parser.add_argument("--hosts", default="")
+    parser.add_argument("--deb", default="")
+    parser.add_argument("--ssh", default="ssh")
+    parser.add_argument("--timeout", type=float, default=180.0)
+    asked = parser.parse_args(given)
+    hosts, done, status = asked.hosts.split(), [], 0
+    try:
+        if not hosts or any(name.startswith("-") for name in hosts):
+            raise DeployError(64, "no HOST given", mend="HOST=user@pi, or HOST='pi1 pi2 pi3'")
+        with tempfile.TemporaryDirectory(prefix="edge-deploy-") as sockets:
+            for name in hosts:
+                done.append(name)
+                deploy(name, asked, Path(sockets))
+    except DeployError as exc:
+        print(f"deploy: {exc}", file=sys.stderr)
+        status = exc.status
+    except KeyboardInterrupt:
+        what = f"what was begun on {done[-1]} goes on there to its end" if done else "nothing begun"
+        print(f"\ndeploy: interrupted; {what}", file=sys.stderr)
+        status = 130
+    if left := hosts[len(done) :]:
+        print(f"deploy: not touched: {' '.join(left)}", file=sys.stderr)
+    return status
+
+
+def deploy(name: str, asked: argparse.Namespace, sockets: Path) -> None:
+    """Give one host the package. Raises DeployError."""
+    # One connection for all of it; it ends with the last command, or a minute later.
+    shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
+    options = (*shared, "-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
+    ssh = (*shlex.split(asked.ssh), *options)
+    try:
+        host = meet(name, ssh)
+        package = Path(asked.deb) if asked.deb else newest(DIST, host)
+        fits(package, host)
+        say(host, f"{host.arch}, {host.release}: sending {package.name}")
+        rollout = program(sockets / PROGRAM)
+        for path in (package, rollout):
+            send(host, path)
+        install(host, package, asked.timeout)
+    finally:
+        subprocess.run([*ssh, "-O", "exit", name], capture_output=True, check=False)
+
+
+def meet(name: str, ssh: tuple[str, ...]) -> Host:
+    """Ask a host what it is."""
+    command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # whatever that user's shell is
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    facts = done.stdout.split()
+    if done.returncode == LOST:
+        told = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
+        mend = f"what says `ssh {name} true`? keys, not passwords, are used"
+        raise DeployError(69, "not reached", where=name, got=told, mend=mend)
+    if len(facts) < 3:
+        raise DeployError(65, "not a Debian", where=name, got=done.stderr.strip())
+    if "root" not in facts:
+        mend = f"let it use sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
+        raise DeployError(77, "no root there", where=name, mend=mend)
+    number = "".join(c for c in facts[1] if c.isdigit())
+    return Host(name, ssh, facts[0], f"deb{number}", "" if facts[2] == "0" else "sudo -n ")
+
+
+def newest(folder: Path, host: Host) -> Path:
+    """Return the package that was built last for a host like this one."""
+    found = sorted(
+        folder.glob(f"edge-camera_*~{host.release}_{host.arch}.deb"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    if not found:
+        suite = {"deb12": " SUITE=bookworm", "deb13": " SUITE=trixie"}.get(host.release, "")
+        raise DeployError(
+            66,
+            f"no edge-camera_*~{host.release}_{host.arch}.deb in {folder}",
+            where=host.name,
+            mend=f"run `make deb ARCH={host.arch}{suite}`, or name one: DEB=FILE",
+        )
+    return found[-1]
+
+
+def fits(package: Path, host: Host) -> None:
+    """Raise DeployError where ``package`` is not one of ours for that architecture."""
+    if not package.is_file():
+        raise DeployError(66, "no such package", where=str(package))
+    asked = ["dpkg-deb", "-f", str(package), "Package", "Architecture"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    fields = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    if fields.get("Package") != "edge-camera":
+        raise DeployError(65, "not a package of edge-camera", where=str(package))
+    if fields["Architecture"] != host.arch:
+        told = f"{package.name} is for {fields['Architecture']}, it is {host.arch}"
+        raise DeployError(65, "another architecture", where=host.name, got=told)
+
+
+def program(path: Path) -> Path:
+    """Write on_device/ as one file that python3 runs."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.mkdir("deploy")
+        archive.mkdir("deploy/on_device")
+        for module in sorted((HERE / "on_device").glob("*.py")):
+            archive.write(module, f"deploy/on_device/{module.name}")
+        archive.writestr("__main__.py", MAIN)
+    return path
+
+
+def send(host: Host, path: Path) -> None:
+    """Copy a file to FOLDER there."""
+    name = shlex.quote(f"{FOLDER}/{path.name}")
+    busy = f"! systemctl --quiet is-active {UNIT} || exit {BUSY}"
+    write = f"mkdir -p -m 755 {FOLDER} && cat >{name}.part && mv {name}.part {name}"
+    done = host.run(f"{busy}; {write}", path)
+    if done.returncode == BUSY:
+        raise DeployError(BUSY, "another deploy is under way", where=host.name)
+    if done.returncode:
+        told = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise DeployError(74, f"{path.name} could not be sent", where=host.name, got=told)
+
+
+def install(host: Host, package: Path, timeout_s: float) -> None:
+    """Let the program do its work there, and show what it says as it says it."""
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    there = shlex.quote(f"{FOLDER}/{package.name}")
+    begin = f"systemd-run --quiet --collect --pipe --wait --unit={UNIT} --service-type=exec"
+    script = f"{begin} python3 {FOLDER}/{PROGRAM} {there} {digest} {timeout_s}"
+    command = [*host.ssh, host.name, f"{host.sudo}{script}"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            say(host, line.strip())
+        told = (process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
+    if process.returncode == LOST:
+        mend = f"it goes on by itself: journalctl -t {UNIT} there says how it ended"
+        raise DeployError(69, "the connection broke", where=host.name, mend=mend)
+    if "already" in told:
+        raise DeployError(BUSY, "another deploy is under way", where=host.name)
+    reasons = {1: "the new package is taken back", 70: "not healthy", 74: "nothing was changed"}
+    if process.returncode:
+        status = process.returncode if process.returncode in reasons else 70
+        got = "" if process.returncode in reasons else told
+        raise DeployError(status, reasons.get(status, "not healthy"), where=host.name, got=got)
+
+
+def say(host: Host, text: str) -> None:
+    """Show a line of a host's."""
+    print(f"deploy: {host.name}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""Make a package of what is installed: the way back, wherever the package came from.
+
+Source: deb(5), dpkg-query(1); dpkg-repack does the same and is installed nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from deploy.on_device.asking import run
+
+INFO: Final = Path("/var/lib/dpkg/info")
+CONTROL: Final = (
+    *("preinst", "postinst", "prerm", "postrm", "conffiles", "md5sums", "triggers"),
+    *("shlibs", "symbols", "config", "templates"),
+)
+"""Files of a package's control archive that dpkg keeps."""
+
+
+def repack(name: str, to: Path) -> None:
+    """Make ``to`` of an installed package: its files, and what dpkg keeps of its control archive.
+
+    Raises OSError, subprocess.SubprocessError.
+    """
+    with tempfile.TemporaryDirectory(dir=to.parent) as made:
+        tree, control = Path(made), Path(made) / "DEBIAN"
+        os.chmod(tree, 0o755)
+        control.mkdir(mode=0o755)
+        listed = [Path(line) for line in run("dpkg-query", "-L", name).stdout.splitlines()]
+        folders = {parent for path in listed for parent in path.parents}
+        for path in listed[1:]:  # after /. itself, every folder before what is in it
+            there = tree / path.relative_to("/")
+            if not os.path.lexists(path):  # a system may leave documents out
+                continue
+            if path in folders or (path.is_dir() and not path.is_symlink()):
+                there.mkdir()
+                shutil.copymode(path, there)
+            else:
+                shutil.copy2(path, there, follow_symlinks=False)
+        for kind in CONTROL:
+            if (INFO / f"{name}.{kind}").exists():
+                shutil.copy2(INFO / f"{name}.{kind}", control / kind)
+        fields, conffiles = stanza(run("dpkg-query", "-s", name).stdout)
+        (control / "control").write_text(fields)
+        for path, md5 in conffiles.items():
+            mark(tree / path.relative_to("/"), md5)
+        part = to.with_suffix(".part")
+        run("dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(part))
+        part.replace(to)
+
+
+def stanza(text: str) -> tuple[str, dict[Path, str]]:
+    """Return a control file, and conffiles with their checksums, from `dpkg-query -s`."""
+    kept, conffiles, field = [], {}, ""
+    for line in text.splitlines():
+        field = field if line.startswith(" ") else line.partition(":")[0]
+        if field == "Conffiles" and line.startswith(" "):
+            name, md5, *obsolete = line.split()
+            if not obsolete:
+                conffiles[Path(name)] = md5
+        elif field not in ("Status", "Conffiles", "Config-Version"):
+            kept.append(line)
+    return "\n".join(kept).strip() + "\n", conffiles
+
+
+def mark(path: Path, md5: str) -> None:
+    """Make a conffile that its owner has changed differ from his.
+
+    dpkg keeps the checksum of the packaged one, and a later upgrade overwrites a file that is like
+    it. Going back leaves the owner's file as it is; it is to stay the owner's afterwards.
+    """
+    now = path.read_bytes() if path.exists() else b""
+    if hashlib.md5(now, usedforsecurity=False).hexdigest() != md5:
+        path.write_bytes(now + b"\n# as packed for going back; the file in use was kept\n")

@@ -1,0 +1,122 @@
+"""Runs on the Pi for ``make deploy``, as root: install a package, see it healthy, or go back.
+
+    systemd-run --unit=edge-deploy --pipe --wait python3 rollout.pyz DEB SHA256 TIMEOUT_S
+
+Rule 1: the way back is there before anything is changed: the installed package is packed anew
+        from its files, so a first deploy and one that came from anywhere else have it too.
+Rule 2: nothing here needs the connection: where that breaks, this goes on to its end. The unit's
+        name is the lock that keeps two from running at once.
+Rule 3: it asks `edge doctor`, which shows no secrets, and prints nothing else of the config.
+
+Exit status: 0 the new package is healthy; 1 it was not, and the one before runs again; 70 it was
+not, and there is no healthy one before; 74 nothing was changed.
+Standard library only: this folder is sent as one file, to whatever python3 is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.on_device.asking import NAME, Seen, installed, look, reason, run, say
+from deploy.on_device.repack import repack
+
+FOLDER: Final = Path("/var/cache/edge-camera")
+PREVIOUS: Final = FOLDER / "previous.deb"
+POLL_S: Final = 1.0
+SETTLED_S: Final = 10.0
+"""How long it must stay healthy: some faults come after READY."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Deploy; return the exit status."""
+    package, sha256, timeout_s = Path(arguments[0]), arguments[1], float(arguments[2])
+    os.environ |= {
+        "DEBIAN_FRONTEND": "noninteractive",
+        "NEEDRESTART_SUSPEND": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    before, old = look(), installed()
+    try:
+        if hashlib.sha256(package.read_bytes()).hexdigest() != sha256:
+            raise ValueError("another checksum than the package that was sent")
+        new = run("dpkg-deb", "-f", str(package), "Version").stdout.strip()
+        if old:
+            repack(NAME, PREVIOUS)
+    except (OSError, ValueError, subprocess.SubprocessError) as exc:
+        say(f"nothing changed: no way back could be made: {reason(exc)}")
+        return 74
+    say(f"installing {new} " + (f"over {old}" if old else "(there was none before)"))
+    wrong = put(package, new, before, timeout_s, silent=False)
+    package.unlink()
+    if not wrong:
+        say(f"{new} is healthy")
+        return 0
+    say(f"{new} is not healthy: {wrong}")
+    if not old:
+        say("there was no package before it to go back to: see `edge doctor` there")
+        return 70
+    say(f"going back to {old}")
+    wrong = put(PREVIOUS, old, before, timeout_s, silent=not before.checks)
+    say(f"{old} is not healthy either: {wrong}" if wrong else f"{old} runs again")
+    return 70 if wrong else 1
+
+
+def put(package: Path, version: str, before: Seen, timeout_s: float, *, silent: bool) -> str:
+    """Install ``package`` and wait until it is healthy; return what is wrong, else nothing.
+
+    silent  it may lack `edge doctor`, as old versions do: READY is then all that it says
+    """
+    start = look(doctor=False).invocation
+    try:
+        run(
+            *("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "APT::Sandbox::User=root"),
+            *("-o", "Dpkg::Options::=--force-confold", "--no-install-recommends", "-y"),
+            *("--reinstall", "--allow-downgrades", "install", str(package)),
+        )
+        if look(doctor=False).invocation == start:  # stopped before, or nobody may restart it
+            run("systemctl", "reset-failed", NAME, check=False)
+            run("systemctl", "--no-block", "restart", NAME)
+    except subprocess.SubprocessError as exc:
+        return reason(exc)
+    until, healthy = time.monotonic() + timeout_s, ("", 0.0)
+    while True:
+        seen = look(doctor=False)
+        wrong = f"the service is {seen.state} ({seen.status})"
+        if seen.state == "active" and seen.invocation != start:
+            seen = look()
+            wrong = "" if silent and not seen.checks else judge(seen, version, before)
+        now = time.monotonic()
+        if wrong:
+            healthy = ("", 0.0)
+        elif healthy[0] != seen.invocation:
+            healthy = (seen.invocation, now)
+        elif now - healthy[1] >= SETTLED_S:
+            return ""
+        if seen.state == "failed" and seen.invocation != start:  # for good: nothing restarts it
+            return look().line()
+        if wrong and now > until:
+            return wrong
+        time.sleep(POLL_S)
+
+
+def judge(seen: Seen, version: str, before: Seen) -> str:
+    """Return what is wrong with a service that has said READY; nothing where it is healthy."""
+    if not seen.checks:
+        return "`edge doctor` gives no answer"
+    if not seen.fact("online"):
+        return seen.line()
+    # A login that may not read `info` sees that it is online, and not of which version.
+    if (told := seen.fact("version")) is not None:
+        if told != (wanted := version.partition("~")[0].partition("-")[0]):
+            return f"the broker has version {told}, not {wanted}"
+        if seen.fact("run") == before.fact("run"):
+            return "the broker has what the start before this one said"
+    if before.fact("camera") == "online" and seen.fact("camera") not in ("online", None):
+        return f"its camera is {seen.fact('camera')}"
+    return ""

@@ -1,0 +1,219 @@
+"""`make deploy` to a booted Debian, over a real ssh: taken, taken back, cut off.
+
+In this order, for the machine is one and the same.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.system.conftest import CONFIG, is_up
+from tests.system.machine import Machine, Subscriber
+from tests.system.packages import Package
+
+pytestmark = pytest.mark.system
+Subscribe = Callable[[], Subscriber]
+FIRST, SECOND, NEXT = "0.1.0~deb12", "0.2.0~deb12", "0.3.0~deb12"
+TIMEOUT_S: Final = "40"
+EXITS: Final = "import sys\nsys.exit('broken')\n"
+EXITS_LATER: Final = """
+import os, threading
+threading.Timer(8, os._exit, [3]).start()
+"""
+
+
+class Ssh:
+    """What `make deploy` is given: hosts that are all this machine, and one to be left alone."""
+
+    def __init__(self, machine: Machine, folder: Path) -> None:
+        self.alone = folder / "touched"
+        self._config, key = folder / "config", folder / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        public = key.with_suffix(".pub").read_bytes()
+        machine.run("useradd --create-home user")
+        machine.put("/root/.ssh/authorized_keys", public)
+        machine.put("/home/user/.ssh/authorized_keys", public)
+        machine.put("/etc/sudoers.d/user", b"user ALL=(ALL) NOPASSWD: ALL\n")
+        proxy = f"{sys.executable} {ROOT}/tests/system/proxy.py {machine.console.parent}/shell"
+        self._config.write_text(
+            f"Host next\n  ProxyCommand touch {self.alone}\n"
+            f"Host *\n  ProxyCommand {proxy}\n  ProxyUseFdpass yes\n  IdentityFile {key}\n"
+            "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+        )
+
+    def command(self, hosts: str, package: Path) -> list[str]:
+        """Return what `make deploy` runs."""
+        return [
+            *("/usr/bin/python3", "-B", "-m", "deploy.deploy", f"--hosts={hosts}"),
+            *(f"--deb={package}", f"--ssh=ssh -F {self._config}", f"--timeout={TIMEOUT_S}"),
+        ]
+
+    def deploy(self, hosts: str, package: Path) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(
+            self.command(hosts, package), capture_output=True, text=True, check=False, cwd=ROOT
+        )
+
+
+@pytest.fixture(scope="module")
+def ssh(machine: Machine, settings: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
+    """The machine with an sshd and a config, and no package before and after."""
+    if machine.name.endswith("arm64"):
+        pytest.skip("left to the containers: emulated, it would take an hour")
+    machine.run("systemctl start mosquitto")
+    machine.put(CONFIG, settings.encode())
+    yield Ssh(machine, tmp_path_factory.mktemp("ssh"))
+    machine.run("apt-get -q -y purge edge-camera")
+
+
+@pytest.fixture(scope="module")
+def make(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that makes another version of the package, and changes files of it."""
+
+    def changed(version: str, **files: str) -> Path:
+        folder = tmp_path_factory.mktemp("package")
+        tree = folder / "tree"
+        subprocess.run(["dpkg-deb", "-R", package.path, tree], check=True)
+        control = tree / "DEBIAN" / "control"
+        control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
+        private = tree / "usr" / "lib" / "edge-camera" / "edge"
+        own = version.partition("~")[0]
+        (private / "__init__.py").write_text(f'"""Changed."""\n\n__version__ = "{own}"\n')
+        places = {
+            "service": private / "service.py",
+            "postinst": tree / "DEBIAN" / "postinst",
+            "config": tree / "etc" / "edge-camera" / "edge.toml",
+        }
+        for name, text in files.items():
+            with places[name].open("a") as stream:
+                stream.write(text)
+        made = folder / f"edge-camera_{version}_amd64.deb"
+        build = ["dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(made)]
+        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+        return made
+
+    return changed
+
+
+def has(machine: Machine, version: str, settings: str) -> None:
+    """Assert that a version is installed whole and runs, with the owner's config."""
+    asked = "dpkg-query -W -f '${db:Status-Status} ${Version}' edge-camera"
+    assert machine.output(asked) == f"installed {version}"
+    assert is_up(machine)
+    assert machine.run(f"cat {CONFIG}").output == settings
+
+
+def online(subscriber: Subscriber, version: str) -> None:
+    """Wait until the broker has it online with that version."""
+
+    def told() -> bool:
+        infos, said = subscriber.of("info"), subscriber.availability()
+        own = version.partition("~")[0]
+        return bool(infos and infos[-1].body["version"] == own and said[-1:] == ["online"])
+
+    subscriber.wait_for(f"{version} online", told)
+
+
+def test_a_first_deploy(
+    machine: Machine, ssh: Ssh, make: Callable[..., Path], settings: str, subscribe: Subscribe
+) -> None:
+    """Where no package was before, as root."""
+    done = ssh.deploy("root@pi", make(FIRST))
+    assert done.returncode == 0, done
+    assert f"deploy: root@pi: installing {FIRST} (there was none before)" in done.stdout
+    has(machine, FIRST, settings)
+    online(subscribe(), FIRST)
+
+
+def test_a_new_version_is_taken(
+    machine: Machine, ssh: Ssh, make: Callable[..., Path], settings: str, subscribe: Subscribe
+) -> None:
+    """By a user with sudo, on two hosts in turn; the second has it already, and gets it again."""
+    done = ssh.deploy("user@pi user@pi2", make(SECOND, config="# another default\n"))
+    assert done.returncode == 0, done
+    assert f"deploy: user@pi: installing {SECOND} over {FIRST}" in done.stdout
+    assert f"deploy: user@pi2: {SECOND} is healthy" in done.stdout
+    has(machine, SECOND, settings)
+    online(subscribe(), SECOND)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"service": EXITS}, "is not healthy: "),
+        ({"service": EXITS_LATER}, "is not healthy: "),
+        ({"postinst": "\nexit 7\n"}, "apt-get: "),
+    ],
+    ids=["exits at its start", "exits after READY", "cannot be configured"],
+)
+def test_what_is_not_healthy_is_taken_back(
+    machine: Machine,
+    ssh: Ssh,
+    make: Callable[..., Path],
+    settings: str,
+    subscribe: Subscribe,
+    files: dict[str, str],
+    words: str,
+) -> None:
+    """The version before runs again, with the owner's config; the host after it is left alone."""
+    done = ssh.deploy("user@pi next", make(NEXT, **files))
+    assert done.returncode == 1, done
+    assert words in done.stdout
+    assert f"deploy: user@pi: {SECOND} runs again" in done.stdout
+    assert done.stderr.splitlines() == [
+        "deploy: user@pi: the new package is taken back",
+        "deploy: not touched: next",
+    ]
+    assert not ssh.alone.exists()
+    has(machine, SECOND, settings)
+    online(subscribe(), SECOND)
+
+
+def test_the_owners_config_outlives_going_back(
+    machine: Machine, ssh: Ssh, make: Callable[..., Path], settings: str
+) -> None:
+    """dpkg still knows that the file is not as it was packaged, and a later upgrade leaves it."""
+    later = "0.4.0~deb12"
+    done = ssh.deploy("user@pi", make(later, config="# yet another default\n"))
+    assert done.returncode == 0, done
+    has(machine, later, settings)
+
+
+def test_two_at_once_are_not_let(machine: Machine, ssh: Ssh, make: Callable[..., Path]) -> None:
+    """The second says so and changes nothing."""
+    machine.run("systemd-run --unit=edge-deploy sleep 600")
+    try:
+        done = ssh.deploy("user@pi", make(NEXT))
+    finally:
+        machine.run("systemctl stop edge-deploy")
+    assert done.returncode == 75, done
+    assert done.stderr == "deploy: user@pi: another deploy is under way\n"
+
+
+def test_it_goes_back_without_the_connection(
+    machine: Machine, ssh: Ssh, make: Callable[..., Path], settings: str
+) -> None:
+    """ssh dies when the broken package is being installed: the Pi ends what was begun."""
+    broken = make("0.5.0~deb12", service=EXITS)
+    with subprocess.Popen(
+        ssh.command("user@pi", broken), stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "installing" in line:
+                break
+        machine.run("pkill -KILL sshd")
+    assert process.returncode == 69
+    told = "journalctl -q -t edge-deploy -o cat"
+    machine.wait_for(
+        "the way back", lambda: machine.output(told).endswith("0.4.0~deb12 runs again"), 120
+    )
+    has(machine, "0.4.0~deb12", settings)

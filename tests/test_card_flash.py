@@ -1,0 +1,323 @@
+"""`make flash` as a user meets it: bmaptool, loop devices and plain files in place of a card."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.card import image as images
+from deploy.card.refusal import FlashError
+from tests.conftest import ROOT
+from tests.loops import attached, needs_root
+
+MIB = 1 << 20
+SIZE = 200 * MIB + 512
+"""No whole number of blocks."""
+PIECES = {0: 4096, 1 * MIB: 3 * MIB, 40 * MIB: 12 * MIB, 150 * MIB: 70_000, SIZE - 9 * 512: 9 * 512}
+"""Where the image holds something, and how much."""
+OLD = b"what was on the card"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sparse image of 200 MB, plain and packed, with its bmap by bmaptool."""
+    made = tmp_path_factory.mktemp("images")
+    plain = made / "card.img"
+    with plain.open("wb") as stream:
+        stream.truncate(SIZE)
+        for start, length in PIECES.items():
+            stream.seek(start)
+            stream.write(random.Random(start).randbytes(length))
+        stream.seek(510)
+        stream.write(b"\x55\xaa")
+    run("bmaptool", "create", "--output", str(made / "card.bmap"), str(plain))
+    for program, suffix in (("zstd", "zst"), ("xz", "xz"), ("gzip", "gz")):
+        fast = ["-1", "--keep"] if program != "zstd" else ["-1"]
+        run(program, "--quiet", *fast, str(plain))
+        assert (made / f"card.img.{suffix}").exists()
+    return made
+
+
+def run(*command: str) -> None:
+    """Run what a test needs."""
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def command(device: Path, image: Path, *options: str) -> list[str]:
+    """Return what `make flash` runs."""
+    return [
+        *("/usr/bin/python3", "-B", "-m", "deploy.card.flash", "--device", str(device)),
+        *("--image", str(image), *options),
+    ]
+
+
+def flash(
+    device: Path, image: Path, tools: Path | None = None, **asked: str
+) -> subprocess.CompletedProcess[str]:
+    """Flash, without questions where ``asked`` says nothing else; ``tools`` come first on PATH."""
+    asked = {"force": "1", "serial": device.name, **asked}
+    options = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    return subprocess.run(
+        command(device, image, *options),
+        cwd=ROOT,
+        env=environment(tools),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def environment(tools: Path | None) -> dict[str, str]:
+    """Return the environment, with programs of a test's own first."""
+    found = f"/usr/sbin:{os.environ['PATH']}"
+    return {**os.environ, "PATH": f"{tools}:{found}" if tools else found}
+
+
+def last(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line on stderr."""
+    return done.stderr.splitlines()[-1]
+
+
+def card(tmp_path: Path, size: int = 256 * MIB) -> Path:
+    """Return a plain file with something on it, everywhere between the pieces."""
+    path = tmp_path / "a-card"
+    with path.open("wb") as stream:
+        stream.truncate(size)
+        for at in (10 * MIB, 100 * MIB, size - 4096):
+            stream.seek(at)
+            stream.write(OLD)
+    return path
+
+
+def holds(path: Path, folder: Path) -> bool:
+    """Return whether every piece of the image is there."""
+    with path.open("rb") as there, (folder / "card.img").open("rb") as image:
+        for start, length in PIECES.items():
+            there.seek(start)
+            image.seek(start)
+            if there.read(length) != image.read(length):
+                return False
+    return True
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["card.img", "card.img.zst", "card.img.xz", "card.img.gz"])
+def test_a_device_gets_the_image(folder: Path, tmp_path: Path, name: str) -> None:
+    """Every byte of what is mapped; what is not stays as it was, for nobody reads it."""
+    backing = card(tmp_path)
+    with attached(backing, 256 * MIB) as device:
+        run("mke2fs", "-q", "-b", "1024", "-L", "holidays", str(device), "1024")
+        done = flash(device, folder / name)
+        assert f"flash:   {device} 256M ext2 holidays\n" in done.stdout
+        assert done.returncode == 0, done
+        assert "16 MB of its 210 MB are written" in done.stdout
+        assert f"{device} holds {name}, read back and found equal" in done.stdout
+        assert holds(device, folder)
+    with backing.open("rb") as stream:
+        stream.seek(100 * MIB)
+        assert stream.read(len(OLD)) == OLD
+
+
+@needs_root
+def test_without_a_bmap_all_of_it_is_written(folder: Path, tmp_path: Path) -> None:
+    """The empty parts too."""
+    (tmp_path / "bare.img.zst").symlink_to(folder / "card.img.zst")
+    backing = card(tmp_path)
+    with attached(backing, 256 * MIB) as device:
+        done = flash(device, tmp_path / "bare.img.zst")
+        assert done.returncode == 0, done
+        assert "(there is no bmap)" in done.stdout
+    same = subprocess.run(
+        ["cmp", f"--bytes={SIZE}", backing, folder / "card.img"], capture_output=True, check=False
+    )
+    assert same.returncode == 0, same
+
+
+def test_a_plain_file_gets_the_image(folder: Path, tmp_path: Path) -> None:
+    """For want of a card; its serial is its name."""
+    path = card(tmp_path)
+    done = flash(path, folder / "card.img.zst")
+    assert done.returncode == 0, done
+    assert holds(path, folder)
+
+
+@pytest.mark.parametrize("at", [0, 45 * MIB + 7, SIZE - 1])
+def test_one_byte_that_is_another_is_found(folder: Path, tmp_path: Path, at: int) -> None:
+    """As on a card that is worn out: it takes a write, and gives something else."""
+    path = card(tmp_path)
+    tools = tmp_path / "tools"
+    program(
+        tools / "bmaptool",
+        f"""
+        /usr/bin/bmaptool "$@"
+        byte=$(od -An -tu1 -j {at} -N 1 {path})
+        printf "\\\\$(printf %03o $((byte ^ 1)))" |
+          dd of={path} bs=1 seek={at} conv=notrunc status=none
+        """,
+    )
+    done = flash(path, folder / "card.img.zst", tools)
+    assert done.returncode == 80, done
+    assert f"{path}: what is read back is not what was written" in last(done)
+
+
+def program(path: Path, script: str) -> None:
+    """Write a shell script that can be run."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\nset -eu\n" + script)
+    path.chmod(0o755)
+
+
+def test_ctrl_c_says_that_the_card_is_half_written(folder: Path, tmp_path: Path) -> None:
+    """In the middle of the copying, when half of it is there."""
+    path, tools, slow = card(tmp_path), tmp_path / "tools", tmp_path / "slow"
+    fifo = tmp_path / "fifo"
+    program(tools / "bmaptool", f'PATH={slow}:$PATH exec /usr/bin/bmaptool "$@"\n')
+    half = f"/usr/bin/zstd -dc {folder}/card.img.zst | head -c {50 * MIB}"
+    program(slow / "zstd", f"{half}\nread _ <{fifo}\n")
+    os.mkfifo(fifo)  # that nobody writes to
+    options = ("--force", "1", "--serial", path.name)
+    with subprocess.Popen(
+        command(path, folder / "card.img.zst", *options),
+        cwd=ROOT,
+        env=environment(tools),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        until = time.monotonic() + 60
+        while not (path.stat().st_size == SIZE and written(path, 1 * MIB)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert process.returncode == 130, told
+    line = told.splitlines()[-1]
+    assert line == f"flash: {path}: the card is half written: write it anew before it is used"
+    assert "Traceback" not in told
+
+
+def written(path: Path, at: int) -> bool:
+    """Return whether a file has something at ``at``."""
+    with path.open("rb") as stream:
+        stream.seek(at)
+        return any(stream.read(16))
+
+
+@pytest.mark.parametrize("typed", ["a-card", "another", ""])
+def test_the_serial_can_be_typed(folder: Path, tmp_path: Path, typed: str) -> None:
+    """On a terminal; nothing is written unless it is the right one."""
+    path = card(tmp_path)
+    main, terminal = pty.openpty()
+    os.write(main, f"{typed}\n".encode())
+    done = subprocess.run(
+        command(path, folder / "card.img.zst", "--force", "1"),
+        cwd=ROOT,
+        env=environment(None),
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(main)
+    assert "it is not a card; type its serial (a-card): " in done.stdout
+    assert done.returncode == (0 if typed == "a-card" else 78), done
+    assert holds(path, folder) == (typed == "a-card")
+
+
+def test_without_a_terminal_nobody_is_asked(folder: Path, tmp_path: Path) -> None:
+    """A script that forgot to say what it wants."""
+    done = flash(card(tmp_path), folder / "card.img.zst", serial="")
+    assert (done.returncode, "there is nobody to ask" in last(done)) == (78, True)
+
+
+def test_a_card_too_small_is_refused(folder: Path, tmp_path: Path) -> None:
+    """By a single byte."""
+    path = card(tmp_path, SIZE - 1)
+    done = flash(path, folder / "card.img.zst")
+    assert done.returncode == 75, done
+    assert last(done).endswith(f"too small: expected {SIZE:,} bytes, got {SIZE - 1:,}")
+
+
+def damaged(folder: Path, into: Path, name: str, kind: str) -> Path:
+    """Return an image, with its bmap, that is not what it was."""
+    path = into / name
+    packed = bytearray((folder / name).read_bytes())
+    bmap = (folder / "card.bmap").read_text()
+    if kind == "cut short":
+        del packed[len(packed) // 2 :]
+    elif kind == "another byte":
+        packed[len(packed) // 2 if name != "card.img" else 45 * MIB] ^= 1
+    elif kind == "another bmap":
+        bmap = bmap.replace("<Range", "<Rage", 1)
+    elif kind == "longer":
+        packed += bytes(4096)
+    elif kind == "no table":
+        packed[510] = 0
+        bmap = ""
+    path.write_bytes(packed)
+    if bmap:
+        (into / "card.bmap").write_text(bmap)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("card.img.zst", "cut short", "the image is not whole"),
+        ("card.img.xz", "cut short", "Unexpected end of input"),
+        ("card.img.gz", "another byte", "the image is not whole"),
+        ("card.img", "another byte", "are not those of"),
+        ("card.img", "cut short", "the image is not whole"),
+        ("card.img", "longer", "bytes, 209,715,712 in"),
+        ("card.img", "no table", "no partition table in it"),
+        ("card.img.zst", "another bmap", "not a bmap"),
+    ],
+)
+def test_a_damaged_image_never_touches_the_card(
+    folder: Path, tmp_path: Path, name: str, kind: str, words: str
+) -> None:
+    """It is read to its end before anything is asked or written."""
+    path = card(tmp_path)
+    before = path.stat().st_mtime_ns
+    (tmp_path / "images").mkdir()
+    done = flash(path, damaged(folder, tmp_path / "images", name, kind))
+    assert done.returncode == 65, done
+    assert words in last(done)
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["missing.img", "card.bmap", "."])
+def test_what_is_no_image_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """Not there, or something else by its name."""
+    assert flash(card(tmp_path), folder / name).returncode == 66
+
+
+def test_the_newest_image_is_meant(folder: Path, tmp_path: Path) -> None:
+    """Where no IMAGE is given; and what to do where there is none."""
+    with pytest.raises(FlashError, match="run `make image`"):
+        images.newest(tmp_path)
+    for name, at in (("edge-b.img.zst", 1000), ("edge-a.img.zst", 2000)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (at, at))
+    assert images.newest(tmp_path).name == "edge-a.img.zst"
+
+
+def test_a_copy_that_fails_leaves_a_card_half_written(folder: Path, tmp_path: Path) -> None:
+    """The real bmaptool, its output on a full disk."""
+    path = card(tmp_path)
+    tools = tmp_path / "tools"
+    program(tools / "bmaptool", 'ulimit -f 20000\nexec /usr/bin/bmaptool "$@"\n')
+    done = flash(path, folder / "card.img", tools)
+    assert done.returncode == 70, done
+    assert "the card is half written" in last(done)

@@ -1,0 +1,266 @@
+"""Which disks `make flash` refuses: a laptop's sysfs from files, and real loop devices."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.card import checks, flash
+from deploy.card.disks import Machine
+from deploy.card.refusal import FlashError
+from tests.conftest import ROOT
+from tests.loops import attached, needs_root
+
+LAPTOP = ROOT / "tests" / "machines" / "laptop"
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """The laptop of tests/machines, unfolded into a tree."""
+    top = tmp_path_factory.mktemp("laptop")
+    blocks = top / "sys" / "class" / "block"
+    blocks.mkdir(parents=True)
+    folder = top
+    for line in (LAPTOP / "disks").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        if not line.startswith(" "):
+            folder = top / "sys" / "devices" / line
+            folder.mkdir(parents=True)
+            continue
+        name, _, text = line.strip().partition(" ")
+        file = folder / name
+        if text.startswith("->"):
+            file.symlink_to(text.removeprefix("-> "))
+        elif name.endswith("/"):
+            file.mkdir(parents=True)
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text + "\n")
+        if name == "dev":
+            (blocks / folder.name).symlink_to(folder)
+    (top / "proc" / "self").mkdir(parents=True)
+    (top / "proc" / "self" / "mountinfo").write_bytes((LAPTOP / "mountinfo").read_bytes())
+    (top / "proc" / "swaps").write_bytes((LAPTOP / "swaps").read_bytes())
+    return Machine(top / "sys", top / "proc")
+
+
+REFUSED = {
+    "nvme0n1": ("own disk", "nvme0n1: this system runs from it: it is mounted at /"),
+    "nvme0n1p2": ("a partition", "expected the disk it is on; DEVICE=/dev/nvme0n1"),
+    "dm-1": ("own disk", "mounted at /"),
+    "dm-0": ("own disk", "mounted at /"),
+    "sda1": ("a partition", "DEVICE=/dev/sda"),
+    "sdb": ("too small", "there is no card in it"),
+    "sdc": ("not a card", "got Seagate Portable (usb, fixed); where it is the right one all the"),
+    "sdd": ("in use", "sdd1 is mounted at /media/user/my stick; umount /dev/sdd1"),
+    "sde": ("in use", "sde is part of md127"),
+    "sdf": ("in use", "sdf is swapped to"),
+    "sdg": ("in use", "sdg is mounted at /mnt/pool"),
+    "sdh": ("not a card", "got CT1000MX500SSD1 (sata)"),
+    "mmcblk1": ("write-protected", "look for the slide"),
+    "mmcblk2": ("not a card", "got DF4032 (mmc, fixed)"),
+    "zram0": ("not a card", "(virtual, fixed)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_free_card_is_refused(laptop: Machine, name: str) -> None:
+    """With one line that says why."""
+    reason, words = REFUSED[name]
+    with pytest.raises(FlashError) as caught:
+        checks.refuse(laptop.named(name), force=False)
+    assert caught.value.reason == reason
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sda", "mmcblk0"])
+def test_a_card_is_taken(laptop: Machine, name: str) -> None:
+    """In a USB reader, which says it is removable, and in a slot, which does not."""
+    checks.refuse(laptop.named(name), force=False)
+    assert checks.is_card(laptop.named(name))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_force_takes_back_one_refusal_only(laptop: Machine, name: str) -> None:
+    """What is in use, this system's own, or no whole disk stays refused."""
+    with contextlib.ExitStack() as stack:
+        if REFUSED[name][0] != "not a card":
+            stack.enter_context(pytest.raises(FlashError))
+        checks.refuse(laptop.named(name), force=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "serial"),
+    [
+        ("nvme0n1", "79DF70QXF5QS"),
+        ("sda", "000000001532"),
+        ("sdc", "NA7PG2K4"),
+        ("sdd", "sdd"),
+        ("sdh", "ABCD"),  # after four bytes of a header
+        ("mmcblk0", "0x2bd1c2ab"),
+    ],
+)
+def test_a_disk_has_the_serial_that_it_gives_itself(
+    laptop: Machine, name: str, serial: str
+) -> None:
+    """Or, for want of one, its name."""
+    assert laptop.named(name).serial == serial
+
+
+def test_without_a_device_one_sees_what_might_be_meant(
+    laptop: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cards first of all; of the others, why not. What is never a card is left out."""
+    with pytest.raises(FlashError, match="no DEVICE given"):
+        flash.flash(flash.arguments([]), laptop)
+    told = capsys.readouterr().err
+    lines = told.splitlines()
+    assert "flash:   DEVICE=/dev/sda: Generic- SD/MMC, 31,915 MB, usb" in lines
+    assert "flash:   DEVICE=/dev/mmcblk0: SC32G, 31,915 MB, mmc" in lines
+    assert "DEVICE=/dev/sdd: Ultra, 16,009 MB, usb; refused: in use: sdd1 is mounted at" in told
+    named = [line.split("/dev/")[1].split(":")[0] for line in lines]
+    assert not {"nvme0n1", "sda1", "sdb", "dm-0", "zram0", "md127"} & set(named)
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "status"),
+    [
+        ([], "y", 0),
+        ([], "yes", 0),
+        ([], "", 78),
+        ([], "n", 78),
+        (["--yes=1"], "unasked", 0),
+        (["--serial=000000001532"], "unasked", 0),
+        (["--serial=another", "--yes=1"], "unasked", 78),
+    ],
+)
+def test_a_card_is_asked_about_once(
+    laptop: Machine, monkeypatch: pytest.MonkeyPatch, given: list[str], answer: str, status: int
+) -> None:
+    """Anything but yes is no; a serial that is given is answer enough, if it is the card's."""
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+
+    def put(question: str) -> str:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("builtins.input", put)
+    try:
+        flash.confirm(laptop.named("sda"), flash.arguments(given))
+        ended = 0
+    except FlashError as exc:
+        ended = exc.status
+    assert ended == status
+    assert len(asked) == (answer != "unasked")
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[Path]:
+    """A loop device on a file of 16 MB."""
+    with attached(tmp_path / "backing", 16 << 20) as device:
+        yield device
+
+
+def refused(device: Path, *, force: bool = True) -> FlashError:
+    """Return why a device of this machine is refused."""
+    try:
+        checks.refuse(Machine().disk(device), force=force)
+        checks.refuse_by_opening(device)
+    except FlashError as exc:
+        return exc
+    raise AssertionError(f"{device} is taken")
+
+
+@needs_root
+def test_a_real_mount_is_seen(loop: Path, tmp_path: Path) -> None:
+    """With where it is mounted."""
+    subprocess.run(["mke2fs", "-q", str(loop)], check=True)
+    place = tmp_path / "mounted here"
+    place.mkdir()
+    subprocess.run(["mount", str(loop), str(place)], check=True)
+    try:
+        error = refused(loop)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert (error.status, error.what) == (73, f"in use: {loop.name} is mounted at {place}")
+
+
+@needs_root
+def test_a_mount_that_no_file_tells_of_is_seen(loop: Path, tmp_path: Path) -> None:
+    """In another mount namespace: the kernel does not give the device to a second user."""
+    subprocess.run(["mke2fs", "-q", str(loop)], check=True)
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    script = f"mount {loop} '{place}' && echo mounted && read -r _"
+    with subprocess.Popen(
+        ["unshare", "--mount", "--propagation=private", "sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as elsewhere:
+        assert elsewhere.stdout is not None
+        assert elsewhere.stdout.readline() == "mounted\n"
+        error = refused(loop)
+        elsewhere.communicate("\n")
+    assert (error.status, error.what) == (73, "something uses it")
+
+
+@needs_root
+def test_real_swap_is_seen(loop: Path) -> None:
+    """Swap on it is use as well."""
+    subprocess.run(["mkswap", str(loop)], check=True, capture_output=True)
+    subprocess.run(["swapon", str(loop)], check=True)
+    try:
+        error = refused(loop)
+    finally:
+        subprocess.run(["swapoff", str(loop)], check=True)
+    assert (error.status, error.what) == (73, f"in use: {loop.name} is swapped to")
+
+
+@needs_root
+def test_a_read_only_device_is_refused(tmp_path: Path) -> None:
+    """As a card whose slide is on `lock`."""
+    with attached(tmp_path / "backing", 1 << 20, "--read-only") as device:
+        assert refused(device).status == 71
+
+
+@needs_root
+def test_a_loop_device_is_no_card(loop: Path) -> None:
+    """Without FORCE."""
+    assert refused(loop, force=False).status == 76
+
+
+@needs_root
+def test_the_disk_this_machine_runs_from_is_refused() -> None:
+    """Whatever is mounted at / here, if that is a disk."""
+    asked = ["findmnt", "--noheadings", "--output", "SOURCE", "/"]
+    source = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    if not Path(source).is_block_device():
+        pytest.skip(f"/ is on {source}, which is no block device: seen on the laptop's tree only")
+    assert refused(Path(source)).reason in ("own disk", "a partition")
+
+
+@needs_root
+def test_who_may_not_write_is_told_how(loop: Path) -> None:
+    """Not root, and not in the group of disks."""
+    os.seteuid(65534)
+    try:
+        error = refused(loop)
+    finally:
+        os.seteuid(0)
+    assert (error.status, error.mend) == (77, "run it as root: sudo make flash ...")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev", "/dev/sd-misspelt"])
+def test_what_is_no_disk_is_refused(path: str) -> None:
+    """Instead of a plain file that is made in its place."""
+    with pytest.raises(FlashError) as caught:
+        Machine().disk(Path(path))
+    assert caught.value.status == 67

@@ -1,0 +1,155 @@
+"""`make deploy` as far as it needs no second machine: refusals, and the package made anew.
+
+What a whole deploy does to a booted Debian is in tests/system/test_deploy.py.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy import deploy
+from deploy.on_device import asking, rollout
+from deploy.on_device.repack import repack, stanza
+from tests.conftest import ROOT
+
+ARCH = subprocess.run(
+    ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+).stdout.strip()
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> str:
+    """An ssh whose every host is this machine, where root is what one is already."""
+    script = tmp_path / "ssh"
+    script.write_text('#!/bin/sh\nfor last; do :; done\n[ "$2" = exit ] || exec sh -c "$last"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+def package(folder: Path, name: str = "edge-camera", arch: str = ARCH) -> Path:
+    """Make a package with nothing in it."""
+    (folder / "tree" / "DEBIAN").mkdir(parents=True)
+    control = f"Package: {name}\nVersion: 9\nArchitecture: {arch}\nMaintainer: a\nDescription: b\n"
+    (folder / "tree" / "DEBIAN" / "control").write_text(control)
+    made = folder / "made.deb"
+    build = ["dpkg-deb", "--root-owner-group", "-b", str(folder / "tree"), str(made)]
+    subprocess.run(build, check=True, capture_output=True)
+    return made
+
+
+def refused(capsys: pytest.CaptureFixture[str], *given: str) -> tuple[int, list[str]]:
+    """Return status and stderr of a deploy that must not get as far as installing."""
+    status = deploy.main(given)
+    return status, capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("hosts", ["", "-oProxyCommand=false", "pi -oProxyCommand=false"])
+def test_without_a_host_nothing_is_done(capsys: pytest.CaptureFixture[str], hosts: str) -> None:
+    """What ssh would take for an option is no host."""
+    status, lines = refused(capsys, f"--hosts={hosts}")
+    assert (status, lines[0]) == (
+        64,
+        "deploy: no HOST given; HOST=user@pi, or HOST='pi1 pi2 pi3'",
+    )
+
+
+def test_the_first_that_is_not_reached_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The real ssh, to a port where nobody listens; the next is not touched."""
+    status, lines = refused(capsys, "--hosts", "127.0.0.1 next", "--ssh", "ssh -p 1 -F none")
+    assert status == 69
+    assert lines[0].startswith("deploy: 127.0.0.1: not reached: got ssh: connect to host")
+    assert lines[1:] == ["deploy: not touched: next"]
+
+
+def test_a_package_that_was_not_built_is_named(
+    capsys: pytest.CaptureFixture[str], near: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the command that builds it for that host."""
+    monkeypatch.setattr(deploy, "DIST", tmp_path)
+    status, lines = refused(capsys, "--hosts", "pi", "--ssh", near)
+    assert status == (66 if os.geteuid() == 0 else 77)
+    if status == 66:
+        assert "pi: no edge-camera_*~deb1" in lines[0]
+        assert f"run `make deb ARCH={ARCH} SUITE=" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "words"),
+    [("other", ARCH, "not a package of edge-camera"), ("edge-camera", "s390x", "is for s390x")],
+)
+def test_another_package_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    near: str,
+    tmp_path: Path,
+    name: str,
+    arch: str,
+    words: str,
+) -> None:
+    """Before anything is sent."""
+    made = package(tmp_path, name, arch)
+    status, lines = refused(capsys, "--hosts", "pi", "--ssh", near, "--deb", str(made))
+    assert (status, words in lines[0]) == (65 if os.geteuid() == 0 else 77, os.geteuid() == 0)
+
+
+def test_an_installed_package_is_made_anew(tmp_path: Path) -> None:
+    """mosquitto of this machine: every file, its scripts, and a config that its owner changed."""
+    made = tmp_path / "again.deb"
+    repack("mosquitto", made)
+    subprocess.run(["dpkg-deb", "-R", made, tmp_path / "out"], check=True)
+    out = tmp_path / "out"
+    listed = asking.run("dpkg-query", "-L", "mosquitto").stdout.splitlines()
+    fields, conffiles = stanza(asking.run("dpkg-query", "-s", "mosquitto").stdout)
+    assert conffiles
+    for path in map(Path, listed):
+        again = out / path.relative_to("/")
+        if path.is_file() and path not in conffiles:
+            assert again.read_bytes() == path.read_bytes()
+            assert again.stat().st_mode == path.stat().st_mode
+    assert (out / "DEBIAN" / "control").read_text() == fields
+    assert "Status:" not in fields
+    for script in ("postinst", "prerm"):
+        kept = Path(f"/var/lib/dpkg/info/mosquitto.{script}")
+        assert (out / "DEBIAN" / script).read_bytes() == kept.read_bytes()
+
+
+def seen(online: bool, version: str | None, run: str, camera: str = "online") -> asking.Seen:
+    """Return what is seen of an active service."""
+    facts = {"online": online, "version": version, "run": run, "camera": camera}
+    told = {"name": "published", "verdict": "ok", "line": "", "facts": facts}
+    return asking.Seen("id", "active", "", {"published": told})
+
+
+@pytest.mark.parametrize(
+    ("now", "wrong"),
+    [
+        (seen(True, "0.2.0", "b"), ""),
+        (seen(True, None, "b"), ""),
+        (seen(True, "0.1.0", "a"), "the broker has version 0.1.0, not 0.2.0"),
+        (seen(True, "0.2.0", "a"), "the broker has what the start before this one said"),
+        (seen(True, "0.2.0", "b", "lost"), "its camera is lost"),
+        (seen(False, "0.2.0", "b"), "the service is active ()"),
+        (asking.Seen("id", "active", "", {}), "`edge doctor` gives no answer"),
+    ],
+)
+def test_healthy_is_what_the_broker_has_of_this_start(now: asking.Seen, wrong: str) -> None:
+    """The new version, online, by the process that runs now, with its camera."""
+    assert rollout.judge(now, "0.2.0~deb12", seen(True, "0.1.0", "a")) == wrong
+
+
+def test_what_is_sent_runs_by_itself(tmp_path: Path) -> None:
+    """On a python3 that has nothing of this repository."""
+    sent = deploy.program(tmp_path / "rollout.pyz")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", sent, tmp_path / "missing.deb", "0", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (74, "")
+    assert done.stdout.startswith("nothing changed: no way back could be made: [Errno 2]")
+    assert str(ROOT) not in done.stdout
