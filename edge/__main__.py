@@ -41,7 +41,7 @@ def main() -> int:
 def _log() -> None:
     handler = systemd.journal()
     if handler is not None:
-        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
         return
     form = "%(message)s" if systemd.journaled() else "%(asctime)s %(message)s"
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form, datefmt="%H:%M:%S")
