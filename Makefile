@@ -102,10 +102,10 @@ deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB
 	@exec $(PYTHON) -B -m deploy.deploy --hosts='$(HOST)' --deb='$(DEB)' \
 	  $(if $(SSH),--ssh='$(SSH)') $(if $(TIMEOUT),--timeout='$(TIMEOUT)')
 
-deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie], after `make runtime`
+deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=], after `make runtime`
 	@deploy/setup.sh package
 	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
-	  $(if $(SUITE),--suite '$(SUITE)') $(if $(RUNTIME),--runtime '$(RUNTIME)')
+	  $(if $(SUITE),--suite '$(SUITE)') $(if $(WHEEL),--runtime '$(WHEEL)')
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

@@ -27,8 +27,8 @@ from edge.wire import Wire
 
 log = logging.getLogger(__name__)
 MACHINE: Final = f"{platform.system()} {platform.release()} {platform.machine()}"
-STAGES: Final = {"label_changed": "smoothing", "frames_corrupt": "camera"}
-"""Event -> the stage it comes from, in the journal; the others begin with its name."""
+STAGES: Final = {"label": "smoothing", "camera": "camera", "frames": "camera"}
+"""First word of an event -> the stage it comes from, in the journal; the others: control."""
 WARNINGS: Final = ("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt")
 ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 
@@ -188,7 +188,7 @@ class Reporter:
 
     def _log(self, type: EventType, line: str) -> None:
         tell = log.error if type in ERRORS else log.warning if type in WARNINGS else log.info
-        tell("%s", line, extra={"event": type, "stage": STAGES.get(type) or type.split("_")[0]})
+        tell("%s", line, extra={"event": type, "stage": STAGES.get(type.split("_")[0], "control")})
 
     def snapshot(self, frame: Frame, caption: bool | None = None) -> int | None:
         """Publish a JPEG; return its bytes, None where it cannot be made so small.

@@ -221,6 +221,7 @@ class Service:
         Return the tables that only a restart can change, and that have changed.
         """
         self._notifier.reloading()
+        self._notifier.watchdog()  # a model takes seconds to prove itself
         try:
             return self._take_over(self._load())
         finally:

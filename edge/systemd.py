@@ -75,7 +75,10 @@ def journal() -> logging.Handler | None:
 
 def journaled() -> bool:
     """Whether stderr is the journal's: JOURNAL_STREAM is inherited by those whose it is not."""
-    stream = os.fstat(2)
+    try:
+        stream = os.fstat(2)
+    except OSError:  # closed
+        return False
     return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
 
 

@@ -66,6 +66,17 @@ def test_what_is_not_supported_is_told_on_one_line(arguments: tuple[str, ...], s
     assert (done.returncode, done.stderr) == (64, f"package: {said}\n")
 
 
+def test_the_verb_asks_for_no_wheel_of_others() -> None:
+    """Unless WHEEL= names one."""
+    command = ["make", "--dry-run", "deb", "ARCH=arm64"]
+    plain = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    given = subprocess.run(
+        [*command, "WHEEL=a.whl"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "--runtime" not in plain
+    assert "--runtime 'a.whl'" in given
+
+
 def test_another_runtime_must_be_there(tmp_path: Path) -> None:
     """A wheel that is given and is not there is named before anything is fetched."""
     if lacking := build.missing("amd64"):
@@ -278,6 +289,7 @@ def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
         "/usr/share/bash-completion/completions/edge",
         "/usr/share/man/man1/edge.1.gz",
         "/usr/share/man/man5/edge.toml.5.gz",
+        "/usr/lib/systemd/catalog/edge-camera.catalog",
         "/usr/share/python3/runtime.d/edge-camera.rtupdate",
         "/usr/share/zsh/vendor-completions/_edge",
     }

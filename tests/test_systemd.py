@@ -86,7 +86,7 @@ def test_a_reload_is_told_from_begin_to_end(
         )
         assert reloading is not None
         assert int(reloading[1]) >= before_us
-        assert manager.hear().startswith("READY=1\nSTATUS=uint8io on ")
+        assert manager.hear("WATCHDOG=1").startswith("READY=1\nSTATUS=uint8io on ")
         running.wait_for_log(told)
 
 
@@ -127,6 +127,14 @@ def test_why_it_ended_is_a_line_in_the_status_and_in_the_journal(
     assert ended.returncode == 78
     assert re.fullmatch(r"<3>.*edge\.toml: camera\.fps: .*\n", line), line
     assert manager.hear() == f"STATUS={line[3:-1]}"
+
+
+def test_a_closed_stderr_is_nobodys() -> None:
+    """`edge schema 2>&-` is no reason to fail."""
+    done = subprocess.run(
+        f"{sys.executable} -m edge schema 2>&-", shell=True, cwd=ROOT, capture_output=True
+    )
+    assert done.returncode == 0
 
 
 def test_stderr_of_another_is_not_the_journal() -> None:

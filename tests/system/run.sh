@@ -4,7 +4,7 @@
 #   tests/system/run.sh 'SUITE ...' 'ARCH ...' [PYTEST_ARGUMENT ...]
 #
 # amd64 in systemd-nspawn, arm64 in QEMU. Needs root, or sudo: it mounts, and boots systemd.
-# With RUNTIME=pypi in the environment amd64 packages carry PyPI's ai-edge-litert, as pinned in
+# With WHEEL=pypi in the environment amd64 packages carry PyPI's ai-edge-litert, as pinned in
 # deploy/lock/dev.txt, where there is no wheel of one's own, which takes a quarter of an hour.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -48,13 +48,13 @@ for suite in $suites; do
     carried=
     if compgen -G "build/dist/tflite_runtime-*-$wheel.whl" >/dev/null; then
       :
-    elif [ "$arch-${RUNTIME-}" = amd64-pypi ]; then
+    elif [ "$arch-${WHEEL-}" = amd64-pypi ]; then
       carried=$(from_pypi "$py")
       say "$suite-$arch: carries $(basename "$carried"), not a runtime of our own"
     else
       make --no-print-directory runtime ARCH="$arch" PY="$py"
     fi
-    make --no-print-directory deb ARCH="$arch" SUITE="$suite" RUNTIME="$carried"
+    make --no-print-directory deb ARCH="$arch" SUITE="$suite" WHEEL="$carried"
     mapfile -t depends < <(.venv/bin/python -m tests.system.packages "$suite" "$arch")
     "${root[@]}" unshare --mount --propagation private \
       tests/system/build.sh "build/system/$suite-$arch" "$suite" "$arch" "${depends[@]}"

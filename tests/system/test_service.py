@@ -210,9 +210,9 @@ def test_secrets_come_as_credentials(service: Machine, subscribe: Subscribe, set
     service.run("systemctl restart edge-camera")
 
     subscriber.wait_for("online", lambda: subscriber.availability()[-1:] == ["online"])
-    assert "s3cret" not in service.output("journalctl -u edge-camera")
+    assert "s3cret" not in service.output("journalctl -u edge-camera -o export")
     service.run(
-        "rm -r /etc/edge-camera/credentials /etc/mosquitto/conf.d/login.conf"
+        "rm /etc/edge-camera/credentials/* /etc/mosquitto/conf.d/login.conf"
         " && systemctl restart mosquitto"
     )
 
