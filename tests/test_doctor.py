@@ -300,6 +300,37 @@ def test_sources_that_need_no_hardware(tmp_path: Path) -> None:
     assert look("/dev/null").line == "/dev/null: is not a camera"
 
 
+def test_nothing_in_the_current_folder_is_run(tmp_path: Path) -> None:
+    """Root may ask in any folder, and nobody's picamera2 is imported from there."""
+    ran = tmp_path / "ran"
+    (tmp_path / "picamera2.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    config = tmp_path / "edge.toml"
+    config.write_text('[camera]\nsource = "picamera2"\n')
+    script = (
+        "import sys; from pathlib import Path; from edge import config as configs;"
+        "from edge.doctor import camera, service;"
+        "print(camera.check(configs.load(Path(sys.argv[1])), service.Unit()).line)"
+    )
+    command = [sys.executable, "-c", script, str(config)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert not ran.exists()
+    assert done.stdout.startswith("picamera2: picamera2 is not installed")
+
+
+def test_what_the_launcher_struck_out_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its child sees no folder that it does not see itself."""
+    kept = [path for path in sys.path if "site-packages" not in path]
+    monkeypatch.setattr(sys, "path", kept)
+    shows = camera.SEEN.partition("from ")[0] + "print(json.dumps(sys.path))"
+    monkeypatch.setattr(camera, "SEEN", shows)
+    seen, _ = camera.libcamera()
+    assert seen
+    assert set(map(str, seen)) <= set(kept)
+
+
 def test_a_stream_is_reached_and_its_login_not_shown(frozen_stream: str) -> None:
     """TCP to its port; nobody there is a fault."""
     found = look(frozen_stream)
