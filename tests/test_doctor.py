@@ -100,11 +100,14 @@ def test_a_systemd_that_cannot_be_asked_is_unknown(
     monkeypatch.setattr(service, "TIMEOUT_S", 0.2)
     programs("systemctl", "exec sleep 60")
     assert service.read().why == "systemd gives no answer in 0 s"
+    assert service.check(service.read(), NOW_S).verdict == "fault"
     programs("systemctl", "echo 'Failed to connect to bus: Host is down' >&2; exit 1")
     assert service.read().why == "Failed to connect to bus: Host is down"
     assert service.check(service.read(), NOW_S).verdict == "unknown"
     monkeypatch.setenv("PATH", "")
     assert service.read().why == "no systemd here"
+    assert service.check(service.read(), NOW_S).verdict == "unknown"
+    assert (journal.read().verdict, journal.read().line) == ("unknown", "no journal here")
 
 
 def test_events_are_the_newest_each_once(programs: Callable[[str, str], None]) -> None:
@@ -368,7 +371,7 @@ def test_who_holds_a_device() -> None:
 
 
 def test_a_probe_that_hangs_or_raises_takes_no_other_away() -> None:
-    """Each becomes a line of its own, in its place."""
+    """Each becomes a fault of its own, in its place; what is merely not known here is none."""
     never = threading.Event()
 
     def hangs() -> Check:
@@ -389,14 +392,19 @@ def test_a_probe_that_hangs_or_raises_takes_no_other_away() -> None:
     )
     never.set()
     assert [(check.name, check.verdict) for check in found] == [
-        ("hangs", "unknown"),
-        ("raises", "unknown"),
-        ("broker", "unknown"),
-        ("published", "unknown"),
+        ("hangs", "fault"),
+        ("raises", "fault"),
+        ("broker", "fault"),
+        ("published", "fault"),
         ("fine", "ok"),
     ]
+    assert found[0].line == "no answer in 0.1 s"
     assert found[1].line == "could not be examined: ZeroDivisionError: on purpose"
-    assert doctor.status(found) == 0
+    for one in found[:2]:
+        assert one.mend
+        assert doctor.status([one]) == 1
+        assert doctor.report([one])["healthy"] is False
+    assert doctor.status([Check("heat", "unknown", "no such thing here")]) == 0
 
 
 @pytest.fixture

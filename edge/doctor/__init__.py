@@ -1,6 +1,6 @@
 """Is the device healthy; and if not, why, and what to do about it: `edge doctor`.
 
-Rule 1: every probe has a deadline; one that hangs or raises becomes a line and takes no other away.
+Rule 1: every probe has a deadline; one that hangs or raises is a fault and takes no other away.
 Rule 2: it changes nothing, opens no camera, publishes nothing.
 Rule 3: no secret is shown; what the probes let slip is struck out at the end.
 
@@ -41,6 +41,7 @@ MODEL_S: Final = 45.0
 """On a Pi that is busy, a start takes seconds."""
 SHORTEST: Final = 6
 """A shorter secret is not struck out: it may be part of any word."""
+AGAIN: Final = "ask again; if it stays so, dmesg and journalctl -e may say why"
 BOTH: Final = {"broker": ("broker", "published")}
 """The probe that makes two checks."""
 Probe = Callable[[], Check | list[Check]]
@@ -131,7 +132,7 @@ def together(probes: dict[str, tuple[Probe, Seconds]]) -> list[Check]:
                 continue
             except Exception as exc:  # whatever it is, the other probes are to be seen
                 why = " ".join(f"could not be examined: {type(exc).__name__}: {exc}".split())
-        checks += [Check(one, "unknown", why) for one in BOTH.get(name, (name,))]
+        checks += [Check(one, "fault", why, AGAIN) for one in BOTH.get(name, (name,))]
     return checks
 
 
