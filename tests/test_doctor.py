@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -259,7 +261,38 @@ def test_the_spool_of_a_living_daemon_is_looked_into(tmp_path: Path) -> None:
     assert "nearly full" in disk.check(SpoolConfig(events=3), path, tmp_path, PI / "sys").line
     held.close()
     path.write_bytes(b"no database at all, of any kind " * 200)
-    assert "not a database" in disk.check(SpoolConfig(), path, tmp_path, PI / "sys").line
+    broken = disk.check(SpoolConfig(), path, tmp_path, PI / "sys")
+    assert "a copy of it cannot be read: file is not a database" in broken.line
+    assert (broken.verdict, broken.mend) == ("unknown", "ask again")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_copy_that_fails_is_made_once_more(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torn by a checkpoint, or no room for it: that says nothing against the spool."""
+    path = tmp_path / "spool.db"
+    held = Spool(path, 10, 100_000)
+    held.add(Message("t", b"{}", 1, False))
+    copy, places = shutil.copyfile, []
+
+    def fails(source: Path, target: Path) -> None:
+        if target.parent not in places:
+            places.append(target.parent)
+        copy(source, target)
+        if len(places) <= times:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", fails)
+    found = disk.check(SpoolConfig(), path, tmp_path, PI / "sys")
+    held.close()
+    if times == 1:
+        assert found.facts["events_waiting"]["rows"] == 1
+        assert "1 events wait" in found.line
+    else:
+        assert "No space left on device" in found.line
+        assert (found.verdict, found.mend) == ("unknown", "ask again")
+    assert len(places) == 2
 
 
 def test_a_worn_card_is_told(tmp_path: Path) -> None:
