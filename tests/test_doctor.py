@@ -489,6 +489,25 @@ def test_no_secret_is_shown(
     assert "\x1b" not in done.stdout
 
 
+def test_credentials_that_others_may_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with its mode; not those that are root's, nor those that are encrypted."""
+    for name, mode in (("mqtt-password", 0o640), ("mqtt-key", 0o604), ("camera-password", 0o600),
+                       ("mqtt-password.cred", 0o644)):  # fmt: skip
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(mode)
+    monkeypatch.setattr(doctor, "KEPT", tmp_path)
+    monkeypatch.setattr(doctor, "CREDENTIALS", ())
+    monkeypatch.setattr(doctor, "STATE", tmp_path / "none")
+    monkeypatch.setattr(doctor, "_probes", lambda *_: {})
+    (found,) = doctor.examine(None)
+    key, word = tmp_path / "mqtt-key", tmp_path / "mqtt-password"
+    assert found.verdict == "warning"
+    assert found.line.startswith(f"{key} has mode 604; {word} has mode 640; ")
+    assert found.mend == f"chmod 600 {key}; chmod 600 {word}"
+
+
 def test_a_broken_config_is_78_and_the_rest_is_still_shown(tmp_path: Path) -> None:
     """What does not rest on it."""
     path = tmp_path / "edge.toml"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +31,8 @@ from edge.types import Seconds
 
 CONFIG: Final = Path("/etc/edge-camera/edge.toml")
 STATE: Final = Path("/var/lib/edge-camera")
-CREDENTIALS: Final = (
-    Path("/run/credentials/edge-camera.service"),
-    Path("/etc/edge-camera/credentials"),
-)
+KEPT: Final = Path("/etc/edge-camera/credentials")
+CREDENTIALS: Final = (Path("/run/credentials/edge-camera.service"), KEPT)
 DEADLINE_S: Final = 20.0
 CAMERA_S: Final = 25.0
 """On a Pi, importing picamera2 takes seconds."""
@@ -160,7 +159,17 @@ def _config(given: Path | None) -> tuple[Check, Config | None]:
         found.facts["device"] = config.device.id
         found.say(f"{path or 'defaults, for there is no ' + str(CONFIG)}: valid")
         found.say(f"device {config.device.id}")
+    _modes(found, KEPT)
     return found.check(), config
+
+
+def _modes(found: Findings, folder: Path) -> None:
+    """Warn of a credential that is not for its owner alone; one that is encrypted may be."""
+    with contextlib.suppress(OSError):  # none are there, or root's alone
+        for file in sorted(folder.iterdir()):
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & 0o077 and file.suffix != ".cred":
+                found.wrong("warning", f"{file} has mode {mode:03o}", f"chmod 600 {file}")
 
 
 def _secrets(config: Config | None) -> set[str]:
