@@ -6,6 +6,7 @@ import os
 import pty
 import random
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from deploy.card import image as images
+from deploy.card import readback
+from deploy.card.flash import main
 from deploy.card.refusal import FlashError
 from tests.conftest import ROOT
 from tests.loops import attached, needs_root
@@ -239,6 +242,53 @@ def test_without_a_terminal_nobody_is_asked(folder: Path, tmp_path: Path) -> Non
     """A script that forgot to say what it wants."""
     done = flash(card(tmp_path), folder / "card.img.zst", serial="")
     assert (done.returncode, "there is nobody to ask" in last(done)) == (78, True)
+
+
+def test_what_is_on_it_is_never_called_empty(folder: Path, tmp_path: Path) -> None:
+    """blkid names nothing where it knows nothing, and nothing where it finds more than one."""
+    path = tmp_path / "a-card"
+    with path.open("wb") as stream:
+        stream.truncate(256 * MIB)
+    asked = flash(path, folder / "card.img", serial="")
+    assert "flash:   nothing known on it\n" in asked.stdout
+    run("mke2fs", "-q", "-F", "-b", "1024", str(path))
+    with path.open("r+b") as stream:  # a FAT before it, in the sector that ext2 leaves alone
+        stream.write(fat())
+    asked = flash(path, folder / "card.img", serial="")
+    assert "flash:   several signatures\n" in asked.stdout
+
+
+def fat() -> bytes:
+    """Return the boot sector of a FAT32 of 64 MiB."""
+    sector = bytearray(512)
+    sector[:11] = b"\xeb\x58\x90mkfs.fat"
+    sector[11:36] = struct.pack("<HBHBHHBHHHII", 512, 1, 32, 2, 0, 0, 0xF8, 0, 32, 64, 0, 1 << 17)
+    sector[36:40] = struct.pack("<I", 1024)
+    sector[82:90] = b"FAT32   "
+    sector[510:] = b"\x55\xaa"
+    return bytes(sector)
+
+
+@needs_root
+def test_ctrl_c_after_the_last_byte_says_that_it_is_whole(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While the kernel looks at the new partitions, which on a bad reader takes long."""
+
+    def interrupted(_: Path) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(readback, "reread_partitions", interrupted)
+    monkeypatch.setenv("PATH", environment(None)["PATH"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with attached(card(tmp_path), 256 * MIB) as device:
+        given = command(device, folder / "card.img", "--force", "1", "--serial", device.name)
+        assert main(given[given.index("--device") :]) == 130
+        assert holds(device, folder)
+    assert f"{device}: written whole, read back and found equal" in capsys.readouterr().err
 
 
 def test_a_card_too_small_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -100,11 +102,14 @@ def test_a_systemd_that_cannot_be_asked_is_unknown(
     monkeypatch.setattr(service, "TIMEOUT_S", 0.2)
     programs("systemctl", "exec sleep 60")
     assert service.read().why == "systemd gives no answer in 0 s"
+    assert service.check(service.read(), NOW_S).verdict == "fault"
     programs("systemctl", "echo 'Failed to connect to bus: Host is down' >&2; exit 1")
     assert service.read().why == "Failed to connect to bus: Host is down"
     assert service.check(service.read(), NOW_S).verdict == "unknown"
     monkeypatch.setenv("PATH", "")
     assert service.read().why == "no systemd here"
+    assert service.check(service.read(), NOW_S).verdict == "unknown"
+    assert (journal.read().verdict, journal.read().line) == ("unknown", "no journal here")
 
 
 def test_events_are_the_newest_each_once(programs: Callable[[str, str], None]) -> None:
@@ -256,7 +261,38 @@ def test_the_spool_of_a_living_daemon_is_looked_into(tmp_path: Path) -> None:
     assert "nearly full" in disk.check(SpoolConfig(events=3), path, tmp_path, PI / "sys").line
     held.close()
     path.write_bytes(b"no database at all, of any kind " * 200)
-    assert "not a database" in disk.check(SpoolConfig(), path, tmp_path, PI / "sys").line
+    broken = disk.check(SpoolConfig(), path, tmp_path, PI / "sys")
+    assert "a copy of it cannot be read: file is not a database" in broken.line
+    assert (broken.verdict, broken.mend) == ("unknown", "ask again")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_copy_that_fails_is_made_once_more(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torn by a checkpoint, or no room for it: that says nothing against the spool."""
+    path = tmp_path / "spool.db"
+    held = Spool(path, 10, 100_000)
+    held.add(Message("t", b"{}", 1, False))
+    copy, places = shutil.copyfile, []
+
+    def fails(source: Path, target: Path) -> None:
+        if target.parent not in places:
+            places.append(target.parent)
+        copy(source, target)
+        if len(places) <= times:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", fails)
+    found = disk.check(SpoolConfig(), path, tmp_path, PI / "sys")
+    held.close()
+    if times == 1:
+        assert found.facts["events_waiting"]["rows"] == 1
+        assert "1 events wait" in found.line
+    else:
+        assert "No space left on device" in found.line
+        assert (found.verdict, found.mend) == ("unknown", "ask again")
+    assert len(places) == 2
 
 
 def test_a_worn_card_is_told(tmp_path: Path) -> None:
@@ -300,6 +336,37 @@ def test_sources_that_need_no_hardware(tmp_path: Path) -> None:
     assert look("/dev/null").line == "/dev/null: is not a camera"
 
 
+def test_nothing_in_the_current_folder_is_run(tmp_path: Path) -> None:
+    """Root may ask in any folder, and nobody's picamera2 is imported from there."""
+    ran = tmp_path / "ran"
+    (tmp_path / "picamera2.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    config = tmp_path / "edge.toml"
+    config.write_text('[camera]\nsource = "picamera2"\n')
+    script = (
+        "import sys; from pathlib import Path; from edge import config as configs;"
+        "from edge.doctor import camera, service;"
+        "print(camera.check(configs.load(Path(sys.argv[1])), service.Unit()).line)"
+    )
+    command = [sys.executable, "-c", script, str(config)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert not ran.exists()
+    assert done.stdout.startswith("picamera2: picamera2 is not installed")
+
+
+def test_what_the_launcher_struck_out_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its child sees no folder that it does not see itself."""
+    kept = [path for path in sys.path if "site-packages" not in path]
+    monkeypatch.setattr(sys, "path", kept)
+    shows = camera.SEEN.partition("from ")[0] + "print(json.dumps(sys.path))"
+    monkeypatch.setattr(camera, "SEEN", shows)
+    seen, _ = camera.libcamera()
+    assert seen
+    assert set(map(str, seen)) <= set(kept)
+
+
 def test_a_stream_is_reached_and_its_login_not_shown(frozen_stream: str) -> None:
     """TCP to its port; nobody there is a fault."""
     found = look(frozen_stream)
@@ -337,7 +404,7 @@ def test_who_holds_a_device() -> None:
 
 
 def test_a_probe_that_hangs_or_raises_takes_no_other_away() -> None:
-    """Each becomes a line of its own, in its place."""
+    """Each becomes a fault of its own, in its place; what is merely not known here is none."""
     never = threading.Event()
 
     def hangs() -> Check:
@@ -358,14 +425,19 @@ def test_a_probe_that_hangs_or_raises_takes_no_other_away() -> None:
     )
     never.set()
     assert [(check.name, check.verdict) for check in found] == [
-        ("hangs", "unknown"),
-        ("raises", "unknown"),
-        ("broker", "unknown"),
-        ("published", "unknown"),
+        ("hangs", "fault"),
+        ("raises", "fault"),
+        ("broker", "fault"),
+        ("published", "fault"),
         ("fine", "ok"),
     ]
+    assert found[0].line == "no answer in 0.1 s"
     assert found[1].line == "could not be examined: ZeroDivisionError: on purpose"
-    assert doctor.status(found) == 0
+    for one in found[:2]:
+        assert one.mend
+        assert doctor.status([one]) == 1
+        assert doctor.report([one])["healthy"] is False
+    assert doctor.status([Check("heat", "unknown", "no such thing here")]) == 0
 
 
 @pytest.fixture
@@ -415,6 +487,25 @@ def test_no_secret_is_shown(
     assert "it is ***" in done.stdout
     assert SECRET not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout
+
+
+def test_credentials_that_others_may_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with its mode; not those that are root's, nor those that are encrypted."""
+    for name, mode in (("mqtt-password", 0o640), ("mqtt-key", 0o604), ("camera-password", 0o600),
+                       ("mqtt-password.cred", 0o644)):  # fmt: skip
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(mode)
+    monkeypatch.setattr(doctor, "KEPT", tmp_path)
+    monkeypatch.setattr(doctor, "CREDENTIALS", ())
+    monkeypatch.setattr(doctor, "STATE", tmp_path / "none")
+    monkeypatch.setattr(doctor, "_probes", lambda *_: {})
+    (found,) = doctor.examine(None)
+    key, word = tmp_path / "mqtt-key", tmp_path / "mqtt-password"
+    assert found.verdict == "warning"
+    assert found.line.startswith(f"{key} has mode 604; {word} has mode 640; ")
+    assert found.mend == f"chmod 600 {key}; chmod 600 {word}"
 
 
 def test_a_broken_config_is_78_and_the_rest_is_still_shown(tmp_path: Path) -> None:

@@ -250,3 +250,27 @@ def test_the_password_is_systemds(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "mqtt-password").write_text("right-password")
     assert probe.check(config(guarded.port, username="wall"), RUNNING)[0].verdict == "ok"
+
+
+def test_an_encrypted_credential_is_the_running_services(
+    guarded: PrivateBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No login is tried without what systemd alone can decrypt; the port is tried all the same."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (tmp_path / "mqtt-password.cred").write_text("k6iUCUh0RJCQyvL8k8q1UyAA")
+    found, told = probe.check(config(guarded.port, username="wall"), RUNNING)
+    assert (found.verdict, told.verdict) == ("unknown", "unknown")
+    assert "only the running service has mqtt-password; " in found.line
+    assert "reached in" in found.line
+    assert found.mend == "start the service, then ask again"
+    (tmp_path / "mqtt-key.cred").write_text("k6iUCUh0RJCQyvL8k8q1UyAA")
+    sealed = probe.check(config(guarded.port, tls=True), RUNNING)[0]
+    assert (sealed.verdict, sealed.facts["tls"]) == ("unknown", True)
+    assert "only the running service has mqtt-key; " in sealed.line
+    named = {"tls": True, "key_file": str(tmp_path / "none"), "cert_file": str(tmp_path / "none")}
+    assert probe.check(config(guarded.port, **named), RUNNING)[0].verdict == "fault"
+    file = tmp_path / "mine"
+    file.write_text("right-password")
+    mine = {"username": "wall", "password_file": str(file)}
+    assert probe.check(config(guarded.port, **mine), RUNNING)[0].verdict == "ok"

@@ -31,6 +31,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 MEGA: Final = 1_000_000
 TOOLS: Final = {"bmaptool": "bmap-tools", "lsblk": "util-linux", "blkid": "util-linux"}
 """Programs, and the Debian packages that have them."""
+NOTHING_KNOWN, AMBIVALENT = 2, 8
+"""blkid(8), exit status."""
 HALF: Final = "the card is half written: write it anew before it is used"
 
 
@@ -88,18 +90,18 @@ def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
     if machine.disk(path) != disk:
         raise FlashError("changed", "another medium than the one asked about", where=str(path))
     checks.refuse_by_opening(path)  # a desktop mounts what it sees
+    state = HALF
     try:
         _copy(path, image)
-    except KeyboardInterrupt:
-        raise FlashError("interrupted", HALF, where=str(path)) from None
-    try:
+        state = "written whole, not read back"
         with Progress("reading back", image.mapped_bytes) as progress:
             readback.compare(path, image, progress.add)
+        state = "written whole, read back and found equal; take it out and put it back"
+        if path.is_block_device() and not readback.reread_partitions(path):
+            print("flash: the kernel still shows the old partitions: take it out and put it back")
+        print(f"flash: {path} holds {chosen.name}, read back and found equal; it may be taken out")
     except KeyboardInterrupt:
-        raise FlashError("interrupted", "written whole, not read back", where=str(path)) from None
-    if path.is_block_device() and not readback.reread_partitions(path):
-        print("flash: the kernel still shows the old partitions: take it out and put it back")
-    print(f"flash: {path} holds {chosen.name}, read back and found equal; it may be taken out")
+        raise FlashError("interrupted", state, where=str(path)) from None
 
 
 class Progress:
@@ -160,10 +162,15 @@ def _contents(path: Path) -> list[str]:
 def _probed(path: Path) -> str:
     """Return what blkid finds there, by itself: what udev knows may be of the medium before."""
     asked = ["blkid", "--probe", "--output", "export", str(path)]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if told.returncode == AMBIVALENT:
+        return "several signatures"
+    if told.returncode not in (0, NOTHING_KNOWN):
+        return f"not looked into: blkid ended with {told.returncode}"
+    values = dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
     found = [values[name] for name in ("PTTYPE", "TYPE", "LABEL") if name in values]
-    return " ".join(["partition table" if "PTTYPE" in values else "", *found]).strip() or "empty"
+    words = ["partition table" if "PTTYPE" in values else "", *found]
+    return " ".join(words).strip() or "nothing known on it"
 
 
 def confirm(disk: Disk, asked: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Is the device healthy; and if not, why, and what to do about it: `edge doctor`.
 
-Rule 1: every probe has a deadline; one that hangs or raises becomes a line and takes no other away.
+Rule 1: every probe has a deadline; one that hangs or raises is a fault and takes no other away.
 Rule 2: it changes nothing, opens no camera, publishes nothing.
 Rule 3: no secret is shown; what the probes let slip is struck out at the end.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +31,8 @@ from edge.types import Seconds
 
 CONFIG: Final = Path("/etc/edge-camera/edge.toml")
 STATE: Final = Path("/var/lib/edge-camera")
-CREDENTIALS: Final = (
-    Path("/run/credentials/edge-camera.service"),
-    Path("/etc/edge-camera/credentials"),
-)
+KEPT: Final = Path("/etc/edge-camera/credentials")
+CREDENTIALS: Final = (Path("/run/credentials/edge-camera.service"), KEPT)
 DEADLINE_S: Final = 20.0
 CAMERA_S: Final = 25.0
 """On a Pi, importing picamera2 takes seconds."""
@@ -41,6 +40,7 @@ MODEL_S: Final = 45.0
 """On a Pi that is busy, a start takes seconds."""
 SHORTEST: Final = 6
 """A shorter secret is not struck out: it may be part of any word."""
+AGAIN: Final = "ask again; if it stays so, dmesg and journalctl -e may say why"
 BOTH: Final = {"broker": ("broker", "published")}
 """The probe that makes two checks."""
 Probe = Callable[[], Check | list[Check]]
@@ -131,7 +131,7 @@ def together(probes: dict[str, tuple[Probe, Seconds]]) -> list[Check]:
                 continue
             except Exception as exc:  # whatever it is, the other probes are to be seen
                 why = " ".join(f"could not be examined: {type(exc).__name__}: {exc}".split())
-        checks += [Check(one, "unknown", why) for one in BOTH.get(name, (name,))]
+        checks += [Check(one, "fault", why, AGAIN) for one in BOTH.get(name, (name,))]
     return checks
 
 
@@ -159,7 +159,17 @@ def _config(given: Path | None) -> tuple[Check, Config | None]:
         found.facts["device"] = config.device.id
         found.say(f"{path or 'defaults, for there is no ' + str(CONFIG)}: valid")
         found.say(f"device {config.device.id}")
+    _modes(found, KEPT)
     return found.check(), config
+
+
+def _modes(found: Findings, folder: Path) -> None:
+    """Warn of a credential that is not for its owner alone; one that is encrypted may be."""
+    with contextlib.suppress(OSError):  # none are there, or root's alone
+        for file in sorted(folder.iterdir()):
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & 0o077 and file.suffix != ".cred":
+                found.wrong("warning", f"{file} has mode {mode:03o}", f"chmod 600 {file}")
 
 
 def _secrets(config: Config | None) -> set[str]:

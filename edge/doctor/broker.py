@@ -10,12 +10,14 @@ import os
 import secrets
 import socket
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from edge import config as configs
-from edge.config import Config
+from edge.config import Config, MqttConfig
 from edge.doctor import published, tls
 from edge.doctor.checks import Check, Findings
 from edge.doctor.service import Unit
@@ -25,6 +27,7 @@ from edge.mqtt import kept
 from edge.types import Seconds
 
 STEP_S: Final = 3.0
+PASSWORD: Final = "mqtt-password"
 ROOT: Final = "run it as root: sudo edge doctor"
 
 
@@ -34,8 +37,11 @@ def check(config: Config, unit: Unit) -> list[Check]:
     device = f"{mqtt.base_topic}/{config.device.id}"
     told: dict[str, bytes] | None = None
     broker = login(found, config, unit)
-    anonymous = msgspec.structs.replace(mqtt, username="", password_file="")
-    if _reached(found, broker or configs.broker(anonymous)) and broker:
+    anonymous = configs.broker(msgspec.structs.replace(mqtt, username="", password_file=""))
+    if any(name != PASSWORD for name in _sealed(mqtt)):
+        anonymous = replace(anonymous, tls=None)  # its port can be tried all the same
+    found.facts["tls"] = mqtt.tls
+    if _reached(found, broker or anonymous) and broker:
         topics = [f"{device}/{topic}" for topic in published.TOPICS]
         told = _kept(found, broker, topics)
     return [found.check(), published.check(device, told, config, unit, time.time())]
@@ -48,6 +54,10 @@ def login(found: Findings, config: Config, unit: Unit) -> Broker | None:
     if by_systemd and "CREDENTIALS_DIRECTORY" not in os.environ and os.geteuid():
         found.wrong("unknown", "login not tried: root alone can read systemd's credentials", ROOT)
         return None
+    if sealed := _sealed(mqtt):
+        what = f"login not tried: only the running service has {', '.join(sealed)}"
+        found.wrong("unknown", what, ROOT if os.geteuid() else "start the service, then ask again")
+        return None
     try:
         return configs.broker(mqtt)
     except ConfigError as exc:
@@ -58,10 +68,26 @@ def login(found: Findings, config: Config, unit: Unit) -> Broker | None:
         return None
 
 
+def _sealed(mqtt: MqttConfig) -> list[str]:
+    """Return which of the credentials that are needed lie there encrypted.
+
+    systemd decrypts them for the service, while it runs, and into another folder.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    needed = {
+        PASSWORD: mqtt.username and not mqtt.password_file,
+        "mqtt-ca": mqtt.tls and not mqtt.ca_file,
+        "mqtt-cert": mqtt.tls and not mqtt.cert_file,
+        "mqtt-key": mqtt.tls and not mqtt.key_file,
+    }
+    return [
+        name for name in needed if folder and needed[name] and Path(folder, f"{name}.cred").exists()
+    ]
+
+
 def _reached(found: Findings, broker: Broker) -> bool:
     """Return whether a connection can be had, encrypted where it should be."""
     found.facts |= {"address": broker.address, "transport": broker.transport}
-    found.facts["tls"] = broker.tls is not None
     try:
         begin_s = time.monotonic()
         places = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import grp
-import importlib.util
 import json
 import os
 import pwd
@@ -33,9 +32,11 @@ LIBCAMERA_S: Final = 20.0
 """On a Pi, importing picamera2 takes seconds."""
 STREAM_S: Final = 3.0
 SEEN: Final = (
-    "import json; from picamera2 import Picamera2;"
+    "import json, sys; sys.path[:] = [p for p in sys.path if p in json.loads(sys.argv[1])];"
+    "from picamera2 import Picamera2;"
     "print(json.dumps(Picamera2.global_camera_info(), default=str))"
 )
+NOT_INSTALLED: Final = "ModuleNotFoundError: No module named 'picamera2'"
 RIBBON: Final = (
     "check the ribbon cable, and camera_auto_detect=1 in /boot/firmware/config.txt;"
     " rpicam-hello --list-cameras"
@@ -82,15 +83,16 @@ def devices() -> list[dict[str, str]]:
 
 def libcamera() -> tuple[list[dict[str, Any]] | None, str]:
     """Return what libcamera sees; None, and why, where it cannot be asked."""
-    if not importlib.util.find_spec("picamera2"):
-        return None, "picamera2 is not installed"
+    # Root may ask from any folder: nothing in it is run, nor what the launcher has struck out.
+    asked = (sys.executable, "-IB", "-c", SEEN, json.dumps(sys.path))
     try:
-        done = command(sys.executable, "-c", SEEN, timeout_s=LIBCAMERA_S)
+        done = command(*asked, timeout_s=LIBCAMERA_S)
         return list(json.loads(done.stdout.splitlines()[-1])), ""
     except subprocess.TimeoutExpired:
         return None, f"libcamera gives no answer in {LIBCAMERA_S:.0f} s"
     except (IndexError, ValueError):
-        return None, (done.stderr.strip().splitlines() or ["picamera2 fails"])[-1]
+        why = (done.stderr.strip().splitlines() or ["picamera2 fails"])[-1]
+        return None, "picamera2 is not installed" if why == NOT_INSTALLED else why
 
 
 def _configured(

@@ -104,20 +104,20 @@ def _spool(found: Findings, config: SpoolConfig, path: Path) -> None:
     facts: dict[str, Any] = {"path": str(path)}
     found.facts["events_waiting"] = facts
     try:
-        names = os.listdir(path.parent)
-        files = [path.with_name(n) for n in (path.name, f"{path.name}-wal") if n in names]
-        facts["bytes"] = held = sum(file.stat().st_size for file in files)
-        facts["set_aside"] = aside = sum(n.startswith(f"{path.name}.unreadable-") for n in names)
-        facts |= _waiting(files) if 0 < held <= LOOKED_AT_BYTES else {}
+        try:
+            facts |= _held(path, "/dev/shm")  # the disk may be full
+        except (sqlite3.Error, OSError):  # this is full; or the daemon wrote between two copies
+            facts |= _held(path, None)
     except FileNotFoundError:
         found.say("no spool yet")
         return
     except PermissionError:
         found.wrong("unknown", f"spool {path}: for root to see")
         return
-    except (sqlite3.Error, OSError) as exc:
-        found.wrong("warning", f"spool {path}: {exc}", "a restart sets it aside and begins anew")
+    except (sqlite3.Error, OSError) as exc:  # of the copy: the spool itself may be whole
+        found.wrong("unknown", f"spool {path}: a copy of it cannot be read: {exc}", "ask again")
         return
+    held, aside = facts["bytes"], facts["set_aside"]
     if aside:
         mend = f"dmesg shows whether the card fails; rm {path}.unreadable-*"
         found.wrong("warning", f"{aside} spools were unreadable and set aside", mend)
@@ -131,10 +131,19 @@ def _spool(found: Findings, config: SpoolConfig, path: Path) -> None:
         found.say(shown)
 
 
-def _waiting(files: list[Path]) -> dict[str, Any]:
-    """Return what is in the spool, from a copy. Raises sqlite3.Error."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # the disk may be full
-    with tempfile.TemporaryDirectory(prefix="edge-doctor-", dir=memory) as folder:
+def _held(path: Path, place: str | None) -> dict[str, Any]:
+    """Return how much is in the spool, by a copy in ``place``. Raises OSError, sqlite3.Error."""
+    names = os.listdir(path.parent)
+    files = [path.with_name(n) for n in (path.name, f"{path.name}-wal") if n in names]
+    aside = sum(n.startswith(f"{path.name}.unreadable-") for n in names)
+    held = sum(file.stat().st_size for file in files)
+    waiting = _waiting(files, place) if 0 < held <= LOOKED_AT_BYTES else {}
+    return {"bytes": held, "set_aside": aside, **waiting}
+
+
+def _waiting(files: list[Path], place: str | None) -> dict[str, Any]:
+    """Return what waits in the spool, from a copy."""
+    with tempfile.TemporaryDirectory(prefix="edge-doctor-", dir=place) as folder:
         for file in files:
             shutil.copyfile(file, Path(folder) / file.name)
         with closing(sqlite3.connect(Path(folder) / files[0].name)) as copy:

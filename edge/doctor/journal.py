@@ -33,11 +33,14 @@ def read() -> Check:
     refused = ""
     for number, asked in zip((SHOWN, SHOWN, LAST_WORDS), questions, strict=True):
         unit = () if asked[0].startswith("_") else ("-u", NAME)
-        done = command(
-            *("journalctl", *unit, "-o", "json", "--no-pager", f"--output-fields={FIELDS}"),
-            *("-n", str(number), *asked),
-            timeout_s=TIMEOUT_S,
-        )
+        try:
+            done = command(
+                *("journalctl", *unit, "-o", "json", "--no-pager", f"--output-fields={FIELDS}"),
+                *("-n", str(number), *asked),
+                timeout_s=TIMEOUT_S,
+            )
+        except FileNotFoundError:
+            return check([], "no journal here")
         told += done.stdout.splitlines()
         refused = refused or next(iter(done.stderr.strip().splitlines()), "")
     return check(told, refused)

@@ -45,10 +45,12 @@ class Unit:
     """The service's unit as ``systemctl show`` has it.
 
     shown  empty where nothing is known of it; ``why`` then says why
+    late   systemd is there and gave no answer in time
     """
 
     shown: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    late: bool = False
 
     @property
     def installed(self) -> bool:
@@ -80,9 +82,10 @@ def read() -> Unit:
         )
     except FileNotFoundError:
         return Unit(why="no systemd here")
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        late = isinstance(exc, subprocess.TimeoutExpired)
-        return Unit(why=f"systemd gives no answer in {TIMEOUT_S:.0f} s" if late else str(exc))
+    except subprocess.TimeoutExpired:
+        return Unit(why=f"systemd gives no answer in {TIMEOUT_S:.0f} s", late=True)
+    except OSError as exc:
+        return Unit(why=str(exc))
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         return Unit(why=lines[0] if lines else f"systemctl ends with {done.returncode}")
@@ -100,7 +103,8 @@ def check(unit: Unit, now_s: float) -> Check:
     found, shown = Findings("service"), unit.shown
     if not unit.installed:
         why = unit.why or f"systemd has no unit {NAME}"
-        found.wrong("unknown", why, "" if unit.why else f"install the package {NAME}")
+        mend = "" if unit.why else f"install the package {NAME}"
+        found.wrong("fault" if unit.late else "unknown", why, mend)
         return found.check()
     state, since = shown.get("ActiveState", ""), "StateChangeTimestampMonotonic"
     if unit.running:  # a reload changes the state too
