@@ -22,6 +22,7 @@ run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 
 test: lint ## run every test
 	@deploy/setup.sh train
+	@deploy/setup.sh runtime
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-long: setup ## the tests that take minutes: outages of the broker
@@ -78,10 +79,12 @@ runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARC
 	@$(RUNTIME) --tools
 
 runtime-measure: setup ## count and model what the runtimes cost; writes docs/runtime.md
+	@deploy/setup.sh runtime
 	@.venv/bin/python -m deploy.runtime.measure --write $(ARGS)
 
 test-runtime: setup ## the Pi's TFLite in an emulated Debian 12 and 13, beside ai-edge-litert
-	@.venv/bin/python -m pytest -m emulated -s tests/test_runtime_emulated.py $(ARGS)
+	@deploy/setup.sh runtime
+	@.venv/bin/python -m pytest -m emulated -s tests $(ARGS)
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|homeassistant]
+#   deploy/setup.sh [dev|train|machine|homeassistant|runtime]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
+# runtime  what compiles and emulates the Pi's TFLite for its tests and measurements
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -70,6 +71,10 @@ case ${1:-dev} in
   machine)
     install_packages qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs python3-venv
     ;;
+  runtime)
+    install_packages cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu \
+      qemu-user llvm
+    ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
       say "$("$PYTHON" --version) is too old: Home Assistant needs 3.13.2 (Debian 13 has it)"
@@ -79,7 +84,7 @@ case ${1:-dev} in
     make_venv .venv-homeassistant deploy/lock/homeassistant.txt
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine or homeassistant"
+    say "unknown set '$1'; expected dev, train, machine, homeassistant or runtime"
     exit 64
     ;;
 esac
