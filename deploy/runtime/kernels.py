@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def shares(blocks: Sequence[model_a72.Block], base: int, link_map: Path) -> list
     total = sum(block.work for block in blocks)
     chosen = model_a72.most(blocks)
     instructions: Counter[str] = Counter()
-    cycles: Counter[str] = Counter()
+    cycles: defaultdict[str, float] = defaultdict(float)
     modelled = model_a72.modelled(model_a72.disassemble(chosen))
     for block, one in zip(chosen, modelled, strict=True):
         at = bisect.bisect_right(starts, block.address - base) - 1
@@ -76,8 +76,8 @@ def shares(blocks: Sequence[model_a72.Block], base: int, link_map: Path) -> list
     scale = total / sum(instructions.values())
     everything = sum(cycles.values())
     rows = [
-        Share(layers(name), short(name), instructions[name], spent, spent / everything)
-        for name, spent in cycles.most_common()
+        Share(layers(name), f"`{short(name)}`", instructions[name], spent, spent / everything)
+        for name, spent in sorted(cycles.items(), key=lambda one: -one[1])
         if spent >= SMALLEST * everything
     ]
     named = sum(row.cycles for row in rows)
@@ -94,4 +94,4 @@ def layers(name: str) -> str:
 
 def short(name: str) -> str:
     """Return a kernel's name without what all of them have in theirs."""
-    return re.sub(r"^xnn_|_?ukernel_|_?minmax(_fp32)?|-minmax(-fp32)?", "", name)
+    return re.sub(r"^xnn_|_minmax(_fp32)?_ukernel|_ukernel|-minmax(-fp32)?", "", name)

@@ -158,7 +158,7 @@ def sections(arch: str, networks: Networks) -> dict[str, str]:
         made["kernels"] = table(
             ["layers", "kernel", "instructions", "modelled cycles", "share"],
             [
-                [one.layers, f"`{one.kernel}`", millions(one.instructions), millions(one.cycles)]
+                [one.layers, one.kernel, millions(one.instructions), millions(one.cycles)]
                 + [f"{100 * one.share:.1f} %"]
                 for one in shares
             ],
