@@ -23,6 +23,7 @@ run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 
 test: lint ## run every test
 	@deploy/setup.sh train
+	@deploy/setup.sh runtime
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-long: setup ## the tests that take minutes: outages of the broker
@@ -85,11 +86,12 @@ runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARC
 	@$(RUNTIME) --tools
 
 runtime-measure: setup ## count and model what the runtimes cost; writes docs/runtime.md
+	@deploy/setup.sh runtime
 	@.venv/bin/python -m deploy.runtime.measure --write $(ARGS)
 
 test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 and 13
-	@.venv/bin/python -m pytest -m emulated -s tests/test_runtime_emulated.py \
-	  tests/test_deb_emulated.py $(ARGS)
+	@deploy/setup.sh runtime
+	@.venv/bin/python -m pytest -m emulated -s tests $(ARGS)
 
 # These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
 flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]

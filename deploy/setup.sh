@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|system|flash|homeassistant|package]
+#   deploy/setup.sh [dev|train|machine|system|runtime|flash|homeassistant|package]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
@@ -9,6 +9,7 @@
 # flash  what `make flash` and `make deploy` run
 # package  what packs the Debian package for every architecture: `make deb`
 # system  what boots the machines of `make test-system`
+# runtime  what compiles and emulates the Pi's TFLite for its tests and measurements
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -78,6 +79,10 @@ case ${1:-dev} in
   flash)
     install_packages "${CARD[@]}"
     ;;
+  runtime)
+    install_packages cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu \
+      qemu-user llvm
+    ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
       say "$("$PYTHON" --version) is too old: Home Assistant needs 3.13.2 (Debian 13 has it)"
@@ -96,7 +101,8 @@ case ${1:-dev} in
       gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine, system, flash, homeassistant or package"
+    say "unknown set '$1'; expected dev, train, machine, system, runtime, flash, homeassistant" \
+      "or package"
     exit 64
     ;;
 esac

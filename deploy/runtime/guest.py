@@ -1,10 +1,11 @@
 """Runs inside the emulated Python: what a runtime answers, and what it costs.
 
     guest.py answers PACKAGE MODEL INPUTS OUT    one row an input into OUT (.npy), facts as JSON
-    guest.py marks PACKAGE MODEL                 marks for count.c, memory as JSON
+    guest.py marks PACKAGE MODEL                 marks for count.c, memory and base as JSON
+    guest.py threads PACKAGE MODEL               threads by num_threads, as JSON
 
-PACKAGE is tflite_runtime or ai_edge_litert. INPUTS is random:N, or a .npy of (N, H, W, 3) uint8
-pixels. Knows nothing but NumPy and the runtime.
+PACKAGE is tflite_runtime or ai_edge_litert; tflite_runtime:plain is without XNNPACK. INPUTS is
+random:N, or a .npy of (N, H, W, 3) uint8 pixels. Knows nothing but NumPy and the runtime.
 """
 
 from __future__ import annotations
@@ -28,14 +29,21 @@ def main(arguments: list[str]) -> None:
     what, package, model, *rest = arguments
     if what == "answers":
         answers(package, model, *rest)
+    elif what == "threads":
+        print(json.dumps({number: threads(package, model, number) for number in (1, 2, 4)}))
     else:
         marks(package, model)
 
 
-def load(package: str, model: str) -> Any:
-    """Return an interpreter with one thread and its tensors."""
-    module = importlib.import_module(f"{package}.interpreter")
-    interpreter = module.Interpreter(model_path=model, num_threads=1)
+def load(package: str, model: str, threads: int = 1) -> Any:
+    """Return an interpreter with its tensors."""
+    name, _, plain = package.partition(":")
+    module = importlib.import_module(f"{name}.interpreter")
+    resolvers = module.OpResolverType
+    resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolvers.AUTO
+    interpreter = module.Interpreter(
+        model_path=model, num_threads=threads, experimental_op_resolver_type=resolver
+    )
     interpreter.allocate_tensors()
     return interpreter
 
@@ -85,11 +93,19 @@ def answers(package: str, model: str, inputs: str, out: str) -> None:
     print(json.dumps(facts))
 
 
+def threads(package: str, model: str, number: int) -> int:
+    """Return how many threads more there are after an invocation with ``number`` asked for."""
+    before = len(os.listdir("/proc/self/task"))
+    interpreter = load(package, model, number)
+    interpreter.invoke()
+    return len(os.listdir("/proc/self/task")) - before
+
+
 def marks(package: str, model: str) -> None:
     """Mark the phases: before, imported, loaded, invoked once, then WARM times."""
     before = guest_rss_bytes()
     os.getppid()
-    importlib.import_module(f"{package}.interpreter")
+    importlib.import_module(f"{package.partition(':')[0]}.interpreter")
     os.getppid()
     imported = guest_rss_bytes()
     os.getppid()
@@ -109,9 +125,21 @@ def marks(package: str, model: str) -> None:
     os.getppid()
     print(
         json.dumps(
-            {"imported": imported - before, "loaded": loaded - before, "invoked": invoked - before}
+            {
+                "imported": imported - before,
+                "loaded": loaded - before,
+                "invoked": invoked - before,
+                "base": base(package.partition(":")[0]),
+            }
         )
     )
+
+
+def base(package: str) -> int:
+    """Return the address that the runtime's extension was loaded at."""
+    with open("/proc/self/maps") as stream:
+        mine = [line for line in stream if f"/{package}/" in line and "_pywrap" in line]
+    return int(mine[0].partition("-")[0], 16)
 
 
 def guest_rss_bytes() -> int:

@@ -1,10 +1,11 @@
-"""The table in docs/runtime.md: our runtime beside PyPI's two, emulated, counted and modelled.
+"""The tables in docs/runtime.md: our runtime beside PyPI's, emulated, counted and modelled.
 
     python -m deploy.runtime.measure [--networks DIR] [--write]
 
-For each runtime and network: instructions of one warm invoke, modelled Cortex-A72 cycles and bytes
-moved; sizes; instructions to import; resident memory. One thread. --write puts the tables into
-docs/runtime.md between its two marks; without it they go to stdout.
+For each runtime and network: instructions of one warm invoke, and with 64 bits modelled Cortex-A72
+cycles and bytes moved; sizes; instructions to import; resident memory; for the shipped model also
+which kernels ran. One thread. --write puts the tables into docs/runtime.md between their marks;
+without it they go to stdout. What is not at hand is LEFT OUT, and its table stays.
 
 Knows how to run and to lay out, nothing of plugins and models inside.
 """
@@ -22,100 +23,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.runtime import model_a72
-from deploy.runtime.emulated import Guest, add_wheels, make_root
-from deploy.runtime.pins import HERE, VERSION, BuildError
+from deploy.runtime import kernels, model_a72
+from deploy.runtime.emulated import Guest, make_root
+from deploy.runtime.peers import EMULATED, ROOT, Runtime, runtimes
+from deploy.runtime.pins import HERE, BuildError
 
-ROOT: Final = HERE.parents[1]
 BUILD: Final = ROOT / "build" / "runtime"
-EMULATED: Final = BUILD / "emulated"
 PAGE: Final = ROOT / "docs" / "runtime.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-NUMPY: Final = "numpy==1.26.4"
-PEERS: Final = {
-    "PyPI tflite-runtime 2.14.0": ("tflite_runtime", "tflite-runtime==2.14.0"),
-    "PyPI ai-edge-litert 2.3.0": ("ai_edge_litert", "ai-edge-litert==2.3.0"),
-}
-DEPENDENCIES: Final = {
-    "ai_edge_litert": (
-        "backports.strenum",
-        "flatbuffers",
-        "tqdm",
-        "typing-extensions",
-        "protobuf",
-        "ml_dtypes",
-    ),
-}
-"""What a runtime asks for beside NumPy: counted as installed, and in the way of its import."""
 MEMORY_RUNS: Final = 5
 PHASES: Final = ("python", "import", None, "load", None, "first", None, None, None, "warm")
 """What the guest's marks end, in their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """One runtime to measure.
-
-    title    as in the table
-    package  what Python imports
-    paths    folders with it and with what it asks for
-    """
-
-    title: str
-    package: str
-    paths: tuple[Path, ...]
-
-    def library_bytes(self) -> int:
-        """Return the size of its shared objects."""
-        return sum(path.stat().st_size for path in (self.paths[0] / self.package).rglob("*.so*"))
-
-    def installed_bytes(self) -> int:
-        """Return the size of all its files, and of those of what it asks for beside NumPy."""
-        return sum(
-            path.stat().st_size
-            for folder in self.paths[:-1]
-            for path in folder.rglob("*")
-            if path.is_file() and path.name != ".complete"
-        )
+GETPPID: Final = {"arm64": 173, "armhf": 64}
+Networks = Sequence[tuple[str, Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one runtime needs for one network; instructions by phase."""
+    """What one runtime needs for one network.
 
-    cost: model_a72.Cost
+    instructions  by phase
+    blocks        those of the last invoke, with 64 bits; none with 32, whose words are of two kinds
+    base          address that the runtime's extension was loaded at
+    """
+
     instructions: dict[str, int]
-
-
-def runtimes(guest: Guest, ours: Path) -> list[Runtime]:
-    """Return the three, installed for ``guest`` side by side."""
-    wheels = EMULATED / "wheels" / f"{guest.suite}-{guest.arch}"
-    numpy = add_wheels(wheels / "numpy", guest, [NUMPY])
-    mine = unzip(ours, wheels / "measured")
-    found = [Runtime(f"ours, {VERSION}", "tflite_runtime", (mine, numpy))]
-    for title, (package, requirement) in PEERS.items():
-        paths = [add_wheels(wheels / package, guest, [requirement])]
-        if package in DEPENDENCIES:
-            paths.append(add_wheels(wheels / f"{package}-asks", guest, DEPENDENCIES[package]))
-        found.append(Runtime(title, package, (*paths, numpy)))
-    return found
-
-
-def unzip(wheel: Path, folder: Path) -> Path:
-    """Install a wheel of ours for the guest: a wheel is a zip of what goes into the folder."""
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
-    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(folder)], check=True)
-    return folder
-
-
-def our_wheel(arch: str, python: str) -> Path:
-    """Return the path of the wheel that `make runtime` wrote."""
-    tag = "cp" + python.replace(".", "")
-    machine = {"arm64": "aarch64", "armhf": "armv7l", "amd64": "x86_64"}[arch]
-    found = sorted((ROOT / "build" / "dist").glob(f"*{VERSION}-{tag}-{tag}-*_{machine}.whl"))
-    if not found:
-        raise BuildError(69, "no wheel to measure", mend=f"make runtime ARCH={arch} PY={python}")
-    return found[-1]
+    blocks: tuple[model_a72.Block, ...]
+    base: int
 
 
 def plugin() -> Path:
@@ -128,13 +61,14 @@ def plugin() -> Path:
     return path
 
 
-def measure(guest: Guest, runtime: Runtime, network: Path) -> Row:
-    """Return what ``runtime`` needs for ``network``."""
+def measure(guest: Guest, runtime: Runtime, network: Path, *, delegate: bool = True) -> Row:
+    """Return what ``runtime`` needs for ``network``; without ``delegate``, TFLite's own kernels."""
     blocks = BUILD / "blocks"
+    package = runtime.package if delegate else f"{runtime.package}:plain"
     done = guest.run(
-        [str(HERE / "guest.py"), "marks", runtime.package, str(network)],
+        [str(HERE / "guest.py"), "marks", package, str(network)],
         runtime.paths,
-        ["-plugin", f"{plugin()},blocks={blocks}"],
+        ["-plugin", f"{plugin()},blocks={blocks},mark={GETPPID[guest.arch]}"],
     )
     marks = [int(number) for number in re.findall(r"MARK (\d+)", done.stderr)]
     if done.returncode or len(marks) != len(PHASES):
@@ -142,7 +76,8 @@ def measure(guest: Guest, runtime: Runtime, network: Path) -> Row:
             70, f"{runtime.title} does not run", where=str(network), got=done.stderr[-200:]
         )
     counted = {name: mark for name, mark in zip(PHASES, marks, strict=True) if name}
-    return Row(model_a72.cost(model_a72.read(blocks)), counted)
+    found = model_a72.read(blocks) if guest.arch == "arm64" else []
+    return Row(counted, tuple(found), json.loads(done.stdout.splitlines()[-1])["base"])
 
 
 def memory(guest: Guest, runtime: Runtime, network: Path) -> dict[str, float]:
@@ -155,43 +90,80 @@ def memory(guest: Guest, runtime: Runtime, network: Path) -> dict[str, float]:
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
-def tables(guest: Guest, found: Sequence[Runtime], networks: Sequence[tuple[str, Path]]) -> str:
-    """Return the Markdown."""
-    lines = [
-        "| network | runtime | instructions | modelled cycles | loaded | stored |",
-        "|---|---|---|---|---|---|",
-    ]
-    rows: dict[str, Row] = {}
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines).replace("| --- ", "|---")
+
+
+def millions(number: float) -> str:
+    """Return instructions or cycles as the tables write them."""
+    return f"{number / 1e6:.1f} M"
+
+
+def megabytes(number: float, digits: int = 1) -> str:
+    """Return bytes as the tables write them."""
+    return f"{number / 1e6:.{digits}f} MB"
+
+
+def speed(guest: Guest, found: Sequence[Runtime], networks: Networks) -> tuple[str, list[Row]]:
+    """Return the table of one warm invoke, and the rows of the first network."""
+    rows, first = [], []
     for title, path in networks:
         for runtime in found:
             row = measure(guest, runtime, path)
-            rows.setdefault(runtime.title, row)
-            spent = row.cost
-            lines.append(
-                f"| {title} | {runtime.title} | {spent.instructions / 1e6:.1f} M |"
-                f" {spent.cycles / 1e6:.1f} M | {spent.loaded / 1e6:.1f} MB |"
-                f" {spent.stored / 1e6:.1f} MB |"
-            )
-            print(lines[-1], file=sys.stderr, flush=True)
-    lines += [
-        "",
-        "| runtime | shared objects | installed, without NumPy | import | first invoke |"
-        " memory: imported | loaded | after the first invoke |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for runtime in found:
-        row = rows[runtime.title]
-        rss_bytes = memory(guest, runtime, networks[0][1])
-        imported, loaded, invoked = (
-            f"{rss_bytes[name] / 1e6:.1f} MB" for name in ("imported", "loaded", "invoked")
+            first += [row] if path == networks[0][1] else []
+            cells = [title, runtime.title, millions(row.instructions["warm"])]
+            if row.blocks:
+                spent = model_a72.cost(row.blocks)
+                cells += [millions(spent.cycles), megabytes(spent.loaded), megabytes(spent.stored)]
+            rows.append(cells)
+            print(cells, file=sys.stderr, flush=True)
+        if guest.arch == "armhf" and "uint8" in title:
+            plain = measure(guest, found[0], path, delegate=False)
+            count = millions(plain.instructions["warm"])
+            rows.append([title, f"{found[0].title}, without XNNPACK", count])
+    titles = ["network", "runtime", "instructions", "modelled cycles", "loaded", "stored"]
+    return table(titles[: len(rows[0])], rows), first
+
+
+def sizes(guest: Guest, found: Sequence[Runtime], first: Sequence[Row], network: Path) -> str:
+    """Return the table of sizes, of the start, and of memory."""
+    rows = []
+    for runtime, row in zip(found, first, strict=True):
+        rss_bytes = memory(guest, runtime, network)
+        rows.append(
+            [
+                runtime.title,
+                megabytes(runtime.library_bytes(), 2),
+                megabytes(runtime.installed_bytes(), 2),
+                millions(row.instructions["import"]),
+                millions(row.instructions["first"]),
+                *(megabytes(rss_bytes[name]) for name in ("imported", "loaded", "invoked")),
+            ]
         )
-        lines.append(
-            f"| {runtime.title} | {runtime.library_bytes() / 1e6:.2f} MB |"
-            f" {runtime.installed_bytes() / 1e6:.2f} MB |"
-            f" {row.instructions['import'] / 1e6:.1f} M | {row.instructions['first'] / 1e6:.1f} M |"
-            f" {imported} | {loaded} | {invoked} |"
+    titles = ["runtime", "shared objects", "installed, without NumPy", "import", "first invoke"]
+    return table([*titles, "memory: imported", "loaded", "after the first invoke"], rows)
+
+
+def sections(arch: str, networks: Networks) -> dict[str, str]:
+    """Return the tables for ``arch``, by the names of their marks in the page."""
+    guest = make_root(EMULATED, "bookworm", arch)
+    found = runtimes(guest)
+    fast, first = speed(guest, found, networks)
+    made = {f"measured {arch}": f"{fast}\n{sizes(guest, found, first, networks[0][1])}"}
+    if arch == "arm64":
+        link_map = BUILD / arch / "objects" / "cp311.map"
+        shares = kernels.shares(first[0].blocks, first[0].base, link_map)
+        made["kernels"] = table(
+            ["layers", "kernel", "instructions", "modelled cycles", "share"],
+            [
+                [one.layers, one.kernel, millions(one.instructions), millions(one.cycles)]
+                + [f"{100 * one.share:.1f} %"]
+                for one in shares
+            ],
         )
-    return "\n".join(lines) + "\n"
+    return made
 
 
 def main() -> int:
@@ -207,19 +179,25 @@ def main() -> int:
             networks.append((f"MobileNetV2 1.0, {kind}", path))
         else:
             print(f"measure: LEFT OUT: {path}, see deploy/runtime/networks.py", file=sys.stderr)
-    try:
-        guest = make_root(EMULATED, "bookworm", "arm64")
-        text = tables(guest, runtimes(guest, our_wheel("arm64", guest.python)), networks)
-    except BuildError as exc:
-        print(f"measure: {exc}", file=sys.stderr)
-        return exc.status
-    if not asked.write:
-        print(text)
-        return 0
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END)[1]}")
-    return 0
+    status = 0
+    for arch in GETPPID:
+        try:
+            made = sections(arch, networks)
+        except BuildError as exc:
+            print(f"measure: LEFT OUT: {arch}: {exc}", file=sys.stderr)
+            status = exc.status
+            continue
+        for name, text in made.items():
+            if asked.write:
+                page = PAGE.read_text()
+                before, rest = page.split(f"<!-- {name}: begin -->\n")
+                _, after = rest.split(f"<!-- {name}: end -->")
+                PAGE.write_text(
+                    f"{before}<!-- {name}: begin -->\n{text}<!-- {name}: end -->{after}"
+                )
+            else:
+                print(text)
+    return status
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Knows count.c's file of blocks and LLVM's tools, nothing of runtimes.
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -65,16 +66,18 @@ def read(path: Path) -> list[Block]:
     return blocks
 
 
+def most(blocks: Sequence[Block]) -> list[Block]:
+    """Return the first of ``blocks`` that together have COVERED of the instructions."""
+    total = sum(block.work for block in blocks)
+    done = itertools.accumulate((block.work for block in blocks), initial=0)
+    return [block for block, before in zip(blocks, done, strict=False) if before < COVERED * total]
+
+
 def cost(blocks: Sequence[Block]) -> Cost:
     """Return what ``blocks`` cost together."""
     total = sum(block.work for block in blocks)
-    chosen: list[Block] = []
-    covered = 0
-    for block in blocks:
-        if covered >= COVERED * total:
-            break
-        chosen.append(block)
-        covered += block.work
+    chosen = most(blocks)
+    covered = sum(block.work for block in chosen)
     texts = disassemble(chosen)
     cycles = modelled(texts)
     spent = sum(block.times * one for block, one in zip(chosen, cycles, strict=True))

@@ -15,7 +15,7 @@ from typing import Final
 
 from edge.errors import EdgeError
 
-VERSION: Final = "2.14.1+edge1"
+VERSION: Final = "2.14.1+edge2"
 """Of the wheel: TensorFlow's, and the number of this recipe."""
 EPOCH: Final = 1795478400
 """The date of everything in the wheel, seconds: 2026-11-24. SOURCE_DATE_EPOCH overrides it."""
@@ -29,6 +29,8 @@ TRIPLES: Final = {
 PYTHONS: Final = ("3.11", "3.13")
 """Debian 12's and Debian 13's, which are Raspberry Pi OS's too."""
 HERE: Final = Path(__file__).resolve().parent
+FULL: Final = "No space left"
+"""What every program says of a full disk, in the C locale."""
 
 
 class BuildError(EdgeError):
@@ -46,6 +48,13 @@ class BuildError(EdgeError):
     ) -> None:
         super().__init__(what, where=where, expected=expected, got=got, mend=mend)
         self.status = status
+
+
+def no_space(where: str) -> BuildError:
+    """Return what is raised where FULL is in a program's output, or ENOSPC was raised."""
+    return BuildError(
+        74, "no space left", where=where, mend="make room and run it again: it goes on"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.runtime.pins import HERE, TRIPLES, BuildError, Source, sha256
+from deploy.runtime.pins import FULL, HERE, TRIPLES, BuildError, Source, no_space, sha256
 
 STAMP: Final = ".unpacked"
 
@@ -116,11 +116,12 @@ def _stamped(folder: Path, want: str) -> bool:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        if FULL in done.stderr:
+            raise no_space(command[-1])
         why = (done.stderr or done.stdout).strip().splitlines()
-        full = any("No space left" in line for line in why)
         raise BuildError(
-            74 if full else 70,
-            "no space left" if full else f"{command[0]} failed",
+            70,
+            f"{command[0]} failed",
             where=command[-1],
             got=why[-1] if why else f"status {done.returncode}",
         )
