@@ -7,16 +7,17 @@ the rest there, and go back where the new package is not healthy. The first that
 those after it are not touched. Keys, ports and known hosts are the business of the user's ssh
 configuration.
 
-Runs on Debian's own python3, without this project's packages. Exit status: 0 all are healthy; 1
-one has gone back; 64 no HOST; 65 not a package for it; 66 no package; 69 not reached; 70 one is
-not healthy and could not go back; 74 one could not even begin; 75 another deploy is under way
-there; 77 no root there.
+Runs on Debian's own python3, without this project's packages. Exit status: 0 all are healthy; 3
+one has gone back; 64 no HOST, or no such ssh; 65 not a package for it; 66 no package; 69 not
+reached; 70 one is not healthy and could not go back; 71 an error there in between; 74 nothing was
+changed; 75 another deploy is under way there; 77 no root there. Never 1, which so much else means.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import shlex
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from deploy.on_device.rollout import BACK, FAULT, RETURNED
 from deploy.runtime.pins import BuildError
 
 HERE: Final = Path(__file__).resolve().parent
@@ -47,6 +49,14 @@ FACTS: Final = """
 BUSY: Final = 75
 LOST: Final = 255
 """ssh's own status: no connection."""
+EXISTS: Final = re.compile(rf"^Failed to start transient .*: Unit {UNIT}\.service .*already", re.M)
+"""systemd-run's word that the unit is there; ssh has an "already exists" of its own."""
+OUTCOMES: Final = {
+    BACK: "the new package is taken back",
+    FAULT: "an error of the deploy itself, told above; nothing has gone back",
+    70: "not healthy",
+    74: "nothing was changed",
+}
 
 
 class DeployError(BuildError):
@@ -213,19 +223,23 @@ def install(host: Host, package: Path, timeout_s: float) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        last = ""
         for line in process.stdout:
-            say(host, line.strip())
-        told = (process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
-    if process.returncode == LOST:
-        mend = f"it goes on by itself: journalctl -t {UNIT} there says how it ended"
-        raise DeployError(69, "the connection broke", where=host.name, mend=mend)
-    if "already" in told:
+            say(host, last := line.strip())
+        told = process.stderr.read().strip()
+    status, reason = process.returncode, (told.splitlines() or [f"status {process.returncode}"])[-1]
+    if not status:
+        return
+    how = f"journalctl -t {UNIT} there says how it ended"
+    if status == LOST:
+        raise DeployError(69, "the connection broke", where=host.name, mend=f"it goes on; {how}")
+    if EXISTS.search(told):
         raise DeployError(BUSY, "another deploy is under way", where=host.name)
-    reasons = {1: "the new package is taken back", 70: "not healthy", 74: "nothing was changed"}
-    if process.returncode:
-        status = process.returncode if process.returncode in reasons else 70
-        got = "" if process.returncode in reasons else told
-        raise DeployError(status, reasons.get(status, "not healthy"), where=host.name, got=got)
+    if not last:  # systemd-run, sudo or python3 itself
+        raise DeployError(74, "nothing was begun", where=host.name, got=reason)
+    if status not in OUTCOMES or (status == BACK and not last.startswith(RETURNED)):
+        raise DeployError(70, "broken off", where=host.name, got=reason, mend=how)
+    raise DeployError(status, OUTCOMES[status], where=host.name)
 
 
 def say(host: Host, text: str) -> None:

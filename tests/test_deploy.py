@@ -25,9 +25,18 @@ ARCH = subprocess.run(
 def near(tmp_path: Path) -> str:
     """An ssh whose every host is this machine, where root is what one is already."""
     script = tmp_path / "ssh"
-    script.write_text('#!/bin/sh\nfor last; do :; done\n[ "$2" = exit ] || exec sh -c "$last"\n')
+    script.write_text(
+        '#!/bin/sh\nfor last; do :; done\nPATH="${0%/*}:$PATH"\n'
+        '[ "$2" = exit ] || exec sh -c "$last"\n'
+    )
     script.chmod(0o755)
     return str(script)
+
+
+def there(folder: Path, name: str, script: str) -> None:
+    """Put a program where `near` and PATH find it first."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
 
 
 def package(folder: Path, name: str = "edge-camera", arch: str = ARCH) -> Path:
@@ -93,6 +102,53 @@ def test_another_package_is_refused(
     made = package(tmp_path, name, arch)
     status, lines = refused(capsys, "--hosts", "pi", "--ssh", near, "--deb", str(made))
     assert (status, words in lines[0]) == (65 if os.geteuid() == 0 else 77, os.geteuid() == 0)
+
+
+BACK, RAN = rollout.BACK, f"going back to 1\n{rollout.RETURNED} 1 runs again"
+EXISTS = (
+    "Failed to start transient service unit: "
+    "Unit edge-deploy.service was already loaded or has a fragment file."
+)
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "ends", "status", "words"),
+    [
+        (RAN, "", BACK, BACK, "pi: the new package is taken back"),
+        ("installing 2", "Killed", BACK, 70, "broken off: got Killed; journalctl -t edge-deploy"),
+        ("", "Failed to connect to bus: Host is down", 1, 74, "nothing was begun: got Failed to"),
+        ("", "sudo: a password is required", 1, 74, "nothing was begun: got sudo: a password"),
+        ("installing 2", "  x\nOSError: y", 1, 70, "broken off: got OSError: y; journalctl"),
+        ("an error in the deploy", "", rollout.FAULT, rollout.FAULT, "nothing has gone back"),
+        ("2 is not healthy", "", 70, 70, "pi: not healthy"),
+        ("nothing changed", "", 74, 74, "pi: nothing was changed"),
+        ("", EXISTS, 1, 75, "another deploy is under way"),
+        ("installing 2", "ControlSocket a already exists, disabling", 70, 70, "pi: not healthy"),
+    ],
+)
+def test_each_end_is_told_as_what_it_was(
+    near: str, tmp_path: Path, out: str, err: str, ends: int, status: int, words: str
+) -> None:
+    """What ends with 1 by itself (python3, sudo, systemd-run) has not gone back."""
+    there(tmp_path, "systemd-run", f"echo '{out}'; echo '{err}' >&2; exit {ends}")
+    with pytest.raises(deploy.DeployError, match=words) as told:
+        deploy.install(deploy.Host("pi", (near,)), package(tmp_path), 1)
+    assert told.value.status == status
+
+
+def test_what_ssh_says_of_its_socket_is_no_other_deploy(near: str, tmp_path: Path) -> None:
+    """It is a warning, and the package is healthy."""
+    warned = "ControlSocket /tmp/x already exists, disabling multiplexing"
+    there(tmp_path, "systemd-run", f"echo '2 is healthy'; echo '{warned}' >&2")
+    deploy.install(deploy.Host("pi", (near,)), package(tmp_path), 1)
+
+
+def test_an_error_of_its_own_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a status of its own; not a traceback, whose status is that of much else."""
+    assert rollout.main(["a.deb", "0", "no number"]) == rollout.FAULT
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("an error in the deploy itself: ValueError: could not convert")
+    assert "; installed now: none whole; way back: /" in line
 
 
 def test_an_installed_package_is_made_anew(tmp_path: Path) -> None:

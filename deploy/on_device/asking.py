@@ -88,4 +88,5 @@ def say(text: str) -> None:
     """Tell whoever listens, and the journal: by then nobody may."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
-    subprocess.run(["logger", "-t", "edge-deploy", "--", text], check=False)
+    with contextlib.suppress(OSError):
+        subprocess.run(["logger", "-t", "edge-deploy", "--", text], check=False)

@@ -8,13 +8,15 @@ Rule 2: nothing here needs the connection: where that breaks, this goes on to it
         name is the lock that keeps two from running at once.
 Rule 3: it asks `edge doctor`, which shows no secrets, and prints nothing else of the config.
 
-Exit status: 0 the new package is healthy; 1 it was not, and the one before runs again; 70 it was
-not, and there is no healthy one before; 74 nothing was changed.
+Exit status: 0 the new package is healthy; 3 it was not, and the one before runs again, which the
+last line says too; 70 it was not, and there is no healthy one before; 71 an error in here; 74
+nothing was changed. Never 1, which python3, sudo and systemd-run end with too.
 Standard library only: this folder is sent as one file, to whatever python3 is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -28,13 +30,30 @@ from deploy.on_device.repack import repack
 
 FOLDER: Final = Path("/var/cache/edge-camera")
 PREVIOUS: Final = FOLDER / "previous.deb"
+BACK: Final = 3
+FAULT: Final = 71
+RETURNED: Final = "gone back:"
+"""How the last line begins where the status is BACK."""
 POLL_S: Final = 1.0
 SETTLED_S: Final = 10.0
 """How long it must stay healthy: some faults come after READY."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Deploy; return the exit status."""
+    """Deploy; return the exit status, whatever happens."""
+    try:
+        return rollout(arguments)
+    except Exception as exc:
+        now = "not known"
+        with contextlib.suppress(Exception):
+            now = installed() or "none whole"
+        said = f"{type(exc).__name__}: {reason(exc)}".replace("\n", " ")
+        say(f"an error in the deploy itself: {said}; installed now: {now}; way back: {PREVIOUS}")
+        return FAULT
+
+
+def rollout(arguments: Sequence[str]) -> int:
+    """Install, watch, go back; return the exit status."""
     package, sha256, timeout_s = Path(arguments[0]), arguments[1], float(arguments[2])
     os.environ |= {
         "DEBIAN_FRONTEND": "noninteractive",
@@ -63,8 +82,8 @@ def main(arguments: Sequence[str]) -> int:
         return 70
     say(f"going back to {old}")
     wrong = put(PREVIOUS, old, before, timeout_s, silent=not before.checks)
-    say(f"{old} is not healthy either: {wrong}" if wrong else f"{old} runs again")
-    return 70 if wrong else 1
+    say(f"{old} is not healthy either: {wrong}" if wrong else f"{RETURNED} {old} runs again")
+    return 70 if wrong else BACK
 
 
 def put(package: Path, version: str, before: Seen, timeout_s: float, *, silent: bool) -> str:

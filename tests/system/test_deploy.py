@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from deploy.on_device.rollout import BACK, RETURNED
 from tests.conftest import ROOT
 from tests.system.conftest import CONFIG, is_up
 from tests.system.machine import Machine, Subscriber
@@ -165,9 +166,9 @@ def test_what_is_not_healthy_is_taken_back(
 ) -> None:
     """The version before runs again, with the owner's config; the host after it is left alone."""
     done = ssh.deploy("user@pi next", make(NEXT, **files))
-    assert done.returncode == 1, done
+    assert done.returncode == BACK, done
     assert words in done.stdout
-    assert f"deploy: user@pi: {SECOND} runs again" in done.stdout
+    assert f"deploy: user@pi: {RETURNED} {SECOND} runs again" in done.stdout
     assert done.stderr.splitlines() == [
         "deploy: user@pi: the new package is taken back",
         "deploy: not touched: next",
