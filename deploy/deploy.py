@@ -19,6 +19,7 @@ import argparse
 import hashlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -99,10 +100,11 @@ def main(given: Sequence[str]) -> int:
     try:
         if not hosts or any(name.startswith("-") for name in hosts):
             raise DeployError(64, "no HOST given", mend="HOST=user@pi, or HOST='pi1 pi2 pi3'")
+        ssh = words(asked.ssh)
         with tempfile.TemporaryDirectory(prefix="edge-deploy-") as sockets:
             for name in hosts:
                 done.append(name)
-                deploy(name, asked, Path(sockets))
+                deploy(name, asked, ssh, Path(sockets))
     except DeployError as exc:
         print(f"deploy: {exc}", file=sys.stderr)
         status = exc.status
@@ -115,12 +117,23 @@ def main(given: Sequence[str]) -> int:
     return status
 
 
-def deploy(name: str, asked: argparse.Namespace, sockets: Path) -> None:
+def words(command: str) -> list[str]:
+    """Split the ssh command that was given. Raises DeployError."""
+    try:
+        split = shlex.split(command)
+    except ValueError as exc:
+        raise DeployError(64, f"SSH cannot be read: {exc}", got=command) from None
+    if not split or shutil.which(split[0]) is None:
+        raise DeployError(64, "SSH is no command that is here", got=command)
+    return split
+
+
+def deploy(name: str, asked: argparse.Namespace, command: list[str], sockets: Path) -> None:
     """Give one host the package. Raises DeployError."""
     # One connection for all of it; it ends with the last command, or a minute later.
     shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
     options = (*shared, "-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-    ssh = (*shlex.split(asked.ssh), *options)
+    ssh = (*command, *options)
     try:
         host = meet(name, ssh)
         package = Path(asked.deb) if asked.deb else newest(DIST, host)

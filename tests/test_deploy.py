@@ -66,6 +66,22 @@ def test_without_a_host_nothing_is_done(capsys: pytest.CaptureFixture[str], host
     )
 
 
+@pytest.mark.parametrize(
+    ("ssh", "line"),
+    [
+        ("ssh -i 'a", "deploy: SSH cannot be read: No closing quotation: got ssh -i 'a"),
+        ("", "deploy: SSH is no command that is here"),
+        ("no-such-ssh -p 1", "deploy: SSH is no command that is here: got no-such-ssh -p 1"),
+    ],
+)
+def test_an_ssh_that_cannot_be_is_one_line(
+    capsys: pytest.CaptureFixture[str], ssh: str, line: str
+) -> None:
+    """Not a traceback."""
+    status, lines = refused(capsys, "--hosts", "pi", "--ssh", ssh)
+    assert (status, lines) == (64, [line, "deploy: not touched: pi"])
+
+
 def test_the_first_that_is_not_reached_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
     """The real ssh, to a port where nobody listens; the next is not touched."""
     status, lines = refused(capsys, "--hosts", "127.0.0.1 next", "--ssh", "ssh -p 1 -F none")
