@@ -19,18 +19,16 @@ import argparse
 import hashlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from deploy.host import LOST, RELEASES, DeployError, Host, meet, words
 from deploy.on_device.rollout import BACK, FAULT, RETURNED
-from deploy.runtime.pins import BuildError
 
 HERE: Final = Path(__file__).resolve().parent
 DIST: Final = HERE.parent / "build" / "dist"
@@ -42,14 +40,7 @@ import sys
 from deploy.on_device.rollout import main
 sys.exit(main(sys.argv[1:]))
 """
-FACTS: Final = """
-. /etc/os-release && dpkg --print-architecture && echo "$ID$VERSION_ID" && id -u &&
-{ [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && echo root
-"""
-"""Asked of a host: architecture, distribution and its number, user, and whether root can be had."""
 BUSY: Final = 75
-LOST: Final = 255
-"""ssh's own status: no connection."""
 EXISTS: Final = re.compile(rf"^Failed to start transient .*: Unit {UNIT}\.service .*already", re.M)
 """systemd-run's word that the unit is there; ssh has an "already exists" of its own."""
 OUTCOMES: Final = {
@@ -58,34 +49,6 @@ OUTCOMES: Final = {
     70: "not healthy",
     74: "nothing was changed",
 }
-
-
-class DeployError(BuildError):
-    """A host could not be given the package; ``status`` is the exit status."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """One device, and the command that reaches it.
-
-    arch     Debian's name of its architecture
-    release  how packages for its Debian are marked: `deb12`
-    sudo     what comes before a command to have it run as root
-    """
-
-    name: str
-    ssh: tuple[str, ...]
-    arch: str = ""
-    release: str = ""
-    sudo: str = ""
-
-    def run(self, script: str, given: Path) -> subprocess.CompletedProcess[str]:
-        """Run a script there as root, with a file as its input."""
-        command = [*self.ssh, self.name, f"{self.sudo}sh -c {shlex.quote(script)}"]
-        with given.open("rb") as stream:
-            return subprocess.run(
-                command, stdin=stream, capture_output=True, text=True, check=False
-            )
 
 
 def main(given: Sequence[str]) -> int:
@@ -117,17 +80,6 @@ def main(given: Sequence[str]) -> int:
     return status
 
 
-def words(command: str) -> list[str]:
-    """Split the ssh command that was given. Raises DeployError."""
-    try:
-        split = shlex.split(command)
-    except ValueError as exc:
-        raise DeployError(64, f"SSH cannot be read: {exc}", got=command) from None
-    if not split or shutil.which(split[0]) is None:
-        raise DeployError(64, "SSH is no command that is here", got=command)
-    return split
-
-
 def deploy(name: str, asked: argparse.Namespace, command: list[str], sockets: Path) -> None:
     """Give one host the package. Raises DeployError."""
     # One connection for all of it; it ends with the last command, or a minute later.
@@ -147,24 +99,6 @@ def deploy(name: str, asked: argparse.Namespace, command: list[str], sockets: Pa
         subprocess.run([*ssh, "-O", "exit", name], capture_output=True, check=False)
 
 
-def meet(name: str, ssh: tuple[str, ...]) -> Host:
-    """Ask a host what it is."""
-    command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # whatever that user's shell is
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    facts = done.stdout.split()
-    if done.returncode == LOST:
-        told = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
-        mend = f"what says `ssh {name} true`? keys, not passwords, are used"
-        raise DeployError(69, "not reached", where=name, got=told, mend=mend)
-    if len(facts) < 3:
-        raise DeployError(65, "not a Debian", where=name, got=done.stderr.strip())
-    if "root" not in facts:
-        mend = f"let it use sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
-        raise DeployError(77, "no root there", where=name, mend=mend)
-    number = "".join(c for c in facts[1] if c.isdigit())
-    return Host(name, ssh, facts[0], f"deb{number}", "" if facts[2] == "0" else "sudo -n ")
-
-
 def newest(folder: Path, host: Host) -> Path:
     """Return the package that was built last for a host like this one."""
     found = sorted(
@@ -172,7 +106,7 @@ def newest(folder: Path, host: Host) -> Path:
         key=lambda path: path.stat().st_mtime,
     )
     if not found:
-        suite = {"deb12": " SUITE=bookworm", "deb13": " SUITE=trixie"}.get(host.release, "")
+        suite = "".join(f" SUITE={one}" for one, end in RELEASES.items() if end == host.release)
         raise DeployError(
             66,
             f"no edge-camera_*~{host.release}_{host.arch}.deb in {folder}",
@@ -183,10 +117,10 @@ def newest(folder: Path, host: Host) -> Path:
 
 
 def fits(package: Path, host: Host) -> None:
-    """Raise DeployError where ``package`` is not one of ours for that architecture."""
+    """Raise DeployError where ``package`` is not one of ours for that architecture and Debian."""
     if not package.is_file():
         raise DeployError(66, "no such package", where=str(package))
-    asked = ["dpkg-deb", "-f", str(package), "Package", "Architecture"]
+    asked = ["dpkg-deb", "-f", str(package), "Package", "Architecture", "Version"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     fields = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     if fields.get("Package") != "edge-camera":
@@ -194,6 +128,10 @@ def fits(package: Path, host: Host) -> None:
     if fields["Architecture"] != host.arch:
         told = f"{package.name} is for {fields['Architecture']}, it is {host.arch}"
         raise DeployError(65, "another architecture", where=host.name, got=told)
+    marked = re.search(r"~(deb\d+)", fields["Version"])
+    if marked and marked[1] != host.release:
+        told = f"{package.name} is for {marked[1]}, it is {host.release}"
+        raise DeployError(65, "another Debian", where=host.name, got=told)
 
 
 def program(path: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy import deploy
+from deploy.host import DeployError, Host
 from deploy.on_device import asking, rollout
 from deploy.on_device.repack import repack, stanza
 from tests.conftest import ROOT
@@ -39,11 +40,13 @@ def there(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def package(folder: Path, name: str = "edge-camera", arch: str = ARCH) -> Path:
+def package(folder: Path, name: str = "edge-camera", arch: str = ARCH, version: str = "9") -> Path:
     """Make a package with nothing in it."""
     (folder / "tree" / "DEBIAN").mkdir(parents=True)
-    control = f"Package: {name}\nVersion: 9\nArchitecture: {arch}\nMaintainer: a\nDescription: b\n"
-    (folder / "tree" / "DEBIAN" / "control").write_text(control)
+    (folder / "tree" / "DEBIAN" / "control").write_text(
+        f"Package: {name}\nVersion: {version}\nArchitecture: {arch}\n"
+        "Maintainer: a\nDescription: b\n"
+    )
     made = folder / "made.deb"
     build = ["dpkg-deb", "--root-owner-group", "-b", str(folder / "tree"), str(made)]
     subprocess.run(build, check=True, capture_output=True)
@@ -103,8 +106,12 @@ def test_a_package_that_was_not_built_is_named(
 
 
 @pytest.mark.parametrize(
-    ("name", "arch", "words"),
-    [("other", ARCH, "not a package of edge-camera"), ("edge-camera", "s390x", "is for s390x")],
+    ("name", "arch", "version", "words"),
+    [
+        ("other", ARCH, "9", "not a package of edge-camera"),
+        ("edge-camera", "s390x", "9", "is for s390x"),
+        ("edge-camera", ARCH, "9~deb11", "another Debian: got made.deb is for deb11, it is deb1"),
+    ],
 )
 def test_another_package_is_refused(
     capsys: pytest.CaptureFixture[str],
@@ -112,10 +119,11 @@ def test_another_package_is_refused(
     tmp_path: Path,
     name: str,
     arch: str,
+    version: str,
     words: str,
 ) -> None:
     """Before anything is sent."""
-    made = package(tmp_path, name, arch)
+    made = package(tmp_path, name, arch, version)
     status, lines = refused(capsys, "--hosts", "pi", "--ssh", near, "--deb", str(made))
     assert (status, words in lines[0]) == (65 if os.geteuid() == 0 else 77, os.geteuid() == 0)
 
@@ -147,8 +155,8 @@ def test_each_end_is_told_as_what_it_was(
 ) -> None:
     """What ends with 1 by itself (python3, sudo, systemd-run) has not gone back."""
     there(tmp_path, "systemd-run", f"echo '{out}'; echo '{err}' >&2; exit {ends}")
-    with pytest.raises(deploy.DeployError, match=words) as told:
-        deploy.install(deploy.Host("pi", (near,)), package(tmp_path), 1)
+    with pytest.raises(DeployError, match=words) as told:
+        deploy.install(Host("pi", (near,)), package(tmp_path), 1)
     assert told.value.status == status
 
 
@@ -156,7 +164,7 @@ def test_what_ssh_says_of_its_socket_is_no_other_deploy(near: str, tmp_path: Pat
     """It is a warning, and the package is healthy."""
     warned = "ControlSocket /tmp/x already exists, disabling multiplexing"
     there(tmp_path, "systemd-run", f"echo '2 is healthy'; echo '{warned}' >&2")
-    deploy.install(deploy.Host("pi", (near,)), package(tmp_path), 1)
+    deploy.install(Host("pi", (near,)), package(tmp_path), 1)
 
 
 def test_an_error_of_its_own_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
