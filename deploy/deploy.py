@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,8 @@ DIST: Final = HERE.parent / "build" / "dist"
 FOLDER: Final = "/var/cache/edge-camera"
 UNIT: Final = "edge-deploy"
 PROGRAM: Final = "rollout.pyz"
+INCOMING: Final = "incoming.deb"
+"""The package's name there, never its own: DEB=previous.deb would overwrite the way back."""
 MAIN: Final = """
 import sys
 from deploy.on_device.rollout import main
@@ -92,8 +93,8 @@ def deploy(name: str, asked: argparse.Namespace, command: list[str], sockets: Pa
         fits(package, host)
         say(host, f"{host.arch}, {host.release}: sending {package.name}")
         rollout = program(sockets / PROGRAM)
-        for path in (package, rollout):
-            send(host, path)
+        send(host, package, INCOMING)
+        send(host, rollout, PROGRAM)
         install(host, package, asked.timeout)
     finally:
         subprocess.run([*ssh, "-O", "exit", name], capture_output=True, check=False)
@@ -145,11 +146,12 @@ def program(path: Path) -> Path:
     return path
 
 
-def send(host: Host, path: Path) -> None:
-    """Copy a file to FOLDER there."""
-    name = shlex.quote(f"{FOLDER}/{path.name}")
+def send(host: Host, path: Path, to: str) -> None:
+    """Copy a file to FOLDER there, which holds the owner's config and is root's alone."""
+    name = f"{FOLDER}/{to}"
     busy = f"! systemctl --quiet is-active {UNIT} || exit {BUSY}"
-    write = f"mkdir -p -m 755 {FOLDER} && cat >{name}.part && mv {name}.part {name}"
+    folder = f"mkdir -p {FOLDER} && chmod 700 {FOLDER}"
+    write = f"{folder} && cat >{name}.part && mv {name}.part {name}"
     done = host.run(f"{busy}; {write}", path)
     if done.returncode == BUSY:
         raise DeployError(BUSY, "another deploy is under way", where=host.name)
@@ -161,9 +163,8 @@ def send(host: Host, path: Path) -> None:
 def install(host: Host, package: Path, timeout_s: float) -> None:
     """Let the program do its work there, and show what it says as it says it."""
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    there = shlex.quote(f"{FOLDER}/{package.name}")
     begin = f"systemd-run --quiet --collect --pipe --wait --unit={UNIT} --service-type=exec"
-    script = f"{begin} python3 {FOLDER}/{PROGRAM} {there} {digest} {timeout_s}"
+    script = f"{begin} python3 {FOLDER}/{PROGRAM} {FOLDER}/{INCOMING} {digest} {timeout_s}"
     command = [*host.ssh, host.name, f"{host.sudo}{script}"]
     with subprocess.Popen(
         command,

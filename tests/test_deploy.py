@@ -128,6 +128,25 @@ def test_another_package_is_refused(
     assert (status, words in lines[0]) == (65 if os.geteuid() == 0 else 77, os.geteuid() == 0)
 
 
+def test_a_package_is_never_sent_over_the_way_back(
+    near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DEB=previous.deb, into a folder that an older deploy has left open to all."""
+    folder = tmp_path / "there"
+    folder.mkdir(mode=0o755)
+    (folder / "previous.deb").write_bytes(b"the way back")
+    monkeypatch.setattr(deploy, "FOLDER", str(folder))
+    monkeypatch.setattr(deploy, "meet", lambda name, ssh: Host(name, ssh, ARCH, "deb12"))
+    there(tmp_path, "systemctl", "exit 3")
+    there(tmp_path, "systemd-run", f'for last; do echo "$last"; done >{tmp_path}/asked')
+    given = package(tmp_path).rename(tmp_path / "previous.deb")
+    assert deploy.main(["--hosts", "pi", "--ssh", near, "--deb", str(given)]) == 0
+    assert (folder / "previous.deb").read_bytes() == b"the way back"
+    assert (folder / "incoming.deb").read_bytes() == given.read_bytes()
+    assert f"{folder}/incoming.deb" in (tmp_path / "asked").read_text().splitlines()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 BACK, RAN = rollout.BACK, f"going back to 1\n{rollout.RETURNED} 1 runs again"
 EXISTS = (
     "Failed to start transient service unit: "
