@@ -215,6 +215,54 @@ def test_an_installed_package_is_made_anew(tmp_path: Path) -> None:
         assert (out / "DEBIAN" / script).read_bytes() == kept.read_bytes()
 
 
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let dpkg know a package whose one file is a conffile; return the file's path."""
+    config = folder / "etc" / "own" / "own.toml"
+    config.parent.mkdir(parents=True)
+    listed = ["/.", *map(str, [*reversed(config.parents)][1:]), str(config)]
+    control = "Package: own\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: b"
+    there(
+        folder,
+        "dpkg-query",
+        f"[ $1 = -L ] && exec printf '%s\\n' {' '.join(listed)}\n"
+        f"echo '{control}\nConffiles:\n {config} {'0' * 32}'",
+    )
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return config
+
+
+def test_a_config_that_is_a_link_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way back holds its content, marked, and the owner's file is not written to."""
+    config = installed(tmp_path, monkeypatch)
+    (tmp_path / "live.toml").write_text("mine\n")
+    config.symlink_to(tmp_path / "live.toml")
+    repack("own", tmp_path / "made.deb")
+    subprocess.run(["dpkg-deb", "-x", tmp_path / "made.deb", tmp_path / "out"], check=True)
+    packed = tmp_path / "out" / config.relative_to("/")
+    assert (tmp_path / "live.toml").read_text() == "mine\n"
+    assert not packed.is_symlink()
+    assert packed.read_text().startswith("mine\n\n# as packed")
+    assert (tmp_path / "made.deb").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("gone", ["a link to nothing", "the file", "its folder"])
+def test_a_config_that_was_removed_keeps_no_deploy_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """The way back can be made without it."""
+    config = installed(tmp_path, monkeypatch)
+    if gone == "its folder":
+        config.parent.rmdir()
+    elif gone == "a link to nothing":
+        config.symlink_to(tmp_path / "nowhere")
+    repack("own", tmp_path / "made.deb")
+    listed = asking.run("dpkg-deb", "-c", str(tmp_path / "made.deb")).stdout
+    assert str(config) in listed
+    assert not (tmp_path / "nowhere").exists()
+
+
 def seen(online: bool, version: str | None, run: str, camera: str = "online") -> asking.Seen:
     """Return what is seen of an active service."""
     facts = {"online": online, "version": version, "run": run, "camera": camera}
