@@ -5,6 +5,7 @@ What a whole deploy does to a booted Debian is in tests/system/test_deploy.py.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -261,6 +262,62 @@ def test_a_config_that_was_removed_keeps_no_deploy_away(
     listed = asking.run("dpkg-deb", "-c", str(tmp_path / "made.deb")).stdout
     assert str(config) in listed
     assert not (tmp_path / "nowhere").exists()
+
+
+REFUSED = "echo 'E: Could not get lock' >&2; exit 100"
+BREAKS = "echo 'half-configured 9' >record; echo b >start; echo 'E: broken' >&2; exit 100"
+TAKEN_BACK = ["gone back: 1 runs again"]
+
+
+@pytest.mark.parametrize(
+    ("record", "previous", "apt", "status", "asked", "words"),
+    [
+        ("installed 1", True, REFUSED, 74, 1, ["nothing changed: apt-get: E: Could not get lock"]),
+        ("", False, REFUSED, 74, 1, ["(there was none before)", "nothing changed: apt-get"]),
+        ("installed 1", True, BREAKS, rollout.BACK, 2, ["apt-get: E: broken", *TAKEN_BACK]),
+        ("half-configured 9", True, BREAKS, rollout.BACK, 2, ["the way back is 1", *TAKEN_BACK]),
+        ("half-configured 9", True, REFUSED, rollout.BACK, 2, TAKEN_BACK),
+        ("half-configured 9", False, BREAKS, 70, 1, ["there was no package before it"]),
+    ],
+)
+def test_it_goes_back_where_anything_was_changed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    record: str,
+    previous: bool,
+    apt: str,
+    status: int,
+    asked: int,
+    words: list[str],
+) -> None:
+    """And nowhere else; to what an earlier deploy left, where that one was cut off."""
+    back = tmp_path / "previous.deb"
+    if previous:
+        (tmp_path / "old").mkdir()
+        package(tmp_path / "old", version="1").rename(back)
+    given = package(tmp_path)
+    (tmp_path / "record").write_text(record)
+    (tmp_path / "start").write_text("a")
+    there(tmp_path, "dpkg-query", "cat record")
+    there(tmp_path, "logger", "")
+    there(tmp_path, "edge", "exit 1")
+    there(tmp_path, "systemctl", 'echo "InvocationID=$(cat start)"; echo ActiveState=active')
+    went = "echo 'installed 1' >record; echo c >start"
+    which = f'case "$last" in *previous.deb) {went};; *) {apt}; esac'
+    there(tmp_path, "apt-get", f"echo >>asked; for last; do :; done\n{which}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(rollout, "PREVIOUS", back)
+    monkeypatch.setattr(rollout, "repack", lambda name, to: None)
+    monkeypatch.setattr(rollout, "POLL_S", 0)
+    monkeypatch.setattr(rollout, "SETTLED_S", 0)
+    digest = hashlib.sha256(given.read_bytes()).hexdigest()
+    assert rollout.main([str(given), digest, "0"]) == status
+    told = capsys.readouterr().out
+    assert [word for word in words if word not in told] == []
+    assert len((tmp_path / "asked").read_text()) == asked
+    assert not given.exists()
 
 
 def seen(online: bool, version: str | None, run: str, camera: str = "online") -> asking.Seen:
