@@ -46,7 +46,7 @@ EXISTS: Final = re.compile(rf"^Failed to start transient .*: Unit {UNIT}\.servic
 """systemd-run's word that the unit is there; ssh has an "already exists" of its own."""
 OUTCOMES: Final = {
     BACK: "the new package is taken back",
-    FAULT: "an error of the deploy itself, told above; nothing has gone back",
+    FAULT: "an error of the deploy itself, told above; going back was not finished",
     70: "not healthy",
     74: "nothing was changed",
 }
