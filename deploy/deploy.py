@@ -7,74 +7,49 @@ the rest there, and go back where the new package is not healthy. The first that
 those after it are not touched. Keys, ports and known hosts are the business of the user's ssh
 configuration.
 
-Runs on Debian's own python3, without this project's packages. Exit status: 0 all are healthy; 1
-one has gone back; 64 no HOST; 65 not a package for it; 66 no package; 69 not reached; 70 one is
-not healthy and could not go back; 74 one could not even begin; 75 another deploy is under way
-there; 77 no root there.
+Runs on Debian's own python3, without this project's packages. Exit status: 0 all are healthy; 3
+one has gone back; 64 no HOST, or no such ssh; 65 not a package for it; 66 no package; 69 not
+reached; 70 one is not healthy and could not go back; 71 an error there in between; 74 nothing was
+changed; 75 another deploy is under way there; 77 no root there. Never 1, which so much else means.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import shlex
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.runtime.pins import BuildError
+from deploy.host import LOST, RELEASES, DeployError, Host, meet, words
+from deploy.on_device.rollout import BACK, FAULT, RETURNED
 
 HERE: Final = Path(__file__).resolve().parent
 DIST: Final = HERE.parent / "build" / "dist"
 FOLDER: Final = "/var/cache/edge-camera"
 UNIT: Final = "edge-deploy"
 PROGRAM: Final = "rollout.pyz"
+INCOMING: Final = "incoming.deb"
+"""The package's name there, never its own: DEB=previous.deb would overwrite the way back."""
 MAIN: Final = """
 import sys
 from deploy.on_device.rollout import main
 sys.exit(main(sys.argv[1:]))
 """
-FACTS: Final = """
-. /etc/os-release && dpkg --print-architecture && echo "$ID$VERSION_ID" && id -u &&
-{ [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && echo root
-"""
-"""Asked of a host: architecture, distribution and its number, user, and whether root can be had."""
 BUSY: Final = 75
-LOST: Final = 255
-"""ssh's own status: no connection."""
-
-
-class DeployError(BuildError):
-    """A host could not be given the package; ``status`` is the exit status."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """One device, and the command that reaches it.
-
-    arch     Debian's name of its architecture
-    release  how packages for its Debian are marked: `deb12`
-    sudo     what comes before a command to have it run as root
-    """
-
-    name: str
-    ssh: tuple[str, ...]
-    arch: str = ""
-    release: str = ""
-    sudo: str = ""
-
-    def run(self, script: str, given: Path) -> subprocess.CompletedProcess[str]:
-        """Run a script there as root, with a file as its input."""
-        command = [*self.ssh, self.name, f"{self.sudo}sh -c {shlex.quote(script)}"]
-        with given.open("rb") as stream:
-            return subprocess.run(
-                command, stdin=stream, capture_output=True, text=True, check=False
-            )
+EXISTS: Final = re.compile(rf"^Failed to start transient .*: Unit {UNIT}\.service .*already", re.M)
+"""systemd-run's word that the unit is there; ssh has an "already exists" of its own."""
+OUTCOMES: Final = {
+    BACK: "the new package is taken back",
+    FAULT: "an error of the deploy itself, told above; going back was not finished",
+    70: "not healthy",
+    74: "nothing was changed",
+}
 
 
 def main(given: Sequence[str]) -> int:
@@ -89,10 +64,11 @@ def main(given: Sequence[str]) -> int:
     try:
         if not hosts or any(name.startswith("-") for name in hosts):
             raise DeployError(64, "no HOST given", mend="HOST=user@pi, or HOST='pi1 pi2 pi3'")
+        ssh = words(asked.ssh)
         with tempfile.TemporaryDirectory(prefix="edge-deploy-") as sockets:
             for name in hosts:
                 done.append(name)
-                deploy(name, asked, Path(sockets))
+                deploy(name, asked, ssh, Path(sockets))
     except DeployError as exc:
         print(f"deploy: {exc}", file=sys.stderr)
         status = exc.status
@@ -105,41 +81,23 @@ def main(given: Sequence[str]) -> int:
     return status
 
 
-def deploy(name: str, asked: argparse.Namespace, sockets: Path) -> None:
+def deploy(name: str, asked: argparse.Namespace, command: list[str], sockets: Path) -> None:
     """Give one host the package. Raises DeployError."""
     # One connection for all of it; it ends with the last command, or a minute later.
     shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
     options = (*shared, "-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-    ssh = (*shlex.split(asked.ssh), *options)
+    ssh = (*command, *options)
     try:
         host = meet(name, ssh)
         package = Path(asked.deb) if asked.deb else newest(DIST, host)
         fits(package, host)
         say(host, f"{host.arch}, {host.release}: sending {package.name}")
         rollout = program(sockets / PROGRAM)
-        for path in (package, rollout):
-            send(host, path)
+        send(host, package, INCOMING)
+        send(host, rollout, PROGRAM)
         install(host, package, asked.timeout)
     finally:
         subprocess.run([*ssh, "-O", "exit", name], capture_output=True, check=False)
-
-
-def meet(name: str, ssh: tuple[str, ...]) -> Host:
-    """Ask a host what it is."""
-    command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # whatever that user's shell is
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    facts = done.stdout.split()
-    if done.returncode == LOST:
-        told = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
-        mend = f"what says `ssh {name} true`? keys, not passwords, are used"
-        raise DeployError(69, "not reached", where=name, got=told, mend=mend)
-    if len(facts) < 3:
-        raise DeployError(65, "not a Debian", where=name, got=done.stderr.strip())
-    if "root" not in facts:
-        mend = f"let it use sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
-        raise DeployError(77, "no root there", where=name, mend=mend)
-    number = "".join(c for c in facts[1] if c.isdigit())
-    return Host(name, ssh, facts[0], f"deb{number}", "" if facts[2] == "0" else "sudo -n ")
 
 
 def newest(folder: Path, host: Host) -> Path:
@@ -149,7 +107,7 @@ def newest(folder: Path, host: Host) -> Path:
         key=lambda path: path.stat().st_mtime,
     )
     if not found:
-        suite = {"deb12": " SUITE=bookworm", "deb13": " SUITE=trixie"}.get(host.release, "")
+        suite = "".join(f" SUITE={one}" for one, end in RELEASES.items() if end == host.release)
         raise DeployError(
             66,
             f"no edge-camera_*~{host.release}_{host.arch}.deb in {folder}",
@@ -160,10 +118,10 @@ def newest(folder: Path, host: Host) -> Path:
 
 
 def fits(package: Path, host: Host) -> None:
-    """Raise DeployError where ``package`` is not one of ours for that architecture."""
+    """Raise DeployError where ``package`` is not one of ours for that architecture and Debian."""
     if not package.is_file():
         raise DeployError(66, "no such package", where=str(package))
-    asked = ["dpkg-deb", "-f", str(package), "Package", "Architecture"]
+    asked = ["dpkg-deb", "-f", str(package), "Package", "Architecture", "Version"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     fields = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     if fields.get("Package") != "edge-camera":
@@ -171,6 +129,10 @@ def fits(package: Path, host: Host) -> None:
     if fields["Architecture"] != host.arch:
         told = f"{package.name} is for {fields['Architecture']}, it is {host.arch}"
         raise DeployError(65, "another architecture", where=host.name, got=told)
+    marked = re.search(r"~(deb\d+)", fields["Version"])
+    if marked and marked[1] != host.release:
+        told = f"{package.name} is for {marked[1]}, it is {host.release}"
+        raise DeployError(65, "another Debian", where=host.name, got=told)
 
 
 def program(path: Path) -> Path:
@@ -184,11 +146,12 @@ def program(path: Path) -> Path:
     return path
 
 
-def send(host: Host, path: Path) -> None:
-    """Copy a file to FOLDER there."""
-    name = shlex.quote(f"{FOLDER}/{path.name}")
+def send(host: Host, path: Path, to: str) -> None:
+    """Copy a file to FOLDER there, which holds the owner's config and is root's alone."""
+    name = f"{FOLDER}/{to}"
     busy = f"! systemctl --quiet is-active {UNIT} || exit {BUSY}"
-    write = f"mkdir -p -m 755 {FOLDER} && cat >{name}.part && mv {name}.part {name}"
+    folder = f"mkdir -p {FOLDER} && chmod 700 {FOLDER}"
+    write = f"{folder} && cat >{name}.part && mv {name}.part {name}"
     done = host.run(f"{busy}; {write}", path)
     if done.returncode == BUSY:
         raise DeployError(BUSY, "another deploy is under way", where=host.name)
@@ -200,9 +163,8 @@ def send(host: Host, path: Path) -> None:
 def install(host: Host, package: Path, timeout_s: float) -> None:
     """Let the program do its work there, and show what it says as it says it."""
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    there = shlex.quote(f"{FOLDER}/{package.name}")
     begin = f"systemd-run --quiet --collect --pipe --wait --unit={UNIT} --service-type=exec"
-    script = f"{begin} python3 {FOLDER}/{PROGRAM} {there} {digest} {timeout_s}"
+    script = f"{begin} python3 {FOLDER}/{PROGRAM} {FOLDER}/{INCOMING} {digest} {timeout_s}"
     command = [*host.ssh, host.name, f"{host.sudo}{script}"]
     with subprocess.Popen(
         command,
@@ -213,19 +175,23 @@ def install(host: Host, package: Path, timeout_s: float) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        last = ""
         for line in process.stdout:
-            say(host, line.strip())
-        told = (process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
-    if process.returncode == LOST:
-        mend = f"it goes on by itself: journalctl -t {UNIT} there says how it ended"
-        raise DeployError(69, "the connection broke", where=host.name, mend=mend)
-    if "already" in told:
+            say(host, last := line.strip())
+        told = process.stderr.read().strip()
+    status, reason = process.returncode, (told.splitlines() or [f"status {process.returncode}"])[-1]
+    if not status:
+        return
+    how = f"journalctl -t {UNIT} there says how it ended"
+    if status == LOST:
+        raise DeployError(69, "the connection broke", where=host.name, mend=f"it goes on; {how}")
+    if EXISTS.search(told):
         raise DeployError(BUSY, "another deploy is under way", where=host.name)
-    reasons = {1: "the new package is taken back", 70: "not healthy", 74: "nothing was changed"}
-    if process.returncode:
-        status = process.returncode if process.returncode in reasons else 70
-        got = "" if process.returncode in reasons else told
-        raise DeployError(status, reasons.get(status, "not healthy"), where=host.name, got=got)
+    if not last:  # systemd-run, sudo or python3 itself
+        raise DeployError(74, "nothing was begun", where=host.name, got=reason)
+    if status not in OUTCOMES or (status == BACK and not last.startswith(RETURNED)):
+        raise DeployError(70, "broken off", where=host.name, got=reason, mend=how)
+    raise DeployError(status, OUTCOMES[status], where=host.name)
 
 
 def say(host: Host, text: str) -> None:

@@ -5,6 +5,7 @@ What a whole deploy does to a booted Debian is in tests/system/test_deploy.py.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy import deploy
+from deploy.host import DeployError, Host
 from deploy.on_device import asking, rollout
 from deploy.on_device.repack import repack, stanza
 from tests.conftest import ROOT
@@ -25,16 +27,27 @@ ARCH = subprocess.run(
 def near(tmp_path: Path) -> str:
     """An ssh whose every host is this machine, where root is what one is already."""
     script = tmp_path / "ssh"
-    script.write_text('#!/bin/sh\nfor last; do :; done\n[ "$2" = exit ] || exec sh -c "$last"\n')
+    script.write_text(
+        '#!/bin/sh\nfor last; do :; done\nPATH="${0%/*}:$PATH"\n'
+        '[ "$2" = exit ] || exec sh -c "$last"\n'
+    )
     script.chmod(0o755)
     return str(script)
 
 
-def package(folder: Path, name: str = "edge-camera", arch: str = ARCH) -> Path:
+def there(folder: Path, name: str, script: str) -> None:
+    """Put a program where `near` and PATH find it first."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def package(folder: Path, name: str = "edge-camera", arch: str = ARCH, version: str = "9") -> Path:
     """Make a package with nothing in it."""
     (folder / "tree" / "DEBIAN").mkdir(parents=True)
-    control = f"Package: {name}\nVersion: 9\nArchitecture: {arch}\nMaintainer: a\nDescription: b\n"
-    (folder / "tree" / "DEBIAN" / "control").write_text(control)
+    (folder / "tree" / "DEBIAN" / "control").write_text(
+        f"Package: {name}\nVersion: {version}\nArchitecture: {arch}\n"
+        "Maintainer: a\nDescription: b\n"
+    )
     made = folder / "made.deb"
     build = ["dpkg-deb", "--root-owner-group", "-b", str(folder / "tree"), str(made)]
     subprocess.run(build, check=True, capture_output=True)
@@ -55,6 +68,22 @@ def test_without_a_host_nothing_is_done(capsys: pytest.CaptureFixture[str], host
         64,
         "deploy: no HOST given; HOST=user@pi, or HOST='pi1 pi2 pi3'",
     )
+
+
+@pytest.mark.parametrize(
+    ("ssh", "line"),
+    [
+        ("ssh -i 'a", "deploy: SSH cannot be read: No closing quotation: got ssh -i 'a"),
+        ("", "deploy: SSH is no command that is here"),
+        ("no-such-ssh -p 1", "deploy: SSH is no command that is here: got no-such-ssh -p 1"),
+    ],
+)
+def test_an_ssh_that_cannot_be_is_one_line(
+    capsys: pytest.CaptureFixture[str], ssh: str, line: str
+) -> None:
+    """Not a traceback."""
+    status, lines = refused(capsys, "--hosts", "pi", "--ssh", ssh)
+    assert (status, lines) == (64, [line, "deploy: not touched: pi"])
 
 
 def test_the_first_that_is_not_reached_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,8 +107,12 @@ def test_a_package_that_was_not_built_is_named(
 
 
 @pytest.mark.parametrize(
-    ("name", "arch", "words"),
-    [("other", ARCH, "not a package of edge-camera"), ("edge-camera", "s390x", "is for s390x")],
+    ("name", "arch", "version", "words"),
+    [
+        ("other", ARCH, "9", "not a package of edge-camera"),
+        ("edge-camera", "s390x", "9", "is for s390x"),
+        ("edge-camera", ARCH, "9~deb11", "another Debian: got made.deb is for deb11, it is deb1"),
+    ],
 )
 def test_another_package_is_refused(
     capsys: pytest.CaptureFixture[str],
@@ -87,12 +120,80 @@ def test_another_package_is_refused(
     tmp_path: Path,
     name: str,
     arch: str,
+    version: str,
     words: str,
 ) -> None:
     """Before anything is sent."""
-    made = package(tmp_path, name, arch)
+    made = package(tmp_path, name, arch, version)
     status, lines = refused(capsys, "--hosts", "pi", "--ssh", near, "--deb", str(made))
     assert (status, words in lines[0]) == (65 if os.geteuid() == 0 else 77, os.geteuid() == 0)
+
+
+def test_a_package_is_never_sent_over_the_way_back(
+    near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DEB=previous.deb, into a folder that an older deploy has left open to all."""
+    folder = tmp_path / "there"
+    folder.mkdir(mode=0o755)
+    (folder / "previous.deb").write_bytes(b"the way back")
+    monkeypatch.setattr(deploy, "FOLDER", str(folder))
+    monkeypatch.setattr(deploy, "meet", lambda name, ssh: Host(name, ssh, ARCH, "deb12"))
+    there(tmp_path, "systemctl", "exit 3")
+    there(tmp_path, "systemd-run", f'for last; do echo "$last"; done >{tmp_path}/asked')
+    given = package(tmp_path).rename(tmp_path / "previous.deb")
+    assert deploy.main(["--hosts", "pi", "--ssh", near, "--deb", str(given)]) == 0
+    assert (folder / "previous.deb").read_bytes() == b"the way back"
+    assert (folder / "incoming.deb").read_bytes() == given.read_bytes()
+    assert f"{folder}/incoming.deb" in (tmp_path / "asked").read_text().splitlines()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+BACK, RAN = rollout.BACK, f"going back to 1\n{rollout.RETURNED} 1 runs again"
+EXISTS = (
+    "Failed to start transient service unit: "
+    "Unit edge-deploy.service was already loaded or has a fragment file."
+)
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "ends", "status", "words"),
+    [
+        (RAN, "", BACK, BACK, "pi: the new package is taken back"),
+        ("installing 2", "Killed", BACK, 70, "broken off: got Killed; journalctl -t edge-deploy"),
+        ("", "Failed to connect to bus: Host is down", 1, 74, "nothing was begun: got Failed to"),
+        ("", "sudo: a password is required", 1, 74, "nothing was begun: got sudo: a password"),
+        ("installing 2", "  x\nOSError: y", 1, 70, "broken off: got OSError: y; journalctl"),
+        ("an error in the deploy", "", rollout.FAULT, rollout.FAULT, "going back was not finished"),
+        ("2 is not healthy", "", 70, 70, "pi: not healthy"),
+        ("nothing changed", "", 74, 74, "pi: nothing was changed"),
+        ("", EXISTS, 1, 75, "another deploy is under way"),
+        ("installing 2", "ControlSocket a already exists, disabling", 70, 70, "pi: not healthy"),
+    ],
+)
+def test_each_end_is_told_as_what_it_was(
+    near: str, tmp_path: Path, out: str, err: str, ends: int, status: int, words: str
+) -> None:
+    """What ends with 1 by itself (python3, sudo, systemd-run) has not gone back."""
+    there(tmp_path, "systemd-run", f"echo '{out}'; echo '{err}' >&2; exit {ends}")
+    with pytest.raises(DeployError, match=words) as told:
+        deploy.install(Host("pi", (near,)), package(tmp_path), 1)
+    assert told.value.status == status
+
+
+def test_what_ssh_says_of_its_socket_is_no_other_deploy(near: str, tmp_path: Path) -> None:
+    """It is a warning, and the package is healthy."""
+    warned = "ControlSocket /tmp/x already exists, disabling multiplexing"
+    there(tmp_path, "systemd-run", f"echo '2 is healthy'; echo '{warned}' >&2")
+    deploy.install(Host("pi", (near,)), package(tmp_path), 1)
+
+
+def test_an_error_of_its_own_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a status of its own; not a traceback, whose status is that of much else."""
+    assert rollout.main(["a.deb", "0", "no number"]) == rollout.FAULT
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("an error in the deploy itself: ValueError: could not convert")
+    assert "; installed now: " in line
+    assert "; way back: /" in line
 
 
 def test_an_installed_package_is_made_anew(tmp_path: Path) -> None:
@@ -114,6 +215,110 @@ def test_an_installed_package_is_made_anew(tmp_path: Path) -> None:
     for script in ("postinst", "prerm"):
         kept = Path(f"/var/lib/dpkg/info/mosquitto.{script}")
         assert (out / "DEBIAN" / script).read_bytes() == kept.read_bytes()
+
+
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let dpkg know a package whose one file is a conffile; return the file's path."""
+    config = folder / "etc" / "own" / "own.toml"
+    config.parent.mkdir(parents=True)
+    listed = ["/.", *map(str, [*reversed(config.parents)][1:]), str(config)]
+    control = "Package: own\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: b"
+    there(
+        folder,
+        "dpkg-query",
+        f"[ $1 = -L ] && exec printf '%s\\n' {' '.join(listed)}\n"
+        f"echo '{control}\nConffiles:\n {config} {'0' * 32}'",
+    )
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return config
+
+
+def test_a_config_that_is_a_link_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way back holds its content, marked, and the owner's file is not written to."""
+    config = installed(tmp_path, monkeypatch)
+    (tmp_path / "live.toml").write_text("mine\n")
+    config.symlink_to(tmp_path / "live.toml")
+    repack("own", tmp_path / "made.deb")
+    subprocess.run(["dpkg-deb", "-x", tmp_path / "made.deb", tmp_path / "out"], check=True)
+    packed = tmp_path / "out" / config.relative_to("/")
+    assert (tmp_path / "live.toml").read_text() == "mine\n"
+    assert not packed.is_symlink()
+    assert packed.read_text().startswith("mine\n\n# as packed")
+    assert (tmp_path / "made.deb").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("gone", ["a link to nothing", "the file", "its folder"])
+def test_a_config_that_was_removed_keeps_no_deploy_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """The way back can be made without it."""
+    config = installed(tmp_path, monkeypatch)
+    if gone == "its folder":
+        config.parent.rmdir()
+    elif gone == "a link to nothing":
+        config.symlink_to(tmp_path / "nowhere")
+    repack("own", tmp_path / "made.deb")
+    listed = asking.run("dpkg-deb", "-c", str(tmp_path / "made.deb")).stdout
+    assert str(config) in listed
+    assert not (tmp_path / "nowhere").exists()
+
+
+REFUSED = "echo 'E: Could not get lock' >&2; exit 100"
+BREAKS = "echo 'half-configured 9' >record; echo b >start; echo 'E: broken' >&2; exit 100"
+TAKEN_BACK = ["gone back: 1 runs again"]
+
+
+@pytest.mark.parametrize(
+    ("record", "previous", "apt", "status", "asked", "words"),
+    [
+        ("installed 1", True, REFUSED, 74, 1, ["nothing changed: apt-get: E: Could not get lock"]),
+        ("", False, REFUSED, 74, 1, ["(there was none before)", "nothing changed: apt-get"]),
+        ("installed 1", True, BREAKS, rollout.BACK, 2, ["apt-get: E: broken", *TAKEN_BACK]),
+        ("half-configured 9", True, BREAKS, rollout.BACK, 2, ["the way back is 1", *TAKEN_BACK]),
+        ("half-configured 9", True, REFUSED, rollout.BACK, 2, TAKEN_BACK),
+        ("half-configured 9", False, BREAKS, 70, 1, ["there was no package before it"]),
+    ],
+)
+def test_it_goes_back_where_anything_was_changed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    record: str,
+    previous: bool,
+    apt: str,
+    status: int,
+    asked: int,
+    words: list[str],
+) -> None:
+    """And nowhere else; to what an earlier deploy left, where that one was cut off."""
+    back = tmp_path / "previous.deb"
+    if previous:
+        (tmp_path / "old").mkdir()
+        package(tmp_path / "old", version="1").rename(back)
+    given = package(tmp_path)
+    (tmp_path / "record").write_text(record)
+    (tmp_path / "start").write_text("a")
+    there(tmp_path, "dpkg-query", "cat record")
+    there(tmp_path, "logger", "")
+    there(tmp_path, "edge", "exit 1")
+    there(tmp_path, "systemctl", 'echo "InvocationID=$(cat start)"; echo ActiveState=active')
+    went = "echo 'installed 1' >record; echo c >start"
+    which = f'case "$last" in *previous.deb) {went};; *) {apt}; esac'
+    there(tmp_path, "apt-get", f"echo >>asked; for last; do :; done\n{which}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(rollout, "PREVIOUS", back)
+    monkeypatch.setattr(rollout, "repack", lambda name, to: None)
+    monkeypatch.setattr(rollout, "POLL_S", 0)
+    monkeypatch.setattr(rollout, "SETTLED_S", 0)
+    digest = hashlib.sha256(given.read_bytes()).hexdigest()
+    assert rollout.main([str(given), digest, "0"]) == status
+    told = capsys.readouterr().out
+    assert [word for word in words if word not in told] == []
+    assert len((tmp_path / "asked").read_text()) == asked
+    assert not given.exists()
 
 
 def seen(online: bool, version: str | None, run: str, camera: str = "online") -> asking.Seen:

@@ -53,10 +53,15 @@ def look(*, doctor: bool = True) -> Seen:
     return Seen(values.get("InvocationID", ""), values.get("ActiveState", ""), status, checks)
 
 
+def record() -> str:
+    """Return dpkg's word of the package, and its version; empty where it knows none."""
+    asked = ("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", NAME)
+    return run(*asked, check=False).stdout.strip()
+
+
 def installed() -> str:
     """Return the version that is installed whole; empty where there is none."""
-    asked = ("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", NAME)
-    status, _, version = run(*asked, check=False).stdout.partition(" ")
+    status, _, version = record().partition(" ")
     return version if status == "installed" else ""
 
 
@@ -88,4 +93,5 @@ def say(text: str) -> None:
     """Tell whoever listens, and the journal: by then nobody may."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
-    subprocess.run(["logger", "-t", "edge-deploy", "--", text], check=False)
+    with contextlib.suppress(OSError):
+        subprocess.run(["logger", "-t", "edge-deploy", "--", text], check=False)

@@ -31,26 +31,29 @@ def repack(name: str, to: Path) -> None:
         tree, control = Path(made), Path(made) / "DEBIAN"
         os.chmod(tree, 0o755)
         control.mkdir(mode=0o755)
+        fields, conffiles = stanza(run("dpkg-query", "-s", name).stdout)
         listed = [Path(line) for line in run("dpkg-query", "-L", name).stdout.splitlines()]
         folders = {parent for path in listed for parent in path.parents}
         for path in listed[1:]:  # after /. itself, every folder before what is in it
             there = tree / path.relative_to("/")
-            if not os.path.lexists(path):  # a system may leave documents out
+            # A conffile may be a link to the owner's file: `mark` is not to write through it.
+            own = path in conffiles
+            if not (path.exists() if own else os.path.lexists(path)):  # as documents may be
                 continue
             if path in folders or (path.is_dir() and not path.is_symlink()):
                 there.mkdir()
                 shutil.copymode(path, there)
             else:
-                shutil.copy2(path, there, follow_symlinks=False)
+                shutil.copy2(path, there, follow_symlinks=own)
         for kind in CONTROL:
             if (INFO / f"{name}.{kind}").exists():
                 shutil.copy2(INFO / f"{name}.{kind}", control / kind)
-        fields, conffiles = stanza(run("dpkg-query", "-s", name).stdout)
         (control / "control").write_text(fields)
         for path, md5 in conffiles.items():
             mark(tree / path.relative_to("/"), md5)
         part = to.with_suffix(".part")
         run("dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(part))
+        os.chmod(part, 0o600)  # it holds the owner's config
         part.replace(to)
 
 
@@ -76,4 +79,5 @@ def mark(path: Path, md5: str) -> None:
     """
     now = path.read_bytes() if path.exists() else b""
     if hashlib.md5(now, usedforsecurity=False).hexdigest() != md5:
+        path.parent.mkdir(parents=True, exist_ok=True)  # he may have removed the folder too
         path.write_bytes(now + b"\n# as packed for going back; the file in use was kept\n")
