@@ -337,7 +337,7 @@ def test_the_bill_of_materials_names_everything() -> None:
 
 def test_built_wheels_are_whole(tmp_path: Path) -> None:
     """A tag is what its extension asks for, and no path of this machine is in it."""
-    paths = sorted(DIST.glob("*.whl"))
+    paths = sorted(DIST.glob(f"tflite_runtime-{VERSION}-*.whl"))
     if not paths:
         pytest.skip("LEFT OUT: no wheel in build/dist; `make runtime` makes them")
     for path in paths:
