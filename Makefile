@@ -7,7 +7,7 @@ PYTHON ?= /usr/bin/python3
 export PYTHON
 
 .PHONY: help setup run test test-long test-cameras lint homeassistant load
-.PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime lock clean
+.PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,11 @@ runtime-measure: setup ## count and model what the runtimes cost; writes docs/ru
 test-runtime: setup ## the Pi's TFLite in an emulated Debian 12 and 13, beside ai-edge-litert
 	@.venv/bin/python -m pytest -m emulated -s tests/test_runtime_emulated.py $(ARGS)
 
+deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie], after `make runtime`
+	@deploy/setup.sh package
+	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
+	  $(if $(SUITE),--suite '$(SUITE)')
+
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \
 	  .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
@@ -94,6 +99,12 @@ lock: setup ## pin the newest versions that pyproject.toml allows
 	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 	  -c deploy/lock/dev.txt -o tests/vm/requirements.txt tests/vm/requirements.in
+	@for file in package package-backend; do \
+	  .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command 'make lock' -c deploy/lock/dev.txt \
+	    -o deploy/lock/$$file.txt deploy/lock/$$file.in; \
+	done
 	@.venv/bin/uv pip compile --quiet --upgrade --python-version 3.13.2 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' \

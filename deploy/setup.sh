@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|homeassistant]
+#   deploy/setup.sh [dev|train|machine|homeassistant|package]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
+# package  what packs the Debian package for every architecture: `make deb`
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -17,6 +18,7 @@ readonly PACKAGES=(
   mosquitto mosquitto-clients                            # the private broker, and its client
   nodejs node-mqtt                                       # a subscriber in another language
   openssl shellcheck                                     # certificates for tests; make lint
+  python3-shtab                                          # shell completion, for its test
   python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,
   gstreamer1.0-plugins-{base,good,bad,ugly}              # with H.264
 )
@@ -78,8 +80,13 @@ case ${1:-dev} in
     install_packages python3-venv python3-dev gcc libffi-dev
     make_venv .venv-homeassistant deploy/lock/homeassistant.txt
     ;;
+  package)
+    install_packages dpkg-dev debhelper dh-python lintian binutils python3-pip python3-shtab \
+      binutils-{x86-64,aarch64}-linux-gnu binutils-arm-linux-gnueabihf \
+      gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
+    ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine or homeassistant"
+    say "unknown set '$1'; expected dev, train, machine, homeassistant or package"
     exit 64
     ;;
 esac

@@ -1,0 +1,220 @@
+"""``make deb``: the Debian package, in build/dist.
+
+    python3 -m deploy.package.build [--arch arm64] [--suite trixie]
+
+Steps: look for the tools and the runtime's wheel, fetch what PyPI has, lay out everything beside a
+copy of deploy/debian, let debhelper pack it, let lintian look at it. Nothing of the target's runs.
+The same sources give the same bytes: dates are the last commit's.
+
+Runs on Debian's own python3, without this project's packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from pathlib import Path
+from typing import Final
+
+from deploy.package import carried, manual
+from deploy.runtime import elf
+from deploy.runtime.pins import ARCHES, EPOCH, HERE, TRIPLES, BuildError
+from edge import __version__
+
+ROOT: Final = HERE.parents[1]
+DIST: Final = ROOT / "build" / "dist"
+SUITES: Final = {"bookworm": ("3.11", "deb12"), "trixie": ("3.13", "deb13")}
+"""Python's version there, and the end of the package's version: a newer suite's sorts later."""
+TOOLS: Final = {
+    "dpkg-buildpackage": "dpkg-dev",
+    "dh": "debhelper",
+    "dh_python3": "dh-python",
+    "lintian": "lintian",
+    "readelf": "binutils",
+    "shtab": "python3-shtab",
+}
+"""Programs, and the Debian packages that have them."""
+CXX: Final = {(3, 4, 30): "12", (3, 4, 29): "11", (3, 4, 0): "4.0"}
+"""libstdc++'s symbol version -> the version of Debian's libstdc++6 that has it."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build; return the exit status, after one line where something is wrong."""
+    parser = argparse.ArgumentParser(prog="make deb", allow_abbrev=False)
+    parser.add_argument("--arch", default="arm64")
+    parser.add_argument("--suite", default="trixie")
+    asked = parser.parse_args(arguments)
+    try:
+        path = build(asked.arch, asked.suite)
+        print(f"package: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)", flush=True)
+        lint(path)
+    except BuildError as exc:
+        print(f"package: {exc}", file=sys.stderr)
+        return exc.status
+    except OSError as exc:
+        print(f"package: {exc}", file=sys.stderr)
+        return 74
+    return 0
+
+
+def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dict[str, str]:
+    """Return the programs that are not there, and the Debian packages that have them."""
+    triple = TRIPLES[arch]
+    name = triple.replace("_", "-")
+    wanted = {f"{triple}-strip": f"binutils-{name}", **TOOLS}
+    if arch in carried.FROM_SOURCE:
+        wanted[f"{triple}-gcc"] = f"gcc-{name}"
+    return {program: package for program, package in wanted.items() if not which(program)}
+
+
+def build(arch: str, suite: str) -> Path:
+    """Return the path of the package for ``arch`` and ``suite``."""
+    if arch not in ARCHES:
+        raise BuildError(64, "unsupported ARCH", expected=" or ".join(ARCHES), got=arch)
+    if suite not in SUITES:
+        raise BuildError(64, "unsupported SUITE", expected=" or ".join(SUITES), got=suite)
+    lacking = missing(arch)
+    if lacking:
+        raise BuildError(
+            69,
+            "a tool is missing",
+            got=", ".join(sorted(lacking)),
+            mend=f"apt-get install {' '.join(sorted(set(lacking.values())))}",
+        )
+    python, end = SUITES[suite]
+    runtime = carried.runtime(arch, python, DIST)
+    here = ROOT / "build" / "package"
+    files = carried.from_pypi(arch, python, here)
+    folder = here / f"{suite}-{arch}" / "edge-camera"
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    lay_out(folder)
+    private = folder / "private"
+    carried.lay_out([runtime, *files], private, folder / "carried", arch, python)
+    generate(folder / "generated")
+    version = f"{__version__}~{end}"
+    debian(folder / "debian", version, suite, python, libraries(private))
+    return pack(folder, f"edge-camera_{version}_{arch}.deb", arch)
+
+
+def lay_out(folder: Path) -> None:
+    """Copy what of this repository goes into the package, or is read while it is made."""
+    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name in ("deploy", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+    shutil.move(folder / "deploy" / "debian", folder / "debian")
+    shutil.copytree(ROOT / "edge", folder / "private" / "edge", ignore=unwanted)
+    model = folder / "private" / "edge" / "catdog"  # as pyproject.toml's force-include
+    shutil.copytree(ROOT / "models" / "catdog", model, ignore=unwanted)
+    shutil.copy(ROOT / "README.md", folder)
+
+
+def generate(folder: Path) -> None:
+    """Write what is made of the command line's parser: manual pages and completions."""
+    folder.mkdir()
+    for name, text in manual.pages(epoch()).items():
+        (folder / name).write_text(text)
+    for shell, file in (("bash", "edge"), ("zsh", "_edge")):
+        (folder / shell).mkdir()
+        command = [sys.executable, "-m", "deploy.package.completion", shell]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        if done.returncode:
+            raise BuildError(70, "no completion", where=shell, got=done.stderr.splitlines()[-1])
+        (folder / shell / file).write_text(done.stdout)
+
+
+def libraries(private: Path) -> str:
+    """Return what the shared objects below ``private`` ask of the system, as Depends."""
+    found = [elf.needs(path) for path in sorted(private.rglob("*.so"))]
+    glibc = max(needs.newest("GLIBC") for needs in found)
+    cxx = max(needs.newest("GLIBCXX") for needs in found)
+    since = next(version for symbol, version in CXX.items() if cxx >= symbol)
+    return f"libc6 (>= {glibc[0]}.{glibc[1]}), libgcc-s1, libstdc++6 (>= {since})"
+
+
+def debian(folder: Path, version: str, suite: str, python: str, depends: str) -> None:
+    """Add to a copy of deploy/debian what depends on version and suite."""
+    major, _, minor = python.partition(".")
+    exactly = f"python3 (>= {python}), python3 (<< {major}.{int(minor) + 1})"
+    (folder / "target.mk").write_text(
+        f"PYTHON = {python}\nPYTHON_DEPENDS = {exactly}\nLIBRARIES = {depends}\n"
+    )
+    shutil.copy(ROOT / "deploy" / "systemd" / "edge-camera.service", folder)
+    who = next(
+        line.removeprefix("Maintainer: ")
+        for line in (folder / "control").read_text().splitlines()
+        if line.startswith("Maintainer: ")
+    )
+    (folder / "changelog").write_text(
+        f"edge-camera ({version}) {suite}; urgency=medium\n\n"
+        + changes((ROOT / "CHANGELOG.md").read_text())
+        + f"\n -- {who}  {formatdate(epoch())}\n"
+    )
+
+
+def changes(text: str) -> str:
+    """Return the newest section of CHANGELOG.md as the body of Debian's."""
+    section = text.split("\n## ")[1].partition("\n")[2]
+    entries = re.split(r"^- ", section, flags=re.M)[1:]
+    wrap = textwrap.TextWrapper(78, initial_indent="  * ", subsequent_indent="    ")
+    return "".join(wrap.fill(" ".join(entry.split())) + "\n" for entry in entries)
+
+
+def epoch() -> int:
+    """Return the date of everything in the package: the last commit's; the runtime's without one."""
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(given)
+    command = ("git", "-c", f"safe.directory={ROOT}", "log", "-1", "--format=%ct")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    except OSError:
+        return EPOCH
+    return int(done.stdout) if done.stdout.strip() else EPOCH
+
+
+def pack(folder: Path, name: str, arch: str) -> Path:
+    """Let debhelper make the package; return its path in build/dist."""
+    log = folder.with_name("build.log")
+    command = ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"]
+    print(f"package: packing, log in {log.relative_to(ROOT)}", flush=True)
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch()), "LC_ALL": "C.UTF-8"}
+    with log.open("w") as stream:
+        done = subprocess.run(
+            [*command, f"--host-arch={arch}"],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+            cwd=folder,
+            env=environment,
+        )
+    if done.returncode:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if "rror" in line]
+        raise BuildError(
+            70,
+            "dpkg-buildpackage failed",
+            where=str(log.relative_to(ROOT)),
+            got=(lines or [f"status {done.returncode}"])[0],
+        )
+    DIST.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(folder.with_name(name), DIST / name))
+
+
+def lint(path: Path) -> None:
+    """Print what lintian says of the package; raise where that is an error."""
+    # Run as root it warns, which makes no difference to a package that is not unpacked by a script.
+    command = ["lintian", "--fail-on=error", "--tag-display-limit=0", "--allow-root", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stdout.strip()
+    print(said or "lintian: nothing to say", flush=True)
+    if done.returncode:
+        raise BuildError(70, "lintian finds errors", got=f"{done.stderr.strip()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""The Python packages that the Debian package carries, as they lie in its private folder.
+
+Rule 1: what comes from PyPI is pinned with its checksum in deploy/lock/package.txt, and is asked
+        for once only.
+Rule 2: nothing of the target's runs: pip picks the files by the target's tags.
+
+PyPI has no msgspec for 32-bit ARM: there its C file is compiled here, from the pinned source,
+against the headers that `make runtime` pins. Knows nothing of Debian's packages.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.runtime.fetch import fetch
+from deploy.runtime.pins import ARCHES, HERE, TRIPLES, VERSION, BuildError, sha256, sources
+from deploy.runtime.unpack import unpack
+
+ROOT: Final = HERE.parents[1]
+LOCK: Final = ROOT / "deploy" / "lock" / "package.txt"
+BACKEND: Final = LOCK.with_name("package-backend.txt")
+PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+KEPT: Final = ("METADATA", "WHEEL")
+"""Of a wheel's own records: by these the program finds the versions."""
+FROM_SOURCE: Final = {"armhf": "msgspec"}
+
+
+def runtime(arch: str, python: str, folder: Path) -> Path:
+    """Return the wheel of TensorFlow Lite in ``folder``; raise where `make runtime` must make it."""
+    tag = "cp" + python.replace(".", "")
+    name = f"tflite_runtime-{VERSION}-{tag}-{tag}-manylinux_*_{ARCHES[arch]}.whl"
+    found = sorted(folder.glob(name))
+    if not found:
+        raise BuildError(
+            69,
+            "no TensorFlow Lite to carry",
+            where=str(folder),
+            expected=name,
+            got="none",
+            mend=f"run `make runtime ARCH={arch} PY={python}` first: a quarter of an hour",
+        )
+    return found[-1]
+
+
+def from_pypi(arch: str, python: str, folder: Path) -> list[Path]:
+    """Return the pinned files for ``arch`` and ``python``; fetched where they are not there."""
+    here = folder / f"pypi-{arch}-{python}"
+    done = here / ".complete"
+    if not (done.exists() and done.read_text() == sha256(LOCK)):
+        print("package: fetching what PyPI has", flush=True)
+        shutil.rmtree(here, ignore_errors=True)
+        options = ["--no-deps", "--require-hashes", f"--dest={here}", f"--requirement={LOCK}"]
+        if arch in FROM_SOURCE:
+            backend = folder / "backend"
+            shutil.rmtree(backend, ignore_errors=True)
+            _pip("install", "--require-hashes", f"--target={backend}", f"--requirement={BACKEND}")
+            only = f"--no-binary={FROM_SOURCE[arch]}"
+            _pip("download", only, "--no-build-isolation", *options, path=backend)
+        else:
+            tags = [f"--platform=manylinux_2_{minor}_{ARCHES[arch]}" for minor in (17, 28, 34)]
+            version = [f"--python-version={python}", "--implementation=cp"]
+            abi = ["--abi=cp" + python.replace(".", ""), "--abi=abi3", "--abi=none"]
+            _pip("download", "--only-binary=:all:", *tags, *version, *abi, *options)
+        done.write_text(sha256(LOCK))
+    return sorted(path for path in here.iterdir() if path != done)
+
+
+def lay_out(files: Sequence[Path], private: Path, papers: Path, arch: str, python: str) -> None:
+    """Unpack ``files`` into ``private``, and their licences and materials into ``papers``."""
+    for file in files:
+        if file.suffix == ".whl":
+            _wheel(file, private, papers)
+        else:
+            _sdist(file, private, papers, arch, python)
+
+
+def _wheel(file: Path, private: Path, papers: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            if name.endswith("/"):
+                continue
+            top, _, rest = name.partition("/")
+            if not top.endswith(".dist-info"):
+                _write(private / name, archive.read(name))
+            elif rest in KEPT:
+                _write(private / name, archive.read(name))
+            elif rest.startswith(("licenses/", "sboms/")):
+                _write(papers / top.partition("-")[0] / rest.partition("/")[2], archive.read(name))
+
+
+def _sdist(file: Path, private: Path, papers: Path, arch: str, python: str) -> None:
+    """Unpack a source archive whose package is one C file and Python files beside it."""
+    top = file.name.removesuffix(".tar.gz")
+    name, _, version = top.rpartition("-")
+    work = private.with_name("compiled")
+    with tarfile.open(file) as archive:
+        archive.extractall(work, filter="data")
+    source = work / top / "src" / name
+    tag = "cpython-" + python.replace(".", "")
+    extension = private / name / f"_core.{tag}-{TRIPLES[arch]}.so"
+    for path in source.glob("*.py"):
+        _write(private / name / path.name, path.read_bytes())
+    _write(papers / name / "LICENSE", (work / top / "LICENSE").read_bytes())
+    record = private / f"{name}-{version}.dist-info" / "METADATA"
+    _write(record, (work / top / "PKG-INFO").read_bytes())
+    _compile(source / "_core.c", extension, _headers(arch, python), arch, python)
+    shutil.rmtree(work)
+
+
+def _headers(arch: str, python: str) -> Path:
+    """Return the folder usr/include with the target's Python headers."""
+    here = ROOT / "build" / "runtime"
+    wanted = [source for source in sources(arch) if source.name == f"python{python}"]
+    fetch(wanted, here / "fetched")
+    root = ROOT / "build" / "package" / f"headers-{arch}-{python}"
+    unpack(wanted, here / "fetched", here / "sources", root, arch)
+    return root / "usr" / "include"
+
+
+def _compile(source: Path, extension: Path, headers: Path, arch: str, python: str) -> None:
+    """Compile as the package's own setup.py does, with Debian's hardening."""
+    command = [
+        *(f"{TRIPLES[arch]}-gcc", "-shared", "-fPIC", "-O2", "-g0", "-DNDEBUG", "-fwrapv"),
+        *("-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now"),
+        *(f"-I{headers}", f"-I{headers / f'python{python}'}"),
+        *(source.name, "-lm", "-o", str(extension)),
+    ]
+    _run(command, 70, source.parent)
+
+
+def _pip(*arguments: str, path: Path | None = None) -> None:
+    environment = {**os.environ, "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    if path:
+        environment["PYTHONPATH"] = str(path)
+    _run([*PIP, *arguments], 69, environment=environment)
+
+
+def _run(
+    command: Sequence[str],
+    status: int,
+    folder: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> None:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=environment
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "rror" in line]
+        raise BuildError(
+            status,
+            f"{Path(command[0]).name} failed",
+            where=" ".join(command[3:6]),
+            got=(lines or [f"status {done.returncode}"])[0],
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
