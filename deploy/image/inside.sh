@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# The part of root.sh that runs beside the new root file system, in a mount namespace of its own.
+#
+#   deploy/image/inside.sh ROOT PACKAGE...
+set -euo pipefail
+
+root=$1
+shift
+slow=(/usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb)
+apt=(
+  -o "Dir=$root" -o "Dir::State::status=$root/var/lib/dpkg/status"
+  -o Dir::Etc::trustedparts=/etc/apt/trusted.gpg.d -o Dir::Bin::methods=/usr/lib/apt/methods
+  -o Dir::Bin::dpkg=/usr/bin/dpkg -o APT::Architecture=arm64 -o APT::Architectures=arm64
+  -o APT::Install-Recommends=false -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0
+  -o "Dpkg::Options::=--root=$root" -o Dpkg::Options::=--force-unsafe-io
+  -o Dpkg::Options::=--force-confold -o Dpkg::Pre-Install-Pkgs::=true
+)
+
+# divert ADD|REMOVE: programs that are run once for all, at the end, or on the device.
+divert() {
+  local program
+  for program in "${slow[@]}"; do
+    if [ "$1" = add ]; then
+      dpkg-divert --root="$root" --local --quiet --rename --divert "$program.real" --add "$program"
+      mkdir -p "$root${program%/*}"
+      printf '#!/bin/sh\nexit 0\n' >"$root$program"
+      chmod 755 "$root$program"
+    else
+      rm -f "$root$program"
+      dpkg-divert --root="$root" --local --quiet --rename --remove "$program"
+    fi
+  done
+}
+
+# lend PROGRAM...: this machine's own in the place of the emulated, as long as this script runs.
+lend() {
+  local program here there
+  [ "$(dpkg --print-architecture)" != arm64 ] || return 0
+  mkdir -p "$root/lib64" "$root/usr/lib/x86_64-linux-gnu"
+  mount --bind /lib64/ "$root/lib64"
+  mount --bind /usr/lib/x86_64-linux-gnu "$root/usr/lib/x86_64-linux-gnu"
+  for program in "$@"; do
+    here=$(readlink -f "$(command -v "$program")")
+    there=$(chroot "$root" readlink -f "$(chroot "$root" /bin/sh -c "command -v $program")")
+    mount --bind "$here" "$root$there"
+  done
+}
+
+give_back() {
+  [ "$(dpkg --print-architecture)" != arm64 ] || return 0
+  sed -n "s|^[^ ]* \($root/[^ ]*\) .*|\1|p" /proc/self/mounts |
+    grep -E "^$root/(usr|bin|sbin|lib64)" | tac | xargs -r -n 1 umount
+  rmdir "$root/lib64" "$root/usr/lib/x86_64-linux-gnu"
+}
+
+step() { printf 'image: %4d s: %s\n' "$SECONDS" "$*" >&2; }
+
+mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
+mkdir -p "$root/boot/firmware" "$root/etc/default"
+# Read by raspi-firmware, and by the hook that puts fsck into the initramfs.
+printf 'ROOTPART=LABEL=rootfs\n' >"$root/etc/default/raspi-firmware"
+printf 'LABEL=rootfs / ext4 defaults 0 1\n' >"$root/etc/fstab"
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+divert add
+step "unpacking packages"
+DEBIAN_FRONTEND=noninteractive apt-get -qq -y "${apt[@]}" install "$@" >&2
+# raspi-firmware is for every architecture: dpkg here asks for this machine's dosfstools.
+chroot "$root" dpkg --force-confold --configure -a >&2
+divert remove
+rm "$root/usr/sbin/policy-rc.d"
+
+step "making the initramfs"
+kernel=$(basename "$(echo "$root"/lib/modules/*)")
+lend dash awk cat chmod cp cpio cut find grep gzip head ln ls mkdir mktemp mv readlink rm rmdir sed \
+  sort touch tr uniq xargs xz zstd kmod
+TMPDIR=/var/tmp chroot "$root" mkinitramfs -o "/boot/initrd.img-$kernel" "$kernel" >&2
+give_back
+DEB_MAINT_PARAMS=configure chroot "$root" /etc/kernel/postinst.d/z50-raspi-firmware "$kernel" >&2
+step "compiling Python"
+chroot "$root" python3 -m compileall -q /usr/lib/python3/dist-packages >&2 || true
+step "done"
