@@ -7,7 +7,6 @@ given one, identities and the seeds of hashes are the caller's.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +74,10 @@ def fat(image: Path, part: Partition, tree: Path, identity: int, epoch: int) -> 
     dated = {"SOURCE_DATE_EPOCH": str(epoch), "MTOOLS_SKIP_CHECK": "1"}
     sectors = str(part.size // SECTOR)
     options = ["-F", "-v", part.label, "-N", f"{identity:08x}", "-T", sectors, "-h", "64"]
-    run(["mformat", "-i", drive, *options, "-s", "32", "-H", str(part.start // SECTOR), "::"], more=dated)
+    run(
+        ["mformat", "-i", drive, *options, "-s", "32", "-H", str(part.start // SECTOR), "::"],
+        more=dated,
+    )
     top = sorted(tree.iterdir())
     if top:
         run(["mcopy", "-i", drive, "-s", "-Q", "-m", *top, "::"], more=dated)
@@ -123,10 +125,8 @@ def check(image: Path, part: Partition) -> None:
     run(["e2fsck", "-f", "-n", f"{image}?offset={part.start}"])
 
 
-def finish(image: Path, out: Path) -> None:
-    """Write ``out``.zst and ``out``.bmap; what is zero is a hole, and not copied to a card."""
+def pack(image: Path) -> None:
+    """Write IMAGE.zst, and IMAGE's .bmap: what is zero is a hole, and not copied to a card."""
     run(["fallocate", "--dig-holes", image])
-    run(["bmaptool", "create", "--output", out.with_suffix(".bmap"), image])
-    packed = out.with_suffix(".img.zst")
-    run(["zstd", "-q", "-f", "-10", "-T0", "--no-check", image, "-o", packed])
-    shutil.rmtree(image, ignore_errors=True)
+    run(["bmaptool", "create", "--output", image.with_suffix(".bmap"), image])
+    run(["zstd", "-q", "-f", "-10", "-T0", image, "-o", f"{image}.zst"])

@@ -75,7 +75,9 @@ def _wifi(wifi: Wifi, network: Network) -> Iterator[File]:
     """Yield the network; its name as hexadecimal digits, for it may hold any character."""
     if not wifi.ssid or wifi.country is None:
         return
-    yield File("/etc/modprobe.d/edge-site.conf", f"options cfg80211 ieee80211_regdom={wifi.country}\n")
+    yield File(
+        "/etc/modprobe.d/edge-site.conf", f"options cfg80211 ieee80211_regdom={wifi.country}\n"
+    )
     if network == "networkd":
         how = f"psk={psk(wifi)}" if wifi.password else "key_mgmt=NONE"
         yield File(

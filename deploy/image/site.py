@@ -27,7 +27,8 @@ Name = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 HostName = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9-]|\{serial\}){1,63}$")]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
 KEY: Final = re.compile(
-    r"(?:sk-)?(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp\d+)(?:@openssh\.com)? [A-Za-z0-9+/]+=*(?: .*)?"
+    r"(?:sk-)?(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp\d+)(?:@openssh\.com)?"
+    r" [A-Za-z0-9+/]+=*(?: .*)?"
 )
 ZONES: Final = Path("/usr/share/zoneinfo")
 
@@ -84,7 +85,7 @@ class Site(Table, frozen=True):
     wifi: Wifi = Wifi()
     broker: Broker = Broker()
     camera: Camera = Camera()
-    edge: dict[str, dict[str, Any]] = {}
+    edge: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 
 
 PEM_ENDS: Final = {"ca_file": "CERTIFICATE", "cert_file": "CERTIFICATE", "key_file": "PRIVATE KEY"}
