@@ -167,7 +167,7 @@ def changes(text: str) -> str:
 
 
 def epoch() -> int:
-    """Return the date of everything in the package: the last commit's; the runtime's without one."""
+    """Return the date of all in the package: the last commit's; without one, the runtime's."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
     command = ("git", "-c", f"safe.directory={ROOT}", "log", "-1", "--format=%ct")

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import Final
 
 from deploy.runtime.fetch import fetch
 from deploy.runtime.pins import ARCHES, HERE, TRIPLES, VERSION, BuildError, sha256, sources
-from deploy.runtime.unpack import unpack
 
 ROOT: Final = HERE.parents[1]
 LOCK: Final = ROOT / "deploy" / "lock" / "package.txt"
@@ -34,7 +32,7 @@ FROM_SOURCE: Final = {"armhf": "msgspec"}
 
 
 def runtime(arch: str, python: str, folder: Path) -> Path:
-    """Return the wheel of TensorFlow Lite in ``folder``; raise where `make runtime` must make it."""
+    """Return the wheel of TensorFlow Lite in ``folder``, which `make runtime` makes."""
     tag = "cp" + python.replace(".", "")
     name = f"tflite_runtime-{VERSION}-{tag}-{tag}-manylinux_*_{ARCHES[arch]}.whl"
     found = sorted(folder.glob(name))
@@ -88,9 +86,7 @@ def _wheel(file: Path, private: Path, papers: Path) -> None:
             if name.endswith("/"):
                 continue
             top, _, rest = name.partition("/")
-            if not top.endswith(".dist-info"):
-                _write(private / name, archive.read(name))
-            elif rest in KEPT:
+            if not top.endswith(".dist-info") or rest in KEPT:
                 _write(private / name, archive.read(name))
             elif rest.startswith(("licenses/", "sboms/")):
                 _write(papers / top.partition("-")[0] / rest.partition("/")[2], archive.read(name))
@@ -101,8 +97,8 @@ def _sdist(file: Path, private: Path, papers: Path, arch: str, python: str) -> N
     top = file.name.removesuffix(".tar.gz")
     name, _, version = top.rpartition("-")
     work = private.with_name("compiled")
-    with tarfile.open(file) as archive:
-        archive.extractall(work, filter="data")
+    work.mkdir()
+    _run(["tar", "-xzf", str(file), "-C", str(work)], 65)
     source = work / top / "src" / name
     tag = "cpython-" + python.replace(".", "")
     extension = private / name / f"_core.{tag}-{TRIPLES[arch]}.so"
@@ -111,17 +107,16 @@ def _sdist(file: Path, private: Path, papers: Path, arch: str, python: str) -> N
     _write(papers / name / "LICENSE", (work / top / "LICENSE").read_bytes())
     record = private / f"{name}-{version}.dist-info" / "METADATA"
     _write(record, (work / top / "PKG-INFO").read_bytes())
-    _compile(source / "_core.c", extension, _headers(arch, python), arch, python)
+    _compile(source / "_core.c", extension, _headers(arch, python, work), arch, python)
     shutil.rmtree(work)
 
 
-def _headers(arch: str, python: str) -> Path:
-    """Return the folder usr/include with the target's Python headers."""
-    here = ROOT / "build" / "runtime"
+def _headers(arch: str, python: str, root: Path) -> Path:
+    """Unpack the target's Python headers below ``root`` and return their folder."""
+    fetched = ROOT / "build" / "runtime" / "fetched"
     wanted = [source for source in sources(arch) if source.name == f"python{python}"]
-    fetch(wanted, here / "fetched")
-    root = ROOT / "build" / "package" / f"headers-{arch}-{python}"
-    unpack(wanted, here / "fetched", here / "sources", root, arch)
+    fetch(wanted, fetched)
+    _run(["dpkg-deb", "-x", str(fetched / wanted[0].file), str(root)], 65)
     return root / "usr" / "include"
 
 
