@@ -7,6 +7,7 @@
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
 # package  what packs the Debian package for every architecture: `make deb`
+# image  what makes images of cards, and boots them
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -18,6 +19,7 @@ readonly PACKAGES=(
   mosquitto mosquitto-clients                            # the private broker, and its client
   nodejs node-mqtt                                       # a subscriber in another language
   openssl shellcheck                                     # certificates for tests; make lint
+  mtools dosfstools e2fsprogs fdisk                      # small images of cards, for tests
   python3-shtab                                          # shell completion, for its test
   python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,
   gstreamer1.0-plugins-{base,good,bad,ugly}              # with H.264
@@ -72,6 +74,10 @@ case ${1:-dev} in
   machine)
     install_packages qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs python3-venv
     ;;
+  image)
+    install_packages mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk zstd \
+      bmap-tools dpkg-dev qemu-system-arm openssh-client
+    ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
       say "$("$PYTHON" --version) is too old: Home Assistant needs 3.13.2 (Debian 13 has it)"
@@ -86,7 +92,7 @@ case ${1:-dev} in
       gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine, homeassistant or package"
+    say "unknown set '$1'; expected dev, train, machine, homeassistant, package or image"
     exit 64
     ;;
 esac

@@ -70,14 +70,12 @@ def empty(image: Path, partitions: list[Partition], identity: int) -> None:
 
 def fat(image: Path, part: Partition, tree: Path, identity: int, epoch: int) -> None:
     """Write ``tree`` as a FAT file system."""
+    clamp(tree, epoch)
     drive = f"{image}@@{part.start}"
     dated = {"SOURCE_DATE_EPOCH": str(epoch), "MTOOLS_SKIP_CHECK": "1"}
-    sectors = str(part.size // SECTOR)
-    options = ["-F", "-v", part.label, "-N", f"{identity:08x}", "-T", sectors, "-h", "64"]
-    run(
-        ["mformat", "-i", drive, *options, "-s", "32", "-H", str(part.start // SECTOR), "::"],
-        more=dated,
-    )
+    options = ["--invariant", "-F", "32", "-n", part.label, "-i", f"{identity:08x}"]
+    offset = f"--offset={part.start // SECTOR}"
+    run(["mkfs.fat", *options, offset, image, str(part.size // 1024)], more=dated)
     top = sorted(tree.iterdir())
     if top:
         run(["mcopy", "-i", drive, "-s", "-Q", "-m", *top, "::"], more=dated)
@@ -85,6 +83,7 @@ def fat(image: Path, part: Partition, tree: Path, identity: int, epoch: int) -> 
 
 def ext4(image: Path, part: Partition, tree: Path, identity: UUID, epoch: int) -> None:
     """Write ``tree`` as an ext4 file system."""
+    clamp(tree, epoch)
     dated = {"E2FSPROGS_FAKE_TIME": str(epoch)}
     extended = (
         f"offset={part.start},hash_seed={identity},root_owner=0:0,lazy_itable_init=1,"
@@ -95,7 +94,7 @@ def ext4(image: Path, part: Partition, tree: Path, identity: UUID, epoch: int) -
     run(
         [
             *("mke2fs", "-q", "-F", "-t", "ext4", "-O", features, "-L", part.label),
-            *("-U", str(identity), "-m", "1", "-J", "size=32", "-E", extended, "-d", tree),
+            *("-U", str(identity), "-m", "1", "-E", extended, "-d", tree),
             *(image, f"{part.size // 1024}k"),
         ],
         more=dated,

@@ -87,6 +87,7 @@ def _wifi(wifi: Wifi, network: Network) -> Iterator[File]:
             0o600,
         )
         return
+    yield File("/etc/edge-image/wifi-country", f"{wifi.country}\n")
     name = ";".join(str(byte) for byte in wifi.ssid.encode())
     security = f"\n[wifi-security]\nkey-mgmt=wpa-psk\npsk={psk(wifi)}\n" if wifi.password else ""
     yield File(
@@ -100,7 +101,7 @@ def _wifi(wifi: Wifi, network: Network) -> Iterator[File]:
 
 def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return ``tables`` as TOML. JSON's strings, numbers, booleans and lists are TOML's too."""
-    text = "# Written by make image or make provision; every key: see edge.toml(5).\n"
+    text = "# Written by make image or make provision; every key is in docs/edge.toml.\n"
     for name, keys in tables.items():
         plain = {key: value for key, value in keys.items() if not isinstance(value, Mapping)}
         inner = {f"{name}.{key}": value for key, value in keys.items() if key not in plain}

@@ -6,7 +6,10 @@ set -euo pipefail
 
 root=$1
 shift
-slow=(/usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb)
+slow=(
+  /usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb
+  /usr/bin/update-mime-database /usr/bin/fc-cache # of no use without a screen
+)
 apt=(
   -o "Dir=$root" -o "Dir::State::status=$root/var/lib/dpkg/status"
   -o Dir::Etc::trustedparts=/etc/apt/trusted.gpg.d -o Dir::Bin::methods=/usr/lib/apt/methods

@@ -3,8 +3,8 @@
     python -m deploy.image.provision --base raspios-lite.img.xz [--config site.toml] [--deb FILE]
 
 The base stays as it is; a copy gets the daemon's package and whatever of its dependencies the base
-has not, as a repository in its root, CONFIG, and a unit that installs them at the first boot, without
-a network. apt asks the base's own sources, with the base's own keys. Nothing is mounted.
+has not, as a repository in its root, CONFIG, and a unit that installs them at the first boot,
+without a network. apt asks the base's own sources, with the base's own keys. Nothing is mounted.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def provision(asked: argparse.Namespace) -> None:
 
 
 def download(root: Path, work: Path, deb: Path, wanted: list[str], repository: Path) -> list[str]:
-    """Fill ``repository`` with what ``wanted`` needs and the base has not; return what it has of it."""
+    """Fill ``repository`` with what ``wanted`` needs and the base has not; return what there is."""
     apt = work / "apt"
     for name in ("lists/partial", "archives/partial", "preferences.d", "apt.conf.d"):
         (apt / name).mkdir(parents=True)

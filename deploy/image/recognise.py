@@ -51,13 +51,12 @@ def partitions(base: Path, image: Path) -> tuple[Partition, Partition]:
         if exc.status == 69:
             raise
         raise refuse(base, "not an image of a card", "no table of partitions") from exc
-    found = table["partitions"]
-    if table["label"] != "dos" or [part["type"] for part in found] != list(KINDS):
-        kinds = ", ".join(part["type"] for part in found)
-        raise refuse(base, "other partitions", f"{table['label']}: {kinds}")
+    kinds = [part["type"] for part in table["partitions"]]
+    if table["label"] != "dos" or kinds != list(KINDS):
+        raise refuse(base, "other partitions", f"{table['label']}: {', '.join(kinds)}")
     boot, root = (
         Partition(label, part["start"] * SECTOR, part["size"] * SECTOR, KINDS[part["type"]])
-        for label, part in zip(("bootfs", "rootfs"), found, strict=True)
+        for label, part in zip(("bootfs", "rootfs"), table["partitions"], strict=True)
     )
     labels = (
         disk.run(

@@ -30,7 +30,7 @@ sources() {
 
 # emulate: let this kernel run arm64 programs.
 emulate() {
-  local misc=/proc/sys/fs/binfmt_misc
+  local misc=/proc/sys/fs/binfmt_misc interpreter
   if [ "$(dpkg --print-architecture)" = arm64 ] || grep -qs '^enabled' $misc/qemu-aarch64*; then
     return
   fi
@@ -38,10 +38,11 @@ emulate() {
     say "arm64 programs do not run here; once, as root: apt-get install qemu-user-static binfmt-support"
     exit 69
   fi
+  interpreter=$(command -v qemu-aarch64-static || command -v qemu-aarch64)
   [ -e $misc/register ] || mount -t binfmt_misc binfmt_misc $misc
   if ! grep -qs '^enabled' $misc/qemu-aarch64*; then # its mask: any ELF file of that machine
-    printf '%s' ':qemu-aarch64-edge:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:OPF' \
-      >$misc/register
+    printf ':qemu-aarch64-edge:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:%s:OPF' \
+      "$interpreter" >$misc/register
   fi
 }
 

@@ -175,8 +175,6 @@ def write(inputs: Inputs, root: Path, out: Path) -> None:
         trees["state"] = root.with_name("state")
         shutil.move(root / "var", trees["state"])
         (root / "var").mkdir()
-    for tree in trees.values():
-        disk.clamp(tree, inputs.epoch)
     sizes = {label: layout.needed(tree) for label, tree in trees.items() if label != "bootfs"}
     partitions = layout.plan(sizes)
     number = int(identity.hex[:8], 16)
