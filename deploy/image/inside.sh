@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The part of root.sh that runs beside the new root file system, in a mount namespace of its own.
 #
-#   deploy/image/inside.sh ROOT PACKAGE...
+#   deploy/image/inside.sh ROOT
 set -euo pipefail
 
 root=$1
-shift
+read -ra system <<<"$SYSTEM_PACKAGES"
+read -ra daemon <<<"$DAEMON_PACKAGES"
 slow=(
   /usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb
   /usr/bin/update-mime-database /usr/bin/fc-cache # of no use without a screen
@@ -58,20 +59,25 @@ give_back() {
 
 step() { printf 'image: %4d s: %s\n' "$SECONDS" "$*" >&2; }
 
+# add PACKAGE...: unpacked here, their scripts run emulated.
+add() {
+  printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+  chmod 755 "$root/usr/sbin/policy-rc.d"
+  divert add
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -y "${apt[@]}" install "$@" >&2
+  # raspi-firmware is for every architecture: dpkg here asks for this machine's dosfstools.
+  chroot "$root" dpkg --force-confold --configure -a >&2
+  divert remove
+  rm "$root/usr/sbin/policy-rc.d"
+}
+
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 mkdir -p "$root/boot/firmware" "$root/etc/default"
 # Read by raspi-firmware, and by the hook that puts fsck into the initramfs.
 printf 'ROOTPART=LABEL=rootfs\n' >"$root/etc/default/raspi-firmware"
 printf 'LABEL=rootfs / ext4 defaults 0 1\n' >"$root/etc/fstab"
-printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-chmod 755 "$root/usr/sbin/policy-rc.d"
-divert add
-step "unpacking packages"
-DEBIAN_FRONTEND=noninteractive apt-get -qq -y "${apt[@]}" install "$@" >&2
-# raspi-firmware is for every architecture: dpkg here asks for this machine's dosfstools.
-chroot "$root" dpkg --force-confold --configure -a >&2
-divert remove
-rm "$root/usr/sbin/policy-rc.d"
+step "installing the system"
+add "${system[@]}"
 
 step "making the initramfs"
 kernel=$(basename "$(echo "$root"/lib/modules/*)")
@@ -80,6 +86,14 @@ lend dash awk cat chmod cp cpio cut find grep gzip head ln ls mkdir mktemp mv re
 TMPDIR=/var/tmp chroot "$root" mkinitramfs -o "/boot/initrd.img-$kernel" "$kernel" >&2
 give_back
 DEB_MAINT_PARAMS=configure chroot "$root" /etc/kernel/postinst.d/z50-raspi-firmware "$kernel" >&2
+if [ -n "$SNAPSHOT" ]; then
+  tar -C "$root" -c --one-file-system --numeric-owner --exclude="./$SNAPSHOT" -f "$root/$SNAPSHOT" .
+fi
+
+step "installing what the daemon needs"
+add "${daemon[@]}"
 step "compiling Python"
-chroot "$root" python3 -m compileall -q /usr/lib/python3/dist-packages >&2 || true
+# Left out above, since one process is enough for all of it.
+chroot "$root" python3 -m compileall -q --invalidation-mode unchecked-hash \
+  /usr/lib/python3/dist-packages >&2 || true
 step "done"
