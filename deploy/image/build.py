@@ -48,7 +48,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--deb", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--system", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     try:
         build(asked)
@@ -71,7 +70,7 @@ def build(asked: argparse.Namespace) -> None:
         raise BuildError(64, "unsupported SUITE", expected=expected, got=asked.suite)
     site = sites.load(asked.config)
     deb = asked.deb or package(asked.suite)
-    base = asked.base or base_root(asked.suite, deb, asked.system)
+    base = asked.base or base_root(asked.suite, deb)
     if os.getuid() != 0 and not asked.base:
         again = [*sys.orig_argv[1:], "--deb", str(deb), "--base", str(base)]
         sys.exit(subprocess.run([*NAMESPACE, sys.executable, *again], check=False).returncode)
@@ -111,32 +110,22 @@ def depends(deb: Path) -> list[str]:
     return sorted({one.split("|")[0].split("(")[0].strip() for one in done.stdout.split(",")})
 
 
-def base_root(suite: str, deb: Path, system: Path | None = None) -> Path:
-    """Return the tar file with Debian; made where it is not there.
-
-    system  where to write the same without what the daemon needs; then made anew
-    """
-    wanted = [" ".join(PACKAGES), " ".join(depends(deb))]
+def base_root(suite: str, deb: Path) -> Path:
+    """Return the tar file with Debian; made where it is not there."""
+    wanted = [*PACKAGES, *depends(deb)]
     recipe = [(HERE / name).read_text() for name in ("root.sh", "inside.sh")]
     key = hashlib.sha256("\n".join([suite, *wanted, *recipe]).encode()).hexdigest()[:12]
     base = CACHE / f"base-{suite}-{key}.tar"
-    if base.exists() and (system is None or system.exists()):
+    if base.exists():
         return base
     CACHE.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     print(f"image: making {base.name}", flush=True)
     part = base.with_suffix(".part")
     done = subprocess.run(
-        [HERE / "root.sh", suite, part, *([system] if system else [])],
+        [HERE / "root.sh", suite, part, *wanted],
         # Not the last commit's date: the same root serves many of them.
-        env={
-            **os.environ,
-            **{
-                "SYSTEM_PACKAGES": wanted[0],
-                "DAEMON_PACKAGES": wanted[1],
-                "SOURCE_DATE_EPOCH": str(EPOCH),
-            },
-        },
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)},
         check=False,
     )
     if done.returncode:

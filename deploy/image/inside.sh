@@ -5,8 +5,7 @@
 set -euo pipefail
 
 root=$1
-read -ra system <<<"$SYSTEM_PACKAGES"
-read -ra daemon <<<"$DAEMON_PACKAGES"
+read -ra packages <<<"${PACKAGES:?}"
 slow=(
   /usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb
   /usr/bin/update-mime-database /usr/bin/fc-cache # of no use without a screen
@@ -59,25 +58,24 @@ give_back() {
 
 step() { printf 'image: %4d s: %s\n' "$SECONDS" "$*" >&2; }
 
-# add PACKAGE...: unpacked here, their scripts run emulated.
-add() {
-  printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-  chmod 755 "$root/usr/sbin/policy-rc.d"
-  divert add
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -y "${apt[@]}" install "$@" >&2
-  # raspi-firmware is for every architecture: dpkg here asks for this machine's dosfstools.
-  chroot "$root" dpkg --force-confold --configure -a >&2
-  divert remove
-  rm "$root/usr/sbin/policy-rc.d"
-}
-
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 mkdir -p "$root/boot/firmware" "$root/etc/default"
 # Read by raspi-firmware, and by the hook that puts fsck into the initramfs.
 printf 'ROOTPART=LABEL=rootfs\n' >"$root/etc/default/raspi-firmware"
 printf 'LABEL=rootfs / ext4 defaults 0 1\n' >"$root/etc/fstab"
-step "installing the system"
-add "${system[@]}"
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+divert add
+step "installing packages"
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq -y "${apt[@]}" --download-only install "${packages[@]}" >&2
+# Packages for every architecture are to dpkg here this machine's, and so what they need: it leaves
+# them unpacked, which is the end of its work; the emulated one configures them.
+apt-get -qq -y "${apt[@]}" --no-download install "${packages[@]}" >&2 || true
+chroot "$root" dpkg --force-confold --configure -a >&2
+chroot "$root" dpkg --status "${packages[@]}" >/dev/null
+divert remove
+rm "$root/usr/sbin/policy-rc.d"
 
 step "making the initramfs"
 kernel=$(basename "$(echo "$root"/lib/modules/*)")
@@ -86,12 +84,6 @@ lend dash awk cat chmod cp cpio cut find grep gzip head ln ls mkdir mktemp mv re
 TMPDIR=/var/tmp chroot "$root" mkinitramfs -o "/boot/initrd.img-$kernel" "$kernel" >&2
 give_back
 DEB_MAINT_PARAMS=configure chroot "$root" /etc/kernel/postinst.d/z50-raspi-firmware "$kernel" >&2
-if [ -n "$SNAPSHOT" ]; then
-  tar -C "$root" -c --one-file-system --numeric-owner --exclude="./$SNAPSHOT" -f "$root/$SNAPSHOT" .
-fi
-
-step "installing what the daemon needs"
-add "${daemon[@]}"
 step "compiling Python"
 # Left out above, since one process is enough for all of it.
 chroot "$root" python3 -m compileall -q --invalidation-mode unchecked-hash \

@@ -2,17 +2,18 @@
 # Makes the root file system that every image of a suite begins with, as a tar file: Debian for
 # arm64, a kernel, the Pi's firmware and what the package of the daemon depends on.
 #
-#   SYSTEM_PACKAGES="..." DAEMON_PACKAGES="..." deploy/image/root.sh SUITE TAR [SYSTEM_TAR]
+#   deploy/image/root.sh SUITE TAR PACKAGE...
 #
-# SYSTEM_TAR is the same before the latter came. Runs as root, or as a user that /etc/subuid has numbers for. Packages come from the mirror that
+# Runs as root, or as a user that /etc/subuid has numbers for. Packages come from the mirror that
 # this machine's apt is configured with. SOURCE_DATE_EPOCH is the latest date of any file.
 #
 # This machine's own apt and dpkg unpack; the packages' scripts alone are emulated, and those that
 # would take minutes are left out or run with this machine's own tools: a quarter of an hour less.
 set -euo pipefail
 
-suite=$1 tar=$2 system_tar=${3-}
-export SYSTEM_PACKAGES DAEMON_PACKAGES SNAPSHOT=${system_tar:+system.tar}
+suite=$1 tar=$2
+shift 2
+export PACKAGES="$*"
 here=$(cd "$(dirname "$0")" && pwd)
 
 say() { printf 'image: %s\n' "$*" >&2; }
@@ -52,12 +53,6 @@ if [ -z "$lines" ]; then
   say "apt knows no Debian archive here; run apt-get update on Debian"
   exit 69
 fi
-snapshot=()
-if [ -n "$system_tar" ]; then
-  snapshot=(
-    --customize-hook="download system.tar $system_tar" --customize-hook="rm \"\$1/system.tar\""
-  )
-fi
 mode=root
 [ "$(id -u)" -eq 0 ] || mode=unshare
 # What a device never reads is not unpacked; mmdebstrap's own clean-up of apt comes after the hook.
@@ -65,5 +60,5 @@ mmdebstrap --quiet --mode=$mode --variant=essential --architectures=arm64 --form
   --skip=check/qemu --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-  --customize-hook="unshare --mount bash '$here/inside.sh' \"\$1\"" "${snapshot[@]}" \
+  --customize-hook="unshare --mount bash '$here/inside.sh' \"\$1\"" \
   "$suite" "$tar" - <<<"$lines"

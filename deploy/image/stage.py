@@ -122,19 +122,29 @@ def inside(root: Path, command: Sequence[str], epoch: int) -> None:
     disk.run(["unshare", "--mount", "sh", "-c", script, root, *command], more=more)
 
 
-def furnish(inputs: Inputs, root: Path) -> None:
-    """Put the card's own files and the site's into the root."""
-    shutil.copytree(HERE / "card", root, dirs_exist_ok=True)
+def bare(root: Path) -> None:
+    """Take from the root what belongs to one machine, or to the hour in which it was made."""
     for name in LEFTOVERS:
         (root / name).unlink(missing_ok=True)
+    for file in (root / "etc" / "ssh").glob("ssh_host_*"):
+        file.unlink()
     for folder in ("var/log", "var/cache/apt", "var/lib/apt/lists", "tmp", "run", "var/tmp"):
-        for path in sorted((root / folder).rglob("*"), reverse=True):
+        for path in (root / folder).rglob("*"):
             if path.is_symlink() or not path.is_dir():
                 path.unlink()
+    put(root, File("/etc/machine-id", "uninitialized\n", 0o444))
+    (root / "etc" / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    # It would ask questions at a console that nobody looks at.
+    disk.run(["systemctl", f"--root={root}", "--quiet", "mask", "systemd-firstboot.service"])
+
+
+def furnish(inputs: Inputs, root: Path) -> None:
+    """Put the card's own files and the site's into the root."""
+    bare(root)
+    shutil.copytree(HERE / "card", root, dirs_exist_ok=True)
     system = inputs.site.system
     made = [
         *files(inputs.site, "networkd"),
-        File("/etc/machine-id", "uninitialized\n", 0o444),
         File("/etc/fstab", FSTAB[system.read_only] + BOOT_FSTAB),
         File("/etc/apt/sources.list", SOURCES.format(inputs.suite)),
         File("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"),
@@ -146,13 +156,8 @@ def furnish(inputs: Inputs, root: Path) -> None:
     if any("wpa_supplicant" in file.path for file in made):
         units.append("wpa_supplicant@wlan0.service")
     disk.run(["systemctl", f"--root={root}", "--quiet", "enable", *units])
-    disk.run(["systemctl", f"--root={root}", "--quiet", "mask", "systemd-firstboot.service"])
-    for name, target in (
-        ("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf"),
-        ("etc/localtime", f"/usr/share/zoneinfo/{system.timezone}"),
-    ):
-        (root / name).unlink(missing_ok=True)
-        (root / name).symlink_to(target)
+    (root / "etc" / "localtime").unlink(missing_ok=True)
+    (root / "etc" / "localtime").symlink_to(f"/usr/share/zoneinfo/{system.timezone}")
 
 
 def put(root: Path, file: File) -> None:

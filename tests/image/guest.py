@@ -53,11 +53,11 @@ class Card:
 class Guest:
     """The machine with a card in it, running while the block lasts."""
 
-    def __init__(self, card: Card, key: Path, console: Path, more: str = VIVID) -> None:
+    def __init__(self, card: Card, key: Path, console: Path, restrict: bool = False) -> None:
         self.port = free_port()
         self._key, self.console = key, console
         # Where the card's own arguments name the Pi's console, this machine's comes last and wins.
-        append = f"{card.arguments} {more} console=ttyAMA0 systemd.show_status=1"
+        append = f"{card.arguments} {VIVID} console=ttyAMA0 systemd.show_status=1"
         self._command = [
             *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"),
             *("-accel", "tcg,thread=multi", "-display", "none", "-nodefaults", "-no-reboot"),

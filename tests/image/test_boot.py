@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from deploy.broker import PrivateBroker
-from deploy.image import disk
-from deploy.image.layout import MIB, SECTOR
+from deploy.image import build, disk, provision
+from deploy.image.layout import ALIGNED, MIB, SECTOR
+from deploy.runtime.pins import sha256
 from tests.conftest import ROOT, Listener
+from tests.image import raspios
 from tests.image.guest import Card, Guest
+from tests.image.raspios import LACKING
 
 pytestmark = pytest.mark.image
 CLIP = ROOT / "deploy" / "demo" / "clip.mp4"
@@ -59,13 +62,12 @@ def online(guest: Guest, heard: Listener) -> None:
     guest.until(lambda: bool(heard.bodies("result")), "a result")
 
 
-def clean(card: Card, tmp_path: Path) -> None:
+def clean(card: Card) -> None:
     """Fail unless every ext4 file system of the card is without fault, its journal empty."""
-    for number, start in enumerate(starts(card)[1:]):
+    for start in starts(card)[1:]:
         shown = disk.run(["dumpe2fs", "-h", f"{card.file}?offset={start}"])
         assert "needs_recovery" not in shown
         disk.run(["e2fsck", "-f", "-n", f"{card.file}?offset={start}"])
-        assert number < 2
 
 
 def starts(card: Card) -> list[int]:
@@ -164,8 +166,7 @@ def test_a_card_lives_through_a_power_cut(
     broker.start()
     heard = Listener(broker)
     with Guest(mine, key, tmp_path / "console-2") as guest:
-        arrived = lambda: {event["id"] for event in heard.payloads("event")}  # noqa: E731
-        guest.until(lambda: kept <= arrived(), "every event that was spooled")
+        guest.until(lambda: kept <= arrived(heard), "every event that was spooled")
         guest.wait_for_ssh()
         again = facts(guest)
         print(f"after the cut: {len(kept)} events kept and delivered; {again['fsck']}")
@@ -174,7 +175,7 @@ def test_a_card_lives_through_a_power_cut(
         assert again["failed"] == ""
         guest.shut_down()
     heard.close()
-    clean(mine, tmp_path)
+    clean(mine)
     other = card(image("trixie"))
     with Guest(other, key, tmp_path / "console-3") as guest:
         guest.wait_for_ssh()
@@ -188,3 +189,104 @@ def changes(heard: Listener) -> int:
     """Return how many changes of label have come."""
     events: list[dict[str, Any]] = heard.payloads("event")
     return sum(event["type"] == "label_changed" for event in events)
+
+
+def arrived(heard: Listener) -> set[str]:
+    """Return the ids of the events that have come."""
+    return {event["id"] for event in heard.payloads("event")}
+
+
+def test_a_read_only_card(
+    image: Callable[..., Path],
+    card: Callable[[Path], Card],
+    key: Path,
+    broker: PrivateBroker,
+    tmp_path: Path,
+) -> None:
+    """Its root stays as it is, its state grows and is kept, its logs are in memory."""
+    mine = card(image("trixie", read_only=True))
+    heard = Listener(broker)
+    with Guest(mine, key, tmp_path / "console-1") as guest:
+        online(guest, heard)
+        guest.wait_for_ssh()
+        found = facts(guest)
+        report("trixie, read only", found, heard)
+        assert "ro" in found["root"].split()[1].split(",")
+        assert "rw" in found["state"].split()[1].split(",")
+        settled(found, 4096 * MIB - starts(mine)[2])
+        assert guest.ssh("findmnt -n -o FSTYPE --target /var/log") == "tmpfs"
+        assert guest.ssh("ls /run/log/journal") == found["machine"]
+        guest.cut()
+    heard.close()
+    with Guest(mine, key, tmp_path / "console-2") as guest:
+        guest.wait_for_ssh()
+        again = facts(guest)
+        assert (again["machine"], again["host_key"]) == (found["machine"], found["host_key"])
+        guest.shut_down()
+    clean(mine)
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_a_provisioned_card(
+    suite: str,
+    config: Callable[[bool], Path],
+    card: Callable[[Path], Card],
+    key: Path,
+    broker: PrivateBroker,
+    tmp_path: Path,
+) -> None:
+    """The package and what the base lacks are installed without a network; the same result."""
+    base = raspios.make(suite, tmp_path / "base.img")
+    before = sha256(base)
+    out = tmp_path / "provisioned.img"
+    arguments = ["--base", str(base), "--config", str(config(False)), "--out", str(out)]
+    assert provision.main(arguments) == 0
+    assert sha256(base) == before
+    assert provision.main([*arguments[2:], "--base", str(out)]) == 65, "provisioned already"
+    mine = card(out)
+    heard = Listener(broker)
+    # The guest reaches this machine, where the broker is, and nothing beyond it.
+    with Guest(mine, key, tmp_path / "console", restrict=True) as guest:
+        online(guest, heard)
+        guest.wait_for_ssh()
+        guest.until(lambda: guest.ssh("ls /usr/lib/edge-image") == "provision\nsite", "its end")
+        found = facts(guest)
+        report(f"{suite}, provisioned", found, heard)
+        settled(found, 3800 * MIB)
+        installed = guest.ssh("dpkg-query -W -f '${Package} ' edge-camera " + " ".join(LACKING))
+        assert sorted(installed.split()) == sorted(["edge-camera", *LACKING])
+        guest.shut_down()
+    heard.close()
+    clean(mine)
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_what_only_a_pi_reads(image: Callable[..., Path], suite: str) -> None:
+    """Its firmware, its device tree, what they are told: not emulated, so read from the card."""
+    made = image(suite)
+    drive = f"{made}@@{ALIGNED}"
+    names = {
+        name.removeprefix("::/") for name in disk.run(["mdir", "-b", "-i", drive, "::"]).split()
+    }
+    assert {"start4.elf", "fixup4.dat", "config.txt", "cmdline.txt"} <= names
+    assert "bcm2711-rpi-4-b.dtb" in names
+    told = disk.run(["mtype", "-i", drive, "::config.txt"])
+    assert "arm_64bit=1" in told.split()
+    assert {one.split("=")[1] for one in told.split() if one.startswith("kernel=")} <= names
+    (initrd,) = re.findall(r"^initramfs (\S+)", told, re.M)
+    assert initrd in names
+    arguments = disk.run(["mtype", "-i", drive, "::cmdline.txt"]).split()
+    assert "root=LABEL=rootfs" in arguments
+    assert any(one.startswith("console=ttyS1,") for one in arguments)
+    assert made.stat().st_size < 1_500_000_000
+
+
+def test_the_same_inputs_give_the_same_image(
+    image: Callable[..., Path], config: Callable[[bool], Path], tmp_path: Path
+) -> None:
+    """From Debian's packages on; the base root of both is the same."""
+    made, again = image("trixie"), tmp_path / "again.img"
+    arguments = ["--suite", "trixie", "--config", str(config(False)), "--out", str(again)]
+    assert build.main(arguments) == 0
+    for end in (".img", ".img.zst", ".bmap"):
+        assert sha256(made.with_suffix(end)) == sha256(again.with_suffix(end)), end
