@@ -17,6 +17,8 @@ from tests.conftest import ROOT, edge
 LISTED_AS_FOLDERS = (
     "tests/vm",
     "deploy/demo",
+    "deploy/image/base",
+    "deploy/image/card",
     "deploy/lock",
     "deploy/mosquitto",
     "deploy/runtime/armhf",
@@ -25,6 +27,7 @@ LISTED_AS_FOLDERS = (
     "models/catdog",
     "tests/golden",
     "tests/homeassistant",
+    "tests/image",
     "tests/models",
     "tests/machines",
 )
