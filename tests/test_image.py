@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.image import build, disk, layout, provision, sbom, site
-from deploy.image.files import File, files, toml
+from deploy.image import build, disk, layout, provision, recognise, sbom, site
+from deploy.image.files import SECRETS, File, files, toml
 from deploy.runtime.pins import sha256
 from edge import config
 from tests.conftest import ROOT
@@ -164,8 +164,8 @@ def base(
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(content)
     empty.mkdir()
-    made = layout.plan({"rootfs": 8 << 20})
-    boot, part = (replace(one, label=label) for one, label in zip(made, labels, strict=True))
+    boot = layout.Partition(labels[0], layout.ALIGNED, 40 << 20, 0xC)
+    part = layout.Partition(labels[1], boot.end, 8 << 20, 0x83)
     disk.empty(image, [boot, part], 7)
     disk.fat(image, boot, empty, 7, 1)
     disk.ext4(image, part, tree, uuid.UUID(int=7), 1)
@@ -230,6 +230,34 @@ def test_the_same_files_give_the_same_image(tmp_path: Path) -> None:
         image = base(folder, root)
         sums.append(sha256(image))
     assert sums[0] == sums[1]
+
+
+def test_files_get_into_a_base_that_grows_for_them(tmp_path: Path) -> None:
+    """With their owner and mode; the table of partitions follows, its identity stays."""
+    image, root = base(tmp_path, {**RPI, "etc/hostname": "old"}), tmp_path / "rootfs"
+    boot, part = recognise.partitions(image, image)
+    provision.copy_range(image, part.start, root, 0, part.size)
+    repository, work = tmp_path / "packages", tmp_path / "work"
+    repository.mkdir()
+    work.mkdir()
+    large = bytes(range(256)) * 80_000
+    (repository / "large~1 a.deb".replace(" ", "+")).write_bytes(large)
+    secret = File(f"{SECRETS}/mqtt-password", "tell nobody\n", 0o600)
+    size = provision.insert(root, repository, [secret, File("/etc/hostname", "new\n")], work)
+    assert size > part.size
+    provision.replace(image, root, part, size)
+    again = recognise.partitions(image, image)
+    assert again == (boot, replace(part, size=size))
+    assert "0x00000007" in disk.run(["sfdisk", "--dump", image])
+    at = f"{image}?offset={part.start}"
+    disk.run(["e2fsck", "-f", "-n", at])
+    assert disk.run(["debugfs", "-R", "cat /etc/hostname", at]) == "new\n"
+    for path, mode in ((secret.path, "0600"), (SECRETS, "0700")):
+        told = disk.run(["debugfs", "-R", f"stat {path}", at])
+        assert f"Mode:  {mode}" in told
+        assert "User:     0   Group:     0" in told
+    unit = f"/etc/systemd/system/multi-user.target.wants/{provision.UNIT}"
+    assert "Type: symlink" in disk.run(["debugfs", "-R", f"stat {unit}", at])
 
 
 def test_no_package_is_one_line(

@@ -10,7 +10,6 @@ without a network. apt asks the base's own sources, with the base's own keys. No
 from __future__ import annotations
 
 import argparse
-import shlex
 import shutil
 import subprocess
 import sys
@@ -167,14 +166,15 @@ def insert(root: Path, repository: Path, made: list[File], work: Path) -> int:
         placed.append((path, one.path, one.mode & 0o7777))
     enabled = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
     commands = []
-    for folder in sorted({str(up) for _, path, _ in placed for up in Path(path).parents} - {"/"}):
+    paths = [enabled, *(path for _, path, _ in placed)]
+    for folder in sorted({str(up) for path in paths for up in Path(path).parents} - {"/"}):
         commands.append(f"mkdir {folder}")
         if folder.endswith("/credentials"):
             commands.append(f"set_inode_field {folder} mode 040700")
     for path, there, mode in placed:
         commands += [
             f"rm {there}",
-            f"write {shlex.quote(str(path))} {there}",
+            f'write "{path}" {there}',
             f"set_inode_field {there} mode 0{0o100000 | mode:o}",
             f"set_inode_field {there} uid 0",
             f"set_inode_field {there} gid 0",
@@ -183,6 +183,8 @@ def insert(root: Path, repository: Path, made: list[File], work: Path) -> int:
     disk.run(["debugfs", "-w", "-f", "-", root], given="\n".join(commands) + "\n")
     disk.run(["e2fsck", "-f", "-n", root])
     verify(root, placed)
+    if "Type: symlink" not in disk.run(["debugfs", "-R", f"stat {enabled}", root]):
+        raise BuildError(70, "the unit did not get into the image", where=enabled)
     return size
 
 

@@ -11,11 +11,9 @@ import pytest
 from deploy.broker import PrivateBroker
 from deploy.image import build
 from tests.conftest import ROOT
-from tests.image.guest import Card, key_pair
+from tests.image.guest import BROKER, PORT, Card, key_pair
 
 FOLDER = ROOT / "build" / "image" / "test"
-PORT = 18831
-"""Of the broker: it is written into the images, which are kept."""
 PASSWORD = "correct horse"
 SITE = """
 secrets = true
@@ -35,7 +33,7 @@ id = "cam-{{machine}}"
 [edge.camera]
 source = "/dev/video0"
 [edge.mqtt]
-host = "10.0.2.2"
+host = "{host}"
 port = {port}
 username = "camera"
 [edge.publish]
@@ -59,7 +57,7 @@ def config(key: Path) -> Callable[[bool], Path]:
     def write(read_only: bool) -> Path:
         file = FOLDER / f"site-{'ro' if read_only else 'rw'}.toml"
         public = key.with_suffix(".pub").read_text().strip()
-        values = {"key": public, "password": PASSWORD, "port": PORT}
+        values = {"key": public, "password": PASSWORD, "host": BROKER, "port": PORT}
         file.write_text(SITE.format(read_only=str(read_only).lower(), **values))
         return file
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,11 @@ VIVID: Final = (
 )
 """The kernel's test camera, at /dev/video0: the only thing that the card does not bring itself."""
 USER: Final = "pi"
+BROKER: Final = "10.0.2.100"
+PORT: Final = 18831
+"""Where the guest finds the broker, on the same port as here; it finds nothing else. Written into
+the images, which are kept."""
+RELAY: Final = Path(__file__).with_name("relay.py")
 
 
 class Card:
@@ -53,11 +59,13 @@ class Card:
 class Guest:
     """The machine with a card in it, running while the block lasts."""
 
-    def __init__(self, card: Card, key: Path, console: Path, restrict: bool = False) -> None:
+    def __init__(self, card: Card, key: Path, console: Path) -> None:
         self.port = free_port()
         self._key, self.console = key, console
         # Where the card's own arguments name the Pi's console, this machine's comes last and wins.
         append = f"{card.arguments} {VIVID} console=ttyAMA0 systemd.show_status=1"
+        login = f"hostfwd=tcp:127.0.0.1:{self.port}-:22"
+        broker = f"guestfwd=tcp:{BROKER}:{PORT}-cmd:{sys.executable} {RELAY} {PORT}"
         self._command = [
             *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"),
             *("-accel", "tcg,thread=multi", "-display", "none", "-nodefaults", "-no-reboot"),
@@ -65,7 +73,7 @@ class Guest:
             *("-initrd", str(card.initrd), "-append", append),
             *("-drive", f"if=none,id=card,format=raw,file={card.file}"),
             *("-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"),
-            *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
+            *("-netdev", f"user,id=net,restrict=on,{login},{broker}"),
             *("-device", "virtio-net-pci,netdev=net,romfile="),
         ]
         self._machine: subprocess.Popen[bytes] | None = None
