@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-.PHONY: help setup run test test-long test-cameras lint homeassistant load
+.PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
 .PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
 .PHONY: image provision test-image
 
@@ -36,11 +36,18 @@ test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHEC
 	@.venv/bin/python -m tests.vm.machine --kernel build/vm/kernel --root build/vm/root.ext4 \
 	  --driver '$(VIVID)' --folder . --cwd . -- tests/vm/checks.sh $(CHECKS)
 
+SUITES ?= bookworm trixie
+ARCHS ?= amd64 arm64
+test-system: setup ## the package in booted Debians [SUITES="bookworm trixie" ARCHS="amd64 arm64"]
+	@deploy/setup.sh system
+	@tests/system/run.sh '$(SUITES)' '$(ARCHS)' $(ARGS)
+
 lint: setup ## ruff, mypy --strict, shellcheck
 	@.venv/bin/ruff check --quiet edge models deploy tests
 	@.venv/bin/ruff format --quiet --check edge models deploy tests
 	@.venv/bin/mypy --no-error-summary
-	@shellcheck deploy/*.sh deploy/image/*.sh deploy/image/*/usr/lib/edge-image/* tests/vm/*.sh .ci/run
+	@shellcheck deploy/*.sh deploy/image/*.sh deploy/image/*/usr/lib/edge-image/* tests/vm/*.sh \
+	  tests/system/*.sh .ci/run
 
 homeassistant: setup ## does Home Assistant itself find the daemon? Python 3.13.2 or newer
 	@deploy/setup.sh homeassistant

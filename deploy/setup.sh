@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|homeassistant|package]
+#   deploy/setup.sh [dev|train|machine|system|homeassistant|package]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
 # package  what packs the Debian package for every architecture: `make deb`
 # image  what makes images of cards, and boots them
+# system  what boots the machines of `make test-system`
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -86,13 +87,17 @@ case ${1:-dev} in
     install_packages python3-venv python3-dev gcc libffi-dev
     make_venv .venv-homeassistant deploy/lock/homeassistant.txt
     ;;
+  system)
+    install_packages systemd-container mmdebstrap e2fsprogs kmod mount \
+      qemu-system-arm qemu-user-static # arm64: emulated
+    ;;
   package)
     install_packages dpkg-dev debhelper dh-python lintian binutils python3-pip python3-shtab \
       binutils-{x86-64,aarch64}-linux-gnu binutils-arm-linux-gnueabihf \
       gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine, homeassistant, package or image"
+    say "unknown set '$1'; expected dev, train, machine, system, homeassistant, package or image"
     exit 64
     ;;
 esac

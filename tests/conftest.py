@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import shutil
@@ -16,13 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.broker import PrivateBroker
+from tests.frozen_stream import FrozenStream
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests" / "models"
@@ -111,39 +109,6 @@ def listen(broker: PrivateBroker) -> Iterator[Callable[[], Listener]]:
             return listener
 
         yield begin
-
-
-class FrozenStream:
-    """A camera's web server that sends a few pictures as motion JPEG, and then nothing more."""
-
-    def __init__(self, pictures: int = 5) -> None:
-        self.silent = threading.Event()
-        jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), (0, 0, 200), np.uint8))[1].tobytes()
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # the name is http.server's
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=cut")
-                self.end_headers()
-                head = f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                for _ in range(pictures):
-                    self.wfile.write(head.encode() + jpeg + b"\r\n")
-                outer.silent.wait()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://me:secret@127.0.0.1:{self._server.server_port}/cam.mjpg?key=secret"
-
-    def close(self) -> None:
-        """Let the connections go."""
-        self.silent.set()
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture

@@ -17,22 +17,24 @@ PIECE: Final = 1448
 
 
 class SlowNetwork:
-    """Listens on ``port``; passes on to ``target`` what comes, ``delay_s`` later."""
+    """Listens on ``port``, 0 for a free one; passes on to ``target`` what comes, later."""
 
-    def __init__(self, target: int, delay_s: float, loss_percent: int) -> None:
+    def __init__(self, target: int, delay_s: float, loss_percent: int, port: int = 0) -> None:
         self._target, self._delay_s, self._loss = target, delay_s, loss_percent
         self._random = random.Random(1)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._writers: list[asyncio.StreamWriter] = []
-        self.port = 0
+        self.port = port
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self._ready.wait(5)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(
+            asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.broker import PrivateBroker, free_port
+from edge import config as configs
 from edge.errors import ConfigError, PublishError
 from edge.messages import Broker, Tls
 from edge.mqtt import subscribe
@@ -214,6 +215,19 @@ def test_a_login_from_a_systemd_credential(daemon: Start, rgb: Path, tmp_path: P
         running.wait_for_log("connected")
         assert "hunter2" not in running.log.read_text()
         running.stop()
+
+
+def test_a_credential_that_is_not_given_is_an_empty_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the unit hands it over: the same as none."""
+    for name in ("password", "ca", "cert", "key"):
+        (tmp_path / f"mqtt-{name}").write_text("\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    told = configs.broker(configs.MqttConfig(username="porch", tls=True))
+
+    assert (told.password, told.tls) == ("", Tls())
 
 
 def test_authority_and_key_from_systemd_credentials(

@@ -18,16 +18,21 @@ Start = Callable[..., Daemon]
 USERS = ("porch", "wall", "homeassistant", "watcher")
 
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[PrivateBroker]:
-    """A broker with the shipped ACL; everybody's password is `secret`."""
-    passwords, acl = tmp_path / "passwords", tmp_path / "acl"
+def guard(folder: Path) -> tuple[str, str]:
+    """Return the options of a broker with the shipped ACL; everybody's password is `secret`."""
+    passwords, acl = folder / "passwords", folder / "acl"
     passwords.write_text("".join(f"{user}:secret\n" for user in USERS))
     subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
     acl.write_bytes((ROOT / "deploy" / "mosquitto" / "acl").read_bytes())
     for file in (passwords, acl):
         file.chmod(stat.S_IRUSR | stat.S_IWUSR)
-    with PrivateBroker(f"password_file {passwords}", f"acl_file {acl}") as running:
+    return f"password_file {passwords}", f"acl_file {acl}"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[PrivateBroker]:
+    """A broker with the shipped ACL."""
+    with PrivateBroker(*guard(tmp_path)) as running:
         yield running
 
 

@@ -16,6 +16,8 @@ from tests.conftest import ROOT, edge
 
 LISTED_AS_FOLDERS = (
     "tests/vm",
+    "tests/system",
+    "deploy/debian",
     "deploy/demo",
     "deploy/image/base",
     "deploy/image/card",
@@ -24,6 +26,7 @@ LISTED_AS_FOLDERS = (
     "deploy/runtime/armhf",
     "deploy/runtime/patches",
     "deploy/runtime/toolchain",
+    "deploy/systemd",
     "models/catdog",
     "tests/golden",
     "tests/homeassistant",

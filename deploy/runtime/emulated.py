@@ -99,8 +99,11 @@ class Guest:
         )
 
 
-def make_root(folder: Path, suite: str, arch: str) -> Guest:
-    """Return the root of ``suite`` below ``folder``, made where it is not there."""
+def make_root(folder: Path, suite: str, arch: str, more: Sequence[str] = ()) -> Guest:
+    """Return the root of ``suite`` below ``folder``, made where it is not there.
+
+    more  further Debian packages
+    """
     root = folder / f"{suite}-{arch}"
     guest = Guest(root, arch, suite)
     if not shutil.which(QEMU[arch]):
@@ -131,7 +134,7 @@ def make_root(folder: Path, suite: str, arch: str) -> Guest:
     ]
     apt_get = ["apt-get", "-q", "-y", *(f"-o{option}" for option in options)]
     _run([*apt_get, "update"])
-    packages = [f"python{guest.python}", *PACKAGES, *NUMPY_OF_DEBIAN.get(arch, ())]
+    packages = [f"python{guest.python}", *PACKAGES, *NUMPY_OF_DEBIAN.get(arch, ()), *more]
     _run([*apt_get, "--download-only", "install", *packages])
     for package in sorted((apt / "archives").glob("*.deb")):
         _run(["dpkg-deb", "-x", str(package), str(root)])

@@ -71,11 +71,12 @@ def password(config: MqttConfig | CameraConfig) -> str:
 def credential(name: str) -> str:
     """Return the file of systemd's credential ``name``; empty where there is none.
 
+    The unit gives an empty line for one that is not there, for LoadCredential= alone would fail.
     Source: systemd.exec(5), CREDENTIALS_DIRECTORY.
     """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     file = Path(folder) / name if folder else None
-    return str(file) if file is not None and file.exists() else ""
+    return str(file) if file is not None and file.exists() and file.stat().st_size > 1 else ""
 
 
 def redacted(config: Config) -> dict[str, Any]:

@@ -37,6 +37,7 @@ LOADED: Final = (
     "configfs",
 )
 """Modules that the machine loads before anything else."""
+BUSYBOX: Final = Path(shutil.which("busybox") or "/bin/busybox")
 VIVID: Final = "vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0"
 """One plain webcam at /dev/video0."""
 
@@ -75,7 +76,7 @@ def boot(
         (share / "job").write_text(_job(command, env or {}, cwd))
         tags = [(f"folder{number}", path.resolve()) for number, path in enumerate(folders)]
         (share / "folders").write_text("".join(f"{tag} {path}\n" for tag, path in tags))
-        (work / "initrd").write_bytes(initramfs(kernel, drivers))
+        (work / "initrd").write_bytes(initramfs(kernel, (*LOADED, *drivers)))
         image = next((kernel / "boot").glob("vmlinuz-*"))
         qemu = [
             *("qemu-system-x86_64", "-accel", os.environ.get("VM_ACCEL", "tcg,thread=multi")),
@@ -138,19 +139,25 @@ def _follow(
         time.sleep(0.1)
 
 
-def initramfs(kernel: Path, drivers: tuple[str, ...]) -> bytes:
+def initramfs(
+    kernel: Path,
+    drivers: tuple[str, ...],
+    *,
+    init: Path = HERE / "init.sh",
+    busybox: Path = BUSYBOX,
+) -> bytes:
     """Return a cpio archive: busybox, the modules, and in which order to load them."""
     entries: list[tuple[str, int, bytes]] = [
         *((name, 0o40755, b"") for name in ("bin", "dev", "proc", "lower", "memory", "root")),
-        ("bin/busybox", 0o100755, Path(shutil.which("busybox") or "/bin/busybox").read_bytes()),
+        ("bin/busybox", 0o100755, busybox.read_bytes()),
         ("bin/sh", 0o120777, b"busybox"),
-        ("init", 0o100755, (HERE / "init.sh").read_bytes()),
+        ("init", 0o100755, init.read_bytes()),
         ("modules", 0o40755, b""),
     ]
     places = (kernel / "lib" / "modules", kernel / "usr" / "lib" / "modules")
     folder = next(path for place in places for path in place.glob("*"))
     order = ""
-    for path, parameters in needed(folder, (*LOADED, *drivers)):
+    for path, parameters in needed(folder, drivers):
         content = path.read_bytes()
         if path.suffix == ".xz":
             content = lzma.decompress(content)

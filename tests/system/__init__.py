@@ -1,0 +1,1 @@
+"""The package in a booted Debian: `make test-system`."""

@@ -1,0 +1,80 @@
+"""The package under test, and the one before it.
+
+python -m tests.system.packages SUITE ARCH     what the package depends on, one name a line
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+DIST: Final = Path(__file__).resolve().parents[2] / "build" / "dist"
+CONFFILE: Final = "etc/edge-camera/edge.toml"
+ENDS: Final = {"bookworm": "deb12", "trixie": "deb13"}
+"""How the version of a package for each suite ends."""
+BEFORE: Final = "0.0.1"
+"""Version of the package that is upgraded: older than any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A .deb on this machine."""
+
+    path: Path
+
+    def field(self, name: str) -> str:
+        """Return a field of its control file."""
+        asked = ["dpkg-deb", "-f", str(self.path), name]
+        return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+    def depends(self) -> list[str]:
+        """Return what it depends on: of alternatives the first, without versions."""
+        alternatives = self.field("Depends").split(",")
+        return sorted(
+            {one.split("|")[0].split("(")[0].split(":")[0].strip() for one in alternatives}
+        )
+
+
+def find(folder: Path, suite: str, arch: str) -> Package:
+    """Return the package of a suite and architecture. Raises FileNotFoundError."""
+    pattern = f"edge-camera_*{ENDS[suite]}_{arch}.deb"
+    found = list(folder.glob(pattern))
+    if not found:
+        raise FileNotFoundError(f"{folder} has no {pattern}: make deb ARCH={arch} SUITE={suite}")
+    return Package(max(found, key=lambda path: path.stat().st_mtime))
+
+
+def before(package: Package, folder: Path) -> Package:
+    """Return the same package as an older version with other lines in its config, in ``folder``.
+
+    The config of a package that changes is what dpkg asks about on an upgrade.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        tree = Path(made)
+        subprocess.run(["dpkg-deb", "-R", package.path, tree], check=True)
+        control = tree / "DEBIAN" / "control"
+        version = package.field("Version")
+        control.write_text(
+            control.read_text().replace(f"Version: {version}\n", f"Version: {BEFORE}\n")
+        )
+        config = tree / CONFFILE
+        config.write_text(config.read_text() + "# as it was\n")
+        sums = tree / "DEBIAN" / "md5sums"
+        if sums.exists():
+            digest = hashlib.md5(config.read_bytes(), usedforsecurity=False).hexdigest()
+            lines = sums.read_text().splitlines()
+            kept = [f"{digest}  {CONFFILE}" if CONFFILE in line else line for line in lines]
+            sums.write_text("".join(f"{line}\n" for line in kept))
+        made_path = folder / f"edge-camera_{BEFORE}.deb"
+        build = ["dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(made_path)]
+        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    return Package(made_path)
+
+
+if __name__ == "__main__":
+    print("\n".join(find(DIST, *sys.argv[1:3]).depends()))

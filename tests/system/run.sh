@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# make test-system: the package, installed in booted Debians, and what must be seen of it there.
+#
+#   tests/system/run.sh 'SUITE ...' 'ARCH ...' [PYTEST_ARGUMENT ...]
+#
+# amd64 in systemd-nspawn, arm64 in QEMU. Needs root, or sudo: it mounts, and boots systemd.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+say() { printf 'system: %s\n' "$*"; }
+
+suites=$1 arches=$2
+shift 2
+root=()
+[ "$(id -u)" -eq 0 ] || root=(sudo)
+if ! why=$("${root[@]}" unshare --mount --propagation private \
+  sh -c 'mount -t tmpfs none /mnt && mkdir /mnt/group && mount -t cgroup2 none /mnt/group' 2>&1); then
+  say "LEFT OUT, ALL OF IT: this machine lets nobody mount a file system: $why"
+  exit 0
+fi
+machines=()
+for suite in $suites; do
+  for arch in $arches; do
+    case $suite-$arch in
+      bookworm-amd64 | bookworm-arm64 | trixie-amd64 | trixie-arm64) ;;
+      *)
+        say "no machine $suite-$arch; expected bookworm or trixie, amd64 or arm64" >&2
+        exit 64
+        ;;
+    esac
+    make --no-print-directory deb ARCH="$arch" SUITE="$suite"
+    mapfile -t depends < <(.venv/bin/python -m tests.system.packages "$suite" "$arch")
+    "${root[@]}" unshare --mount --propagation private \
+      tests/system/build.sh "build/system/$suite-$arch" "$suite" "$arch" "${depends[@]}"
+    machines+=("$suite-$arch")
+  done
+done
+"${root[@]}" env EDGE_MACHINES="${machines[*]}" \
+  .venv/bin/python -m pytest -m system -v -s tests/system "$@"
+say "seen on ${machines[*]}: all of it, but for what it says is left out"

@@ -1,0 +1,314 @@
+"""The Debian package: what goes into it, what is said where it cannot be made, and its bytes.
+
+What needs a build looks for the runtime's wheel in build/dist and says LEFT OUT where there is
+none: `make runtime ARCH=amd64` makes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.package import build, carried, manual
+from deploy.runtime.pins import ARCHES, VERSION, BuildError, sha256, sources
+from edge import __version__, cli, errors
+from tests.conftest import ROOT
+
+DEBIAN = ROOT / "deploy" / "debian"
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+SUITE = next((suite for suite, (its, _) in build.SUITES.items() if its == HERE), "bookworm")
+"""This machine's, whose Python can then run what was packed."""
+PYTHON, END = build.SUITES[SUITE]
+
+
+def make(*arguments: str, folder: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the recipe's program as make does, on Debian's own Python."""
+    return subprocess.run(
+        ["/usr/bin/python3", "-m", "deploy.package.build", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **more},
+    )
+
+
+def needs() -> Path:
+    """Return the wheel of the runtime for this machine; skip where a package cannot be made."""
+    try:
+        wheel = carried.runtime("amd64", PYTHON, build.DIST)
+    except BuildError as exc:
+        pytest.skip(f"LEFT OUT: {exc}")
+    if lacking := build.missing("amd64"):
+        pytest.skip(f"LEFT OUT: apt-get install {' '.join(lacking.values())}")
+    return wheel
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--arch", "riscv64"), "unsupported ARCH: expected arm64 or armhf or amd64, got riscv64"),
+        (("--suite", "sid"), "unsupported SUITE: expected bookworm or trixie, got sid"),
+    ],
+)
+def test_what_is_not_supported_is_told_on_one_line(arguments: tuple[str, ...], said: str) -> None:
+    """With the exit status of wrong arguments."""
+    done = make(*arguments)
+    assert (done.returncode, done.stderr) == (64, f"package: {said}\n")
+
+
+def test_a_missing_runtime_names_the_verb_that_makes_it(tmp_path: Path) -> None:
+    """The package does not build for a quarter of an hour on its own account."""
+    with pytest.raises(BuildError, match=r"run `make runtime ARCH=armhf PY=3\.13` first") as caught:
+        carried.runtime("armhf", "3.13", tmp_path)
+    assert caught.value.status == 69
+
+
+def test_missing_tools_are_named_with_their_packages() -> None:
+    """32 bits need a compiler too."""
+    nothing: Callable[[str], str | None] = lambda _: None  # noqa: E731
+    assert (
+        build.missing("arm64", nothing)["aarch64-linux-gnu-strip"] == "binutils-aarch64-linux-gnu"
+    )
+    assert "aarch64-linux-gnu-gcc" not in build.missing("arm64", nothing)
+    assert build.missing("armhf", nothing)["arm-linux-gnueabihf-gcc"] == "gcc-arm-linux-gnueabihf"
+    assert make(PATH="/nowhere").stderr.startswith("package: a tool is missing: got aarch64-linux")
+
+
+def test_setup_installs_every_tool() -> None:
+    """For every architecture."""
+    script = (ROOT / "deploy" / "setup.sh").read_text()
+    call = script.split("  package)")[1].split(";;")[0].replace("install_packages", "echo").strip()
+    told = subprocess.run(["bash", "-c", call], capture_output=True, text=True, check=True).stdout
+    for arch in ARCHES:
+        assert set(build.missing(arch, lambda _: None).values()) <= set(told.split())
+
+
+def test_the_manual_has_every_command_option_and_exit_status() -> None:
+    """And every key of the config, for the file is in it as it stands."""
+    pages = manual.pages(0)
+    page = pages["edge.1"].replace("\\-", "-")
+    for name, parser in manual.subparsers(cli.parser()).items():
+        section = page.split(f".SS edge {name}\n")[1].split(".S")[0]
+        for action in parser._actions:
+            assert action.dest == "help" or all(o in section for o in action.option_strings)
+        assert cli.EXAMPLES[name] in section
+    kinds = [one for _, one in inspect.getmembers(errors, inspect.isclass)]
+    statuses = {one.exit_status for one in kinds if issubclass(one, errors.EdgeError)}
+    told = page.split(".SH EXIT STATUS")[1].split(".SH")[0]
+    assert {str(status) for status in statuses | {0, 2}} <= set(
+        re.findall(r"^\.B (\d+)$", told, re.M)
+    )
+    keys = re.findall(r"^(\w+) = ", (ROOT / "deploy" / "edge.toml").read_text(), re.M)
+    assert set(keys) <= set(re.findall(r"^(\w+) = ", pages["edge.toml.5"], re.M))
+
+
+def test_man_finds_nothing_wrong(tmp_path: Path) -> None:
+    """man itself renders both pages without a warning."""
+    for name, text in manual.pages(0).items():
+        (tmp_path / name).write_text(text)
+        command = ["man", "--warnings", "-l", str(tmp_path / name)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env={"MANWIDTH": "80", "PATH": os.environ["PATH"]},
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "NAME" in done.stdout
+
+
+COMPLETE = """
+source "$1"; shift
+words=("$@")
+function=$(complete -p edge | sed 's/.*-F \\([^ ]*\\) .*/\\1/')
+COMP_WORDS=("${words[@]}"); COMP_CWORD=$((${#words[@]} - 1))
+"$function" edge "${words[-1]}" "${words[-2]}"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("ru",), {"run"}),
+        (("run", "--so"), {"--source"}),
+        (("bench", "--na"), {"--naive"}),
+        (("run", "--config", "pyproj"), {"pyproject.toml"}),
+    ],
+)
+def test_bash_completes(words: tuple[str, ...], offered: set[str], tmp_path: Path) -> None:
+    """Commands, options and files, in a bash of its own."""
+    script = tmp_path / "edge"
+    made = subprocess.run(
+        ["/usr/bin/python3", "-m", "deploy.package.completion", "bash"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    script.write_text(made.stdout)
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE, "bash", str(script), "edge", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert set(done.stdout.split()) == offered
+
+
+def test_the_licence_of_everything_carried_is_told() -> None:
+    """Every source of the runtime by its name, every package of the lock; every licence's words."""
+    text = (DEBIAN / "copyright").read_text()
+    linked = {source.name for arch in ARCHES for source in sources(arch) if source.texts}
+    locked = set(re.findall(r"^([a-z-]+)==", carried.LOCK.read_text(), re.M))
+    for name in linked | locked:
+        assert re.search(rf"\b{name}\b", text), name
+    alone = re.findall(r"^License: (\S+)\n ", text, re.M)
+    for named in re.findall(r"^License: (.+)$", text, re.M):
+        assert set(re.split(r" and | or ", named)) <= set(alone)
+
+
+def test_the_package_pins_what_is_tested() -> None:
+    """The versions that it carries are those of the development environment."""
+    pins = re.findall(r"^\S+==\S+", carried.LOCK.read_text(), re.M)
+    tested = re.findall(r"^\S+==\S+", (ROOT / "deploy" / "lock" / "dev.txt").read_text(), re.M)
+    assert pins
+    assert set(pins) <= set(tested)
+
+
+def clone(folder: Path, wheel: Path) -> Path:
+    """Copy what git knows of this repository, the wheel and what PyPI gave into ``folder``."""
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    ).stdout.splitlines()
+    wanted = ("deploy/", "docs/", "edge/", "models/catdog/", "README.md", "CHANGELOG.md", "LICENSE")
+    for name in names:
+        if name.startswith(wanted) and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "build" / "dist").mkdir(parents=True)
+    shutil.copy(wheel, folder / "build" / "dist")
+    fetched = carried.from_pypi("amd64", PYTHON, ROOT / "build" / "package")[0].parent
+    shutil.copytree(fetched, folder / "build" / "package" / fetched.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same sources packed twice: in folders of different depth, under different umasks."""
+    wheel = needs()
+    made: list[Path] = []
+    for name, umask in (("a", 0o022), ("b/deeper/down", 0o077)):
+        folder = clone(tmp_path_factory.mktemp("made") / name, wheel)
+        before = os.umask(umask)
+        try:
+            done = make(
+                "--arch", "amd64", "--suite", SUITE, folder=folder, SOURCE_DATE_EPOCH="1700000000"
+            )
+        finally:
+            os.umask(before)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "E:" not in done.stdout
+        made += (folder / "build" / "dist").glob("*.deb")
+    return made
+
+
+def test_the_same_sources_give_the_same_bytes(packages: list[Path]) -> None:
+    """Wherever, whenever and under whatever umask."""
+    first, second = packages
+    assert first.name == f"edge-camera_{__version__}~{END}_amd64.deb"
+    assert sha256(first) == sha256(second)
+
+
+def listing(package: Path) -> dict[str, str]:
+    """Return every file of the package, and who may do what with it."""
+    command = ["dpkg-deb", "--contents", str(package)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    fields = [line.split(maxsplit=5) for line in lines]
+    return {one[5].removeprefix("."): f"{one[0]} {one[1]}" for one in fields}
+
+
+def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
+    """Nothing of the system's Python is touched; all is root's, and nobody else may write it."""
+    files = listing(packages[0])
+    outside = {
+        name
+        for name in files
+        if not name.endswith("/")
+        and not name.startswith(("/usr/lib/edge-camera/", "/usr/share/doc/edge-camera/"))
+    }
+    assert outside == {
+        "/etc/edge-camera/edge.toml",
+        "/usr/bin/edge",
+        "/usr/lib/systemd/system/edge-camera.service",
+        "/usr/share/bash-completion/completions/edge",
+        "/usr/share/man/man1/edge.1.gz",
+        "/usr/share/man/man5/edge.toml.5.gz",
+        "/usr/share/python3/runtime.d/edge-camera.rtupdate",
+        "/usr/share/zsh/vendor-completions/_edge",
+    }
+    private = {name.split("/")[4] for name in files if name.startswith("/usr/lib/edge-camera/")}
+    assert {"edge", "msgspec", "paho", "tflite_runtime"} <= private
+    assert not [name for name in files if "__pycache__" in name]
+    for mode in files.values():
+        assert re.fullmatch(r"[-d]rw[-x]r-[-x]r-[-x] root/root", mode)
+
+
+def test_config_and_scripts(packages: list[Path]) -> None:
+    """The config is kept, files are compiled, the service is restarted once, after the upgrade."""
+
+    def control(name: str) -> str:
+        command = ["dpkg-deb", "--info", str(packages[0]), name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert control("conffiles") == "/etc/edge-camera/edge.toml\n"
+    installing, leaving = control("postinst"), control("prerm")
+    assert "py3compile" in installing
+    assert installing.index("py3compile") < installing.index("deb-systemd-invoke")
+    assert "_dh_action=restart" in installing
+    assert leaving.count("deb-systemd-invoke stop") == 1
+    assert '[ "$1" = remove ]' in leaving.split("deb-systemd-invoke stop")[0]
+    assert "/etc/edge-camera" in control("postrm")
+
+
+def test_the_launcher_finds_the_private_folder_alone(packages: list[Path], tmp_path: Path) -> None:
+    """Not what PYTHONPATH, the user's site or /usr/local has; versions are found too."""
+    if PYTHON != HERE:
+        pytest.skip(f"LEFT OUT: packed for Python {PYTHON}, this is {HERE}")
+    subprocess.run(["dpkg-deb", "--extract", str(packages[0]), str(tmp_path)], check=True)
+    private = tmp_path / "usr" / "lib" / "edge-camera"
+    launcher = (tmp_path / "usr" / "bin" / "edge").read_text()
+    assert launcher.startswith("#!/usr/bin/python3 -IB\n")
+    way = launcher.replace('"/usr/lib/edge-camera"', repr(str(private))).split("from edge")[0]
+    asks = """
+import importlib.metadata, edge.payloads, msgspec, paho.mqtt.client
+for module in (edge, msgspec, paho.mqtt):
+    print(module.__path__[0])
+print(*(importlib.metadata.version(name) for name in ("msgspec", "paho-mqtt", "tflite-runtime")))
+print([path for path in sys.path if path.startswith("/usr/local/")])
+"""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-IB", "-c", way + asks],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *where, versions, local = done.stdout.splitlines()
+    assert where == [str(private / name) for name in ("edge", "msgspec", "paho/mqtt")]
+    assert VERSION in versions.split()
+    assert local == "[]"
