@@ -40,7 +40,7 @@ FACTS = {
     "failed": "systemctl --failed --plain --no-legend",
     "root": "findmnt -n -b -o SIZE,OPTIONS /",
     "state": "findmnt -n -b -o SIZE,OPTIONS --target /var/lib/edge-camera",
-    "boot": "systemd-analyze time | head -n 1",
+    "kernel": "sed -n 's/^btime //p' /proc/stat",
     "ready": "systemctl show -p ExecMainStartTimestampMonotonic"
     " -p ActiveEnterTimestampMonotonic edge-camera",
     "pss": "sudo sed -n 's/^Pss: *//p' /proc/$(systemctl show -P MainPID edge-camera)/smaps_rollup",
@@ -104,12 +104,12 @@ def spooled(card: Card, tmp_path: Path) -> set[str]:
 def report(what: str, found: dict[str, str], heard: Listener) -> None:
     """Print the figures; emulated, on a shared host."""
     started, ready = (int(stamp) / 1e6 for stamp in re.findall(r"=(\d+)", found["ready"]))
-    telemetry = heard.payloads("telemetry")
-    first = heard.payloads("result")[0]
+    first = heard.payloads("result")[0]["ts"]
+    rates = [one["fps"] for one in heard.payloads("telemetry")]
     print(
-        f"\n{what}: process {started:.0f} s and READY {ready:.0f} s after the kernel's start, "
-        f"PSS {found['pss']}, first result {first['ts']}, "
-        f"fps {telemetry[-1]['fps'] if telemetry else '?'}; {found['boot']}"
+        f"\n{what}, in seconds from the kernel's start: process {started:.0f}, READY {ready:.0f}, "
+        f"first result {first - int(found['kernel']):.0f}; PSS {found['pss']}; "
+        f"frames a second {rates}"
     )
 
 
