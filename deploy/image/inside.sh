@@ -61,7 +61,9 @@ step() { printf 'image: %4d s: %s\n' "$SECONDS" "$*" >&2; }
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 mkdir -p "$root/boot/firmware" "$root/etc/default"
 # Read by raspi-firmware, and by the hook that puts fsck into the initramfs.
-printf 'ROOTPART=LABEL=rootfs\n' >"$root/etc/default/raspi-firmware"
+# CMA: it looks for a Pi to find out that a Pi 4 does not boot with a size of it; consoles likewise.
+printf '%s\n' ROOTPART=LABEL=rootfs CMA=0 'CONSOLES="tty0 ttyS1,115200"' \
+  >"$root/etc/default/raspi-firmware"
 printf 'LABEL=rootfs / ext4 defaults 0 1\n' >"$root/etc/fstab"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"

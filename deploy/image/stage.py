@@ -47,6 +47,8 @@ WRITABLE: Final = File(
     '// The root is read only, but for apt.\nDPkg::Pre-Invoke { "mount -o remount,rw /"; };\n'
     'DPkg::Post-Invoke { "mount -o remount,ro / || true"; };\n',
 )
+ARGUMENTS: Final = File("/etc/default/raspi-extra-cmdline", "ro\n")
+"""Of the kernel; raspi-firmware adds them at each upgrade."""
 LEFTOVERS: Final = (
     *("var/cache/ldconfig/aux-cache", "var/lib/systemd/random-seed", "etc/resolv.conf"),
     *("var/lib/dbus/machine-id", "etc/hostname", "var/lib/systemd/catalog/database"),
@@ -148,7 +150,7 @@ def furnish(inputs: Inputs, root: Path) -> None:
         File("/etc/fstab", FSTAB[system.read_only] + BOOT_FSTAB),
         File("/etc/apt/sources.list", SOURCES.format(inputs.suite)),
         File("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"),
-        *([VOLATILE, WRITABLE] if system.read_only else []),
+        *([VOLATILE, WRITABLE, ARGUMENTS] if system.read_only else []),
     ]
     for file in made:
         put(root, file)
@@ -177,6 +179,8 @@ def write(inputs: Inputs, root: Path, out: Path) -> None:
     shutil.move(root / "boot" / "firmware", trees["bootfs"])
     (root / "boot" / "firmware").mkdir()
     if inputs.site.system.read_only:
+        told = trees["bootfs"] / "cmdline.txt"
+        told.write_text(f"{told.read_text().strip()} {ARGUMENTS.content}")
         trees["state"] = root.with_name("state")
         shutil.move(root / "var", trees["state"])
         (root / "var").mkdir()

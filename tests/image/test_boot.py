@@ -277,6 +277,7 @@ def test_what_only_a_pi_reads(image: Callable[..., Path], suite: str) -> None:
     arguments = disk.run(["mtype", "-i", drive, "::cmdline.txt"]).split()
     assert "root=LABEL=rootfs" in arguments
     assert any(one.startswith("console=ttyS1,") for one in arguments)
+    assert not [one for one in arguments if one.startswith("cma=")], "a Pi 4 does not boot with it"
     assert made.stat().st_size < 1_500_000_000
 
 
