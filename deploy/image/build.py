@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -107,7 +108,7 @@ def depends(deb: Path) -> list[str]:
     )
     if done.returncode:
         raise BuildError(65, "not a Debian package", where=str(deb))
-    return sorted({one.split("|")[0].split("(")[0].strip() for one in done.stdout.split(",")})
+    return sorted({re.split(r"[|(:]", one)[0].strip() for one in done.stdout.split(",")})
 
 
 def base_root(suite: str, deb: Path) -> Path:

@@ -10,13 +10,16 @@ slow=(
   /usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb
   /usr/bin/update-mime-database /usr/bin/fc-cache # of no use without a screen
 )
+# What packages' scripts are made of. In the middle of a shell script nobody sees the difference.
+lent=(
+  dash perl awk cat chmod chown cmp cp cpio cut date find grep gzip head id ln ls mkdir mktemp mv
+  readlink realpath rm rmdir sed sort stat tail touch tr uniq wc xargs xz zstd kmod
+)
 apt=(
   -o "Dir=$root" -o "Dir::State::status=$root/var/lib/dpkg/status"
   -o Dir::Etc::trustedparts=/etc/apt/trusted.gpg.d -o Dir::Bin::methods=/usr/lib/apt/methods
   -o Dir::Bin::dpkg=/usr/bin/dpkg -o APT::Architecture=arm64 -o APT::Architectures=arm64
-  -o APT::Install-Recommends=false -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0
-  -o "Dpkg::Options::=--root=$root" -o Dpkg::Options::=--force-unsafe-io
-  -o Dpkg::Options::=--force-confold -o Dpkg::Pre-Install-Pkgs::=true
+  -o APT::Install-Recommends=false -o APT::Sandbox::User=root
 )
 
 # divert ADD|REMOVE: programs that are run once for all, at the end, or on the device.
@@ -43,9 +46,9 @@ lend() {
   mount --bind /lib64/ "$root/lib64"
   mount --bind /usr/lib/x86_64-linux-gnu "$root/usr/lib/x86_64-linux-gnu"
   for program in "$@"; do
-    here=$(readlink -f "$(command -v "$program")")
-    there=$(chroot "$root" readlink -f "$(chroot "$root" /bin/sh -c "command -v $program")")
-    mount --bind "$here" "$root$there"
+    here=$(readlink -f "$(command -v "$program")") || continue
+    there=$(chroot "$root" /bin/sh -c "readlink -f \"\$(command -v $program)\"") || continue
+    if [ -f "$root$there" ]; then mount --bind "$here" "$root$there"; fi
   done
 }
 
@@ -71,9 +74,12 @@ divert add
 step "installing packages"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq -y "${apt[@]}" --download-only install "${packages[@]}" >&2
-# Packages for every architecture are to dpkg here this machine's, and so what they need: it leaves
-# them unpacked, which is the end of its work; the emulated one configures them.
-apt-get -qq -y "${apt[@]}" --no-download install "${packages[@]}" >&2 || true
+step "unpacking"
+dpkg --root="$root" --force-depends --force-unsafe-io --force-confold \
+  --unpack "$root"/var/cache/apt/archives/*.deb >&2
+step "configuring"
+# dpkg itself is the root's own: to this machine's, packages for every architecture are amd64.
+lend "${lent[@]}"
 chroot "$root" dpkg --force-confold --configure -a >&2
 chroot "$root" dpkg --status "${packages[@]}" >/dev/null
 divert remove
@@ -81,8 +87,6 @@ rm "$root/usr/sbin/policy-rc.d"
 
 step "making the initramfs"
 kernel=$(basename "$(echo "$root"/lib/modules/*)")
-lend dash awk cat chmod cp cpio cut find grep gzip head ln ls mkdir mktemp mv readlink rm rmdir sed \
-  sort touch tr uniq xargs xz zstd kmod
 TMPDIR=/var/tmp chroot "$root" mkinitramfs -o "/boot/initrd.img-$kernel" "$kernel" >&2
 give_back
 DEB_MAINT_PARAMS=configure chroot "$root" /etc/kernel/postinst.d/z50-raspi-firmware "$kernel" >&2
