@@ -164,11 +164,14 @@ def base(
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(content)
     empty.mkdir()
-    boot = layout.Partition(labels[0], layout.ALIGNED, 40 << 20, 0xC)
+    (empty / "config.txt").write_text("arm_64bit=1\n")
+    boot = layout.Partition(labels[0], layout.ALIGNED, 72 << 20, 0xC)
     part = layout.Partition(labels[1], boot.end, 8 << 20, 0x83)
     disk.empty(image, [boot, part], 7)
     disk.fat(image, boot, empty, 7, 1)
     disk.ext4(image, part, tree, uuid.UUID(int=7), 1)
+    drive = f"{image}@@{boot.start}"
+    assert disk.run(["mtype", "-i", drive, "::config.txt"]) == "arm_64bit=1\n"
     return image
 
 

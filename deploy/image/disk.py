@@ -73,9 +73,11 @@ def fat(image: Path, part: Partition, tree: Path, identity: int, epoch: int) -> 
     clamp(tree, epoch)
     drive = f"{image}@@{part.start}"
     dated = {"SOURCE_DATE_EPOCH": str(epoch), "MTOOLS_SKIP_CHECK": "1"}
-    options = ["--invariant", "-F", "32", "-n", part.label, "-i", f"{identity:08x}"]
-    offset = f"--offset={part.start // SECTOR}"
-    run(["mkfs.fat", *options, offset, image, str(part.size // 1024)], more=dated)
+    start = str(part.start // SECTOR)
+    # Two sectors a cluster: with more there are too few of them for FAT32, and mtools finds none.
+    options = ["--invariant", "-F", "32", "-s", "2", "-n", part.label, "-i", f"{identity:08x}"]
+    placed = ["-h", start, "--offset", start, image, str(part.size // 1024)]
+    run(["mkfs.fat", *options, *placed], more=dated)
     top = sorted(tree.iterdir())
     if top:
         run(["mcopy", "-i", drive, "-s", "-Q", "-m", *top, "::"], more=dated)

@@ -62,12 +62,12 @@ give_back() {
 step() { printf 'image: %4d s: %s\n' "$SECONDS" "$*" >&2; }
 
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
-mkdir -p "$root/boot/firmware" "$root/etc/default"
-# Read by raspi-firmware, and by the hook that puts fsck into the initramfs.
+mkdir -p "$root/boot/firmware" "$root/etc/default" "$root/etc/initramfs-tools/conf.d"
+# Where there is no root device yet, nobody can see its type: fsck would stay out of the initramfs.
+printf 'FSTYPE=ext4\n' >"$root/etc/initramfs-tools/conf.d/edge-image"
 # CMA: it looks for a Pi to find out that a Pi 4 does not boot with a size of it; consoles likewise.
 printf '%s\n' ROOTPART=LABEL=rootfs CMA=0 'CONSOLES="tty0 ttyS1,115200"' \
   >"$root/etc/default/raspi-firmware"
-printf 'LABEL=rootfs / ext4 defaults 0 1\n' >"$root/etc/fstab"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"
 divert add
@@ -91,7 +91,7 @@ TMPDIR=/var/tmp chroot "$root" mkinitramfs -o "/boot/initrd.img-$kernel" "$kerne
 give_back
 DEB_MAINT_PARAMS=configure chroot "$root" /etc/kernel/postinst.d/z50-raspi-firmware "$kernel" >&2
 step "compiling Python"
-# Left out above, since one process is enough for all of it.
-chroot "$root" python3 -m compileall -q --invalidation-mode unchecked-hash \
-  /usr/lib/python3/dist-packages >&2 || true
+# Left out above, since one process is enough, and only for what the daemon loads.
+chroot "$root" bash -c 'python3 -m compileall -q -x "/(tests|f2py|distutils|typing)/" \
+  --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/{numpy,cv2,systemd,rich}*' >&2
 step "done"
