@@ -114,7 +114,7 @@ def depends(deb: Path) -> list[str]:
 def base_root(suite: str, deb: Path) -> Path:
     """Return the tar file with Debian; made where it is not there."""
     wanted = [*PACKAGES, *depends(deb)]
-    recipe = [(HERE / name).read_text() for name in ("root.sh", "inside.sh")]
+    recipe = [(HERE / name).read_text() for name in ("root.sh", "inside.sh", "dpkg.cfg")]
     key = hashlib.sha256("\n".join([suite, *wanted, *recipe]).encode()).hexdigest()[:12]
     base = CACHE / f"base-{suite}-{key}.tar"
     if base.exists():

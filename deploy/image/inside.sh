@@ -5,6 +5,7 @@
 set -euo pipefail
 
 root=$1
+mapfile -t lean < <(sed -n 's/^path/--path/p' "$(dirname "$0")/dpkg.cfg")
 read -ra packages <<<"${PACKAGES:?}"
 slow=(
   /usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb
@@ -75,7 +76,7 @@ step "installing packages"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq -y "${apt[@]}" --download-only install "${packages[@]}" >&2
 step "unpacking"
-dpkg --root="$root" --force-depends --force-unsafe-io --force-confold \
+dpkg --root="$root" --force-depends --force-unsafe-io --force-confold "${lean[@]}" \
   --unpack "$root"/var/cache/apt/archives/*.deb >&2
 step "configuring"
 # dpkg itself is the root's own: to this machine's, packages for every architecture are amd64.
@@ -94,4 +95,6 @@ step "compiling Python"
 # Left out above, since one process is enough, and only for what the daemon loads.
 chroot "$root" bash -c 'python3 -m compileall -q -x "/(tests|f2py|distutils|typing)/" \
   --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/{numpy,cv2,systemd,rich}*' >&2
+# For the building alone: a device can lose its power.
+sed -i '/^force-unsafe-io$/d' "$root"/etc/dpkg/dpkg.cfg.d/*
 step "done"

@@ -19,8 +19,8 @@ ALIGNED: Final = 4 * MIB
 """Cards erase in blocks of so much, or less."""
 BOOT: Final = 256 * MIB
 """Holds two kernels with their initramfs while one is upgraded."""
-SPARE: Final = 96 * MIB
-"""Free in a file system before it has grown."""
+SPARE: Final = 64 * MIB
+"""For the journal, and free before a file system has grown."""
 BLOCK: Final = 4096
 INODE: Final = 256
 
@@ -86,5 +86,5 @@ def needed(tree: Path, without: tuple[Path, ...] = ()) -> int:
                     stack.append(path)
             elif not path.is_symlink() or found.st_size > 59:  # shorter ones lie in the inode
                 blocks += -(-found.st_size // BLOCK)
-    # 6 %: tables of inodes beyond those used, group descriptors, maps of long files
-    return int(1.06 * (blocks * BLOCK + inodes * INODE)) + SPARE
+    # 3 %: tables of inodes beyond those used, group descriptors, maps of long files
+    return int(1.03 * (blocks * BLOCK + inodes * INODE)) + SPARE

@@ -55,10 +55,9 @@ if [ -z "$lines" ]; then
 fi
 mode=root
 [ "$(id -u)" -eq 0 ] || mode=unshare
-# What a device never reads is not unpacked; mmdebstrap's own clean-up of apt comes after the hook.
+mapfile -t lean < <(sed -n 's/^path/--dpkgopt=path/p' "$here/dpkg.cfg")
 mmdebstrap --quiet --mode=$mode --variant=essential --architectures=arm64 --format=tar \
   --skip=check/qemu --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
-  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-  --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+  "${lean[@]}" \
   --customize-hook="unshare --mount bash '$here/inside.sh' \"\$1\"" \
   "$suite" "$tar" - <<<"$lines"
