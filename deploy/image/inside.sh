@@ -88,6 +88,7 @@ rm "$root/usr/sbin/policy-rc.d"
 
 step "making the initramfs"
 kernel=$(basename "$(echo "$root"/lib/modules/*)")
+if mountpoint -q "$root/usr/bin/kmod"; then umount "$root/usr/bin/kmod"; fi # it goes in
 TMPDIR=/var/tmp chroot "$root" mkinitramfs -o "/boot/initrd.img-$kernel" "$kernel" >&2
 give_back
 DEB_MAINT_PARAMS=configure chroot "$root" /etc/kernel/postinst.d/z50-raspi-firmware "$kernel" >&2

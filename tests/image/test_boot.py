@@ -37,7 +37,8 @@ FACTS = {
     "secret": "sudo stat -c '%a %U' /etc/edge-camera/credentials/mqtt-password",
     "wifi": "sudo stat -c '%a %U' /etc/wpa_supplicant/wpa_supplicant-wlan0.conf",
     "service": "systemctl show -p ActiveState -p NRestarts edge-camera",
-    "failed": "systemctl --failed --plain --no-legend",
+    "failed": "systemctl --failed --plain --no-legend; "
+    "sudo journalctl -b -q -o cat -u edge-first-boot -u edge-provision -p 4",
     "root": "findmnt -n -b -o SIZE,OPTIONS /",
     "state": "findmnt -n -b -o SIZE,OPTIONS --target /var/lib/edge-camera",
     "kernel": "sed -n 's/^btime //p' /proc/stat",
