@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,18 +50,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
+    return ended("image", lambda: build(asked))
+
+
+def ended(name: str, work: Callable[[], None]) -> int:
+    """Do ``work``; return the exit status, after one line of ``name`` where something is wrong."""
     try:
-        build(asked)
+        work()
     except BuildError as exc:
-        print(f"image: {exc}", file=sys.stderr)
-        return exc.status
+        said, status = str(exc), exc.status
     except EdgeError as exc:
-        print(f"image: {exc}", file=sys.stderr)
-        return exc.exit_status
+        said, status = str(exc), exc.exit_status
     except OSError as exc:
-        print(f"image: {exc}", file=sys.stderr)
-        return 74
-    return 0
+        said, status = str(exc), 74
+    else:
+        return 0
+    print(f"{name}: {said}", file=sys.stderr)
+    return status
 
 
 def build(asked: argparse.Namespace) -> None:

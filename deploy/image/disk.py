@@ -78,7 +78,7 @@ def fat(image: Path, part: Partition, tree: Path, identity: int, epoch: int) -> 
     options = ["--invariant", "-F", "32", "-s", "2", "-n", part.label, "-i", f"{identity:08x}"]
     placed = ["-h", start, "--offset", start, image, str(part.size // 1024)]
     run(["mkfs.fat", *options, *placed], more=dated)
-    top = sorted(tree.iterdir())
+    top = sorted(map(str, tree.iterdir()))
     if top:
         run(["mcopy", "-i", drive, "-s", "-Q", "-m", *top, "::"], more=dated)
 

@@ -20,12 +20,11 @@ from typing import Final
 
 from deploy.image import disk, recognise
 from deploy.image import site as sites
-from deploy.image.build import CACHE, DIST, HERE, package
+from deploy.image.build import CACHE, DIST, HERE, ended, package
 from deploy.image.files import File, files
 from deploy.image.layout import Partition, rounded
 from deploy.package.build import SUITES
 from deploy.runtime.pins import BuildError
-from edge.errors import EdgeError
 
 PLACE: Final = "/usr/lib/edge-image"
 UNIT: Final = "edge-provision.service"
@@ -41,18 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--deb", type=Path)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args(arguments)
-    try:
-        provision(asked)
-    except BuildError as exc:
-        print(f"provision: {exc}", file=sys.stderr)
-        return exc.status
-    except EdgeError as exc:
-        print(f"provision: {exc}", file=sys.stderr)
-        return exc.exit_status
-    except OSError as exc:
-        print(f"provision: {exc}", file=sys.stderr)
-        return 74
-    return 0
+    return ended("provision", lambda: provision(asked))
 
 
 def provision(asked: argparse.Namespace) -> None:
