@@ -76,7 +76,7 @@ def fat(image: Path, part: Partition, tree: Path, identity: int, epoch: int) -> 
     start = str(part.start // SECTOR)
     # Two sectors a cluster: with more there are too few of them for FAT32, and mtools finds none.
     options = ["--invariant", "-F", "32", "-s", "2", "-n", part.label, "-i", f"{identity:08x}"]
-    placed = ["-h", start, "--offset", start, image, str(part.size // 1024)]
+    placed = ["-h", start, "--offset", start, str(image), str(part.size // 1024)]
     run(["mkfs.fat", *options, *placed], more=dated)
     top = sorted(map(str, tree.iterdir()))
     if top:
