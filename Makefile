@@ -8,7 +8,7 @@ export PYTHON
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
 .PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
-.PHONY: flash deploy
+.PHONY: flash deploy image provision test-image
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,8 @@ lint: setup ## ruff, mypy --strict, shellcheck
 	@.venv/bin/ruff check --quiet edge models deploy tests
 	@.venv/bin/ruff format --quiet --check edge models deploy tests
 	@.venv/bin/mypy --no-error-summary
-	@shellcheck deploy/*.sh tests/vm/*.sh tests/system/*.sh .ci/run
+	@shellcheck deploy/*.sh deploy/image/*.sh deploy/image/*/usr/lib/edge-image/* tests/vm/*.sh \
+	  tests/system/*.sh .ci/run
 
 homeassistant: setup ## does Home Assistant itself find the daemon? Python 3.13.2 or newer
 	@deploy/setup.sh homeassistant
@@ -108,6 +109,25 @@ deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=]
 	@deploy/setup.sh package
 	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
 	  $(if $(SUITE),--suite '$(SUITE)') $(if $(WHEEL),--runtime '$(WHEEL)')
+
+# Not made anew where DEB names one.
+DEB_FOR = $(if $(DEB),,$(MAKE) --no-print-directory deb ARCH=arm64 SUITE=$(1))
+image: setup ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE]
+	@deploy/setup.sh image
+	@$(call DEB_FOR,$(or $(SUITE),trixie))
+	@.venv/bin/python -m deploy.image.build $(if $(SUITE),--suite '$(SUITE)') \
+	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)')
+
+provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
+	@deploy/setup.sh image
+	@.venv/bin/python -m deploy.image.provision --base '$(BASE)' \
+	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)')
+
+test-image: setup ## build cards of both suites and boot them, emulated: within an hour
+	@deploy/setup.sh image
+	@$(call DEB_FOR,trixie)
+	@$(call DEB_FOR,bookworm)
+	@.venv/bin/python -m pytest -m image -s tests/image $(ARGS)
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|system|runtime|flash|homeassistant|package]
+#   deploy/setup.sh [dev|train|machine|system|runtime|flash|image|homeassistant|package]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
 # flash  what `make flash` and `make deploy` run
 # package  what packs the Debian package for every architecture: `make deb`
+# image  what makes images of cards, and boots them
 # system  what boots the machines of `make test-system`
 # runtime  what compiles and emulates the Pi's TFLite for its tests and measurements
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
@@ -21,6 +22,7 @@ readonly PACKAGES=(
   mosquitto mosquitto-clients                            # the private broker, and its client
   nodejs node-mqtt                                       # a subscriber in another language
   openssl shellcheck                                     # certificates for tests; make lint
+  mtools dosfstools e2fsprogs fdisk                      # small images of cards, for tests
   python3-shtab                                          # shell completion, for its test
   python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,
   gstreamer1.0-plugins-{base,good,bad,ugly}              # with H.264
@@ -83,6 +85,10 @@ case ${1:-dev} in
     install_packages cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu \
       qemu-user llvm
     ;;
+  image)
+    install_packages mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk \
+      zstd bmap-tools dpkg-dev qemu-system-arm openssh-client
+    ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
       say "$("$PYTHON" --version) is too old: Home Assistant needs 3.13.2 (Debian 13 has it)"
@@ -101,8 +107,8 @@ case ${1:-dev} in
       gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine, system, runtime, flash, homeassistant" \
-      "or package"
+    say "unknown set '$1'; expected dev, train, machine, system, runtime, flash, image," \
+      "homeassistant or package"
     exit 64
     ;;
 esac

@@ -19,6 +19,8 @@ LISTED_AS_FOLDERS = (
     "tests/system",
     "deploy/debian",
     "deploy/demo",
+    "deploy/image/base",
+    "deploy/image/card",
     "deploy/lock",
     "deploy/mosquitto",
     "deploy/runtime/armhf",
@@ -28,6 +30,7 @@ LISTED_AS_FOLDERS = (
     "models/catdog",
     "tests/golden",
     "tests/homeassistant",
+    "tests/image",
     "tests/models",
     "tests/machines",
 )

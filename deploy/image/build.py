@@ -1,0 +1,150 @@
+"""``make image``: a card for the Pi 4B, in build/dist.
+
+    python -m deploy.image.build [--suite trixie] [--config site.toml] [--deb FILE] [--out FILE]
+
+Steps: CONFIG is checked; Debian's packages become a root file system, kept in build/image and made
+anew only when the list of packages changes; the daemon's package, the files of deploy/image/card
+and CONFIG are added to it; file systems and image are written. Without root the last two steps run
+in a user namespace. The same inputs (the mirror's packages among them) give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.image import site as sites
+from deploy.image.stage import Inputs, stage
+from deploy.package.build import SUITES, epoch
+from deploy.runtime.pins import EPOCH, BuildError
+from edge.errors import EdgeError
+
+HERE: Final = Path(__file__).resolve().parent
+ROOT: Final = HERE.parents[1]
+CACHE: Final = ROOT / "build" / "image"
+DIST: Final = ROOT / "build" / "dist"
+PACKAGES: Final = (
+    *("systemd-sysv", "systemd-resolved", "systemd-timesyncd", "libpam-systemd", "libnss-systemd"),
+    *("libnss-myhostname", "dbus", "udev", "kmod", "apt", "ca-certificates", "tzdata"),
+    *("linux-image-arm64", "initramfs-tools", "zstd", "raspi-firmware", "firmware-brcm80211"),
+    *("wireless-regdb", "wpasupplicant", "iproute2", "iputils-ping", "openssh-server", "sudo"),
+    *("cloud-guest-utils", "fdisk", "e2fsprogs", "dosfstools", "nano", "less"),
+)
+"""Beside Debian's essential ones and what the daemon's package depends on."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build; return the exit status, after one line where something is wrong."""
+    parser = argparse.ArgumentParser(prog="make image", allow_abbrev=False)
+    parser.add_argument("--suite", default="trixie")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--deb", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    return ended("image", lambda: build(asked))
+
+
+def ended(name: str, work: Callable[[], None]) -> int:
+    """Do ``work``; return the exit status, after one line of ``name`` where something is wrong."""
+    try:
+        work()
+    except BuildError as exc:
+        said, status = str(exc), exc.status
+    except EdgeError as exc:
+        said, status = str(exc), exc.exit_status
+    except OSError as exc:
+        said, status = str(exc), 74
+    else:
+        return 0
+    print(f"{name}: {said}", file=sys.stderr)
+    return status
+
+
+def build(asked: argparse.Namespace) -> None:
+    """Make the image that is asked for. Raises BuildError, ConfigError."""
+    if asked.suite not in SUITES:
+        expected = " or ".join(SUITES)
+        raise BuildError(64, "unsupported SUITE", expected=expected, got=asked.suite)
+    site = sites.load(asked.config)
+    deb = asked.deb or package(asked.suite)
+    base = asked.base or base_root(asked.suite, deb)
+    if os.getuid() != 0 and not asked.base:
+        again = [*sys.orig_argv[1:], "--deb", str(deb), "--base", str(base)]
+        sys.exit(subprocess.run([*NAMESPACE, sys.executable, *again], check=False).returncode)
+    out = asked.out or DIST / f"edge-camera-{asked.suite}-arm64.img"
+    stage(Inputs(asked.suite, site, deb, base, epoch()), CACHE, out)
+
+
+NAMESPACE: Final = (
+    *("unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork"),
+    "--mount-proc",
+)
+"""Root of its own files only."""
+
+
+def package(suite: str, arch: str = "arm64") -> Path:
+    """Return the newest package of the daemon for ``suite``; raise where there is none."""
+    found = sorted(DIST.glob(f"edge-camera_*~{SUITES[suite][1]}_{arch}.deb"), key=os.path.getmtime)
+    if not found:
+        raise BuildError(
+            69,
+            "no package to put onto the card",
+            where=str(DIST),
+            expected=f"edge-camera_*~{SUITES[suite][1]}_{arch}.deb",
+            got="none",
+            mend=f"run `make deb ARCH={arch} SUITE={suite}`, or name one with DEB=FILE",
+        )
+    return found[-1]
+
+
+def depends(deb: Path) -> list[str]:
+    """Return the names of what a package depends on; of alternatives the first."""
+    done = subprocess.run(
+        ["dpkg-deb", "-f", str(deb), "Depends"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BuildError(65, "not a Debian package", where=str(deb))
+    return sorted({re.split(r"[|(:]", one)[0].strip() for one in done.stdout.split(",")})
+
+
+def base_root(suite: str, deb: Path) -> Path:
+    """Return the tar file with Debian; made where it is not there."""
+    wanted = [*PACKAGES, *depends(deb)]
+    recipe = [(HERE / name).read_text() for name in ("root.sh", "inside.sh", "dpkg.cfg")]
+    key = hashlib.sha256("\n".join([suite, *wanted, *recipe]).encode()).hexdigest()[:12]
+    base = CACHE / f"base-{suite}-{key}.tar"
+    if base.exists():
+        return base
+    CACHE.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    print(f"image: making {base.name}", flush=True)
+    part = base.with_suffix(".part")
+    done = subprocess.run(
+        [HERE / "root.sh", suite, part, *wanted],
+        # Not the last commit's date: the same root serves many of them.
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)},
+        check=False,
+    )
+    if done.returncode:
+        part.unlink(missing_ok=True)
+        raise BuildError(
+            69 if done.returncode == 69 else 70,
+            "Debian's packages did not become a root file system",
+            got=f"status {done.returncode}, said above",
+        )
+    part.replace(base)
+    print(f"image: {base.name} in {time.monotonic() - began:.0f} s", flush=True)
+    return base
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""Where the partitions of a card are: arithmetic alone, in bytes.
+
+    0      4 MiB     260 MiB
+    | MBR  | bootfs  | rootfs ... |            grows to the card's end at the first boot
+    | MBR  | bootfs  | rootfs ... | state ...  with a root that is read only: this one grows
+
+An MBR, since not every Pi's boot loader reads a GPT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MIB: Final = 1 << 20
+SECTOR: Final = 512
+ALIGNED: Final = 4 * MIB
+"""Cards erase in blocks of so much, or less."""
+BOOT: Final = 256 * MIB
+"""Holds two kernels with their initramfs while one is upgraded."""
+SPARE: Final = 64 * MIB
+"""For the journal, and free before a file system has grown."""
+BLOCK: Final = 4096
+INODE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition.
+
+    label  of its file system
+    kind   the MBR's number: 0xc FAT, 0x83 Linux
+    """
+
+    label: str
+    start: int
+    size: int
+    kind: int
+
+    @property
+    def end(self) -> int:
+        """The first byte after it."""
+        return self.start + self.size
+
+
+def plan(sizes: dict[str, int]) -> list[Partition]:
+    """Return the partitions: bootfs, then those of ``sizes`` (label -> bytes) in their order."""
+    made = [Partition("bootfs", ALIGNED, BOOT, 0xC)]
+    for label, size in sizes.items():
+        made.append(Partition(label, made[-1].end, rounded(size), 0x83))
+    return made
+
+
+def rounded(size: int) -> int:
+    """Return ``size`` as a whole number of a card's blocks."""
+    return -(-size // ALIGNED) * ALIGNED
+
+
+def script(partitions: list[Partition], identity: int) -> str:
+    """Return what sfdisk(8) reads. ``identity``: 32 bits, the disk's own number."""
+    lines = ["label: dos", f"label-id: {identity:#010x}"]
+    for part in partitions:
+        boot = ", bootable" if part.kind == 0xC else ""
+        lines.append(
+            f"start={part.start // SECTOR}, size={part.size // SECTOR}, type={part.kind:x}{boot}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def needed(tree: Path, without: tuple[Path, ...] = ()) -> int:
+    """Return the size of a file system for ``tree``, with ``SPARE`` free.
+
+    without  folders that are not counted: they lie elsewhere
+    """
+    blocks = inodes = 0
+    stack = [tree]
+    while stack:
+        folder = stack.pop()
+        for path in folder.iterdir():
+            inodes += 1
+            found = path.lstat()
+            if path.is_dir() and not path.is_symlink():
+                blocks += 1
+                if path not in without:
+                    stack.append(path)
+            elif not path.is_symlink() or found.st_size > 59:  # shorter ones lie in the inode
+                blocks += -(-found.st_size // BLOCK)
+    # 3 %: tables of inodes beyond those used, group descriptors, maps of long files
+    return int(1.03 * (blocks * BLOCK + inodes * INODE)) + SPARE

@@ -1,0 +1,212 @@
+"""``make provision``: the daemon put onto a Raspberry Pi OS Lite image, in build/dist.
+
+    python -m deploy.image.provision --base raspios-lite.img.xz [--config site.toml] [--deb FILE]
+
+The base stays as it is; a copy gets the daemon's package and whatever of its dependencies the base
+has not, as a repository in its root, CONFIG, and a unit that installs them at the first boot,
+without a network. apt asks the base's own sources, with the base's own keys. Nothing is mounted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.image import disk, recognise
+from deploy.image import site as sites
+from deploy.image.build import CACHE, DIST, HERE, ended, package
+from deploy.image.files import File, files
+from deploy.image.layout import Partition, rounded
+from deploy.package.build import SUITES
+from deploy.runtime.pins import BuildError
+
+PLACE: Final = "/usr/lib/edge-image"
+UNIT: Final = "edge-provision.service"
+CAMERA: Final = "python3-picamera2"
+"""For the Pi's own camera, where the base's sources have it."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Provision; return the exit status, after one line where something is wrong."""
+    parser = argparse.ArgumentParser(prog="make provision", allow_abbrev=False)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--deb", type=Path)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args(arguments)
+    return ended("provision", lambda: provision(asked))
+
+
+def provision(asked: argparse.Namespace) -> None:
+    """Write the provisioned copy. Raises BuildError, ConfigError."""
+    site = sites.load(asked.config)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="provision-", dir=CACHE) as made:
+        work = Path(made)
+        image, root = work / "image", work / "root"
+        recognise.copy(asked.base, image)
+        boot, part = recognise.partitions(asked.base, image)
+        copy_range(image, part.start, root, 0, part.size)
+
+        def read(path: str) -> str:
+            return disk.run(["debugfs", "-R", f"cat {path}", root])
+
+        suite = recognise.suite(asked.base, read, tuple(SUITES))
+        deb = asked.deb or package(suite)
+        wanted = [deb.name.partition("_")[0]]
+        source = site.edge.get("camera", {}).get("source", "auto")
+        if source == "auto" or source.startswith("picamera2"):
+            wanted.append(CAMERA)
+        repository = work / "packages"
+        wanted = download(root, work, deb, wanted, repository)
+        made_files = [
+            *files(site, "NetworkManager"),
+            *(
+                File(f"/{path.relative_to(HERE / 'base')}", path.read_text(), path.stat().st_mode)
+                for path in sorted((HERE / "base").rglob("*"))
+                if path.is_file()
+            ),
+            File(f"{PLACE}/site", (HERE / "card" / PLACE[1:] / "site").read_text(), 0o755),
+            File(f"{PLACE}/packages/wanted", " ".join(wanted) + "\n"),
+        ]
+        grown = insert(root, repository, made_files, work)
+        if site.user.ssh_keys:
+            (work / "ssh").touch()
+            disk.run(["mcopy", "-o", "-i", f"{image}@@{boot.start}", work / "ssh", "::ssh"])
+        replace(image, root, part, grown)
+        out = (
+            asked.out
+            or DIST / f"{asked.base.name.removesuffix('.xz').removesuffix('.img')}-edge.img"
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(image, out)
+    disk.pack(out)
+    print(f"provision: {out}.zst ({Path(f'{out}.zst').stat().st_size:,} bytes), {suite}")
+
+
+def download(root: Path, work: Path, deb: Path, wanted: list[str], repository: Path) -> list[str]:
+    """Fill ``repository`` with what ``wanted`` needs and the base has not; return what there is."""
+    apt = work / "apt"
+    for name in ("lists/partial", "archives/partial", "preferences.d", "apt.conf.d"):
+        (apt / name).mkdir(parents=True)
+    for folder in ("/etc/apt", "/usr/share/keyrings"):
+        disk.run(["debugfs", "-R", f"rdump {folder} {apt}", root])
+    for file in (*apt.glob("apt/sources.list"), *apt.glob("apt/sources.list.d/*")):
+        file.write_text(file.read_text().replace("/usr/share/keyrings", str(apt / "keyrings")))
+    (apt / "status").write_text(disk.run(["debugfs", "-R", "cat /var/lib/dpkg/status", root]))
+    options = [
+        f"Dir::State={apt}",
+        f"Dir::State::status={apt / 'status'}",
+        f"Dir::State::lists={apt / 'lists'}",
+        f"Dir::Cache={apt}",
+        f"Dir::Etc={apt / 'apt'}",
+        f"Dir::Etc::trustedparts={apt / 'apt' / 'trusted.gpg.d'}",
+        "APT::Architecture=arm64",
+        "APT::Architectures=arm64",
+        "APT::Install-Recommends=false",
+        "Acquire::Languages=none",
+        "APT::Sandbox::User=root",
+    ]
+    apt_get = ["apt-get", "-q", "-y", *(f"-o{option}" for option in options)]
+    print("provision: asking the base's sources for packages", flush=True)
+    disk.run([*apt_get, "-oAPT::Update::Error-Mode=any", "update"])
+    known = disk.run(["apt-cache", *apt_get[3:], "pkgnames"]).split()
+    wanted = [name for name in wanted if name in known or name == wanted[0]]
+    disk.run([*apt_get, "--download-only", "install", str(deb.resolve()), *wanted[1:]])
+    repository.mkdir()
+    for file in (deb, *(apt / "archives").glob("*.deb")):
+        shutil.copy(file, repository)
+    index = subprocess.run(
+        ["dpkg-scanpackages", "--multiversion", "."],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (repository / "Packages").write_text(index)
+    return wanted
+
+
+def insert(root: Path, repository: Path, made: list[File], work: Path) -> int:
+    """Write everything into the file system, grown if need be; return its size."""
+    size, want = root.stat().st_size, sum(file.stat().st_size for file in repository.iterdir())
+    lacking = want + (64 << 20) - recognise.free_bytes(root)
+    if lacking > 0:
+        size = rounded(size + lacking)
+        with root.open("r+b") as file:
+            file.truncate(size)
+        disk.run(["e2fsck", "-f", "-p", root], accepted=(0, 1))
+        disk.run(["resize2fs", root])
+    stamp = work / "files"
+    stamp.mkdir()
+    placed: list[tuple[Path, str, int]] = [
+        (file, f"{PLACE}/packages/{file.name}", 0o644) for file in sorted(repository.iterdir())
+    ]
+    for number, one in enumerate(made):
+        path = stamp / str(number)
+        path.write_text(one.content)
+        placed.append((path, one.path, one.mode & 0o7777))
+    enabled = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
+    commands = []
+    paths = [enabled, *(path for _, path, _ in placed)]
+    for folder in sorted({str(up) for path in paths for up in Path(path).parents} - {"/"}):
+        commands.append(f"mkdir {folder}")
+        if folder.endswith("/credentials"):
+            commands.append(f"set_inode_field {folder} mode 040700")
+    for path, there, mode in placed:
+        commands += [
+            f"rm {there}",
+            f'write "{path}" {there}',
+            f"set_inode_field {there} mode 0{0o100000 | mode:o}",
+            f"set_inode_field {there} uid 0",
+            f"set_inode_field {there} gid 0",
+        ]
+    commands += [f"rm {enabled}", f"symlink {enabled} /usr/lib/systemd/system/{UNIT}"]
+    disk.run(["debugfs", "-w", "-f", "-", root], given="\n".join(commands) + "\n")
+    disk.run(["e2fsck", "-f", "-n", root])
+    verify(root, placed)
+    if "Type: symlink" not in disk.run(["debugfs", "-R", f"stat {enabled}", root]):
+        raise BuildError(70, "the unit did not get into the image", where=enabled)
+    return size
+
+
+def verify(root: Path, placed: list[tuple[Path, str, int]]) -> None:
+    """Raise BuildError unless every file is there as it should be: debugfs tells no failures."""
+    with tempfile.TemporaryDirectory() as made:
+        lines = [f"dump {there} {made}/{number}" for number, (_, there, _) in enumerate(placed)]
+        disk.run(["debugfs", "-f", "-", root], given="\n".join(lines) + "\n")
+        for number, (path, there, _) in enumerate(placed):
+            copied = Path(made) / str(number)
+            if not copied.exists() or copied.read_bytes() != path.read_bytes():
+                raise BuildError(70, "a file did not get into the image", where=there)
+
+
+def replace(image: Path, root: Path, part: Partition, size: int) -> None:
+    """Put the root back; its partition, the last, grows to ``size``."""
+    if size != part.size:
+        with image.open("r+b") as file:
+            file.truncate(part.start + size)
+        disk.run(["sfdisk", "--quiet", "-N", "2", image], given=", +\n")
+    copy_range(root, 0, image, part.start, size)
+
+
+def copy_range(source: Path, begin: int, target: Path, at: int, size: int) -> None:
+    """Copy bytes of one file into another; dd leaves holes where there are zeros."""
+    flags = ["iflag=skip_bytes,count_bytes", "oflag=seek_bytes", "conv=notrunc,sparse", "bs=4M"]
+    numbers = [f"skip={begin}", f"seek={at}", f"count={size}"]
+    if target.exists() and at:  # what was there must not show through the holes
+        disk.run(["fallocate", "--punch-hole", "-o", str(at), "-l", str(size), target])
+    disk.run(["dd", f"if={source}", f"of={target}", "status=none", *flags, *numbers])
+    if not at:
+        with target.open("r+b") as file:
+            file.truncate(size)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""Is a file an image that can be provisioned? What is said here of it is read, never guessed.
+
+A Raspberry Pi OS Lite of 64 bits: an MBR, a FAT partition `bootfs`, an ext4 partition `rootfs`.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from deploy.image import disk
+from deploy.image.layout import MIB, SECTOR, Partition
+from deploy.runtime.pins import BuildError
+
+XZ: Final = b"\xfd7zXZ\0"
+RECOGNISED: Final = "a Raspberry Pi OS Lite (64-bit) image, .img or .img.xz"
+KINDS: Final = {"c": 0xC, "83": 0x83}
+
+
+def refuse(base: Path, what: str, got: str, mend: str = "") -> BuildError:
+    """Return the one error of everything that is not recognised; status 65."""
+    return BuildError(65, what, where=str(base), expected=RECOGNISED, got=got, mend=mend)
+
+
+def copy(base: Path, image: Path) -> None:
+    """Write ``base``, unpacked, to ``image``; zeros become holes. Raises BuildError."""
+    try:
+        with base.open("rb") as file:
+            packed = file.read(6) == XZ
+        with (lzma.open if packed else open)(base, "rb") as source, image.open("wb") as target:
+            while block := source.read(MIB):
+                if block.count(0) == len(block):
+                    target.seek(len(block), 1)
+                else:
+                    target.write(block)
+            target.truncate(target.tell())
+    except FileNotFoundError as exc:
+        raise BuildError(66, "no such file", where=str(base), mend="download it first") from exc
+    except (lzma.LZMAError, EOFError) as exc:
+        raise refuse(base, "damaged", str(exc), "download it again") from exc
+
+
+def partitions(base: Path, image: Path) -> tuple[Partition, Partition]:
+    """Return where bootfs and rootfs are. ``base``: the name to tell. Raises BuildError."""
+    try:
+        table = json.loads(disk.run(["sfdisk", "--json", image]))["partitiontable"]
+    except BuildError as exc:
+        if exc.status == 69:
+            raise
+        raise refuse(base, "not an image of a card", "no table of partitions") from exc
+    kinds = [part["type"] for part in table["partitions"]]
+    if table["label"] != "dos" or kinds != list(KINDS):
+        raise refuse(base, "other partitions", f"{table['label']}: {', '.join(kinds)}")
+    boot, root = (
+        Partition(label, part["start"] * SECTOR, part["size"] * SECTOR, KINDS[part["type"]])
+        for label, part in zip(("bootfs", "rootfs"), table["partitions"], strict=True)
+    )
+    labels = (
+        disk.run(
+            ["blkid", "-p", "-O", str(part.start), "-o", "value", "-s", "LABEL", image]
+        ).strip()
+        for part in (boot, root)
+    )
+    if (got := tuple(labels)) != ("bootfs", "rootfs"):
+        raise refuse(base, "other file systems", " and ".join(f'"{label}"' for label in got))
+    return boot, root
+
+
+def suite(base: Path, read: Callable[[str], str], known: tuple[str, ...]) -> str:
+    """Return the Debian suite it is made from.
+
+    read  gives a file of the root's; empty where there is none
+    """
+    if not read("/etc/rpi-issue"):
+        raise refuse(base, "not a Raspberry Pi OS", "no /etc/rpi-issue")
+    release = dict(
+        line.split("=", 1) for line in read("/etc/os-release").splitlines() if "=" in line
+    )
+    name = release.get("VERSION_CODENAME", "").strip('"')
+    if name not in known:
+        raise refuse(base, "unsupported version", f"{name or 'nothing'}, not {' or '.join(known)}")
+    blocks = read("/var/lib/dpkg/status").split("\n\n")
+    dpkg = next((b for b in blocks if b.startswith("Package: dpkg\n")), "")
+    if "\nArchitecture: arm64\n" not in dpkg:
+        raise refuse(base, "not of 64 bits", "another architecture", "take the 64-bit image")
+    if read("/usr/lib/edge-image/site"):
+        raise refuse(base, "provisioned already", "/usr/lib/edge-image", "take the original")
+    return name
+
+
+def free_bytes(root: Path) -> int:
+    """Return what is free in an ext4 file system, less what is reserved."""
+    shown = disk.run(["dumpe2fs", "-h", root])
+    blocks, reserved, size = (
+        int(shown.split(f"{name}:")[1].split()[0])
+        for name in ("Free blocks", "Reserved block count", "Block size")
+    )
+    return (blocks - reserved) * size

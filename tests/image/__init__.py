@@ -1,0 +1,1 @@
+"""Cards that are built and booted: make test-image."""

@@ -1,0 +1,105 @@
+"""What the tests of cards share: images, built once and kept in build/image/test; a broker."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.broker import PrivateBroker
+from deploy.image import build
+from tests.conftest import ROOT
+from tests.image.guest import BROKER, PORT, Card, key_pair
+
+FOLDER = ROOT / "build" / "image" / "test"
+PASSWORD = "correct horse"
+SITE = """
+secrets = true
+[system]
+hostname = "porch-{{serial}}"
+read_only = {read_only}
+[user]
+ssh_keys = ["{key}"]
+[wifi]
+country = "DE"
+ssid = "guests"
+password = "not needed here"
+[broker]
+password = "{password}"
+[edge.device]
+id = "cam-{{machine}}"
+[edge.camera]
+source = "/dev/video0"
+[edge.mqtt]
+host = "{host}"
+port = {port}
+username = "camera"
+[edge.publish]
+result = true
+telemetry_interval_s = 5.0
+"""
+
+
+@pytest.fixture(scope="session")
+def key() -> Path:
+    """The key that the cards let in."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    key = FOLDER / "id_ed25519"
+    return key if key.exists() else key_pair(FOLDER)
+
+
+@pytest.fixture(scope="session")
+def config(key: Path) -> Callable[[bool], Path]:
+    """Return a function that writes CONFIG."""
+
+    def write(read_only: bool) -> Path:
+        file = FOLDER / f"site-{'ro' if read_only else 'rw'}.toml"
+        public = key.with_suffix(".pub").read_text().strip()
+        values = {"key": public, "password": PASSWORD, "host": BROKER, "port": PORT}
+        file.write_text(SITE.format(read_only=str(read_only).lower(), **values))
+        return file
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def image(config: Callable[[bool], Path]) -> Callable[..., Path]:
+    """Return a function that builds an image, through the command line of `make image`."""
+    made: dict[tuple[str, bool], Path] = {}
+
+    def get(suite: str, read_only: bool = False) -> Path:
+        if (suite, read_only) not in made:
+            out = FOLDER / f"{suite}{'-ro' if read_only else ''}.img"
+            arguments = ["--suite", suite, "--config", str(config(read_only)), "--out", str(out)]
+            assert build.main(arguments) == 0
+            made[suite, read_only] = out
+        return made[suite, read_only]
+
+    return get
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Iterator[Callable[[Path], Card]]:
+    """Return a function that copies an image to a card of 4 GiB."""
+    cards: list[Card] = []
+
+    def copy(image: Path) -> Card:
+        cards.append(Card(image, tmp_path / f"card-{len(cards)}"))
+        return cards[-1]
+
+    yield copy
+    for one in cards:
+        one.remove()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[PrivateBroker]:
+    """A mosquitto that wants the cards' password, and lets tests listen without one."""
+    file = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", file, "camera", PASSWORD], check=True)
+    running = PrivateBroker("allow_anonymous true", f"password_file {file}")
+    running.port = PORT
+    with running:
+        yield running

@@ -1,0 +1,157 @@
+"""A card in an emulated machine: Debian's own kernel from the card, QEMU's `virt` for the Pi.
+
+Time limits are the emulator's own processor time, of which a busy host gives less in an hour, and
+a generous hour on the wall against a machine that sleeps. Nothing measured in it is a Pi's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from deploy.broker import free_port
+from deploy.image import disk
+from deploy.image.layout import ALIGNED, MIB
+
+LIMIT_CPU_S: Final = 900.0
+LIMIT_WALL_S: Final = 2400.0
+VIVID: Final = (
+    "modules_load=vivid vivid.n_devs=1 vivid.node_types=0x1 vivid.num_inputs=1 vivid.input_types=0"
+)
+"""The kernel's test camera, at /dev/video0: the only thing that the card does not bring itself."""
+USER: Final = "pi"
+BROKER: Final = "10.0.2.100"
+PORT: Final = 18831
+"""Where the guest finds the broker, on the same port as here; it finds nothing else. Written into
+the images, which are kept."""
+RELAY: Final = Path(__file__).with_name("relay.py")
+
+
+class Card:
+    """A copy of an image on a larger card."""
+
+    def __init__(self, image: Path, file: Path, size: int = 4096 * MIB) -> None:
+        self.file = file
+        disk.run(["cp", "--sparse=always", image, file])
+        with file.open("r+b") as card:
+            card.truncate(size)
+        self.kernel, self.initrd = file.with_suffix(".kernel"), file.with_suffix(".initrd")
+        drive = f"{file}@@{ALIGNED}"
+        names = disk.run(["mdir", "-b", "-i", drive, "::"]).split()
+        for target, kind in ((self.kernel, "vmlinuz"), (self.initrd, "initrd.img")):
+            name = next(name for name in names if name.startswith(f"::/{kind}"))
+            disk.run(["mcopy", "-o", "-n", "-i", drive, name, target])
+        self.arguments = disk.run(["mtype", "-i", drive, "::cmdline.txt"]).strip()
+
+    def remove(self) -> None:
+        """Free the space."""
+        for file in (self.file, self.kernel, self.initrd):
+            file.unlink(missing_ok=True)
+
+
+class Guest:
+    """The machine with a card in it, running while the block lasts."""
+
+    def __init__(self, card: Card, key: Path, console: Path) -> None:
+        self.port = free_port()
+        self._key, self.console = key, console
+        # Where the card's own arguments name the Pi's console, this machine's comes last and wins.
+        append = f"{card.arguments} {VIVID} console=ttyAMA0 systemd.show_status=1"
+        login = f"hostfwd=tcp:127.0.0.1:{self.port}-:22"
+        broker = f"guestfwd=tcp:{BROKER}:{PORT}-cmd:{sys.executable} {RELAY} {PORT}"
+        self._command = [
+            *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"),
+            *("-accel", "tcg,thread=multi", "-display", "none", "-nodefaults", "-no-reboot"),
+            *("-serial", f"file:{console}", "-kernel", str(card.kernel)),
+            *("-initrd", str(card.initrd), "-append", append),
+            *("-drive", f"if=none,id=card,format=raw,file={card.file}"),
+            *("-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"),
+            *("-netdev", f"user,id=net,restrict=on,{login},{broker}"),
+            *("-device", "virtio-net-pci,netdev=net,romfile="),
+        ]
+        self._machine: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Switch on."""
+        self.console.write_text("")
+        self._began = time.monotonic()
+        self._machine = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Switch off."""
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut the power."""
+        if self._machine is not None:
+            self._machine.kill()
+            self._machine.wait()
+            self._machine = None
+
+    def shut_down(self) -> None:
+        """Switch off as a person would."""
+        assert self._machine is not None
+        self.ssh("sudo systemctl poweroff", accepted=(0, 255))
+        machine = self._machine
+        self.until(lambda: machine.poll() is not None, "power off")
+        self._machine = None
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Return once ``condition`` holds; fail, with the console's end, where it does not."""
+        while not condition():
+            spent, ended = self.cpu_s(), self._machine is None or self._machine.poll() is not None
+            late = spent > LIMIT_CPU_S or time.monotonic() - self._began > LIMIT_WALL_S
+            if late or (ended and not condition()):
+                said = self.console.read_text(errors="replace")[-4000:]
+                raise AssertionError(f"not seen after {spent:.0f} s of emulation: {what}\n{said}")
+            time.sleep(0.5)
+
+    def cpu_s(self) -> float:
+        """Return the processor time that the emulator has had."""
+        if self._machine is None or self._machine.poll() is not None:
+            return 0.0
+        fields = Path(f"/proc/{self._machine.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def ssh(self, command: str, accepted: tuple[int, ...] = (0,), given: str | None = None) -> str:
+        """Return what a command writes that the card's user gives over SSH."""
+        known = self.console.with_suffix(".known")
+        options = [
+            *("-i", str(self._key), "-p", str(self.port), "-o", "BatchMode=yes"),
+            *("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={known}"),
+            *("-o", "ConnectTimeout=120", "-o", "LogLevel=ERROR"),
+        ]
+        line = ["ssh", *options, f"{USER}@127.0.0.1", command]
+        return disk.run(line, given=given, accepted=accepted).strip()
+
+    def wait_for_ssh(self) -> None:
+        """Return once the user can log in."""
+        self.until(lambda: self.ssh("true; echo in", (0, 255)) == "in", "login over SSH")
+
+    def put(self, file: Path, place: str) -> None:
+        """Copy a file to the guest, as root."""
+        encoded = disk.run(["base64", file])
+        self.ssh(f"base64 -d | sudo tee {place} >/dev/null", given=encoded)
+
+
+def key_pair(folder: Path) -> Path:
+    """Return a new private key; its public half is beside it."""
+    key = folder / "id_ed25519"
+    shutil.rmtree(key, ignore_errors=True)
+    key.unlink(missing_ok=True)
+    key.with_suffix(".pub").unlink(missing_ok=True)
+    disk.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", key])
+    return key
