@@ -102,7 +102,7 @@ flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES
 
 deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
 	@deploy/setup.sh flash
-	@exec $(PYTHON) -B -m deploy.deploy --hosts='$(HOST)' --deb='$(DEB)' \
+	@exec $(PYTHON) -B -m deploy.remote --hosts='$(HOST)' --deb='$(DEB)' \
 	  $(if $(SSH),--ssh='$(SSH)') $(if $(TIMEOUT),--timeout='$(TIMEOUT)')
 
 deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=], after `make runtime`

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import deploy
+from deploy import remote
 from deploy.host import DeployError, Host
 from deploy.on_device import asking, rollout
 from deploy.on_device.repack import repack, stanza
@@ -56,7 +56,7 @@ def package(folder: Path, name: str = "edge-camera", arch: str = ARCH, version: 
 
 def refused(capsys: pytest.CaptureFixture[str], *given: str) -> tuple[int, list[str]]:
     """Return status and stderr of a deploy that must not get as far as installing."""
-    status = deploy.main(given)
+    status = remote.main(given)
     return status, capsys.readouterr().err.splitlines()
 
 
@@ -141,7 +141,7 @@ def test_a_package_is_never_sent_over_the_way_back(
     there(tmp_path, "systemctl", "exit 3")
     there(tmp_path, "systemd-run", f'for last; do echo "$last"; done >{tmp_path}/asked')
     given = package(tmp_path).rename(tmp_path / "previous.deb")
-    assert deploy.main(["--hosts", "pi", "--ssh", near, "--deb", str(given)]) == 0
+    assert remote.main(["--hosts", "pi", "--ssh", near, "--deb", str(given)]) == 0
     assert (folder / "previous.deb").read_bytes() == b"the way back"
     assert (folder / "incoming.deb").read_bytes() == given.read_bytes()
     assert f"{folder}/incoming.deb" in (tmp_path / "asked").read_text().splitlines()
@@ -176,7 +176,7 @@ def test_each_end_is_told_as_what_it_was(
     """What ends with 1 by itself (python3, sudo, systemd-run) has not gone back."""
     there(tmp_path, "systemd-run", f"echo '{out}'; echo '{err}' >&2; exit {ends}")
     with pytest.raises(DeployError, match=words) as told:
-        deploy.install(Host("pi", (near,)), package(tmp_path), 1)
+        remote.install(Host("pi", (near,)), package(tmp_path), 1)
     assert told.value.status == status
 
 
@@ -184,7 +184,7 @@ def test_what_ssh_says_of_its_socket_is_no_other_deploy(near: str, tmp_path: Pat
     """It is a warning, and the package is healthy."""
     warned = "ControlSocket /tmp/x already exists, disabling multiplexing"
     there(tmp_path, "systemd-run", f"echo '2 is healthy'; echo '{warned}' >&2")
-    deploy.install(Host("pi", (near,)), package(tmp_path), 1)
+    remote.install(Host("pi", (near,)), package(tmp_path), 1)
 
 
 def test_an_error_of_its_own_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -347,7 +347,7 @@ def test_healthy_is_what_the_broker_has_of_this_start(now: asking.Seen, wrong: s
 
 def test_what_is_sent_runs_by_itself(tmp_path: Path) -> None:
     """On a python3 that has nothing of this repository."""
-    sent = deploy.program(tmp_path / "rollout.pyz")
+    sent = remote.program(tmp_path / "rollout.pyz")
     done = subprocess.run(
         ["/usr/bin/python3", "-I", sent, tmp_path / "missing.deb", "0", "1"],
         capture_output=True,

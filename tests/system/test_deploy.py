@@ -53,7 +53,7 @@ class Ssh:
     def command(self, hosts: str, package: Path) -> list[str]:
         """Return what `make deploy` runs."""
         return [
-            *("/usr/bin/python3", "-B", "-m", "deploy.deploy", f"--hosts={hosts}"),
+            *("/usr/bin/python3", "-B", "-m", "deploy.remote", f"--hosts={hosts}"),
             *(f"--deb={package}", f"--ssh=ssh -F {self._config}", f"--timeout={TIMEOUT_S}"),
         ]
 

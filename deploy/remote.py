@@ -1,6 +1,6 @@
 """``make deploy``: the package onto Pis that run, one after the other, over ssh.
 
-    python3 -m deploy.deploy --hosts 'user@pi ...' [--deb FILE] [--ssh 'ssh -p 2222'] [--timeout S]
+    python3 -m deploy.remote --hosts 'user@pi ...' [--deb FILE] [--ssh 'ssh -p 2222'] [--timeout S]
 
 Each: asks which Debian it is, sends the package for it and the programs in on_device/, which do
 the rest there, and go back where the new package is not healthy. The first that fails ends it;
