@@ -98,7 +98,7 @@ def test_a_package_that_was_not_built_is_named(
     capsys: pytest.CaptureFixture[str], near: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With the command that builds it for that host."""
-    monkeypatch.setattr(deploy, "DIST", tmp_path)
+    monkeypatch.setattr(remote, "DIST", tmp_path)
     status, lines = refused(capsys, "--hosts", "pi", "--ssh", near)
     assert status == (66 if os.geteuid() == 0 else 77)
     if status == 66:
@@ -136,8 +136,8 @@ def test_a_package_is_never_sent_over_the_way_back(
     folder = tmp_path / "there"
     folder.mkdir(mode=0o755)
     (folder / "previous.deb").write_bytes(b"the way back")
-    monkeypatch.setattr(deploy, "FOLDER", str(folder))
-    monkeypatch.setattr(deploy, "meet", lambda name, ssh: Host(name, ssh, ARCH, "deb12"))
+    monkeypatch.setattr(remote, "FOLDER", str(folder))
+    monkeypatch.setattr(remote, "meet", lambda name, ssh: Host(name, ssh, ARCH, "deb12"))
     there(tmp_path, "systemctl", "exit 3")
     there(tmp_path, "systemd-run", f'for last; do echo "$last"; done >{tmp_path}/asked')
     given = package(tmp_path).rename(tmp_path / "previous.deb")
