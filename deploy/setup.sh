@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|homeassistant|runtime]
+#   deploy/setup.sh [dev|train|machine|homeassistant|runtime|measure]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
-# runtime  what compiles and emulates the Pi's TFLite for its tests and measurements
+# runtime  what compiles and emulates the Pi's TFLite for its tests; measure: what else counts it
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -73,7 +73,10 @@ case ${1:-dev} in
     ;;
   runtime)
     install_packages cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu \
-      qemu-user llvm
+      qemu-user
+    ;;
+  measure)
+    install_packages qemu-user llvm
     ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
@@ -84,7 +87,7 @@ case ${1:-dev} in
     make_venv .venv-homeassistant deploy/lock/homeassistant.txt
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine, homeassistant or runtime"
+    say "unknown set '$1'; expected dev, train, machine, homeassistant, runtime or measure"
     exit 64
     ;;
 esac
