@@ -87,7 +87,7 @@ runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARC
 	@$(RUNTIME) --tools
 
 runtime-measure: setup ## count and model what the runtimes cost; writes docs/runtime.md
-	@deploy/setup.sh runtime
+	@deploy/setup.sh measure
 	@.venv/bin/python -m deploy.runtime.measure --write $(ARGS)
 
 test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 and 13

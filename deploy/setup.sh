@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|system|runtime|flash|image|homeassistant|package]
+#   deploy/setup.sh [dev|train|machine|system|runtime|measure|flash|image|homeassistant|package]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
@@ -10,7 +10,7 @@
 # package  what packs the Debian package for every architecture: `make deb`
 # image  what makes images of cards, and boots them
 # system  what boots the machines of `make test-system`
-# runtime  what compiles and emulates the Pi's TFLite for its tests and measurements
+# runtime  what compiles and emulates the Pi's TFLite for its tests; measure: what else counts it
 # homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
 #
 # Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
@@ -83,7 +83,10 @@ case ${1:-dev} in
     ;;
   runtime)
     install_packages cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu \
-      qemu-user llvm
+      qemu-user
+    ;;
+  measure)
+    install_packages qemu-user llvm
     ;;
   image)
     install_packages mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk \
@@ -107,7 +110,7 @@ case ${1:-dev} in
       gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
     ;;
   *)
-    say "unknown set '$1'; expected dev, train, machine, system, runtime, flash, image," \
+    say "unknown set '$1'; expected dev, train, machine, system, runtime, measure, flash, image," \
       "homeassistant or package"
     exit 64
     ;;

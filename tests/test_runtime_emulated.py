@@ -95,7 +95,10 @@ def test_our_wheel_runs_every_kind_of_model(
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_the_32_bit_wheel_runs_every_kind_of_model(suite: str, tmp_path: Path) -> None:
     """With Debian's own NumPy; int8, uint8 and float name what they should."""
-    guest = make_root(EMULATED, suite, "armhf")
+    try:
+        guest = make_root(EMULATED, suite, "armhf")
+    except BuildError as exc:  # a mirror may lack an index, or files that are in it
+        pytest.skip(f"LEFT OUT: {suite}, 32 bits: {exc}")
     paths = [installed(guest), peers.numpy(guest)]
     colors = np.zeros((3, 32, 32, 3), np.uint8)
     for color in range(3):
