@@ -235,6 +235,30 @@ def test_the_same_files_give_the_same_image(tmp_path: Path) -> None:
     assert sums[0] == sums[1]
 
 
+def test_nothing_of_a_cards_earlier_journal_is_left(tmp_path: Path) -> None:
+    """A block map leaves out what is a hole; the journal is none, for it would be replayed."""
+    image, card = tmp_path / "new.img", tmp_path / "card"
+    part = layout.Partition("rootfs", layout.ALIGNED, 64 << 20, 0x83)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_text("content")
+    disk.empty(image, [part], 7)
+    disk.ext4(image, part, tree, uuid.UUID(int=7), 1)
+    disk.pack(image, [part.start])
+    card.write_bytes(b"\xff" * part.end)
+
+    disk.run(["bmaptool", "copy", "--bmap", image.with_suffix(".bmap"), image, card])
+
+    journal = disk.run(["debugfs", "-R", "blocks <8>", f"{image}?offset={part.start}"]).split()
+    assert len(journal) >= 1024
+    with image.open("rb") as new, card.open("rb") as written:
+        for block in map(int, journal):
+            for file in (new, written):
+                file.seek(part.start + block * layout.BLOCK)
+            assert new.read(layout.BLOCK) == written.read(layout.BLOCK), block
+    disk.run(["e2fsck", "-f", "-n", f"{card}?offset={part.start}"])
+
+
 def test_files_get_into_a_base_that_grows_for_them(tmp_path: Path) -> None:
     """With their owner and mode; the table of partitions follows, its identity stays."""
     image, root = base(tmp_path, {**RPI, "etc/hostname": "old"}), tmp_path / "rootfs"

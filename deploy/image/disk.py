@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from deploy.image.layout import SECTOR, Partition, script
+from deploy.image.layout import BLOCK, SECTOR, Partition, script
 from deploy.runtime.pins import BuildError
 
 ADMIN: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -89,14 +89,14 @@ def ext4(image: Path, part: Partition, tree: Path, identity: UUID, epoch: int) -
     dated = {"E2FSPROGS_FAKE_TIME": str(epoch)}
     extended = (
         f"offset={part.start},hash_seed={identity},root_owner=0:0,lazy_itable_init=1,"
-        "lazy_journal_init=1,assume_storage_prezeroed=1,nodiscard"
+        "lazy_journal_init=1,nodiscard"  # what a card held before is in what is not written
     )
     # Features that e2fsprogs switched on later: what it is made with must not show.
     features = "^orphan_file,^metadata_csum_seed"
     run(
         [
             *("mke2fs", "-q", "-F", "-t", "ext4", "-O", features, "-L", part.label),
-            *("-U", str(identity), "-m", "1", "-E", extended, "-d", tree),
+            *("-b", str(BLOCK), "-U", str(identity), "-m", "1", "-E", extended, "-d", tree),
             *(image, f"{part.size // 1024}k"),
         ],
         more=dated,
@@ -126,8 +126,19 @@ def check(image: Path, part: Partition) -> None:
     run(["e2fsck", "-f", "-n", f"{image}?offset={part.start}"])
 
 
-def pack(image: Path) -> None:
-    """Write IMAGE.zst, and IMAGE's .bmap: what is zero is a hole, and not copied to a card."""
+def pack(image: Path, starts: Sequence[int]) -> None:
+    """Write IMAGE.zst, and IMAGE's .bmap: what is zero is a hole, and not copied to a card.
+
+    starts  where ext4 file systems begin: their journals are copied, zeros too. A card may hold one
+            of an earlier life, with the same identity and numbers, and after a power cut its blocks
+            would pass for new ones.
+    """
     run(["fallocate", "--dig-holes", image])
+    with image.open("r+b") as file:
+        for start in starts:
+            found = run(["debugfs", "-R", "blocks <8>", f"{image}?offset={start}"])
+            for block in map(int, found.split()):
+                at = start + block * BLOCK
+                os.pwrite(file.fileno(), os.pread(file.fileno(), BLOCK, at), at)
     run(["bmaptool", "create", "--output", image.with_suffix(".bmap"), image])
     run(["zstd", "-q", "-f", "-10", "-T0", image, "-o", f"{image}.zst"])

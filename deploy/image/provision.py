@@ -86,7 +86,7 @@ def provision(asked: argparse.Namespace) -> None:
         )
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(image, out)
-    disk.pack(out)
+    disk.pack(out, [part.start])
     print(f"provision: {out}.zst ({Path(f'{out}.zst').stat().st_size:,} bytes), {suite}")
 
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from deploy.image import disk, layout, sbom
 from deploy.image.files import File, files
+from deploy.image.layout import Partition
 from deploy.image.site import Site
 from deploy.runtime.pins import BuildError, sha256
 
@@ -88,14 +89,14 @@ def stage(inputs: Inputs, cache: Path, out: Path) -> None:
         furnish(inputs, root)
         status = (root / "var" / "lib" / "dpkg" / "status").read_text()
         print(f"image: {time.monotonic() - began:4.0f} s: root is ready", flush=True)
-        write(inputs, root, out)
+        partitions = write(inputs, root, out)
     size = out.stat().st_size
     if size > LIMIT:
         raise BuildError(
             70, "image too large", expected=f"at most {LIMIT:,} bytes", got=f"{size:,}"
         )
     print(f"image: {time.monotonic() - began:4.0f} s: written, {size:,} bytes; packing", flush=True)
-    disk.pack(out)
+    disk.pack(out, [part.start for part in partitions[1:]])
     text = sbom.cyclonedx(status, out.name, inputs.suite, sha256(out), inputs.epoch)
     out.with_suffix(".cdx.json").write_text(text)
     packed = out.with_name(out.name + ".zst")
@@ -172,8 +173,8 @@ def put(root: Path, file: File) -> None:
     path.chmod(file.mode)
 
 
-def write(inputs: Inputs, root: Path, out: Path) -> None:
-    """Write the image of ``root``."""
+def write(inputs: Inputs, root: Path, out: Path) -> list[Partition]:
+    """Write the image of ``root``; return its partitions, the ext4 ones after the first."""
     identity = identify(inputs)
     trees = {"bootfs": root.with_name("bootfs"), "rootfs": root}
     shutil.move(root / "boot" / "firmware", trees["bootfs"])
@@ -192,6 +193,7 @@ def write(inputs: Inputs, root: Path, out: Path) -> None:
     for part in partitions[1:]:
         disk.ext4(out, part, trees[part.label], uuid.uuid5(identity, part.label), inputs.epoch)
         disk.check(out, part)
+    return partitions
 
 
 def identify(inputs: Inputs) -> uuid.UUID:
