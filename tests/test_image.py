@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 import tomllib
 import uuid
 from dataclasses import replace
@@ -237,7 +238,7 @@ def test_the_same_files_give_the_same_image(tmp_path: Path) -> None:
 
 def test_nothing_of_a_cards_earlier_journal_is_left(tmp_path: Path) -> None:
     """A block map leaves out what is a hole; the journal is none, for it would be replayed."""
-    image, card = tmp_path / "new.img", tmp_path / "card"
+    image = tmp_path / "new.img"
     part = layout.Partition("rootfs", layout.ALIGNED, 64 << 20, 0x83)
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -245,18 +246,15 @@ def test_nothing_of_a_cards_earlier_journal_is_left(tmp_path: Path) -> None:
     disk.empty(image, [part], 7)
     disk.ext4(image, part, tree, uuid.UUID(int=7), 1)
     disk.pack(image, [part.start])
-    card.write_bytes(b"\xff" * part.end)
 
-    disk.run(["bmaptool", "copy", "--bmap", image.with_suffix(".bmap"), image, card])
-
+    text = image.with_suffix(".bmap").read_text()
+    ranges = re.findall(r"<Range[^>]*>\s*(\d+)(?:-(\d+))?\s*</Range>", text)
+    copied = {n for first, last in ranges for n in range(int(first), int(last or first) + 1)}
     journal = disk.run(["debugfs", "-R", "blocks <8>", f"{image}?offset={part.start}"]).split()
+    first = part.start // layout.BLOCK
     assert len(journal) >= 1024
-    with image.open("rb") as new, card.open("rb") as written:
-        for block in map(int, journal):
-            for file in (new, written):
-                file.seek(part.start + block * layout.BLOCK)
-            assert new.read(layout.BLOCK) == written.read(layout.BLOCK), block
-    disk.run(["e2fsck", "-f", "-n", f"{card}?offset={part.start}"])
+    assert {first + int(block) for block in journal} <= copied
+    assert len(copied) < part.end // layout.BLOCK / 2
 
 
 def test_files_get_into_a_base_that_grows_for_them(tmp_path: Path) -> None:
