@@ -21,7 +21,7 @@ readonly PACKAGES=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev # systemd-python is built here
   mosquitto mosquitto-clients                            # the private broker, and its client
   nodejs node-mqtt                                       # a subscriber in another language
-  openssl shellcheck e2fsprogs man-db                    # what tests look with; make lint
+  openssl shellcheck e2fsprogs man-db tzdata             # what tests look with; make lint
   mtools dosfstools e2fsprogs fdisk                      # small images of cards, for tests
   python3-shtab                                          # shell completion, for its test
   python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.image import build, disk, layout, provision, recognise, sbom, site
+from deploy.image import build, disk, layout, provision, recognise, sbom
+from deploy.image import config as site
 from deploy.image.files import SECRETS, File, files, toml
 from deploy.runtime.pins import sha256
 from edge import config

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.image import site as sites
+from deploy.image import config as sites
 from deploy.image.stage import Inputs, stage
 from deploy.package.build import SUITES, epoch
 from deploy.runtime.pins import EPOCH, BuildError

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from deploy.image.site import PLACES, Site, Wifi, psk
+from deploy.image.config import PLACES, Site, Wifi, psk
 
 SECRETS: Final = "/etc/edge-camera/credentials"
 """Where the unit looks for credentials."""

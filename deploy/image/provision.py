@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from deploy.image import config as sites
 from deploy.image import disk, recognise
-from deploy.image import site as sites
 from deploy.image.build import CACHE, DIST, HERE, ended, package
 from deploy.image.files import File, files
 from deploy.image.layout import Partition, rounded

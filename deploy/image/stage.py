@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from deploy.image import disk, layout, sbom
+from deploy.image.config import Site
 from deploy.image.files import File, files
 from deploy.image.layout import Partition
-from deploy.image.site import Site
 from deploy.runtime.pins import BuildError, sha256
 
 HERE: Final = Path(__file__).resolve().parent

@@ -36,6 +36,9 @@ source = "/dev/video0"
 host = "{host}"
 port = {port}
 username = "camera"
+[edge.smoothing]
+window = 1
+hold_frames = 1
 [edge.publish]
 result = true
 telemetry_interval_s = 5.0
