@@ -2,7 +2,7 @@
 
     guest.py answers PACKAGE MODEL INPUTS OUT    one row an input into OUT (.npy), facts as JSON
     guest.py marks PACKAGE MODEL                 marks for count.c, memory and base as JSON
-    guest.py threads PACKAGE MODEL               threads by num_threads, as JSON
+    guest.py threads PACKAGE MODEL NUMBER        how many threads more than before an invocation
 
 PACKAGE is tflite_runtime or ai_edge_litert; tflite_runtime:plain is without XNNPACK. INPUTS is
 random:N, or a .npy of (N, H, W, 3) uint8 pixels. Knows nothing but NumPy and the runtime.
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     if what == "answers":
         answers(package, model, *rest)
     elif what == "threads":
-        print(json.dumps({number: threads(package, model, number) for number in (1, 2, 4)}))
+        print(threads(package, model, int(rest[0])))
     else:
         marks(package, model)
 
