@@ -195,6 +195,8 @@ def test_a_real_mount_is_seen(loop: Path, tmp_path: Path) -> None:
 @needs_root
 def test_a_mount_that_no_file_tells_of_is_seen(loop: Path, tmp_path: Path) -> None:
     """In another mount namespace: the kernel does not give the device to a second user."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("LEFT OUT: no mount namespace is to be had here, as in a plain chroot")
     subprocess.run(["mke2fs", "-q", str(loop)], check=True)
     place = tmp_path / "elsewhere"
     place.mkdir()
