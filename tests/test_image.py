@@ -7,6 +7,7 @@ import lzma
 import re
 import tomllib
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def test_partitions_follow_each_other_and_are_aligned() -> None:
     assert made[1].size >= 700_000_001
     text = layout.script(made, 0x1234)
     assert "label-id: 0x00001234" in text
-    assert "start=8192, size=524288, type=c, bootable" in text
+    assert "start=8192, size=393216, type=c, bootable" in text
 
 
 RPI = {
@@ -155,6 +156,14 @@ RPI = {
     "var/lib/dpkg/status": "Package: dpkg\nStatus: install ok installed\nArchitecture: arm64\n",
 }
 """What a Raspberry Pi OS is known by."""
+
+
+def test_a_release_file_that_is_a_link_is_read_where_it_lies() -> None:
+    """As on every Debian: /etc/os-release is a link, of which nothing is read from outside."""
+    files = {f"/{name}": content for name, content in RPI.items()}
+    files["/usr/lib/os-release"] = files.pop("/etc/os-release")
+    read: Callable[[str], str] = lambda name: files.get(name, "")  # noqa: E731
+    assert recognise.suite(Path("base.img"), read, ("bookworm", "trixie")) == "bookworm"
 
 
 def base(

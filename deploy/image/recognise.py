@@ -76,9 +76,8 @@ def suite(base: Path, read: Callable[[str], str], known: tuple[str, ...]) -> str
     """
     if not read("/etc/rpi-issue"):
         raise refuse(base, "not a Raspberry Pi OS", "no /etc/rpi-issue")
-    release = dict(
-        line.split("=", 1) for line in read("/etc/os-release").splitlines() if "=" in line
-    )
+    told = read("/etc/os-release") or read("/usr/lib/os-release")  # the first may be a link to it
+    release = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
     name = release.get("VERSION_CODENAME", "").strip('"')
     if name not in known:
         raise refuse(base, "unsupported version", f"{name or 'nothing'}, not {' or '.join(known)}")
