@@ -145,12 +145,12 @@ def test_partitions_follow_each_other_and_are_aligned() -> None:
     assert made[1].size >= 700_000_001
     text = layout.script(made, 0x1234)
     assert "label-id: 0x00001234" in text
-    assert "start=8192, size=524288, type=c, bootable" in text
+    assert "start=8192, size=475136, type=c, bootable" in text
 
 
 RPI = {
     "etc/rpi-issue": "Raspberry Pi reference 2025-05-13\n",
-    "etc/os-release": 'ID=debian\nVERSION_CODENAME="bookworm"\n',
+    "usr/lib/os-release": 'ID=debian\nVERSION_CODENAME="bookworm"\n',
     "var/lib/dpkg/status": "Package: dpkg\nStatus: install ok installed\nArchitecture: arm64\n",
 }
 """What a Raspberry Pi OS is known by."""
@@ -190,7 +190,7 @@ def refused(base: Path, capsys: pytest.CaptureFixture[str]) -> str:
     ("file", "content", "line"),
     [
         ("etc/rpi-issue", None, "not a Raspberry Pi OS"),
-        ("etc/os-release", "VERSION_CODENAME=bullseye\n", "got bullseye, not bookworm or trixie"),
+        ("usr/lib/os-release", "VERSION_CODENAME=bullseye\n", "got bullseye, not bookworm or trixie"),
         ("var/lib/dpkg/status", "Package: dpkg\nArchitecture: armhf\n", "not of 64 bits"),
         ("usr/lib/edge-image/site", "#!/bin/sh\n", "provisioned already"),
     ],

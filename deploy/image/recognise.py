@@ -77,7 +77,7 @@ def suite(base: Path, read: Callable[[str], str], known: tuple[str, ...]) -> str
     if not read("/etc/rpi-issue"):
         raise refuse(base, "not a Raspberry Pi OS", "no /etc/rpi-issue")
     release = dict(
-        line.split("=", 1) for line in read("/etc/os-release").splitlines() if "=" in line
+        line.split("=", 1) for line in read("/usr/lib/os-release").splitlines() if "=" in line
     )
     name = release.get("VERSION_CODENAME", "").strip('"')
     if name not in known:
