@@ -147,7 +147,7 @@ def test_partitions_follow_each_other_and_are_aligned() -> None:
     assert made[1].size >= 700_000_001
     text = layout.script(made, 0x1234)
     assert "label-id: 0x00001234" in text
-    assert "start=8192, size=393216, type=c, bootable" in text
+    assert "start=8192, size=442368, type=c, bootable" in text
 
 
 RPI = {

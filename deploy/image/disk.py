@@ -105,7 +105,7 @@ def ext4(image: Path, part: Partition, tree: Path, identity: UUID, epoch: int) -
 
 
 def _date(image: Path, part: Partition, epoch: int, dated: Mapping[str, str]) -> None:
-    """Set when each inode was made and changed: mke2fs takes that of the file it came from."""
+    """Set the dates of each inode: mke2fs takes those of the file it came from."""
     at = f"{image}?offset={part.start}"
     shown = run(["dumpe2fs", "-h", at])
     numbers = {
@@ -116,7 +116,7 @@ def _date(image: Path, part: Partition, epoch: int, dated: Mapping[str, str]) ->
     lines = [
         f"set_inode_field <{inode}> {field} @{epoch}"
         for inode in (2, *range(numbers["First inode"], used + 1))
-        for field in ("ctime", "crtime")
+        for field in ("atime", "ctime", "crtime")
     ]
     run(["debugfs", "-w", "-f", "-", at], given="\n".join(lines) + "\n", more=dated)
 

@@ -1,6 +1,6 @@
 """Where the partitions of a card are: arithmetic alone, in bytes.
 
-    0      4 MiB     196 MiB
+    0      4 MiB     220 MiB
     | MBR  | bootfs  | rootfs ... |            grows to the card's end at the first boot
     | MBR  | bootfs  | rootfs ... | state ...  with a root that is read only: this one grows
 
@@ -17,8 +17,8 @@ MIB: Final = 1 << 20
 SECTOR: Final = 512
 ALIGNED: Final = 4 * MIB
 """Cards erase in blocks of so much, or less."""
-BOOT: Final = 192 * MIB
-"""Holds two kernels with their initramfs while one is upgraded."""
+BOOT: Final = 216 * MIB
+"""Holds three kernels with their initramfs: as many as apt keeps."""
 SPARE: Final = 64 * MIB
 """For the journal, and free before a file system has grown."""
 BLOCK: Final = 4096
