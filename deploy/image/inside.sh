@@ -98,4 +98,6 @@ chroot "$root" bash -c 'python3 -m compileall -q -x "/(tests|f2py|distutils|typi
   --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/{numpy,cv2,systemd,rich}*' >&2
 # For the building alone: a device can lose its power.
 sed -i '/^force-unsafe-io$/d' "$root"/etc/dpkg/dpkg.cfg.d/*
+rm -f "$root"/etc/apt/sources.list.d/*
+printf '%s\n' "${SOURCES:?}" >"$root/etc/apt/sources.list"
 step "done"

@@ -48,8 +48,9 @@ emulate() {
 }
 
 emulate
-lines=$(sources)
-if [ -z "$lines" ]; then
+SOURCES=$(sources)
+export SOURCES # the card's too: it is upgraded from where its packages come from
+if [ -z "$SOURCES" ]; then
   say "apt knows no Debian archive here; run apt-get update on Debian"
   exit 69
 fi
@@ -60,4 +61,4 @@ mmdebstrap --quiet --mode=$mode --variant=essential --architectures=arm64 --form
   --skip=check/qemu --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
   "${lean[@]}" \
   --customize-hook="unshare --mount bash '$here/inside.sh' \"\$1\"" \
-  "$suite" "$tar" - <<<"$lines"
+  "$suite" "$tar" - <<<"$SOURCES"

@@ -36,10 +36,6 @@ FSTAB: Final = {
     "tmpfs /var/log tmpfs nosuid,nodev,noexec,size=32M,mode=0755 0 0\n",
 }
 """By whether the root is read only."""
-SOURCES: Final = """deb http://deb.debian.org/debian {0} main non-free-firmware
-deb http://deb.debian.org/debian {0}-updates main non-free-firmware
-deb http://deb.debian.org/debian-security {0}-security main non-free-firmware
-"""
 VOLATILE: Final = File(
     "/etc/systemd/journald.conf.d/edge-memory.conf", "[Journal]\nStorage=volatile\n"
 )
@@ -53,7 +49,7 @@ ARGUMENTS: Final = File("/etc/default/raspi-extra-cmdline", "ro\n")
 LEFTOVERS: Final = (
     *("var/cache/ldconfig/aux-cache", "var/lib/systemd/random-seed", "etc/resolv.conf"),
     *("var/lib/dbus/machine-id", "etc/hostname", "var/lib/systemd/catalog/database"),
-    *("usr/sbin/policy-rc.d", "etc/apt/sources.list.d/0000debian.list"),
+    "usr/sbin/policy-rc.d",
 )
 """Of this machine, or of the hour: not on any card."""
 
@@ -149,7 +145,6 @@ def furnish(inputs: Inputs, root: Path) -> None:
     made = [
         *files(inputs.site, "networkd"),
         File("/etc/fstab", FSTAB[system.read_only] + BOOT_FSTAB),
-        File("/etc/apt/sources.list", SOURCES.format(inputs.suite)),
         File("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"),
         *([VOLATILE, WRITABLE, ARGUMENTS] if system.read_only else []),
     ]
