@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from deploy.package.build import SUITES
 from deploy.runtime.pins import BuildError
 
 FACTS: Final = """
@@ -16,7 +17,7 @@ FACTS: Final = """
 { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && echo root
 """
 """Asked of a host: architecture, codename of its release, user, and whether root can be had."""
-RELEASES: Final = {"bookworm": "deb12", "trixie": "deb13"}
+RELEASES: Final = {suite: end for suite, (_, end) in SUITES.items()}
 """Codename -> how the versions of packages for it end."""
 LOST: Final = 255
 """ssh's own status: no connection."""

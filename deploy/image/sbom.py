@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
+
+from deploy.runtime.sbom import document, hashes
 
 Package = dict[str, str]
 """Fields of dpkg's status file -> their first line."""
@@ -35,26 +34,16 @@ def cyclonedx(status: str, name: str, suite: str, sha256: str, epoch: int) -> st
     name    the image's file
     sha256  of that image
     """
-    when = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
-    document: dict[str, Any] = {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.5",
-        "version": 1,
-        "metadata": {
-            "timestamp": when.isoformat().replace("+00:00", "Z"),
-            "component": {
-                "type": "operating-system",
-                "bom-ref": name,
-                "name": name,
-                "version": suite,
-                "hashes": [{"alg": "SHA-256", "content": sha256}],
-            },
-        },
-        "components": [_component(package, suite) for package in installed(status)],
+    component = {
+        "type": "operating-system",
+        "bom-ref": name,
+        "name": name,
+        "version": suite,
+        "hashes": hashes(sha256),
     }
-    text = json.dumps(document, sort_keys=True)
-    document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, text)}"
-    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+    return document(
+        component, epoch, components=[_component(package, suite) for package in installed(status)]
+    )
 
 
 def _component(package: Package, suite: str) -> dict[str, Any]:

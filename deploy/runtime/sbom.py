@@ -1,4 +1,4 @@
-"""What the wheel is made of, as CycloneDX 1.5 JSON.
+"""What the wheel is made of, as CycloneDX 1.5 JSON; the envelope of every such document.
 
 Knows no files: names, versions and checksums come from the caller. The same input gives the same
 text: the serial number is made of the content, the date is given.
@@ -30,37 +30,43 @@ def cyclonedx(
     files      sha256 of the binaries in the wheel, by name
     """
     reference = f"pkg:pypi/{name}@{quote(version)}"
+    component = {
+        "type": "library",
+        "bom-ref": reference,
+        "name": name,
+        "version": version,
+        "purl": reference,
+        "properties": [{"name": "machine", "value": machine}],
+        "components": [
+            {"type": "file", "name": file, "hashes": hashes(digest)}
+            for file, digest in sorted(files.items())
+        ],
+    }
+    linked_in = [_reference(source) for source, linked in materials if linked]
+    return document(
+        component,
+        epoch,
+        components=[_component(source, linked) for source, linked in materials],
+        dependencies=[{"ref": reference, "dependsOn": linked_in}],
+    )
+
+
+def document(component: Mapping[str, Any], epoch: int, **parts: Any) -> str:
+    """Return the document about ``component``, dated ``epoch``, with its other top-level parts."""
     when = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
-    document: dict[str, Any] = {
+    made: dict[str, Any] = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
         "version": 1,
         "metadata": {
             "timestamp": when.isoformat().replace("+00:00", "Z"),
-            "component": {
-                "type": "library",
-                "bom-ref": reference,
-                "name": name,
-                "version": version,
-                "purl": reference,
-                "properties": [{"name": "machine", "value": machine}],
-                "components": [
-                    {"type": "file", "name": file, "hashes": _hashes(digest)}
-                    for file, digest in sorted(files.items())
-                ],
-            },
+            "component": component,
         },
-        "components": [_component(source, linked) for source, linked in materials],
-        "dependencies": [
-            {
-                "ref": reference,
-                "dependsOn": [_reference(source) for source, linked in materials if linked],
-            }
-        ],
+        **parts,
     }
-    text = json.dumps(document, sort_keys=True)
-    document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, text)}"
-    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(made, sort_keys=True)
+    made["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, text)}"
+    return json.dumps(made, indent=1, sort_keys=True) + "\n"
 
 
 def _component(source: Source, linked: bool) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def _component(source: Source, linked: bool) -> dict[str, Any]:
         "version": source.version,
         "scope": "required" if linked else "excluded",
         "licenses": [{"expression": source.license}],
-        "hashes": _hashes(source.sha256),
+        "hashes": hashes(source.sha256),
         "purl": _reference(source),
         "properties": [{"name": "file", "value": source.file}],
     }
@@ -88,5 +94,6 @@ def _reference(source: Source) -> str:
     return f"pkg:deb/debian/{package}@{quote(version)}?arch={arch}"
 
 
-def _hashes(sha256: str) -> list[dict[str, str]]:
+def hashes(sha256: str) -> list[dict[str, str]]:
+    """Return a checksum as the document has it."""
     return [{"alg": "SHA-256", "content": sha256}]
