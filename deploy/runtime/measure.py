@@ -135,7 +135,7 @@ def sizes(guest: Guest, found: Sequence[Runtime], first: Sequence[Row], network:
         rows.append(
             [
                 runtime.title,
-                megabytes(runtime.library_bytes(), 2),
+                megabytes(runtime.shared_object_bytes(), 2),
                 megabytes(runtime.installed_bytes(), 2),
                 millions(row.instructions["import"]),
                 millions(row.instructions["first"]),

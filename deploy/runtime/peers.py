@@ -48,7 +48,7 @@ class Runtime:
     package: str
     paths: tuple[Path, ...]
 
-    def library_bytes(self) -> int:
+    def shared_object_bytes(self) -> int:
         """Return the size of its shared objects."""
         return sum(path.stat().st_size for path in (self.paths[0] / self.package).rglob("*.so*"))
 

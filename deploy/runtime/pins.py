@@ -34,7 +34,7 @@ FULL: Final = "No space left"
 
 
 class BuildError(EdgeError):
-    """The runtime cannot be built; ``status`` is the exit status."""
+    """What was to be built, packed or written cannot be; ``status`` is the exit status."""
 
     def __init__(
         self,

@@ -98,7 +98,7 @@ def test_results_reach_a_subscriber(service: Machine, subscribe: Subscribe) -> N
 def test_the_clip_is_told_as_it_is(service: Machine, subscribe: Subscribe, settings: str) -> None:
     """Cats and dogs, as the demo clip shows them; vivid shows neither."""
     if "/dev/video0" in settings:
-        return
+        pytest.skip(f"LEFT OUT on {service.name}: its camera is vivid, which shows no animals")
     subscriber = subscribe()
 
     def labels() -> set[str]:
