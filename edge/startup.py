@@ -48,11 +48,13 @@ class Engine:
 def start(config: ModelConfig) -> Engine:
     """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
     card, path, sha256 = cards.find(config.path)
+    cores = len(os.sched_getaffinity(0))
     classifier = Classifier(
         path,
         len(card.labels),
         card.output.activation,
-        threads=config.threads or len(os.sched_getaffinity(0)),
+        # More than cores: TFLite's threads spin for one that cannot run, up to a second an invoke.
+        threads=min(config.threads or cores, cores),
         require_xnnpack=config.require_xnnpack,
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,18 @@ def test_every_kind_of_model_names_the_color(name: str, tmp_path: Path) -> None:
         assert scores.sum() == pytest.approx(1, abs=0.02)
     assert engine.classifier.facts.xnnpack
     assert engine.classifier.facts.kind == ("float" if name == "float" else "int8")
+
+
+def test_no_more_threads_than_cores(tmp_path: Path) -> None:
+    """TFLite's threads spin for one another; more of them than cores take a second an invoke."""
+    path = str(model_folder(tmp_path / "m", "int8"))
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert startup.start(ModelConfig(path=path, threads=8)).classifier.facts.threads == 1
+        assert startup.start(ModelConfig(path=path)).classifier.facts.threads == 1
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def test_logits_become_probabilities(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class ModelConfig(Table, frozen=True):
     """What classifies.
 
     path             a folder with a model.toml, or a .tflite file; empty for the shipped model
-    threads          threads inside the interpreter; 0 for all cores
+    threads          threads inside the interpreter, no more than cores; 0 for all cores
     require_xnnpack  refuse to run an int8 or float model without XNNPACK
     """
 
