@@ -132,6 +132,8 @@ def bare(root: Path) -> None:
             if path.is_symlink() or not path.is_dir():
                 path.unlink()
     put(root, File("/etc/machine-id", "uninitialized\n", 0o444))
+    # A first boot enables all that may be: also this, which wants the port of ssh.service.
+    put(root, File("/etc/systemd/system-preset/10-card.preset", "disable ssh.socket\n"))
     (root / "etc" / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     # It would ask questions at a console that nobody looks at.
     disk.run(["systemctl", f"--root={root}", "--quiet", "mask", "systemd-firstboot.service"])
