@@ -8,7 +8,7 @@
 # this machine's apt is configured with. SOURCE_DATE_EPOCH is the latest date of any file.
 #
 # This machine's own apt and dpkg unpack; the packages' scripts alone are emulated, and those that
-# would take minutes are left out or run with this machine's own tools: a quarter of an hour less.
+# would take minutes are left out or run with this machine's own tools.
 set -euo pipefail
 
 suite=$1 tar=$2
