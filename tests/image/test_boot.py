@@ -231,6 +231,27 @@ def test_a_read_only_card(
     clean(mine)
 
 
+def test_debian_12s_card(
+    image: Callable[..., Path],
+    card: Callable[[Path], Card],
+    key: Path,
+    broker: PrivateBroker,
+    tmp_path: Path,
+) -> None:
+    """The older Debian comes up the same way."""
+    mine = card(image("bookworm"))
+    heard = Listener(broker)
+    with Guest(mine, key, tmp_path / "console") as guest:
+        online(guest, heard)
+        guest.wait_for_ssh()
+        found = facts(guest)
+        report("bookworm", found, heard)
+        settled(found, 3800 * MIB)
+        guest.shut_down()
+    heard.close()
+    clean(mine)
+
+
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_a_provisioned_card(
     suite: str,
