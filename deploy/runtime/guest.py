@@ -2,7 +2,8 @@
 
     guest.py answers PACKAGE MODEL INPUTS OUT    one row an input into OUT (.npy), facts as JSON
     guest.py marks PACKAGE MODEL                 marks for count.c, memory and base as JSON
-    guest.py threads PACKAGE MODEL NUMBER        how many threads more than before an invocation
+    guest.py threads PACKAGE MODEL NUMBER        how many threads more than before an invocation,
+                                                 and how often of PAUSES these slept after one
 
 PACKAGE is tflite_runtime or ai_edge_litert; tflite_runtime:plain is without XNNPACK. INPUTS is
 random:N, or a .npy of (N, H, W, 3) uint8 pixels. Knows nothing but NumPy and the runtime.
@@ -10,16 +11,26 @@ random:N, or a .npy of (N, H, W, 3) uint8 pixels. Knows nothing but NumPy and th
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+PAGE = 4096
+ENTRY = 8
+"""Bytes of a page, and of what pagemap has for each; the highest bit: resident."""
+NO_HUGE_PAGES = 41
+"""prctl: QEMU asks for huge pages, and a mapping of the guest beside its own gets them by chance."""
+PAUSES = 20
+PAUSE_S = 0.001
+"""Far below what a thread spends spinning that has not been told to sleep."""
 WARM = 3
 """Invocations after the first; the last of them is the one that is counted."""
 
@@ -30,7 +41,7 @@ def main(arguments: list[str]) -> None:
     if what == "answers":
         answers(package, model, *rest)
     elif what == "threads":
-        print(threads(package, model, int(rest[0])))
+        print(*threads(package, model, int(rest[0])))
     else:
         marks(package, model)
 
@@ -93,16 +104,29 @@ def answers(package: str, model: str, inputs: str, out: str) -> None:
     print(json.dumps(facts))
 
 
-def threads(package: str, model: str, number: int) -> int:
-    """Return how many threads more there are after an invocation with ``number`` asked for."""
-    before = len(os.listdir("/proc/self/task"))
+def threads(package: str, model: str, number: int) -> tuple[int, int]:
+    """Return how many threads more run an invocation, and after how many of PAUSES all sleep."""
+    before = set(os.listdir("/proc/self/task"))
     interpreter = load(package, model, number)
     interpreter.invoke()
-    return len(os.listdir("/proc/self/task")) - before
+    more = set(os.listdir("/proc/self/task")) - before
+    asleep = 0
+    for _ in range(PAUSES):
+        interpreter.invoke()
+        time.sleep(PAUSE_S)
+        asleep += all(state(thread) == "S" for thread in more)
+    return len(more), asleep
+
+
+def state(thread: str) -> str:
+    """Return the letter that the kernel has for what a thread does."""
+    with open(f"/proc/self/task/{thread}/stat") as stream:
+        return stream.read().rpartition(")")[2].split()[0]
 
 
 def marks(package: str, model: str) -> None:
     """Mark the phases: before, imported, loaded, invoked once, then WARM times."""
+    ctypes.CDLL(None).prctl(NO_HUGE_PAGES, 1, 0, 0, 0)
     before = guest_rss_bytes()
     os.getppid()
     importlib.import_module(f"{package.partition(':')[0]}.interpreter")
@@ -143,23 +167,23 @@ def base(package: str) -> int:
 
 
 def guest_rss_bytes() -> int:
-    """Return the resident memory of the guest's own mappings.
+    """Return the resident memory of the guest's own mappings, page by page.
 
-    Under qemu-user smaps is the host's and has QEMU's memory in it; maps is the guest's.
+    Under qemu-user maps is the guest's, pagemap the host's. smaps would not do: the host joins
+    mappings of the guest with QEMU's own where they touch. Large buffers here would change what
+    malloc keeps.
     """
     with open("/proc/self/maps") as stream:
         spans = [line.split()[0].split("-") for line in stream]
-    mine = [(int(low, 16), int(high, 16)) for low, high in spans]
-    total, inside = 0, False
-    with open("/proc/self/smaps") as stream:
-        for line in stream:
-            first = line.split()[0]
-            if not first.endswith(":"):
-                low, _, _ = first.partition("-")
-                inside = any(a <= int(low, 16) < b for a, b in mine)
-            elif inside and first == "Rss:":
-                total += int(line.split()[1]) * 1024
-    return total
+    resident, buffer = 0, memoryview(bytearray(512 * ENTRY))
+    with open("/proc/self/pagemap", "rb", buffering=0) as pages:
+        for low, high in spans:
+            pages.seek(int(low, 16) // PAGE * ENTRY)
+            left = (int(high, 16) - int(low, 16)) // PAGE * ENTRY
+            while left > 0 and (taken := pages.readinto(buffer[:left])):
+                resident += sum(highest >> 7 for highest in buffer[7:taken:ENTRY])
+                left -= taken
+    return resident * PAGE
 
 
 if __name__ == "__main__":

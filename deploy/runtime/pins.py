@@ -15,7 +15,7 @@ from typing import Final
 
 from edge.errors import EdgeError
 
-VERSION: Final = "2.14.1+edge2"
+VERSION: Final = "2.14.1+edge3"
 """Of the wheel: TensorFlow's, and the number of this recipe."""
 EPOCH: Final = 1795478400
 """The date of everything in the wheel, seconds: 2026-11-24. SOURCE_DATE_EPOCH overrides it."""
