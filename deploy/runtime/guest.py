@@ -27,7 +27,7 @@ PAGE = 4096
 ENTRY = 8
 """Bytes of a page, and of what pagemap has for each; the highest bit: resident."""
 NO_HUGE_PAGES = 41
-"""prctl: QEMU asks for huge pages, and a mapping of the guest beside its own gets them by chance."""
+"""prctl: QEMU asks for huge pages; a mapping of the guest beside its own gets them by chance."""
 PAUSES = 20
 PAUSE_S = 0.001
 """Far below what a thread spends spinning that has not been told to sleep."""
