@@ -110,13 +110,15 @@ deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=]
 	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
 	  $(if $(SUITE),--suite '$(SUITE)') $(if $(WHEEL),--runtime '$(WHEEL)')
 
-# The package for a suite, and the runtime that it carries where there is none; DEB names another.
+# The package for a suite, and the runtime that it carries where there is none of this version.
 PYTHON_bookworm = 3.11
 PYTHON_trixie = 3.13
 AGAIN = $(MAKE) --no-print-directory
-RUNTIME_FOR = [ -z '$(1)' ] || compgen -G 'build/dist/tflite_runtime-*-cp$(subst .,,$(1))-*_aarch64.whl' \
-  >/dev/null || { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
-DEB_FOR = $(if $(DEB),,$(call RUNTIME_FOR,$(PYTHON_$(1))); $(AGAIN) deb ARCH=arm64 SUITE=$(1))
+VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
+RUNTIME_FOR = [ -z '$(1)' ] || \
+  compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null || \
+  { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
+DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
 image: setup ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE]
 	@deploy/setup.sh image
 	@$(call DEB_FOR,$(or $(SUITE),trixie))

@@ -3,7 +3,7 @@
     guest.py answers PACKAGE MODEL INPUTS OUT    one row an input into OUT (.npy), facts as JSON
     guest.py marks PACKAGE MODEL                 marks for count.c, memory and base as JSON
     guest.py threads PACKAGE MODEL NUMBER        how many threads more than before an invocation,
-                                                 and how often of PAUSES these slept after one
+                                                 and after how many of PAUSES these slept
 
 PACKAGE is tflite_runtime or ai_edge_litert; tflite_runtime:plain is without XNNPACK. INPUTS is
 random:N, or a .npy of (N, H, W, 3) uint8 pixels. Knows nothing but NumPy and the runtime.
@@ -11,7 +11,6 @@ random:N, or a .npy of (N, H, W, 3) uint8 pixels. Knows nothing but NumPy and th
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
@@ -26,8 +25,6 @@ from numpy.typing import NDArray
 PAGE = 4096
 ENTRY = 8
 """Bytes of a page, and of what pagemap has for each; the highest bit: resident."""
-NO_HUGE_PAGES = 41
-"""prctl: QEMU asks for huge pages; a mapping of the guest beside its own gets them by chance."""
 PAUSES = 20
 PAUSE_S = 0.001
 """Far below what a thread spends spinning that has not been told to sleep."""
@@ -126,7 +123,6 @@ def state(thread: str) -> str:
 
 def marks(package: str, model: str) -> None:
     """Mark the phases: before, imported, loaded, invoked once, then WARM times."""
-    ctypes.CDLL(None).prctl(NO_HUGE_PAGES, 1, 0, 0, 0)
     before = guest_rss_bytes()
     os.getppid()
     importlib.import_module(f"{package.partition(':')[0]}.interpreter")
@@ -169,9 +165,9 @@ def base(package: str) -> int:
 def guest_rss_bytes() -> int:
     """Return the resident memory of the guest's own mappings, page by page.
 
-    Under qemu-user maps is the guest's, pagemap the host's. smaps would not do: the host joins
-    mappings of the guest with QEMU's own where they touch. Large buffers here would change what
-    malloc keeps.
+    Under qemu-user maps is the guest's, pagemap the host's: the same addresses with 64 bits, not
+    with 32. smaps would not do: the host joins mappings of the guest with QEMU's own where they
+    touch. Large buffers here would change what malloc keeps.
     """
     with open("/proc/self/maps") as stream:
         spans = [line.split()[0].split("-") for line in stream]
