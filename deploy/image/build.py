@@ -77,10 +77,15 @@ def build(asked: argparse.Namespace) -> None:
     site = sites.load(asked.config)
     deb = asked.deb or package(asked.suite)
     base = asked.base or base_root(asked.suite, deb)
-    if os.getuid() != 0 and not asked.base:
-        again = [*sys.orig_argv[1:], "--deb", str(deb), "--base", str(base)]
-        sys.exit(subprocess.run([*NAMESPACE, sys.executable, *again], check=False).returncode)
     out = asked.out or DIST / f"edge-camera-{asked.suite}-arm64.img"
+    if os.getuid() != 0 and not asked.base:
+        again = ["--suite", asked.suite, "--deb", deb, "--base", base, "--out", out]
+        again += ["--config", asked.config] if asked.config else []
+        command = [*NAMESPACE, sys.executable, "-m", "deploy.image.build", *again]
+        done = subprocess.run(command, check=False)  # which has said what was wrong
+        if done.returncode:
+            sys.exit(done.returncode)
+        return
     stage(Inputs(asked.suite, site, deb, base, epoch()), CACHE, out)
 
 
