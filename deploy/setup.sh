@@ -90,7 +90,7 @@ case ${1:-dev} in
     ;;
   image)
     install_packages mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk \
-      zstd bmap-tools dpkg-dev qemu-system-arm openssh-client
+      zstd bmap-tools dpkg-dev qemu-system-arm openssh-client device-tree-compiler
     ;;
   homeassistant)
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then

@@ -1,0 +1,67 @@
+"""The card in QEMU's own Raspberry Pi 4B, `-M raspi4b` of QEMU 9 and newer, as far as that goes.
+
+The card's own device tree is changed by what a Pi's firmware would add, and by what the machine
+lacks: drivers that look for it there end the kernel, or wait for ever. Its card sits at the older
+controller, where a Pi has its Wi-Fi; its network is a USB adapter, for it has neither of the Pi's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from deploy.image import disk
+from deploy.image.layout import ALIGNED
+from tests.image.guest import VIVID, Card, Guest
+
+SERIAL: Final = "10000000abcd1234"
+ABSENT: Final = (
+    *("/scb/pcie@7d500000", "/scb/ethernet@7d580000", "/scb/gpu@7ec00000", "/gpu"),
+    *("/soc/avs-monitor@7d5d2000", "/soc/rng@7e104000", "/soc/mailbox@7e00b840"),
+    *("/soc/txp@7e004000", "/soc/hvs@7e400000", "/soc/clock@7ef00000", "/soc/pwm@7e20c800"),
+    *("/soc/interrupt-controller@7ef00100", "/soc/hdmi@7ef00700", "/soc/hdmi@7ef05700"),
+    *("/soc/i2c@7ef04500", "/soc/i2c@7ef09500", "/soc/pixelvalve@7e206000"),
+    *("/soc/pixelvalve@7e207000", "/soc/pixelvalve@7e20a000", "/soc/pixelvalve@7e216000"),
+    *("/soc/serial@7e201000/bluetooth", "/soc/mmc@7e300000/wifi@1"),
+)
+CARD: Final = "/soc/mmc@7e300000"
+CARD_HAS: Final = ("non-removable", "mmc-pwrseq")
+"""Properties that belong to the Wi-Fi."""
+
+
+def is_known() -> bool:
+    """Return whether this machine's QEMU has a Raspberry Pi 4B."""
+    command = ["qemu-system-aarch64", "-M", "help"]
+    return "raspi4b " in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def device_tree(card: Card) -> Path:
+    """Return the card's own device tree for a Pi 4B, changed."""
+    tree = card.file.with_suffix(".dtb")
+    disk.run(["mcopy", "-o", "-n", "-i", f"{card.file}@@{ALIGNED}", "::bcm2711-rpi-4-b.dtb", tree])
+    for node in ABSENT:
+        disk.run(["fdtput", "-t", "s", tree, node, "status", "disabled"])
+    disk.run(["fdtput", "-d", tree, CARD, *CARD_HAS])
+    disk.run(["fdtput", tree, CARD, "broken-cd"])
+    disk.run(["fdtput", "-t", "s", tree, "/soc/usb@7e980000", "dr_mode", "host"])
+    disk.run(["fdtput", "-t", "s", tree, "/", "serial-number", SERIAL])
+    return tree
+
+
+class Pi(Guest):
+    """The machine; four cores, emulated, where the host has two: three times as slow as `virt`."""
+
+    limit_cpu_s = 2700.0
+
+    def __init__(self, card: Card, key: Path, console: Path) -> None:
+        super().__init__(card, key, console)
+        network = self._command[self._command.index("-netdev") + 1]
+        append = f"{card.arguments} {VIVID} console=ttyAMA0,115200 systemd.show_status=1"
+        self._command = [
+            *("qemu-system-aarch64", "-M", "raspi4b", "-display", "none", "-no-reboot"),
+            *("-serial", f"file:{console}", "-serial", "null", "-kernel", str(card.kernel)),
+            *("-initrd", str(card.initrd), "-dtb", str(device_tree(card)), "-append", append),
+            *("-drive", f"if=sd,format=raw,file={card.file}", "-netdev", network),
+            *("-device", "usb-net,netdev=net,mac=00:16:3e:11:22:33"),
+        ]
