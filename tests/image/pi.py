@@ -59,7 +59,8 @@ class Pi(Guest):
 
     def __init__(self, card: Card, key: Path, console: Path) -> None:
         super().__init__(card, key, console)
-        append = f"{card.arguments} console=ttyAMA0,115200 systemd.show_status=1"
+        arguments = card.arguments.replace("console=ttyS1,115200", "")  # QEMU's stalls
+        append = f"{arguments} console=ttyAMA0,115200 systemd.show_status=1"
         self._command = [
             *("qemu-system-aarch64", "-M", "raspi4b", "-display", "none", "-no-reboot"),
             *("-serial", f"file:{console}", "-serial", "null", "-kernel", str(card.kernel)),

@@ -6,14 +6,16 @@ lacks some of what the daemon depends on, for the provisioned card to bring.
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 import uuid
 from pathlib import Path
 from typing import Final
 
 from deploy.image import disk, layout
-from deploy.image.build import HERE, base_root, package
+from deploy.image.build import HERE, NAMESPACE, base_root, package
 from deploy.image.stage import FSTAB, bare, inside
 from deploy.package.build import epoch
 
@@ -32,8 +34,17 @@ WantedBy=multi-user.target
 
 
 def make(suite: str, image: Path) -> Path:
-    """Write ``image``; return it."""
+    """Write ``image``, as root or as root of a user namespace; return it."""
     base = base_root(suite, package(suite))
+    if os.getuid() == 0:
+        write(base, image)
+    else:
+        disk.run([*NAMESPACE, sys.executable, "-m", "tests.image.raspios", base, image])
+    return image
+
+
+def write(base: Path, image: Path) -> None:
+    """Make of the tar file ``base`` the ``image``."""
     with tempfile.TemporaryDirectory(dir=image.parent) as made:
         root, boot = Path(made) / "root", Path(made) / "boot"
         root.mkdir()
@@ -52,4 +63,7 @@ def make(suite: str, image: Path) -> Path:
         disk.empty(image, parts, 0x45444745)
         disk.fat(image, parts[0], boot, 0x45444745, epoch())
         disk.ext4(image, parts[1], root, uuid.UUID(int=1), epoch())
-    return image
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), Path(sys.argv[2]))
