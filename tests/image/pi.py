@@ -29,8 +29,8 @@ CARD: Final = "/soc/mmc@7e300000"
 OF_WIFI: Final = ("non-removable", "mmc-pwrseq")
 NEWER: Final = "/emmc2bus/mmc@7e340000"
 SUPPLIES: Final = ("vqmmc-supply", "vmmc-supply")
-"""The firmware's to switch, so not to be had: no driver would take this controller, and nobody would
-answer its interrupts, whose line is the other's too."""
+"""The firmware's to switch, so not to be had: no driver would take this controller, and nobody
+would answer its interrupts, whose line is the other's too."""
 
 
 def is_known() -> bool:
