@@ -4,17 +4,19 @@ Rule 1: an event is written before it is sent and removed after it was acknowled
         killed at any instant sends it again, with the id that it had.
 Rule 2: nothing that happens to the disk stops the daemon. What cannot be written waits in
         memory; a file that cannot be read is set aside and begun anew.
-Rule 3: flash wears out. Removals go together with the next event, or after a while; the
-        write-ahead log is synced at its checkpoints only. SQLite keeps the file whole through a
-        loss of power; the events of the last moments before it may be gone.
+Rule 3: flash wears out. Removals go together with the next event, or after a while; nothing is
+        synced for an event that the broker has at once. SQLite keeps the file whole through a loss
+        of power; events that wait outlive it once they have waited for SYNC_S.
 
-Knows no broker. One thread.
+Knows no broker. One thread, and one for as long as something is synced.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,8 @@ from edge.types import Seconds
 log = logging.getLogger(__name__)
 REMOVE_S: Final = 5.0
 """Longest time that an acknowledged event stays on disk; it would be sent again after a kill."""
+SYNC_S: Final = 5.0
+"""Longest time that an event which waits is only the kernel's, and would go with the power."""
 IN_MEMORY: Final = 1000
 """Events kept while the disk does not take them."""
 SCHEMA: Final = (
@@ -47,6 +51,7 @@ class Spool:
         self._memory: dict[int, Message] = {}  # what is not on disk
         self._gone: list[tuple[int]] = []  # acknowledged, and still on disk
         self._gone_since_s = 0.0
+        self._unsynced_since_s: float | None = None
         self._failing = False
         self.dropped_total = 0
         """Events that gave way to newer ones, or could not be read again."""
@@ -105,9 +110,14 @@ class Spool:
             self._gone.append((number,))
 
     def tick(self, now_s: Seconds) -> None:
-        """Remove from the disk what has been acknowledged for a while."""
+        """Remove from the disk what has been acknowledged for a while; sync what has not been."""
         if self._gone and now_s - self._gone_since_s >= REMOVE_S:
             self._write(None)
+        if not self._waiting:
+            self._unsynced_since_s = None
+        elif self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
+            self._unsynced_since_s = None
+            threading.Thread(target=self._sync, name="spool-sync", daemon=True).start()
 
     def close(self) -> None:
         """Remove what is done; the rest stays on disk for the next run."""
@@ -143,7 +153,18 @@ class Spool:
         self._failing = False
         self._gone.clear()
         self._memory.clear()
+        if new and self._unsynced_since_s is None:
+            self._unsynced_since_s = time.monotonic()
         return True
+
+    def _sync(self) -> None:
+        """Make the write-ahead log outlive the power; on a thread, for a card may take a second."""
+        assert self._path is not None
+        try:
+            with self._path.with_name(f"{self._path.name}-wal").open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as exc:
+            log.warning("spool %s: cannot be synced: %s", self._path, exc)
 
     def _read(self, number: int) -> Message | None:
         if self._database is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from edge.messages import Message
-from edge.spool import IN_MEMORY, REMOVE_S, Spool
+from edge.spool import IN_MEMORY, REMOVE_S, SYNC_S, Spool
 
 
 def event(number: int, size: int = 0) -> Message:
@@ -51,6 +53,43 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def begin(folder: Path, events_max: int = 10_000, bytes_max: int = 10**7) -> Spool:
     """Open the spool of a folder."""
     return Spool(folder / "spool.db", events_max, bytes_max)
+
+
+def test_what_waits_is_synced_and_what_the_broker_has_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all that waits, after a while; a card wears out."""
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def seen(file: int) -> None:
+        fsync(file)
+        synced.append(Path(os.readlink(f"/proc/self/fd/{file}")))
+
+    monkeypatch.setattr(os, "fsync", seen)
+    spool = begin(tmp_path)
+    later = time.monotonic() + SYNC_S + 1
+
+    def tick(at_s: float) -> None:
+        spool.tick(at_s)
+        for thread in threading.enumerate():
+            if thread.name == "spool-sync":
+                thread.join()
+
+    spool.done(spool.add(event(0)))
+    tick(later)
+    assert synced == [], "the broker has it"
+    spool.add(event(1))
+    spool.add(event(2))
+    tick(time.monotonic())
+    assert synced == [], "it may yet go"
+    tick(later)
+    tick(later + SYNC_S + 1)
+    assert synced == [tmp_path / "spool.db-wal"]
+    spool.add(event(3))
+    tick(later + SYNC_S + 1)
+    assert len(synced) == 2
+    spool.close()
 
 
 def test_what_waits_is_there_after_the_process(tmp_path: Path) -> None:
