@@ -273,6 +273,8 @@ TAKEN_BACK = ["gone back: 1 runs again"]
 @pytest.mark.parametrize(
     ("record", "previous", "apt", "status", "asked", "words"),
     [
+        ("installed 8", True, BREAKS, rollout.BACK, 2, ["8 was never seen healthy", *TAKEN_BACK]),
+        ("installed 8", True, REFUSED, 74, 1, ["nothing changed: apt-get"]),
         ("installed 1", True, REFUSED, 74, 1, ["nothing changed: apt-get: E: Could not get lock"]),
         ("", False, REFUSED, 74, 1, ["(there was none before)", "nothing changed: apt-get"]),
         ("installed 1", True, BREAKS, rollout.BACK, 2, ["apt-get: E: broken", *TAKEN_BACK]),
@@ -310,7 +312,10 @@ def test_it_goes_back_where_anything_was_changed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(rollout, "PREVIOUS", back)
-    monkeypatch.setattr(rollout, "repack", lambda name, to: None)
+    monkeypatch.setattr(rollout, "UNPROVEN", tmp_path / "unproven")
+    (tmp_path / "unproven").write_text("8")
+    repacked: list[str] = []
+    monkeypatch.setattr(rollout, "repack", lambda name, to: repacked.append(name))
     monkeypatch.setattr(rollout, "POLL_S", 0)
     monkeypatch.setattr(rollout, "SETTLED_S", 0)
     digest = hashlib.sha256(given.read_bytes()).hexdigest()
@@ -319,6 +324,10 @@ def test_it_goes_back_where_anything_was_changed(
     assert [word for word in words if word not in told] == []
     assert len((tmp_path / "asked").read_text()) == asked
     assert not given.exists()
+    assert bool(repacked) == (record == "installed 1"), "a way back is made of what was healthy"
+    assert (tmp_path / "unproven").exists() == (status != rollout.BACK)
+    if status == 74:
+        assert (tmp_path / "unproven").read_text() == "8"
 
 
 def seen(online: bool, version: str | None, run: str, camera: str = "online") -> asking.Seen:

@@ -4,7 +4,8 @@
 
 Rule 1: the way back is there before anything is changed: the installed package is packed anew
         from its files, so a first deploy and one that came from anywhere else have it too.
-        Where nothing is installed whole, an earlier one was cut off: its way back is taken.
+        Where nothing is installed whole, or a version that was never seen healthy, an earlier
+        deploy was cut off or ended badly: its way back is taken.
 Rule 2: nothing here needs the connection: where that breaks, this goes on to its end. The unit's
         name is the lock that keeps two from running at once.
 Rule 3: it asks `edge doctor`, which shows no secrets, and prints nothing else of the config.
@@ -31,6 +32,8 @@ from deploy.on_device.repack import repack
 
 FOLDER: Final = Path("/var/cache/edge-camera")
 PREVIOUS: Final = FOLDER / "previous.deb"
+UNPROVEN: Final = FOLDER / "unproven"
+"""The version that was put in last, as long as it has not been seen healthy: it is no way back."""
 BACK: Final = 3
 FAULT: Final = 71
 RETURNED: Final = "gone back:"
@@ -71,12 +74,15 @@ def rollout(arguments: Sequence[str]) -> int:
         if hashlib.sha256(package.read_bytes()).hexdigest() != sha256:
             raise ValueError("another checksum than the package that was sent")
         new = run("dpkg-deb", "-f", str(package), "Version").stdout.strip()
-        if old:
+        had = UNPROVEN.read_text() if UNPROVEN.exists() else ""
+        if old and not (old == had and PREVIOUS.exists()):
             repack(NAME, PREVIOUS)
             over = f"over {old}"
         elif PREVIOUS.exists():
+            why = f"{old} was never seen healthy" if old else "none is installed whole"
             old = run("dpkg-deb", "-f", str(PREVIOUS), "Version", check=False).stdout.strip()
-            over = f"(none is installed whole; the way back is {old or 'not readable'})"
+            over = f"({why}; the way back is {old or 'not readable'})"
+        unproven(new)
     except (OSError, ValueError, subprocess.SubprocessError) as exc:
         say(f"nothing changed: no way back could be made: {reason(exc)}")
         return 74
@@ -84,11 +90,13 @@ def rollout(arguments: Sequence[str]) -> int:
     try:
         wrong = put(package, new, before, timeout_s, silent=False)
     except Refused as exc:
+        unproven(had)
         say(f"nothing changed: {exc}")
         return 74
     finally:
         package.unlink(missing_ok=True)
     if not wrong:
+        UNPROVEN.unlink(missing_ok=True)
         say(f"{new} is healthy")
         return 0
     say(f"{new} is not healthy: {wrong}")
@@ -100,8 +108,18 @@ def rollout(arguments: Sequence[str]) -> int:
         wrong = put(PREVIOUS, old, before, timeout_s, silent=not before.checks)
     except Refused as exc:
         wrong = str(exc)
+    if not wrong:
+        UNPROVEN.unlink(missing_ok=True)
     say(f"{old} is not healthy either: {wrong}" if wrong else f"{RETURNED} {old} runs again")
     return 70 if wrong else BACK
+
+
+def unproven(version: str) -> None:
+    """Write down, to outlive the power, that ``version`` has not been seen healthy. OSError."""
+    with UNPROVEN.open("w") as file:
+        file.write(version)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def put(package: Path, version: str, before: Seen, timeout_s: float, *, silent: bool) -> str:
