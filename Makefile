@@ -119,11 +119,11 @@ RUNTIME_FOR = [ -z '$(1)' ] || \
   compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null || \
   { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
-image: setup ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE]
+image: setup ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
 	@deploy/setup.sh image
 	@$(call DEB_FOR,$(or $(SUITE),trixie))
 	@.venv/bin/python -m deploy.image.build $(if $(SUITE),--suite '$(SUITE)') \
-	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)')
+	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)') $(if $(FRESH),--fresh)
 
 provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
 	@deploy/setup.sh image

@@ -17,6 +17,7 @@ from deploy.card import image as images
 from deploy.card import readback
 from deploy.card.flash import main
 from deploy.card.refusal import FlashError
+from deploy.image import provision
 from tests.conftest import ROOT
 from tests.loops import attached, needs_root
 
@@ -357,10 +358,11 @@ def test_the_newest_image_is_meant(folder: Path, tmp_path: Path) -> None:
     """Where no IMAGE is given; and what to do where there is none."""
     with pytest.raises(FlashError, match="run `make image`"):
         images.newest(tmp_path)
-    for name, at in (("edge-b.img.zst", 1000), ("edge-a.img.zst", 2000)):
+    made = provision.result(Path("2025-10-01-raspios-trixie-arm64-lite.img.xz")).name
+    for name, at in (("edge-b.img.zst", 1000), (f"{made}.zst", 2000)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (at, at))
-    assert images.newest(tmp_path).name == "edge-a.img.zst"
+    assert images.newest(tmp_path).name == "2025-10-01-raspios-trixie-arm64-lite-edge.img.zst"
 
 
 def test_a_copy_that_fails_leaves_a_card_half_written(folder: Path, tmp_path: Path) -> None:

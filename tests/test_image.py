@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import lzma
 import re
@@ -16,6 +17,7 @@ import pytest
 from deploy.image import build, disk, layout, provision, recognise, sbom
 from deploy.image import config as site
 from deploy.image.files import SECRETS, File, files, toml
+from deploy.image.stage import MODES
 from deploy.runtime.pins import sha256
 from edge import config
 from tests.conftest import ROOT
@@ -58,7 +60,13 @@ def test_the_example_is_valid_and_names_every_key() -> None:
     [
         ("[wify]", "unknown key: expected one of"),
         ("[system]\nhostname = 3", "system.hostname: wrong value: expected str, got 3"),
-        ('[system]\nhostname = "a_b"', "system.hostname"),
+        ('[system]\nhostname = "a_b"', "system.hostname: not a host name"),
+        (f'[system]\nhostname = "{"a" * 56}{{serial}}"', "system.hostname: not a host name"),
+        ('[system]\nhostname = "-{serial}"', "system.hostname: not a host name"),
+        (
+            'secrets = true\n[edge.camera]\nsource = "rtsp://me:word@cam/1"',
+            "edge.camera.source: a login in an address",
+        ),
         ('[system]\ntimezone = "Mars/Crater"', "system.timezone: unknown time zone"),
         ('[user]\nname = "root"', "user.name: not a user for a person"),
         ('[user]\nssh_keys = ["-----BEGIN"]', "user.ssh_keys[0]: not a public key"),
@@ -104,6 +112,31 @@ def test_secrets_are_roots_and_readable_nowhere_else(tmp_path: Path) -> None:
     assert "psk=f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e" in wifi
     assert "ssid=49454545\n" in wifi
     assert '"password"' not in wifi
+
+
+def test_the_wifi_of_a_raspberry_pi_os_is_its_network_managers(tmp_path: Path) -> None:
+    """In a file that NetworkManager accepts: root's alone; names of any characters as bytes."""
+    text = 'secrets = true\n[wifi]\ncountry = "DE"\nssid = "é;"\npassword = "password"\n'
+    given = site.load(written(tmp_path, text))
+    made = {file.path: file for file in files(given, "NetworkManager")}
+    file = made["/etc/NetworkManager/system-connections/edge-site.nmconnection"]
+    assert file.mode == 0o600
+    told = configparser.ConfigParser(interpolation=None)
+    told.read_string(file.content)
+    assert told["wifi"]["ssid"] == "195;169;59;"
+    assert told["wifi-security"]["key-mgmt"] == "wpa-psk"
+    assert told["wifi-security"]["psk"] == site.psk(given.wifi)
+    assert made["/etc/edge-image/wifi-country"].content == "DE\n"
+    assert not [path for path in made if "wpa_supplicant" in path]
+
+
+def test_an_image_with_secrets_is_its_owners_alone(tmp_path: Path) -> None:
+    """From its first byte on."""
+    part = layout.Partition("rootfs", layout.ALIGNED, 8 << 20, 0x83)
+    (tmp_path / "card.img").write_bytes(b"an earlier one")
+    for secrets, mode in MODES.items():
+        disk.empty(tmp_path / "card.img", [part], 7, mode)
+        assert (tmp_path / "card.img").stat().st_mode & 0o777 == (0o600 if secrets else 0o644)
 
 
 def test_the_daemon_understands_what_is_written_for_it(tmp_path: Path) -> None:
@@ -217,10 +250,32 @@ def test_another_system_is_refused(
     assert line in refused(base(tmp_path, root), capsys)
 
 
+def starts(image: Path) -> list[int]:
+    """Return where the partitions begin."""
+    table = json.loads(disk.run(["sfdisk", "--json", image]))["partitiontable"]
+    return [part["start"] * layout.SECTOR for part in table["partitions"]]
+
+
+def test_a_read_only_root_is_not_for_provisioning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CONFIG asks for what this verb cannot give: one line, 78, before anything is read."""
+    file = written(tmp_path, "[system]\nread_only = true\n")
+    assert provision.main(["--base", "none.img", "--config", str(file)]) == 78
+    assert f"{file}: system.read_only: not on Raspberry Pi OS" in capsys.readouterr().err
+
+
 def test_other_file_systems_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Such as an image made by `make image`, or another distribution's."""
     image = base(tmp_path, RPI, ("boot", "root"))
     assert '"boot" and "root"' in refused(image, capsys)
+    for part in starts(image):
+        with image.open("r+b") as file:
+            file.seek(part)
+            file.write(bytes(1 << 20))
+    assert '"" and ""' in refused(image, capsys)
+    disk.run(["sfdisk", "--quiet", "--delete", image])
+    assert "other partitions" in refused(image, capsys)
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,7 +333,10 @@ def test_files_get_into_a_base_that_grows_for_them(tmp_path: Path) -> None:
     large = bytes(range(256)) * 80_000
     (repository / "large~1 a.deb".replace(" ", "+")).write_bytes(large)
     secret = File(f"{SECRETS}/mqtt-password", "tell nobody\n", 0o600)
-    size = provision.insert(root, repository, [secret, File("/etc/hostname", "new\n")], work)
+    unit = provision.ENABLED
+    links = {unit: "/usr/lib/unit", "/etc/localtime": "/usr/share/zoneinfo/Europe/Berlin"}
+    new = File("/etc/hostname", "new\n")
+    size = provision.insert(root, repository, [secret, new], links, work)
     assert size > part.size
     provision.replace(image, root, part, size)
     again = recognise.partitions(image, image)
@@ -291,8 +349,8 @@ def test_files_get_into_a_base_that_grows_for_them(tmp_path: Path) -> None:
         told = disk.run(["debugfs", "-R", f"stat {path}", at])
         assert f"Mode:  {mode}" in told
         assert "User:     0   Group:     0" in told
-    unit = f"/etc/systemd/system/multi-user.target.wants/{provision.UNIT}"
-    assert "Type: symlink" in disk.run(["debugfs", "-R", f"stat {unit}", at])
+    for link in links:
+        assert "Type: symlink" in disk.run(["debugfs", "-R", f"stat {link}", at])
 
 
 def test_no_package_is_one_line(
@@ -302,6 +360,9 @@ def test_no_package_is_one_line(
     monkeypatch.setattr(build, "DIST", tmp_path)
     assert build.main([]) == 69
     assert "run `make deb ARCH=arm64 SUITE=trixie`" in capsys.readouterr().err
+    (tmp_path / "edge.deb").write_text("not one")
+    assert build.main(["--deb", str(tmp_path / "edge.deb")]) == 65
+    assert "not a Debian package" in capsys.readouterr().err
     assert build.main(["--suite", "sid"]) == 64
     assert "expected bookworm or trixie, got sid" in capsys.readouterr().err
 

@@ -61,10 +61,10 @@ class Image:
 
 def newest(folder: Path) -> Path:
     """Return the image that was made last."""
-    found = sorted(folder.glob("edge-*.img.zst"), key=lambda path: path.stat().st_mtime)
+    found = sorted(folder.glob("*.img.zst"), key=lambda path: path.stat().st_mtime)
     if not found:
-        mend = "run `make image`, or name one: IMAGE=FILE.img[.zst|.xz|.gz]"
-        raise FlashError("image missing", "no edge-*.img.zst", where=str(folder), mend=mend)
+        mend = "run `make image` or `make provision`, or name one: IMAGE=FILE.img[.zst|.xz|.gz]"
+        raise FlashError("image missing", "no *.img.zst", where=str(folder), mend=mend)
     return found[-1]
 
 

@@ -3,9 +3,10 @@
     python -m deploy.image.build [--suite trixie] [--config site.toml] [--deb FILE] [--out FILE]
 
 Steps: CONFIG is checked; Debian's packages become a root file system, kept in build/image and made
-anew only when the list of packages changes; the daemon's package, the files of deploy/image/card
-and CONFIG are added to it; file systems and image are written. Without root the last two steps run
-in a user namespace. The same inputs (the mirror's packages among them) give the same bytes.
+anew when the list of packages changes, or where asked (FRESH=1); the daemon's package, the files of
+deploy/image/card and CONFIG are added to it; file systems and image are written. Without root the
+last two steps run in a user namespace. The same inputs (that base root among them) give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--deb", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--fresh", action="store_true", help="ask the mirror again")
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     return ended("image", lambda: build(asked))
@@ -76,7 +79,7 @@ def build(asked: argparse.Namespace) -> None:
         raise BuildError(64, "unsupported SUITE", expected=expected, got=asked.suite)
     site = sites.load(asked.config)
     deb = asked.deb or package(asked.suite)
-    base = asked.base or base_root(asked.suite, deb)
+    base = asked.base or base_root(asked.suite, deb, fresh=asked.fresh)
     out = asked.out or DIST / f"edge-camera-{asked.suite}-arm64.img"
     if os.getuid() != 0 and not asked.base:
         again = ["--suite", asked.suite, "--deb", deb, "--base", base, "--out", out]
@@ -111,23 +114,30 @@ def package(suite: str, arch: str = "arm64") -> Path:
     return found[-1]
 
 
-def depends(deb: Path) -> list[str]:
-    """Return the names of what a package depends on; of alternatives the first."""
+def field(deb: Path, name: str) -> str:
+    """Return what a package says of itself. Raises BuildError."""
     done = subprocess.run(
-        ["dpkg-deb", "-f", str(deb), "Depends"], capture_output=True, text=True, check=False
+        ["dpkg-deb", "-f", str(deb), name], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise BuildError(65, "not a Debian package", where=str(deb))
-    return sorted({re.split(r"[|(:]", one)[0].strip() for one in done.stdout.split(",")})
+    return done.stdout.strip()
 
 
-def base_root(suite: str, deb: Path) -> Path:
-    """Return the tar file with Debian; made where it is not there."""
+def depends(deb: Path) -> list[str]:
+    """Return the names of what a package depends on; of alternatives the first."""
+    return sorted({re.split(r"[|(:]", one)[0].strip() for one in field(deb, "Depends").split(",")})
+
+
+def base_root(suite: str, deb: Path, *, fresh: bool = False) -> Path:
+    """Return the tar file with Debian; made where it is not there, or shall be ``fresh``."""
     wanted = [*PACKAGES, *depends(deb)]
     recipe = [(HERE / name).read_text() for name in ("root.sh", "inside.sh", "dpkg.cfg")]
     key = hashlib.sha256("\n".join([suite, *wanted, *recipe]).encode()).hexdigest()[:12]
     base = CACHE / f"base-{suite}-{key}.tar"
-    if base.exists():
+    if base.exists() and not fresh:
+        made = datetime.fromtimestamp(base.stat().st_mtime).strftime("%Y-%m-%d")
+        print(f"image: Debian's packages of {made} are used again; FRESH=1 asks the mirror")
         return base
     CACHE.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

@@ -24,12 +24,13 @@ from edge.config.tables import Config, Table
 from edge.errors import ConfigError
 
 Name = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
-HostName = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9-]|\{serial\}){1,63}$")]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
 KEY: Final = re.compile(
     r"(?:sk-)?(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp\d+)(?:@openssh\.com)?"
     r" [A-Za-z0-9+/]+=*(?: .*)?"
 )
+HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+"""One label of a name. Source: RFC 1123, 2.1."""
 ZONES: Final = Path("/usr/share/zoneinfo")
 
 
@@ -41,7 +42,7 @@ class System(Table, frozen=True):
                its own
     """
 
-    hostname: HostName = "edge-{serial}"
+    hostname: str = "edge-{serial}"
     timezone: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+/-]+$")] = "UTC"
     read_only: bool = False
 
@@ -106,6 +107,13 @@ def load(path: Path | None) -> Site:
     _check_secrets(site, where)
     _check_login(site, where)
     _check_wifi(site.wifi, where)
+    if not HOST_NAME.fullmatch(site.system.hostname.replace("{serial}", "0" * 8)):
+        raise ConfigError(
+            "not a host name",
+            where=f"{where}: system.hostname",
+            expected="1 to 63 letters, digits and inner hyphens; {serial} is eight of them",
+            got=site.system.hostname,
+        )
     if not (ZONES / site.system.timezone).is_file() and ZONES.is_dir():
         raise ConfigError(
             "unknown time zone",
@@ -165,6 +173,13 @@ def _check_secrets(site: Site, where: str) -> None:
         "broker.key_file": site.broker.key_file,
         "camera.password": site.camera.password,
     }
+    address = site.edge.get("camera", {}).get("source", "")
+    if "@" in str(address).partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "a login in an address, which everybody on the card may read",
+            where=f"{where}: edge.camera.source",
+            mend="give edge.camera.username, and the password as camera.password",
+        )
     found = [key for key, value in told.items() if value]
     if found and not site.secrets:
         raise ConfigError(

@@ -60,10 +60,11 @@ def clamp(tree: Path, epoch: int) -> None:
     os.utime(tree, (epoch, epoch))
 
 
-def empty(image: Path, partitions: list[Partition], identity: int) -> None:
-    """Make an image with its table of partitions and nothing else."""
+def empty(image: Path, partitions: list[Partition], identity: int, mode: int = 0o644) -> None:
+    """Make an image with its table of partitions and nothing else. ``mode``: who may read it."""
     image.unlink(missing_ok=True)
-    with image.open("wb") as file:
+    image.touch(mode)
+    with image.open("r+b") as file:
         file.truncate(partitions[-1].end)
     run(["sfdisk", "--quiet", image], given=script(partitions, identity))
 

@@ -11,23 +11,25 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from deploy.image import config as sites
 from deploy.image import disk, recognise
-from deploy.image.build import CACHE, DIST, HERE, ended, package
+from deploy.image.build import CACHE, DIST, HERE, ended, field, package
 from deploy.image.files import File, files
 from deploy.image.layout import Partition, rounded
+from deploy.image.stage import MODES
 from deploy.package.build import SUITES
 from deploy.runtime.pins import BuildError
+from edge.errors import ConfigError
 
 PLACE: Final = "/usr/lib/edge-image"
 UNIT: Final = "edge-provision.service"
+ENABLED: Final = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 CAMERA: Final = "python3-picamera2"
 """For the Pi's own camera, where the base's sources have it."""
 
@@ -46,11 +48,19 @@ def main(arguments: Sequence[str]) -> int:
 def provision(asked: argparse.Namespace) -> None:
     """Write the provisioned copy. Raises BuildError, ConfigError."""
     site = sites.load(asked.config)
+    if site.system.read_only:
+        raise ConfigError(
+            "not on Raspberry Pi OS, which has a switch of its own for it",
+            where=f"{asked.config}: system.read_only",
+            expected="false",
+            mend="leave it out; on the Pi: raspi-config, Performance, Overlay File System",
+        )
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="provision-", dir=CACHE) as made:
         work = Path(made)
         image, root = work / "image", work / "root"
         recognise.copy(asked.base, image)
+        image.chmod(MODES[site.secrets])
         boot, part = recognise.partitions(asked.base, image)
         copy_range(image, part.start, root, 0, part.size)
 
@@ -59,7 +69,7 @@ def provision(asked: argparse.Namespace) -> None:
 
         suite = recognise.suite(asked.base, read, tuple(SUITES))
         deb = asked.deb or package(suite)
-        wanted = [deb.name.partition("_")[0]]
+        wanted = [field(deb, "Package")]
         source = site.edge.get("camera", {}).get("source", "auto")
         if source == "auto" or source.startswith("picamera2"):
             wanted.append(CAMERA)
@@ -74,20 +84,27 @@ def provision(asked: argparse.Namespace) -> None:
             ),
             File(f"{PLACE}/site", (HERE / "card" / PLACE[1:] / "site").read_text(), 0o755),
             File(f"{PLACE}/packages/wanted", " ".join(wanted) + "\n"),
+            File("/etc/timezone", f"{site.system.timezone}\n"),
         ]
-        grown = insert(root, repository, made_files, work)
+        links = {
+            ENABLED: f"/usr/lib/systemd/system/{UNIT}",
+            "/etc/localtime": f"/usr/share/zoneinfo/{site.system.timezone}",
+        }
+        grown = insert(root, repository, made_files, links, work)
         if site.user.ssh_keys:
             (work / "ssh").touch()
             disk.run(["mcopy", "-o", "-i", f"{image}@@{boot.start}", work / "ssh", "::ssh"])
         replace(image, root, part, grown)
-        out = (
-            asked.out
-            or DIST / f"{asked.base.name.removesuffix('.xz').removesuffix('.img')}-edge.img"
-        )
+        out = asked.out or result(asked.base)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(image, out)
     disk.pack(out, [part.start])
     print(f"provision: {out}.zst ({Path(f'{out}.zst').stat().st_size:,} bytes), {suite}")
+
+
+def result(base: Path) -> Path:
+    """Return where the provisioned copy of ``base`` goes."""
+    return DIST / f"{base.name.removesuffix('.xz').removesuffix('.img')}-edge.img"
 
 
 def download(root: Path, work: Path, deb: Path, wanted: list[str], repository: Path) -> list[str]:
@@ -122,19 +139,18 @@ def download(root: Path, work: Path, deb: Path, wanted: list[str], repository: P
     repository.mkdir()
     for file in (deb, *(apt / "archives").glob("*.deb")):
         shutil.copy(file, repository)
-    index = subprocess.run(
-        ["dpkg-scanpackages", "--multiversion", "."],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    (repository / "Packages").write_text(index)
+    scan = ["env", f"--chdir={repository}", "dpkg-scanpackages", "--multiversion", "."]
+    (repository / "Packages").write_text(disk.run(scan))
     return wanted
 
 
-def insert(root: Path, repository: Path, made: list[File], work: Path) -> int:
-    """Write everything into the file system, grown if need be; return its size."""
+def insert(
+    root: Path, repository: Path, made: list[File], links: Mapping[str, str], work: Path
+) -> int:
+    """Write everything into the file system, grown if need be; return its size.
+
+    links  path -> what it points to
+    """
     size, want = root.stat().st_size, sum(file.stat().st_size for file in repository.iterdir())
     lacking = want + (64 << 20) - recognise.free_bytes(root)
     if lacking > 0:
@@ -152,9 +168,8 @@ def insert(root: Path, repository: Path, made: list[File], work: Path) -> int:
         path = stamp / str(number)
         path.write_text(one.content)
         placed.append((path, one.path, one.mode & 0o7777))
-    enabled = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
     commands = []
-    paths = [enabled, *(path for _, path, _ in placed)]
+    paths = [*links, *(path for _, path, _ in placed)]
     for folder in sorted({str(up) for path in paths for up in Path(path).parents} - {"/"}):
         commands.append(f"mkdir {folder}")
         if folder.endswith("/credentials"):
@@ -167,17 +182,19 @@ def insert(root: Path, repository: Path, made: list[File], work: Path) -> int:
             f"set_inode_field {there} uid 0",
             f"set_inode_field {there} gid 0",
         ]
-    commands += [f"rm {enabled}", f"symlink {enabled} /usr/lib/systemd/system/{UNIT}"]
+    for there, target in links.items():
+        commands += [f"rm {there}", f"symlink {there} {target}"]
     disk.run(["debugfs", "-w", "-f", "-", root], given="\n".join(commands) + "\n")
     disk.run(["e2fsck", "-f", "-n", root])
     verify(root, placed)
-    if "Type: symlink" not in disk.run(["debugfs", "-R", f"stat {enabled}", root]):
-        raise BuildError(70, "the unit did not get into the image", where=enabled)
+    for there, target in links.items():
+        if f'Fast link dest: "{target}"' not in disk.run(["debugfs", "-R", f"stat {there}", root]):
+            raise BuildError(70, "a link did not get into the image", where=there)
     return size
 
 
 def verify(root: Path, placed: list[tuple[Path, str, int]]) -> None:
-    """Raise BuildError unless every file is there as it should be: debugfs tells no failures."""
+    """Raise BuildError unless every file is there, and whole: debugfs tells no failures."""
     with tempfile.TemporaryDirectory() as made:
         lines = [f"dump {there} {made}/{number}" for number, (_, there, _) in enumerate(placed)]
         disk.run(["debugfs", "-f", "-", root], given="\n".join(lines) + "\n")

@@ -51,7 +51,7 @@ def partitions(base: Path, image: Path) -> tuple[Partition, Partition]:
         if exc.status == 69:
             raise
         raise refuse(base, "not an image of a card", "no table of partitions") from exc
-    kinds = [part["type"] for part in table["partitions"]]
+    kinds = [part["type"] for part in table.get("partitions", ())]
     if table["label"] != "dos" or kinds != list(KINDS):
         raise refuse(base, "other partitions", f"{table['label']}: {', '.join(kinds)}")
     boot, root = (
@@ -60,7 +60,8 @@ def partitions(base: Path, image: Path) -> tuple[Partition, Partition]:
     )
     labels = (
         disk.run(
-            ["blkid", "-p", "-O", str(part.start), "-o", "value", "-s", "LABEL", image]
+            ["blkid", "-p", "-O", str(part.start), "-o", "value", "-s", "LABEL", image],
+            accepted=(0, 2, 8),  # nothing known, or more than one thing
         ).strip()
         for part in (boot, root)
     )

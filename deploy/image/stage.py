@@ -44,6 +44,8 @@ WRITABLE: Final = File(
     '// The root is read only, but for apt.\nDPkg::Pre-Invoke { "mount -o remount,rw /"; };\n'
     'DPkg::Post-Invoke { "mount -o remount,ro / || true"; };\n',
 )
+MODES: Final = {False: 0o644, True: 0o600}
+"""Of an image, by whether secrets are in it."""
 ARGUMENTS: Final = File("/etc/default/raspi-extra-cmdline", "ro\n")
 """Of the kernel; raspi-firmware adds them at each upgrade."""
 LEFTOVERS: Final = (
@@ -136,13 +138,20 @@ def bare(root: Path) -> None:
     put(root, File("/etc/systemd/system-preset/10-card.preset", "disable ssh.socket\n"))
     (root / "etc" / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     # It would ask questions at a console that nobody looks at.
-    disk.run(["systemctl", f"--root={root}", "--quiet", "mask", "systemd-firstboot.service"])
+    mask(root, "systemd-firstboot.service")
+
+
+def mask(root: Path, unit: str) -> None:
+    """Keep a unit of the root's from ever being started."""
+    disk.run(["systemctl", f"--root={root}", "--quiet", "mask", unit])
 
 
 def furnish(inputs: Inputs, root: Path) -> None:
     """Put the card's own files and the site's into the root."""
     bare(root)
     shutil.copytree(HERE / "card", root, dirs_exist_ok=True)
+    # Kept by first-boot at its end: a first boot that failed is then tried again at the next.
+    mask(root, "systemd-machine-id-commit.service")
     system = inputs.site.system
     made = [
         *files(inputs.site, "networkd"),
@@ -185,7 +194,7 @@ def write(inputs: Inputs, root: Path, out: Path) -> list[Partition]:
     sizes = {label: layout.needed(tree) for label, tree in trees.items() if label != "bootfs"}
     partitions = layout.plan(sizes)
     number = int(identity.hex[:8], 16)
-    disk.empty(out, partitions, number)
+    disk.empty(out, partitions, number, MODES[inputs.site.secrets])
     disk.fat(out, partitions[0], trees["bootfs"], number, inputs.epoch)
     for part in partitions[1:]:
         disk.ext4(out, part, trees[part.label], uuid.uuid5(identity, part.label), inputs.epoch)
