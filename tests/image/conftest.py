@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from deploy.broker import PrivateBroker
 from deploy.image import build
+from deploy.package.build import SUITES
 from tests.conftest import ROOT
 from tests.image.guest import BROKER, PORT, Card, key_pair
 
@@ -51,6 +53,13 @@ def key() -> Path:
     FOLDER.mkdir(parents=True, exist_ok=True)
     key = FOLDER / "id_ed25519"
     return key if key.exists() else key_pair(FOLDER)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bases() -> None:
+    """Make what all images begin with, side by side: each keeps one core busy, mostly."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda suite: build.base_root(suite, build.package(suite)), SUITES))
 
 
 @pytest.fixture(scope="session")

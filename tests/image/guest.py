@@ -121,6 +121,11 @@ class Guest:
                 raise AssertionError(f"not seen after {spent:.0f} s of emulation: {what}\n{said}")
             time.sleep(0.5)
 
+    def says(self, *words: str) -> bool:
+        """Return whether a line of the console has all of ``words``."""
+        lines = self.console.read_text(errors="replace").splitlines()
+        return any(all(word in line for word in words) for line in lines)
+
     def cpu_s(self) -> float:
         """Return the processor time that the emulator has had."""
         if self._machine is None or self._machine.poll() is not None:

@@ -67,8 +67,3 @@ class Pi(Guest):
             *("-initrd", str(card.initrd), "-dtb", str(device_tree(card)), "-append", append),
             *("-drive", f"if=sd,format=raw,file={card.file}"),
         ]
-
-    def says(self, *words: str) -> bool:
-        """Return whether a line of the console has all of ``words``."""
-        lines = self.console.read_text(errors="replace").splitlines()
-        return any(all(word in line for word in words) for line in lines)
