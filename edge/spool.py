@@ -51,7 +51,7 @@ class Spool:
         self._memory: dict[int, Message] = {}  # what is not on disk
         self._gone: list[tuple[int]] = []  # acknowledged, and still on disk
         self._gone_since_s = 0.0
-        self._unsynced_since_s: float | None = None
+        self._unsynced_since_s: float | None = 0.0  # of what the process before this one wrote
         self._failing = False
         self.dropped_total = 0
         """Events that gave way to newer ones, or could not be read again."""

@@ -67,28 +67,31 @@ def test_what_waits_is_synced_and_what_the_broker_has_is_not(
         synced.append(Path(os.readlink(f"/proc/self/fd/{file}")))
 
     monkeypatch.setattr(os, "fsync", seen)
-    spool = begin(tmp_path)
+    spool = begin(tmp_path / "one")
     later = time.monotonic() + SYNC_S + 1
 
-    def tick(at_s: float) -> None:
+    def tick(spool: Spool, at_s: float) -> None:
         spool.tick(at_s)
         for thread in threading.enumerate():
             if thread.name == "spool-sync":
                 thread.join()
 
     spool.done(spool.add(event(0)))
-    tick(later)
+    tick(spool, later)
     assert synced == [], "the broker has it"
     spool.add(event(1))
     spool.add(event(2))
-    tick(time.monotonic())
+    tick(spool, time.monotonic())
     assert synced == [], "it may yet go"
-    tick(later)
-    tick(later + SYNC_S + 1)
-    assert synced == [tmp_path / "spool.db-wal"]
+    tick(spool, later)
+    tick(spool, later + SYNC_S + 1)
+    assert synced == [tmp_path / "one" / "spool.db-wal"]
     spool.add(event(3))
-    tick(later + SYNC_S + 1)
+    tick(spool, later + SYNC_S + 1)
     assert len(synced) == 2
+    again = begin(shutil.copytree(tmp_path / "one", tmp_path / "two"))
+    tick(again, time.monotonic())
+    assert synced[2:] == [tmp_path / "two" / "spool.db-wal"], "what a killed process left, at once"
     spool.close()
 
 

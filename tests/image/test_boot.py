@@ -5,6 +5,7 @@ Every machine is switched on once for as much as can be seen in it: a boot takes
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_a_read_only_card(
         guest.wait_for_ssh()
         found = facts(guest)
         report("trixie, read only", found, heard)
+        assert found["time"] == "active"
         assert "ro" in found["root"].split()[1].split(",")
         assert "rw" in found["state"].split()[1].split(",")
         settled(found, 4096 * MIB - starts(mine)[2])
@@ -233,6 +235,8 @@ def test_what_only_a_pi_reads(image: Callable[..., Path], suite: str) -> None:
     assert any(one.startswith("console=ttyS1,") for one in arguments)
     assert not [one for one in arguments if one.startswith("cma=")], "a Pi 4 does not boot with it"
     assert made.stat().st_size < 1_500_000_000
+    listed = json.loads(made.with_suffix(".cdx.json").read_text())["components"]
+    assert {"edge-camera", "openssh-server", "raspi-firmware"} <= {one["name"] for one in listed}
 
 
 def test_the_same_inputs_give_the_same_image(
