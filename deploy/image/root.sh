@@ -14,6 +14,9 @@ set -euo pipefail
 suite=$1 tar=$2
 shift 2
 export PACKAGES="$*"
+# The Pi's own. QEMU's default signs and checks return addresses, which Debian 13's programs ask for,
+# in software: five times slower.
+export QEMU_CPU=cortex-a72
 here=$(cd "$(dirname "$0")" && pwd)
 
 say() { printf 'image: %s\n' "$*" >&2; }

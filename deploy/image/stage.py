@@ -117,6 +117,7 @@ def inside(root: Path, command: Sequence[str], epoch: int) -> None:
     script = 'mount --bind /dev "$0/dev"; mount --rbind /proc "$0/proc"; exec chroot "$0" "$@"'
     more = {
         "SOURCE_DATE_EPOCH": str(epoch),
+        "QEMU_CPU": "cortex-a72",  # as in root.sh
         "DEBIAN_FRONTEND": "noninteractive",
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     }
