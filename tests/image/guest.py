@@ -140,6 +140,9 @@ class Guest:
             *("-i", str(self._key), "-p", str(self.port), "-o", "BatchMode=yes"),
             *("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={known}"),
             *("-o", "ConnectTimeout=120", "-o", "LogLevel=ERROR"),
+            # One login for all commands: each costs an emulated machine many seconds.
+            *("-o", "ControlMaster=auto", "-o", f"ControlPath=/tmp/edge-guest-{self.port}"),
+            *("-o", "ControlPersist=yes"),
         ]
         line = ["ssh", *options, f"{USER}@127.0.0.1", command]
         return disk.run(line, given=given, accepted=accepted).strip()
