@@ -147,7 +147,7 @@ def test_a_first_boot_that_fails_is_tried_again(
         assert int(first["root"].split()[0]) < 1500 * MIB
         guest.ssh("sudo rm /usr/local/bin/growpart && sync")
     with Guest(mine, key, tmp_path / "console-2") as guest:
-        guest.until(lambda: guest.says("Starting", "edge-first-boot.service"), "another first boot")
+        guest.until(lambda: guest.says("Starting", "edge-first-boot."), "another first boot")
     heard = Listener(broker)
     with Guest(mine, key, tmp_path / "console-3") as guest:
         online(guest, heard)
