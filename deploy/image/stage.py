@@ -191,7 +191,8 @@ def write(inputs: Inputs, root: Path, out: Path) -> list[Partition]:
         told.write_text(f"{told.read_text().strip()} {ARGUMENTS.content}")
         trees["state"] = root.with_name("state")
         shutil.move(root / "var", trees["state"])
-        (root / "var").mkdir()
+        # Below the mount: services that start before it want a place for their own /var/tmp.
+        (root / "var" / "tmp").mkdir(parents=True)
     sizes = {label: layout.needed(tree) for label, tree in trees.items() if label != "bootfs"}
     partitions = layout.plan(sizes)
     number = int(identity.hex[:8], 16)

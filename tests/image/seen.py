@@ -29,6 +29,7 @@ FACTS = {
     "secret": "sudo stat -c '%a %U' /etc/edge-camera/credentials/mqtt-password",
     "wifi": "sudo stat -c '%a %U' /etc/wpa_supplicant/wpa_supplicant-wlan0.conf",
     "time": "systemctl is-active systemd-timesyncd",
+    "resolver": "systemctl show -P NRestarts systemd-resolved",
     "service": "systemctl show -p ActiveState -p NRestarts edge-camera",
     "failed": "systemctl --failed --plain --no-legend; "
     "sudo journalctl -b -q -o cat -u edge-first-boot -u edge-provision -p 4",

@@ -109,6 +109,7 @@ def test_a_read_only_card(
         found = facts(guest)
         report("trixie, read only", found, heard)
         assert found["time"] == "active"
+        assert found["resolver"] == "0", "it starts before /var is there"
         assert "ro" in found["root"].split()[1].split(",")
         assert "rw" in found["state"].split()[1].split(",")
         settled(found, 4096 * MIB - starts(mine)[2])
