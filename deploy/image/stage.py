@@ -6,6 +6,7 @@ Runs as root, or as root of a user namespace. The folder it works in is removed 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -75,6 +76,7 @@ class Inputs:
 def stage(inputs: Inputs, cache: Path, out: Path) -> None:
     """Write ``out``.img, its .zst, .bmap and .cdx.json. Raises BuildError."""
     began = time.monotonic()
+    os.umask(0o022)  # folders on the card are no matter of who builds it
     out.parent.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stage-", dir=cache) as made:
