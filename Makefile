@@ -130,7 +130,7 @@ provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.to
 	@.venv/bin/python -m deploy.image.provision --base '$(BASE)' \
 	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)')
 
-test-image: setup ## build cards of both suites and boot them, emulated: within an hour
+test-image: setup ## build cards of both suites and boot them, emulated: about an hour
 	@deploy/setup.sh image
 	@$(call DEB_FOR,trixie)
 	@$(call DEB_FOR,bookworm)

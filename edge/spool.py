@@ -113,7 +113,7 @@ class Spool:
         """Remove from the disk what has been acknowledged for a while; sync what has not been."""
         if self._gone and now_s - self._gone_since_s >= REMOVE_S:
             self._write(None)
-        if not self._waiting:
+        if not self._waiting or self._database is None:
             self._unsynced_since_s = None
         elif self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
             self._unsynced_since_s = None

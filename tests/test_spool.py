@@ -93,6 +93,10 @@ def test_what_waits_is_synced_and_what_the_broker_has_is_not(
     tick(again, time.monotonic())
     assert synced[2:] == [tmp_path / "two" / "spool.db-wal"], "what a killed process left, at once"
     spool.close()
+    memory = Spool(None, 10, 1000)
+    memory.add(event(0))
+    tick(memory, later)
+    assert len(synced) == 3, "nor what is in no file"
 
 
 def test_what_waits_is_there_after_the_process(tmp_path: Path) -> None:
