@@ -15,6 +15,7 @@ from deploy.package.build import SUITES
 from tests.conftest import ROOT
 from tests.image.guest import BROKER, PORT, Card, key_pair
 
+pytest.register_assert_rewrite("tests.image.seen")  # so that its faults show what was found
 FOLDER = ROOT / "build" / "image" / "test"
 PASSWORD = "correct horse"
 SITE = """
