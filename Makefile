@@ -134,7 +134,7 @@ test-image: setup ## build cards of both suites and boot them, emulated: about a
 	@deploy/setup.sh image
 	@$(call DEB_FOR,trixie)
 	@$(call DEB_FOR,bookworm)
-	@.venv/bin/python -m pytest -m image -s tests/image $(ARGS)
+	@.venv/bin/python -m pytest -m image -n 2 --dist loadfile -v -rP tests/image $(ARGS)
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

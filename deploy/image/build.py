@@ -12,6 +12,7 @@ bytes.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import re
@@ -134,12 +135,20 @@ def base_root(suite: str, deb: Path, *, fresh: bool = False) -> Path:
     wanted = [*PACKAGES, *depends(deb)]
     recipe = [(HERE / name).read_text() for name in ("root.sh", "inside.sh", "dpkg.cfg")]
     key = hashlib.sha256("\n".join([suite, *wanted, *recipe]).encode()).hexdigest()[:12]
-    base = CACHE / f"base-{suite}-{key}.tar"
-    if base.exists() and not fresh:
-        made = datetime.fromtimestamp(base.stat().st_mtime).strftime("%Y-%m-%d")
-        print(f"image: Debian's packages of {made} are used again; FRESH=1 asks the mirror")
-        return base
     CACHE.mkdir(parents=True, exist_ok=True)
+    base = CACHE / f"base-{suite}-{key}.tar"
+    with base.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # who builds at the same time waits for this one's
+        if fresh or not base.exists():
+            make_base_root(suite, base, wanted)
+            return base
+    made = datetime.fromtimestamp(base.stat().st_mtime).strftime("%Y-%m-%d")
+    print(f"image: Debian's packages of {made} are used again; FRESH=1 asks the mirror")
+    return base
+
+
+def make_base_root(suite: str, base: Path, wanted: Sequence[str]) -> None:
+    """Write the tar file ``base`` with the packages that are ``wanted``. Raises BuildError."""
     began = time.monotonic()
     print(f"image: making {base.name}", flush=True)
     part = base.with_suffix(".part")
@@ -158,7 +167,6 @@ def base_root(suite: str, deb: Path, *, fresh: bool = False) -> Path:
         )
     part.replace(base)
     print(f"image: {base.name} in {time.monotonic() - began:.0f} s", flush=True)
-    return base
 
 
 if __name__ == "__main__":

@@ -142,4 +142,4 @@ def pack(image: Path, starts: Sequence[int]) -> None:
                 at = start + block * BLOCK
                 os.pwrite(file.fileno(), os.pread(file.fileno(), BLOCK, at), at)
     run(["bmaptool", "create", "--output", image.with_suffix(".bmap"), image])
-    run(["zstd", "-q", "-f", "-10", "-T0", image, "-o", f"{image}.zst"])
+    run(["zstd", "-q", "-f", "-T0", image, "-o", f"{image}.zst"])

@@ -1,19 +1,24 @@
-"""What the tests of cards share: images, built once and kept in build/image/test; a broker."""
+"""What the tests of cards share: images in build/image/test, a broker, machines.
+
+`make test-image` runs the files of tests side by side, each in a process of its own: no two of them
+may build the same image.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from deploy.broker import PrivateBroker
 from deploy.image import build
-from deploy.package.build import SUITES
 from tests.conftest import ROOT
-from tests.image.guest import BROKER, PORT, Card, key_pair
+from tests.image import pi
+from tests.image.guest import BROKER, PORT, Card, Guest, key_pair
 
 pytest.register_assert_rewrite("tests.image.seen")  # so that its faults show what was found
 FOLDER = ROOT / "build" / "image" / "test"
@@ -49,18 +54,9 @@ telemetry_interval_s = 5.0
 
 
 @pytest.fixture(scope="session")
-def key() -> Path:
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The key that the cards let in."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    key = FOLDER / "id_ed25519"
-    return key if key.exists() else key_pair(FOLDER)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def bases() -> None:
-    """Make what all images begin with, side by side: each keeps one core busy, mostly."""
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda suite: build.base_root(suite, build.package(suite)), SUITES))
+    return key_pair(tmp_path_factory.mktemp("key"))
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +64,7 @@ def config(key: Path) -> Callable[[bool], Path]:
     """Return a function that writes CONFIG."""
 
     def write(read_only: bool) -> Path:
-        file = FOLDER / f"site-{'ro' if read_only else 'rw'}.toml"
+        file = key.with_name(f"site-{'ro' if read_only else 'rw'}.toml")
         public = key.with_suffix(".pub").read_text().strip()
         values = {"key": public, "password": PASSWORD, "host": BROKER, "port": PORT}
         file.write_text(SITE.format(read_only=str(read_only).lower(), **values))
@@ -87,6 +83,11 @@ def image(config: Callable[[bool], Path]) -> Callable[..., Path]:
             out = FOLDER / f"{suite}{'-ro' if read_only else ''}.img"
             arguments = ["--suite", suite, "--config", str(config(read_only)), "--out", str(out)]
             assert build.main(arguments) == 0
+            assert out.stat().st_size < 1_500_000_000
+            pi.readable(out)
+            listed = json.loads(out.with_suffix(".cdx.json").read_text())["components"]
+            names = {one["name"] for one in listed}
+            assert {"edge-camera", "openssh-server", "raspi-firmware"} <= names
             made[suite, read_only] = out
         return made[suite, read_only]
 
@@ -112,7 +113,16 @@ def broker(tmp_path: Path) -> Iterator[PrivateBroker]:
     """A mosquitto that wants the cards' password, and lets tests listen without one."""
     file = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", file, "camera", PASSWORD], check=True)
-    running = PrivateBroker("allow_anonymous true", f"password_file {file}")
-    running.port = PORT
-    with running:
+    with PrivateBroker("allow_anonymous true", f"password_file {file}") as running:
         yield running
+
+
+@pytest.fixture
+def machine(key: Path, broker: PrivateBroker, tmp_path: Path) -> Callable[..., Guest]:
+    """Return a function that makes a machine of a card, the broker within its reach."""
+    consoles = itertools.count(1)
+
+    def make(card: Card, kind: type[Guest] = Guest) -> Guest:
+        return kind(card, key, tmp_path / f"console-{next(consoles)}", broker.port)
+
+    return make

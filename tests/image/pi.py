@@ -7,13 +7,14 @@ controller, where a Pi has its Wi-Fi; it has neither of the Pi's networks, so th
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Final
 
 from deploy.image import disk
 from deploy.image.layout import ALIGNED
-from tests.image.guest import Card, Guest
+from tests.image.guest import SLOW, Card, Guest
 
 SERIAL: Final = "10000000abcd1234"
 ABSENT: Final = (
@@ -31,6 +32,25 @@ NEWER: Final = "/emmc2bus/mmc@7e340000"
 SUPPLIES: Final = ("vqmmc-supply", "vmmc-supply")
 """The firmware's to switch, so not to be had: no driver would take this controller, and nobody
 would answer its interrupts, whose line is the other's too."""
+
+
+def readable(image: Path) -> None:
+    """Fail unless a Pi finds what it reads: its firmware, its device tree, what they are told."""
+    drive = f"{image}@@{ALIGNED}"
+    names = {
+        name.removeprefix("::/") for name in disk.run(["mdir", "-b", "-i", drive, "::"]).split()
+    }
+    assert {"start4.elf", "fixup4.dat", "config.txt", "cmdline.txt"} <= names
+    assert "bcm2711-rpi-4-b.dtb" in names
+    told = disk.run(["mtype", "-i", drive, "::config.txt"])
+    assert "arm_64bit=1" in told.split()
+    assert {one.split("=")[1] for one in told.split() if one.startswith("kernel=")} <= names
+    (initrd,) = re.findall(r"^initramfs (\S+)", told, re.M)
+    assert initrd in names
+    arguments = disk.run(["mtype", "-i", drive, "::cmdline.txt"]).split()
+    assert "root=LABEL=rootfs" in arguments
+    assert any(one.startswith("console=ttyS1,") for one in arguments)
+    assert not [one for one in arguments if one.startswith("cma=")], "a Pi 4 does not boot with it"
 
 
 def is_known() -> bool:
@@ -57,10 +77,10 @@ class Pi(Guest):
 
     limit_cpu_s = 2700.0
 
-    def __init__(self, card: Card, key: Path, console: Path) -> None:
-        super().__init__(card, key, console)
+    def __init__(self, card: Card, key: Path, console: Path, broker: int) -> None:
+        super().__init__(card, key, console, broker)
         arguments = card.arguments.replace("console=ttyS1,115200", "")  # QEMU's stalls
-        append = f"{arguments} console=ttyAMA0,115200 systemd.show_status=1"
+        append = f"{arguments} {SLOW} console=ttyAMA0,115200 systemd.show_status=1"
         self._command = [
             *("qemu-system-aarch64", "-M", "raspi4b", "-display", "none", "-no-reboot"),
             *("-serial", f"file:{console}", "-serial", "null", "-kernel", str(card.kernel)),

@@ -119,11 +119,6 @@ def settled(found: dict[str, str], size: int) -> None:
     assert size * 0.9 < grown < size
 
 
-def uptime_s(guest: Guest) -> float:
-    """Return how long the guest has been on, by its own clock."""
-    return float(guest.ssh("cut -d' ' -f1 /proc/uptime"))
-
-
 def changes(heard: Listener) -> int:
     """Return how many changes of label have come."""
     events: list[dict[str, Any]] = heard.payloads("event")
