@@ -130,11 +130,11 @@ provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.to
 	@.venv/bin/python -m deploy.image.provision --base '$(BASE)' \
 	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)')
 
-test-image: setup ## build cards of both suites and boot them, emulated: about an hour
+test-image: setup ## build cards of both suites and boot them, emulated: an hour
 	@deploy/setup.sh image
 	@$(call DEB_FOR,trixie)
 	@$(call DEB_FOR,bookworm)
-	@.venv/bin/python -m pytest -m image -n 2 --dist loadfile -v -rP tests/image $(ARGS)
+	@.venv/bin/python -m pytest -m image -n 2 --dist loadfile -vv -rP tests/image $(ARGS)
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@for extra in dev train; do \

@@ -1,1 +1,6 @@
 """Cards that are built and booted: make test-image."""
+
+import pytest
+
+# So that their faults show what was found.
+pytest.register_assert_rewrite("tests.image.seen", "tests.image.pi")

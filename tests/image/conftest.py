@@ -20,7 +20,6 @@ from tests.conftest import ROOT
 from tests.image import pi
 from tests.image.guest import BROKER, PORT, Card, Guest, key_pair
 
-pytest.register_assert_rewrite("tests.image.seen")  # so that its faults show what was found
 FOLDER = ROOT / "build" / "image" / "test"
 PASSWORD = "correct horse"
 SITE = """
