@@ -29,6 +29,12 @@ WAIT_S = 20.0
 """Longest wait for what must come; a test that passes never waits so long."""
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start, also where a shell runs them in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def model_folder(folder: Path, name: str = "uint8io", **changes: str) -> Path:
     """Return ``folder`` with a colour model and its card; ``changes`` replace lines of the card."""
     folder.mkdir(parents=True, exist_ok=True)
