@@ -212,7 +212,8 @@ def full(tmp_path: Path) -> Iterator[tuple[Path, Callable[[Path], os.statvfs_res
 
     def told(path: Path) -> os.statvfs_result:
         real = list(os.statvfs(path))
-        real[3] = real[4] = 0 if path == folder else real[4]
+        if path == folder:
+            real[2:5] = [25, 0, 0]  # another file system than the root's
         return os.statvfs_result(real)
 
     yield folder, told
