@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from edge import cli, commands, systemd
 from edge.errors import EdgeError
+from edge.text import escaped
 
 
 def main() -> int:
@@ -38,13 +39,21 @@ def main() -> int:
         return 130
 
 
+class _OneLine(logging.Formatter):
+    """Every record is one line, whoever named what is in it; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, logging's name
+        """Return the line of a record."""
+        record.message = escaped(record.message)
+        return super().formatMessage(record)
+
+
 def _log() -> None:
-    handler = systemd.journal()
-    if handler is not None:
-        logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
-        return
-    form = "%(message)s" if systemd.journaled() else "%(asctime)s %(message)s"
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form, datefmt="%H:%M:%S")
+    journal = systemd.journal()
+    handler = journal or logging.StreamHandler(sys.stderr)
+    form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
+    handler.setFormatter(_OneLine(form, datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _fail(error: EdgeError) -> None:

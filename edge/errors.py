@@ -7,12 +7,15 @@
     |- CameraError(OSError)          74  EX_IOERR: a restart may help
     `- PublishError(ConnectionError) 69  EX_UNAVAILABLE
 
-A message is one line: where, what is wrong, what was expected, what came, and the mend.
+A message is one line: where, what is wrong, what was expected, what came, and the mend. What of it
+came from outside is escaped.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
+
+from edge.text import escaped
 
 
 class EdgeError(Exception):
@@ -36,11 +39,11 @@ class EdgeError(Exception):
         got: str = "",
         mend: str = "",
     ) -> None:
-        self.what = what
-        self.where = where
-        self.expected = expected
-        self.got = got
-        self.mend = mend
+        self.what = what = escaped(" ".join(what.split()))
+        self.where = where = escaped(where)
+        self.expected = expected = escaped(" ".join(expected.split()))
+        self.got = got = escaped(got)
+        self.mend = mend = escaped(" ".join(mend.split()))
         line = f"{where}: {what}" if where else what
         if expected:
             line += f": expected {expected}"
@@ -48,7 +51,7 @@ class EdgeError(Exception):
             line += f", got {got}" if expected else f": got {got}"
         if mend:
             line += f"; {mend}"
-        super().__init__(" ".join(line.split()))
+        super().__init__(line)
 
     def __str__(self) -> str:
         """Return the line."""

@@ -110,6 +110,8 @@ def camera(config: CameraConfig, engine: Engine, first_sequence: int = 0) -> Cam
             useful=engine.preprocess.useful(view(config)),
             any_shape=engine.preprocess.any_shape,
             first_sequence=first_sequence,
+            max_pixels=config.max_pixels,
+            max_bytes=config.max_bytes,
         )
     )
     told = msgspec.structs.asdict(config.controls)

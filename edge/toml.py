@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from edge import files
 from edge.errors import EdgeError
 
 T = TypeVar("T")
@@ -23,16 +24,19 @@ _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
 
 
 def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
-    """Return the file's tables; raise ``error`` where it is missing or not TOML."""
+    """Return the file's tables.
+
+    Raises ``error`` where it is missing, no regular file, too large, or not TOML.
+    """
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(files.read_text(path))
     except FileNotFoundError as exc:
         raise error("file not found", where=str(path), mend="check the path") from exc
     except OSError as exc:
         raise error(f"cannot be read: {exc.strerror}", where=str(path)) from exc
     except RecursionError as exc:
         raise error("not valid TOML: nested too deeply", where=str(path)) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except ValueError as exc:  # TOMLDecodeError is one; so is an integer of 5,000 digits
         raise error(f"not valid TOML: {exc}", where=str(path)) from exc
 
 

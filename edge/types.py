@@ -77,6 +77,7 @@ class Asked:
     useful          (width, height) beyond which pixels are lost on the model, None if unknown
     any_shape       the model's picture is stretched in any case: frames may come so already
     first_sequence  the number of the first frame
+    max_pixels, max_bytes   of a picture: beyond either it is not decoded, or not even held
     """
 
     source: str
@@ -93,6 +94,8 @@ class Asked:
     useful: tuple[int, int] | None = None
     any_shape: bool = False
     first_sequence: int = 0
+    max_pixels: int = 16_000_000
+    max_bytes: int = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {"types", "modelcard", "messages", "errors", "toml", "payloads", "geometry"}
+LEAVES = {
+    *("types", "modelcard", "messages", "errors", "toml", "payloads", "geometry"),
+    *("files", "text"),
+}
 """Shared by all; know nobody else."""
 
 PARTS = {
@@ -21,6 +24,8 @@ PARTS = {
     "errors": set(),
     "toml": {"msgspec"},
     "geometry": {"cv2", "numpy"},
+    "files": set(),
+    "text": set(),
     "recovery": set(),
     "config": {"msgspec"},
     "requests": {"msgspec"},

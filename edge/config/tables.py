@@ -73,6 +73,9 @@ class CameraConfig(Table, frozen=True):
     rotation         degrees clockwise that a picture is turned before anything else
     flip_horizontal, flip_vertical   the turned picture is mirrored
     roi              left, top, width, height of the part that is used: shares of that picture
+    max_pixels       of a picture; one that has more is not decoded. A JPEG may have four times as
+                     many: it is decoded at half its size
+    max_bytes        of a picture as it comes, a file's or a stream's
     pace             of files: realtime, or fast for every frame at once
     loop             begin again at the end of a file or folder
     stall_timeout_s  no frame for so long means that the camera has gone
@@ -94,6 +97,8 @@ class CameraConfig(Table, frozen=True):
     flip_horizontal: bool = False
     flip_vertical: bool = False
     roi: tuple[Share, Share, Share, Share] = (0.0, 0.0, 1.0, 1.0)
+    max_pixels: Annotated[int, Meta(ge=10_000, le=400_000_000)] = 16_000_000
+    max_bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 32_000_000
     pace: Literal["realtime", "fast"] = "realtime"
     loop: bool = True
     stall_timeout_s: Interval = 10.0

@@ -1,0 +1,86 @@
+"""Reads files that somebody else has written: regular ones alone, never more than a limit.
+
+A pipe, a device or a socket in the place of a file would hold the reader, or never end; a sparse
+file of gigabytes costs its author nothing. Every picture, model, label, card, config, password and
+setting is read here. Knows none of them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+TEXT_MAX_BYTES: Final = 1_048_576
+"""Of a config, a card or a list of labels; the largest list of labels known has 300 kB."""
+
+_KINDS: Final = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+_FOREIGN: Final = (
+    *(codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    *(codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+)
+
+
+def read(path: Path, max_bytes: int) -> bytes:
+    """Return what the regular file ``path`` holds; never waits for anybody.
+
+    Raises OSError, its ``strerror`` fit to be shown, also for what is no regular file (EINVAL), for
+    more than ``max_bytes`` (EFBIG) and for a name that no file can have (EINVAL).
+    """
+    file = open_regular(path)
+    try:
+        size = os.fstat(file).st_size
+        content = b""
+        if size <= max_bytes:  # which the file systems of the kernel may claim wrongly: /proc, /sys
+            content = _read_all(file, max_bytes + 1)
+    finally:
+        os.close(file)
+    if size > max_bytes or len(content) > max_bytes:
+        size = max(size, len(content))
+        raise OSError(errno.EFBIG, f"is too large: expected at most {max_bytes} bytes, got {size}")
+    return content
+
+
+def read_text(path: Path, max_bytes: int = TEXT_MAX_BYTES) -> str:
+    """Return the text in ``path``, UTF-8 with or without a byte order mark.
+
+    Raises OSError as ``read`` does, also for text in another encoding (EILSEQ).
+    """
+    content = read(path, max_bytes)
+    if content.startswith(_FOREIGN):
+        raise OSError(errno.EILSEQ, "is UTF-16 or UTF-32 text: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise OSError(errno.EILSEQ, f"is not UTF-8: {exc.reason} at byte {exc.start}") from exc
+
+
+def open_regular(path: Path) -> int:
+    """Return a descriptor of the regular file ``path``, opened to be read. Raises OSError."""
+    try:  # without O_NONBLOCK the opening of a pipe waits for a writer
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except ValueError as exc:  # a NUL, or a lone surrogate
+        raise OSError(errno.EINVAL, "is not a file's name") from exc
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(file)
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"is {kind}: expected a regular file")
+    return file
+
+
+def _read_all(file: int, max_bytes: int) -> bytes:
+    parts, left = [], max_bytes
+    while left and (part := os.read(file, min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
