@@ -26,8 +26,8 @@ test: lint ## run every test
 	@deploy/setup.sh runtime
 	@.venv/bin/python -m pytest $(ARGS)
 
-test-long: setup ## the tests that take minutes: outages of the broker
-	@.venv/bin/python -m pytest -m long $(ARGS)
+test-long: setup ## the tests that take minutes: outages of the broker, fuzzing
+	@FUZZ=long .venv/bin/python -m pytest -m 'long or fuzz' $(ARGS)
 
 # A webcam and an HDMI input, at /dev/video0.
 VIVID = vivid n_devs=1 node_types=0x1 num_inputs=2 input_types=0xc
