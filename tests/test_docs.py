@@ -28,6 +28,8 @@ LISTED_AS_FOLDERS = (
     "deploy/runtime/toolchain",
     "deploy/systemd",
     "models/catdog",
+    "tests/cases",
+    "tests/corpus",
     "tests/golden",
     "tests/homeassistant",
     "tests/image",
@@ -115,3 +117,21 @@ def test_links_lead_somewhere() -> None:
             continue
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (Path(page).parent / link).exists(), f"{page}: {link}"
+
+
+def test_every_fault_names_a_test_that_exists() -> None:
+    """docs/faults.md promises nothing that no test shows."""
+    text = (ROOT / "docs" / "faults.md").read_text()
+    rows = [row.split(" | ") for row in text.splitlines() if re.match(r"^\| (?!fault|what)", row)]
+    faults = [row for row in rows if len(row) == 4]
+
+    assert len(faults) > 20
+    for row in faults:
+        file = None
+        for name in re.findall(r"(?:test|inside)_\w+", row[2]):
+            if path := next((ROOT / "tests").rglob(f"{name}.py"), None):
+                file = path
+            else:
+                assert file, f"{name} in no file: {row}"
+                assert f"def {name}(" in file.read_text(), f"{file}: no {name}"
+        assert file or row[2] in ("cameras", "system", "image"), f"no test: {row}"
