@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from edge import cli, commands, systemd
 from edge.errors import EdgeError
@@ -51,10 +51,18 @@ class _OneLine(logging.Formatter):
 
 def _log() -> None:
     journal = systemd.journal()
-    handler = journal or logging.StreamHandler(sys.stderr)
+    handler = journal or logging.StreamHandler(_stderr())
     form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
     handler.setFormatter(_OneLine(form, datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _stderr() -> TextIO:
+    """Return a stderr of the log's own: decoders' is silenced for as long as they run."""
+    try:
+        return open(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    except OSError:  # there is none
+        return sys.stderr
 
 
 def _fail(error: EdgeError) -> None:

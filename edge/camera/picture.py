@@ -84,9 +84,9 @@ def decode(content: NDArray[np.uint8], max_pixels: int, reduced: int = 1) -> NDA
         with quiet():
             pixels = _pixels(content, header, flags)
     except (cv2.error, MemoryError) as exc:
-        raise Unreadable("cannot be decoded") from exc
+        raise Unreadable("not a readable picture") from exc
     if pixels is None:
-        raise Unreadable("cannot be decoded")
+        raise Unreadable("not a readable picture")
     return pixels
 
 
