@@ -184,7 +184,7 @@ def test_a_folder_that_has_gone_is_one_line(tmp_path: Path) -> None:
     (place / "a.png").unlink()
     place.rmdir()
     with pytest.raises(CameraError, match="cannot be read any more") as caught:
-        camera.read(0.2)
+        level_of(camera)
     assert caught.value.reason == "gone"
 
 

@@ -11,6 +11,7 @@ import bisect
 import logging
 import os
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,8 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.names: list[str] = []
-        self._next = 0
+        self._pass: list[str] = []  # those that this pass goes through
+        self._next = 0  # place in it
         self._changed_ns: int | None = None
         self._read_at_s: Seconds = 0.0
         self._cost_s: Seconds = 0.0
@@ -41,11 +43,11 @@ class Folder:
 
     def next(self) -> str | None:
         """Return the name of the next picture; None at the end of a pass, then the first again."""
-        if self._next >= len(self.names):
+        if self._next >= len(self._pass):
             self._next = 0
             return None
         self._next += 1
-        return self.names[self._next - 1]
+        return self._pass[self._next - 1]
 
     def refresh(self) -> bool:
         """See what has come and gone, if that is due; say whether it was read. Raises OSError."""
@@ -55,16 +57,23 @@ class Folder:
         self._read()
         return True
 
-    def only(self, names: set[str]) -> None:
+    def begin(self, without: Collection[str]) -> None:
+        """Begin a pass through all but some of the names."""
+        self._next = 0
+        if len(self._pass) != len(self.names) - len(without):
+            self._pass = [name for name in self.names if name not in without]
+
+    def only(self, names: Iterable[str]) -> None:
         """Go on with these alone, from the first."""
-        self.names, self._next = sorted(names), 0
+        self.names = self._pass = sorted(names)
+        self._next = 0
 
     def _differs(self) -> bool:
         return self._changed_ns is None or os.stat(self.path).st_mtime_ns != self._changed_ns
 
     def _read(self) -> None:
         """Read the names; go on behind the one that was last."""
-        last = self.names[self._next - 1] if self._next else ""
+        last = self._pass[self._next - 1] if self._next else ""
         begin_s = time.monotonic()
         changed_ns = os.stat(self.path).st_mtime_ns
         settled = abs(time.time() - changed_ns / 1e9) > COARSE_S
@@ -79,6 +88,7 @@ class Folder:
                     break
                 self.names.append(entry.name)
         self.names.sort()
+        self._pass = self.names
         self._next = bisect.bisect_right(self.names, last) if last else 0
         self._read_at_s = time.monotonic()
         self._cost_s = self._read_at_s - begin_s

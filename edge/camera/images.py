@@ -78,7 +78,7 @@ class ImagesCamera:
         self._bad: dict[str, int] = {}  # name -> what the file was like when it was counted
         self._pending: dict[str, int] = {}  # the same of those that may be half written
         self._nothing = True  # was shown in this pass
-        self._look_again, self._looked_s = True, time.monotonic()  # at bad ones, in this pass
+        self._look_again, self._looked_s = True, time.monotonic()  # at bad ones
         self._pace = Pace(asked.fps, asked.fast)
         self._due: tuple[int, int] | None = None
         self._shown = asked.first_sequence
@@ -89,6 +89,8 @@ class ImagesCamera:
         self._due = self._due or self._pace.wait(timeout_s)
         if self._due is None:
             return None
+        if self._asked.loop:
+            self._refresh()
         while True:
             pixels = self._next()
             if pixels is not None:
@@ -112,8 +114,6 @@ class ImagesCamera:
 
     def _next(self) -> NDArray[np.uint8] | None:
         """Try one picture; None where it cannot be shown now, and at the end of a pass."""
-        if self._asked.loop:
-            self._refresh()
         name = self._folder.next()
         if name is None:
             self._end_pass()
@@ -142,7 +142,9 @@ class ImagesCamera:
         if not self._asked.loop:
             if not self._pending:
                 raise EndOfSource
-            self._folder.only(set(self._pending))
+            self._folder.only(self._pending)
+        elif self._bad:
+            self._folder.begin(() if self._look_again else self._bad)
         if nothing:
             time.sleep(IDLE_S)
 
