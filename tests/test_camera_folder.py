@@ -255,6 +255,20 @@ def test_a_pipe_does_not_hold_the_end(
     assert running.stop(signal.SIGTERM) == 0
 
 
+def test_an_empty_folder_is_waited_for_where_the_camera_is_not_required(
+    daemon: Callable[..., Daemon], tmp_path: Path, rgb: Path
+) -> None:
+    """As for any camera that is not there yet: the first upload begins it."""
+    place = tmp_path / "uploads"
+    place.mkdir()
+    arguments = ("--source", place, "--model", rgb, "--broker", "127.0.0.1:1")
+    running = daemon(*arguments, config="[camera]\nrequired = false\n")
+    running.wait_for_log("no pictures")
+    put(place / "first.png", 200)
+    running.wait_for_log("camera is back")
+    assert running.stop() == 0
+
+
 def test_classify_says_why_and_goes_on(tmp_path: Path, rgb: Path) -> None:
     """Bombs, pipes and names that a terminal would obey: a line each, and the others are done."""
     names = ["strip.tif", "square.webp", "progressive.jpg"]

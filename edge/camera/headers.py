@@ -20,7 +20,7 @@ Kind = Literal["jpeg", "png", "bmp", "webp", "tiff", "pnm"]
 KINDS: Final = "JPEG, PNG, BMP, WebP, TIFF or PNM"
 MAX_STEPS: Final = 4096
 """Segments, chunks or tags; pictures have tens of them, with a large colour profile hundreds."""
-MAX_SCANS: Final = 200
+MAX_SCANS: Final = 50
 """Of a JPEG in several scans, each of which costs a pass over all of it; usual are ten."""
 SKIP_BYTES: Final = 65_536
 """Between two segments of a JPEG, and of the header of a PNM, comments included."""

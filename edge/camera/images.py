@@ -71,6 +71,7 @@ class ImagesCamera:
                 reason="absent",
                 where=str(folder),
                 expected="files ending in " + ", ".join(sorted(SUFFIXES)),
+                mend="with camera.required = false they are waited for",
             )
         self.mode = CameraMode("images", str(folder), 0, 0, asked.fps, "bgr")
         self.corrupt_total = 0
