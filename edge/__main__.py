@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from edge import cli, commands, systemd
 from edge.errors import EdgeError
@@ -19,6 +19,7 @@ from edge.text import escaped
 def main() -> int:
     """Run the command line; return the exit status."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read as cv2 is imported
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "400000000")  # camera.max_pixels at most
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: errors are told once, by us
     parser = cli.parser()
     args = parser.parse_args()
@@ -50,10 +51,18 @@ class _OneLine(logging.Formatter):
 
 def _log() -> None:
     journal = systemd.journal()
-    handler = journal or logging.StreamHandler(sys.stderr)
+    handler = journal or logging.StreamHandler(_stderr())
     form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
     handler.setFormatter(_OneLine(form, datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _stderr() -> TextIO:
+    """Return a stderr of the log's own: decoders' is silenced for as long as they run."""
+    try:
+        return open(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    except OSError:  # there is none
+        return sys.stderr
 
 
 def _fail(error: EdgeError) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from typing import Any, Final
 
 from edge import cli
 from edge import config as configs
+from edge.text import escaped
 
 BAD_FILE: Final = 1
 OVER_BUDGET: Final = 1
@@ -65,14 +65,14 @@ def classify(args: argparse.Namespace) -> int:
     scores = np.empty(len(labels), np.float32)
     status = 0
     for path in args.files:
-        frame = startup.read_picture(path)
-        if frame is None:
+        try:
+            frame = startup.read_picture(path)
+        except startup.Unreadable as exc:
             status = BAD_FILE
-            reason = "not a readable picture" if os.path.exists(path) else "no such file"
             if args.json:
-                print(json.dumps({"path": str(path), "error": reason}), flush=True)
+                print(json.dumps({"path": str(path), "error": str(exc)}), flush=True)
             else:
-                print(f"{path}: {reason}", file=sys.stderr)
+                print(f"{escaped(str(path))}: {exc}", file=sys.stderr)
             continue
         begin_ns = time.monotonic_ns()
         engine.classify(frame, scores)
@@ -83,7 +83,7 @@ def classify(args: argparse.Namespace) -> int:
             answer = {"path": str(path), "label": labels[best], "score": found[labels[best]]}
             print(json.dumps({**answer, "scores": found, "ms": spent_ms}), flush=True)
         else:
-            print(f"{path}: {labels[best]} {scores[best]:.3f}")
+            print(escaped(f"{path}: {labels[best]} {scores[best]:.3f}"))
     return status
 
 

@@ -18,6 +18,7 @@ from edge import card as cards
 from edge import config as configs
 from edge.camera import open_camera
 from edge.camera.images import read_pixels
+from edge.camera.picture import Unreadable as Unreadable
 from edge.classifier import Classifier
 from edge.config import CameraConfig, ModelConfig
 from edge.errors import ModelError
@@ -73,9 +74,10 @@ def start(config: ModelConfig) -> Engine:
 def _attest(engine: Engine, golden: Golden) -> None:
     """Raise ModelError unless the golden picture gives its golden scores."""
     picture = engine.path.parent / golden.picture
-    frame = read_picture(picture)
-    if frame is None:
-        raise ModelError("golden picture is missing or unreadable", where=str(picture))
+    try:
+        frame = read_picture(picture)
+    except Unreadable as exc:
+        raise ModelError(f"golden picture cannot be used: {exc}", where=str(picture)) from exc
     scores = np.empty(len(golden.scores), np.float32)
     engine.classify(frame, scores)
     expected = np.asarray(golden.scores, np.float32)
@@ -150,10 +152,9 @@ def describe(engine: Engine) -> ModelInfo:
     )
 
 
-def read_picture(path: Path) -> Frame | None:
-    """Return the picture in ``path`` as a frame, turned as its EXIF says; None if unreadable."""
-    pixels = read_pixels(path)
-    return None if pixels is None else Frame(0, 0, pixels, "bgr")
+def read_picture(path: Path) -> Frame:
+    """Return the picture in ``path`` as a frame, turned as its EXIF says. Raises Unreadable."""
+    return Frame(0, 0, read_pixels(path), "bgr")
 
 
 def _shown(scores: tuple[float, ...] | list[float]) -> str:

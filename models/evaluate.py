@@ -51,8 +51,9 @@ def judge(engine: Engine, samples: Sequence[data.Sample]) -> Judged:
     """Return the model's scores; what cannot be read is left out. Raises where nothing can."""
     seen, scores = [], []
     for sample in samples:
-        frame = startup.read_picture(sample.path)
-        if frame is None:
+        try:
+            frame = startup.read_picture(sample.path)
+        except startup.Unreadable:
             continue
         out = np.empty(len(engine.card.labels), np.float32)
         engine.classify(frame, out)

@@ -81,10 +81,10 @@ def attest(folder: Path, picture: Path) -> Golden:
 
 
 def _picture(path: Path) -> Frame:
-    frame = startup.read_picture(path)
-    if frame is None:
-        raise ModelError("golden picture cannot be read", where=str(path))
-    return frame
+    try:
+        return startup.read_picture(path)
+    except startup.Unreadable as exc:
+        raise ModelError(f"golden picture cannot be used: {exc}", where=str(path)) from exc
 
 
 def _golden(found: dataset.Dataset) -> Path:

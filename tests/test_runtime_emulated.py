@@ -160,7 +160,6 @@ def real_pictures(folder: Path, total: int) -> NDArray[np.uint8]:
     tensors = np.empty((total, 1, 224, 224, 3), np.uint8)
     for tensor, path in zip(tensors, paths[:: len(paths) // total], strict=False):
         pixels = read_pixels(path)
-        assert pixels is not None
         preprocess(Frame(0, 0, pixels, "bgr"), tensor)
     return tensors[:, 0]
 

@@ -1,79 +1,106 @@
-"""A folder of images as a camera: each picture in turn, for one period."""
+"""A folder of images as a camera: each picture in turn, for one period.
+
+Pictures may come, change and go meanwhile. One that cannot be read may be half written: it is tried
+again until it has stayed the same for ``SETTLED_S``. Only then, and again whenever it has changed,
+it is counted as corrupt. Runs on the caller's thread.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera import controls
+from edge import files
+from edge.camera import controls, picture
+from edge.camera.folder import SUFFIXES, Folder
 from edge.camera.pace import Pace
 from edge.errors import CameraError
 from edge.types import Asked, CameraMode, Control, EndOfSource, Frame, Seconds
 
 log = logging.getLogger(__name__)
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+MAX_BYTES: Final = 32_000_000
+"""Of a file, where nothing else is asked for."""
+SETTLED_S: Final = 5.0
+"""A file that has not changed for so long is whole."""
+LOOK_AGAIN_S: Final = 10.0
+"""Between two looks at those that could not be read."""
+REPORTED: Final = 5
+"""Unreadable pictures that are reported one by one."""
+TOTALS: Final = frozenset(10**power for power in range(1, 10))
+"""Counts of them that are reported after that."""
+IDLE_S: Final = 0.05
+"""Wait where there is nothing to show."""
 
 
-def read_pixels(path: Path) -> NDArray[np.uint8] | None:
-    """Return the picture as (H, W, 3) BGR uint8, turned as its EXIF says; None if unreadable."""
-    try:  # not cv2.imread, which crashes on a name that is not UTF-8
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
-    return None if pixels is None else np.asarray(pixels, np.uint8)
+def read_pixels(
+    path: Path, max_pixels: int = picture.MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> NDArray[np.uint8]:
+    """Return the picture in ``path`` as (H, W, 3) BGR uint8, turned as its EXIF says.
+
+    Raises picture.Unreadable, its words fit to be shown after the file's name.
+    """
+    try:
+        content = files.read(path, max_bytes)
+    except FileNotFoundError as exc:
+        raise picture.Unreadable("no such file") from exc
+    except OSError as exc:
+        raise picture.Unreadable(exc.strerror or str(exc)) from exc
+    return picture.decode(np.frombuffer(content, np.uint8), max_pixels)
 
 
 class ImagesCamera:
     """The pictures of a folder in the order of their names.
 
-    A picture that cannot be read is counted, reported once and skipped.
+    With ``loop`` pictures that come later are shown, too, and a folder that has become empty is
+    waited for; without, what is there at the start is shown once.
     Raises CameraError where the folder holds none, or none that can be read.
     """
 
     def __init__(self, folder: Path, asked: Asked) -> None:
-        self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-        if not self._paths:
+        self._folder = Folder(folder)
+        if not self._folder.names:
             raise CameraError(
                 "no pictures",
                 reason="absent",
                 where=str(folder),
                 expected="files ending in " + ", ".join(sorted(SUFFIXES)),
+                mend="with camera.required = false they are waited for",
             )
         self.mode = CameraMode("images", str(folder), 0, 0, asked.fps, "bgr")
         self.corrupt_total = 0
-        self._bad: set[Path] = set()
-        self._loop, self._view = asked.loop, asked.view
+        self._asked = asked
+        self._bad: dict[str, int] = {}  # name -> what the file was like when it was counted
+        self._pending: dict[str, int] = {}  # the same of those that may be half written
+        self._nothing = True  # was shown in this pass
+        self._look_again, self._looked_s = True, time.monotonic()  # at bad ones
         self._pace = Pace(asked.fps, asked.fast)
-        self._next, self._shown = 0, asked.first_sequence
+        self._due: tuple[int, int] | None = None
+        self._shown = asked.first_sequence
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the picture now due, whole and in its own size."""
-        due = self._pace.wait(timeout_s)
-        if due is None:
+        until, late = time.monotonic() + timeout_s, self._due is not None
+        self._due = self._due or self._pace.wait(timeout_s)
+        if self._due is None:
             return None
+        if self._asked.loop:
+            self._refresh()
         while True:
-            if len(self._bad) == len(self._paths):
-                raise CameraError(
-                    "no picture can be read", reason="corrupt", where=self.mode.source
-                )
-            if self._next >= len(self._paths) and not self._loop:
-                raise EndOfSource
-            path = self._paths[self._next % len(self._paths)]
-            self._next += 1
-            pixels = None if path in self._bad else read_pixels(path)
+            pixels = self._next()
             if pixels is not None:
+                captured_ns = time.monotonic_ns() if late else self._due[1]
+                self._due, self._nothing = None, False
                 self._shown += 1  # its own count: no picture is skipped, however late
-                return Frame(self._shown - 1, due[1], pixels, "bgr", self._view)
-            if path not in self._bad:
-                self._bad.add(path)
-                self.corrupt_total += 1
-                log.warning("%s: not a readable picture, skipped", path)
+                return Frame(self._shown - 1, captured_ns, pixels, "bgr", self._asked.view)
+            if time.monotonic() >= until:  # however many there are that cannot be read
+                return None
 
     def still(self) -> Frame | None:
         """Return None: every frame is whole."""
@@ -85,3 +112,77 @@ class ImagesCamera:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _next(self) -> NDArray[np.uint8] | None:
+        """Try one picture; None where it cannot be shown now, and at the end of a pass."""
+        name = self._folder.next()
+        if name is None:
+            self._end_pass()
+        elif self._look_again or name not in self._bad:
+            return self._try(name)
+        return None
+
+    def _refresh(self) -> None:
+        try:
+            if self._folder.refresh() and (self._bad or self._pending):
+                names = set(self._folder.names)
+                self._bad = {name: mark for name, mark in self._bad.items() if name in names}
+                self._pending = {n: mark for n, mark in self._pending.items() if n in names}
+        except OSError as exc:
+            what = f"the folder cannot be read any more: {exc.strerror}"
+            raise CameraError(what, reason="gone", where=self.mode.source) from exc
+
+    def _end_pass(self) -> None:
+        """Begin again, or end; wait a little where there was nothing to show."""
+        nothing, self._nothing = self._nothing, True
+        now = time.monotonic()
+        self._look_again = now - self._looked_s > LOOK_AGAIN_S
+        self._looked_s = now if self._look_again else self._looked_s
+        if not self._pending and self._bad and self._shown == self._asked.first_sequence:
+            raise CameraError("no picture can be read", reason="corrupt", where=self.mode.source)
+        if not self._asked.loop:
+            if not self._pending:
+                raise EndOfSource
+            self._folder.only(self._pending)
+        elif self._bad:
+            self._folder.begin(() if self._look_again else self._bad)
+        if nothing:
+            time.sleep(IDLE_S)
+
+    def _try(self, name: str) -> NDArray[np.uint8] | None:
+        """Return the pixels of a picture; None where it has gone or cannot be read."""
+        path = self._folder.path / name
+        try:
+            status = os.stat(path, follow_symlinks=os.path.exists(path))
+        except OSError:  # it has gone
+            self._forget(name)
+            return None
+        mark = hash((status.st_ino, status.st_mtime_ns, status.st_size))
+        settled = self._asked.fast or abs(time.time() - status.st_mtime) > SETTLED_S
+        if self._bad.get(name) == mark or (self._pending.get(name) == mark and not settled):
+            return None
+        try:
+            pixels = read_pixels(path, self._asked.max_pixels, self._asked.max_bytes)
+        except picture.Unreadable as exc:
+            self._pending[name] = mark
+            if not os.path.lexists(path):  # it has gone just now
+                self._forget(name)
+            elif settled:
+                self._bad[name] = self._pending.pop(name)
+                self._count(path, str(exc))
+            return None
+        self._forget(name)
+        return pixels
+
+    def _forget(self, name: str) -> None:
+        self._bad.pop(name, None)
+        self._pending.pop(name, None)
+
+    def _count(self, path: Path, reason: str) -> None:
+        self.corrupt_total += 1
+        if self.corrupt_total <= REPORTED:
+            more = "; the next ones are counted" if self.corrupt_total == REPORTED else ""
+            log.warning("%s: %s: skipped%s", path, reason, more)
+        elif self.corrupt_total in TOTALS:
+            text = "%s: %d pictures cannot be read, the last of them %s: %s"
+            log.warning(text, self.mode.source, self.corrupt_total, path.name, reason)
