@@ -10,21 +10,16 @@ from __future__ import annotations
 
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edge.camera import picture
 
 START: Final = b"\xff\xd8"
 END: Final = b"\xff\xd9"
 """Stands nowhere else in the picture: there, every 0xff is followed by 0. Source: T.81, B.1.1."""
 PADDING_BYTES: Final = 4096
 """Some cameras pad with zeros after the end; no further than this is looked for it."""
-FLAGS: Final = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 
 
 def is_whole(jpeg: NDArray[np.uint8]) -> bool:
@@ -36,13 +31,19 @@ def reduction(width: int, height: int, useful: tuple[int, int] | None) -> int:
     """Return by how much a picture may be scaled down and still have ``useful`` pixels."""
     if useful is None:
         return 1
-    return max((n for n in FLAGS if width >= n * useful[0] and height >= n * useful[1]), default=1)
+    return max(
+        (n for n in picture.FLAGS if width >= n * useful[0] and height >= n * useful[1]), default=1
+    )
 
 
-def decode(jpeg: NDArray[np.uint8], reduced: int = 1) -> NDArray[np.uint8] | None:
-    """Return (H, W, 3) BGR, the sides a ``reduced``-th and rounded up; None if undecodable."""
+def decode(
+    jpeg: NDArray[np.uint8], reduced: int = 1, max_pixels: int = picture.MAX_PIXELS
+) -> NDArray[np.uint8] | None:
+    """Return (H, W, 3) BGR, the sides a ``reduced``-th and rounded up; None if undecodable.
+
+    Smaller still where only that is within ``picture.fitting``'s limits.
+    """
     try:
-        pixels = cv2.imdecode(jpeg, FLAGS[reduced])
-    except cv2.error:
+        return picture.decode(jpeg, max_pixels, reduced)
+    except picture.Unreadable:
         return None
-    return None if pixels is None else np.asarray(pixels, np.uint8)
