@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge.camera import v4l2_abi as abi
 from edge.camera.v4l2_controls import level
 from edge.camera.v4l2_formats import FORMATS, Decoder
+from edge.errors import CameraError
 from edge.types import Asked
 
 NUMBERS = (
@@ -109,13 +110,51 @@ def test_a_jpeg_that_was_cut_off_is_corrupt() -> None:
     """At any place, and whatever the buffer held before; so is one of another size."""
     made, content = decoder("mjpg", 320, 240), jpeg(320, 240)
     memory = filled(content)
-    for used in (0, 1, 2, 20, len(content) // 2, len(content) - 2):
+    for used in (0, 1, 2, 20, len(content) // 2, len(content) * 9 // 10):
         assert made.decode(memory, used, full=False) is None
     assert made.decode(memory, len(content), full=False) is not None
     assert made.decode(filled(content + bytes(500)), len(content) + 500, full=False) is not None
     other = jpeg(640, 480)
     assert made.decode(filled(other), len(other), full=False) is None
     assert made.decode(filled(b"\xff\xd9" * 50), 100, full=False) is None
+
+
+@pytest.mark.parametrize("padding", [0, 500, 20_000])
+@pytest.mark.parametrize("end", [b"", b"\xff", b"\xff\xd9"])
+@pytest.mark.parametrize("useful", [None, (40, 30)])
+def test_a_jpeg_needs_no_end_marker(
+    end: bytes, padding: int, useful: tuple[int, int] | None
+) -> None:
+    """Without it, with half of it, with zeros behind: the pixels are the same."""
+    made, content = decoder("mjpg", 320, 240, useful=useful), jpeg(320, 240)
+    expected = made.decode(filled(content), len(content), full=False)
+    assert expected is not None
+    sent = content[:-2] + end + bytes(padding)
+    assert np.array_equal(made.decode(filled(sent), len(sent), full=False), expected)  # type: ignore[arg-type]
+    for cut in (len(content) // 2, len(content) * 9 // 10):
+        sent = content[:cut] + bytes(padding)
+        assert made.decode(filled(sent), len(sent), full=False) is None
+
+
+def test_a_jpeg_of_another_size_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it claims: nothing is made of that size."""
+    made, content = decoder("mjpg", 320, 240), bytearray(jpeg(320, 240))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = (30_000).to_bytes(2, "big") * 2
+    assert made.decode(filled(bytes(content)), len(content), full=False) is None
+
+
+def test_a_jpeg_beyond_the_limit_is_decoded_at_half_its_size() -> None:
+    """Also where it is asked for in full; four times the limit is refused when it is agreed on."""
+    made, content = decoder("mjpg", 320, 240, max_pixels=20_000), jpeg(320, 240)
+    for full in (False, True):
+        pixels = made.decode(filled(content), len(content), full=full)
+        assert pixels is not None
+        assert pixels.shape[1::-1] == (made.width, made.height) == made.still == (160, 120)
+    with pytest.raises(CameraError, match="320x240 pixels: expected at most 19000") as caught:
+        decoder("mjpg", 320, 240, max_pixels=19_000)
+    assert caught.value.reason == "unsupported"
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name not in ("mjpg", "jpeg")])

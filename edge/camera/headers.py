@@ -43,12 +43,14 @@ class Header:
 
     width, height  pixels, as stored: EXIF may turn them
     decoder_bytes  what its decoder holds besides the pixels that it returns
+    scan_at        where the first scan of a JPEG begins
     """
 
     kind: Kind
     width: int
     height: int
     decoder_bytes: int = 0
+    scan_at: int = 0
 
     @property
     def pixels(self) -> int:
@@ -99,18 +101,18 @@ def _jpeg(view: memoryview) -> Header | None:
         if marker == 0xD9:
             return None
         if marker == 0xDA:
-            return _jpeg_size(view, *frame, view[at + 2]) if frame else None
+            return _jpeg_size(view, *frame, at) if frame else None
         if marker in _FRAMES and frame is None:
             frame = (marker, at)
         at += max(2, _big(view, at, 2))
     return None
 
 
-def _jpeg_size(view: memoryview, marker: int, at: int, in_scan: int) -> Header | None:
-    """Return the header of the frame at ``at``, whose first scan has ``in_scan`` components."""
+def _jpeg_size(view: memoryview, marker: int, at: int, scan_at: int) -> Header | None:
+    """Return the header of the frame at ``at``, whose first scan is at ``scan_at``."""
     height, width, count = _big(view, at + 3, 2), _big(view, at + 5, 2), view[at + 7]
-    if marker not in _MULTI_SCAN and in_scan >= count:
-        return Header("jpeg", width, height)
+    if marker not in _MULTI_SCAN and view[scan_at + 2] >= count:
+        return Header("jpeg", width, height, 0, scan_at)
     if bytes(view).count(b"\xff\xda") > MAX_SCANS:
         return None
     factors = [view[at + 9 + 3 * n] for n in range(min(count, 4))]
@@ -118,7 +120,7 @@ def _jpeg_size(view: memoryview, marker: int, at: int, in_scan: int) -> Header |
     down = max((f & 15 for f in factors), default=1) or 1
     share = sum((f >> 4) * (f & 15) for f in factors) / (across * down)
     whole = (width + 8 * across) * (height + 8 * down)  # of whole blocks
-    return Header("jpeg", width, height, round(2 * share * whole))
+    return Header("jpeg", width, height, round(2 * share * whole), scan_at)
 
 
 def _png(view: memoryview) -> Header | None:

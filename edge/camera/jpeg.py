@@ -1,9 +1,7 @@
-"""Pictures that a camera sends as JPEG: whole or cut short, decoded no larger than is useful.
+"""Pictures that a camera sends as JPEG: decoded no larger than is useful, refused if cut short.
 
-Pure; knows no camera. The decoder fills what is missing of a picture that was cut short with grey
-and says nothing: only the end marker tells. Scaling down by 2, 4 or 8 is part of its transform
-and saves most of the time. OpenCV decodes into no buffer of ours from Python: each decoded
-picture is a new array.
+Pure; knows no camera. Scaling down by 2, 4 or 8 is part of the decoder's transform and saves most
+of the time. OpenCV decodes into no buffer of ours from Python: each decoded picture is a new array.
 """
 
 from __future__ import annotations
@@ -13,18 +11,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera import picture
+from edge.camera import jpeg_end, picture
 
 START: Final = b"\xff\xd8"
-END: Final = b"\xff\xd9"
-"""Stands nowhere else in the picture: there, every 0xff is followed by 0. Source: T.81, B.1.1."""
-PADDING_BYTES: Final = 4096
-"""Some cameras pad with zeros after the end; no further than this is looked for it."""
+END: Final = jpeg_end.END
 
 
 def is_whole(jpeg: NDArray[np.uint8]) -> bool:
-    """Say whether (N,) bytes begin and end as a JPEG does."""
-    return jpeg[:2].tobytes() == START and END in jpeg[-PADDING_BYTES:].tobytes()
+    """Say whether (N,) bytes can be a whole JPEG.
+
+    False where they are none, or are of several scans without an end marker. Of one scan without
+    it only ``decode`` knows.
+    """
+    header = picture.read_header(jpeg)
+    if header is None or header.kind != "jpeg":
+        return False
+    return not header.decoder_bytes or jpeg_end.has_end(jpeg, header.scan_at)
 
 
 def reduction(width: int, height: int, useful: tuple[int, int] | None) -> int:

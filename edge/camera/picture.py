@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.camera import jpeg_end
 from edge.camera.headers import KINDS, Header, read_header
+from edge.camera.quiet import quiet
 
 __all__ = ["Header", "Unreadable", "decode", "fitting", "memory_bytes", "read_header"]
 
@@ -76,12 +78,20 @@ def decode(content: NDArray[np.uint8], max_pixels: int, reduced: int = 1) -> NDA
     """
     header = read_header(content)
     if header is None:
-        raise Unreadable(f"not a picture: expected {KINDS}")
-    way = fitting(header, max_pixels, reduced, len(content))
+        raise Unreadable(f"not a picture, or damaged: expected {KINDS}")
+    flags = FLAGS[fitting(header, max_pixels, reduced, len(content))]
     try:
-        pixels = cv2.imdecode(content, FLAGS[way])
+        with quiet():
+            pixels = _pixels(content, header, flags)
     except (cv2.error, MemoryError) as exc:
         raise Unreadable("cannot be decoded") from exc
     if pixels is None:
         raise Unreadable("cannot be decoded")
-    return np.asarray(pixels, np.uint8)
+    return pixels
+
+
+def _pixels(content: NDArray[np.uint8], header: Header, flags: int) -> NDArray[np.uint8] | None:
+    if header.kind == "jpeg":
+        return jpeg_end.decode(content, header, flags)
+    pixels = cv2.imdecode(content, flags)
+    return None if pixels is None else np.asarray(pixels, np.uint8)

@@ -86,7 +86,7 @@ class V4l2Camera:
             fps=round(got.fps or asked.fps, 3),
             format=abi.name(pix.pixelformat).lower(),
             device=card,
-            still=(pix.width, pix.height) if decoder.reduced > 1 else None,
+            still=decoder.still if decoder.still > (decoder.width, decoder.height) else None,
         )
         self._awake, self._wake = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._grab, name="grabber", daemon=True)
@@ -103,7 +103,7 @@ class V4l2Camera:
 
     def still(self) -> Frame | None:
         """Return the next frame, decoded whole; None where every frame is."""
-        if self._decoder.reduced == 1:
+        if self.mode.still is None:
             return None
         return self._decoded(STILL_S, full=True)
 

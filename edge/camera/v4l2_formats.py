@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera import jpeg
+from edge.camera import jpeg, picture
 from edge.camera import v4l2_abi as abi
 from edge.errors import CameraError
 from edge.types import Asked, PixelFormat
@@ -102,6 +102,8 @@ class Decoder:
 
     layout         what the pixels are
     width, height  of the frames; smaller than the camera's by ``reduced``, where that is not 1
+    still          width and height of a picture that is decoded in full
+    Raises CameraError where a picture has more pixels than may be decoded.
     """
 
     def __init__(self, pix: abi.PixFormat, asked: Asked) -> None:
@@ -109,15 +111,24 @@ class Decoder:
         self.layout: PixelFormat = FORMATS[name]
         self._jpeg = name in COMPRESSED
         self._whole = (pix.height, pix.width)
-        self._stride, self._size = pix.bytesperline, pix.sizeimage
-        self.reduced = jpeg.reduction(pix.width, pix.height, asked.useful) if self._jpeg else 1
-        self.width, self.height = -(-pix.width // self.reduced), -(-pix.height // self.reduced)
+        self._stride, self._max_pixels = pix.bytesperline, asked.max_pixels
+        self._least = self.reduced = 1
+        if self._jpeg:
+            header = picture.Header("jpeg", pix.width, pix.height)
+            useful = jpeg.reduction(pix.width, pix.height, asked.useful)
+            try:
+                self._least = picture.fitting(header, asked.max_pixels)
+                self.reduced = picture.fitting(header, asked.max_pixels, useful)
+            except picture.Unreadable as exc:
+                raise CameraError(str(exc), reason="unsupported", where=asked.shown) from exc
+        self.width, self.height = _divided(pix.width, pix.height, self.reduced)
+        self.still = _divided(pix.width, pix.height, self._least)
         self._planes: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def decode(self, content: mmap.mmap, used: int, full: bool) -> NDArray[np.uint8] | None:
         """Return the pixels in the first ``used`` bytes of ``content``; None where corrupt.
 
-        full  a JPEG in its whole size. Raw pixels are a view of ``content``.
+        full  a JPEG in full size. Raw pixels are a view of ``content``.
         """
         if self._jpeg:
             return self._decode_jpeg(content, used, full)
@@ -135,12 +146,13 @@ class Decoder:
         return rows if self.layout == "gray" else rows.reshape(height, width, -1)
 
     def _decode_jpeg(self, content: mmap.mmap, used: int, full: bool) -> NDArray[np.uint8] | None:
-        picture = np.frombuffer(content, np.uint8, used)
-        if not jpeg.is_whole(picture):
+        received = np.frombuffer(content, np.uint8, used)
+        header = picture.read_header(received)
+        if header is None or (header.height, header.width) != self._whole:
             return None
-        pixels = jpeg.decode(picture, 1 if full else self.reduced)
-        expected = self._whole if full else (self.height, self.width)
-        return pixels if pixels is not None and pixels.shape[:2] == expected else None
+        pixels = jpeg.decode(received, self._least if full else self.reduced, self._max_pixels)
+        expected = self.still if full else (self.width, self.height)
+        return pixels if pixels is not None and pixels.shape[1::-1] == expected else None
 
     def _unpad(self, content: mmap.mmap, used: int) -> NDArray[np.uint8] | None:
         """Return planes below each other, without padding: a view where there is none."""
@@ -162,3 +174,8 @@ class Decoder:
             rows = flat[luma:].reshape(height, stride // 2)[:, : width // 2]
         chroma.reshape(rows.shape)[...] = rows
         return self._planes
+
+
+def _divided(width: int, height: int, by: int) -> tuple[int, int]:
+    """Return the size of a picture whose sides are divided, and rounded up."""
+    return -(-width // by), -(-height // by)
