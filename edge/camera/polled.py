@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge.camera import jpeg
 from edge.camera.http import Answer, Client, NotHttp
+from edge.camera.partbuffer import PartBuffer
 from edge.camera.receiver import Receiver
 from edge.camera.refusal import refused
 from edge.errors import CameraError
@@ -94,36 +95,43 @@ class Polled(Receiver):
         content = self._body(answer)
         if content is None:
             return None
-        if not content.startswith(jpeg.START):
-            self._count_corrupt(f"an answer of type {answer.type or 'unknown'} that is no JPEG")
+        if not jpeg.is_whole(content):
+            kind = answer.type or "unknown"
+            self._count_corrupt(f"an answer of type {kind} that is no whole JPEG")
             return None
         names = VALIDATORS.items()
         self._fields = {field: value for name, field in names if (value := answer.header(name))}
-        self._last = np.frombuffer(content, np.uint8)
-        return self._last
+        self._last = content
+        return content
 
-    def _body(self, answer: Answer) -> bytearray | None:
+    def _body(self, answer: Answer) -> NDArray[np.uint8] | None:
         """Return the whole body; None where it is too large. Raises CameraError."""
         most, until_s = self._asked.max_bytes, time.monotonic() + self._client.timeout_s
-        content, self._begun = bytearray(self._begun), b""
-        length = (answer.length or 0) + len(content)
-        size = f"{length}" if length > most else f"more than {most}"
+        body = PartBuffer()
+        body.held, self._begun = bytearray(self._begun), b""
+        length = (answer.length or 0) + body.left
         try:
-            while max(length, len(content)) <= most and (chunk := answer.read(until_s)):
-                content += chunk
+            while max(length, body.total_bytes) <= most and (chunk := answer.read(until_s)):
+                body.held += chunk
+                if body.total_bytes <= most:
+                    body.store(body.left, most)
+                    body.compact()
+                if body.stored:
+                    self._make_room()
         except TimeoutError as exc:
             raise self._error("its picture does not come to an end in time", "stalled") from exc
         except OSError as exc:
             raise self._error(f"the connection is broken: {exc.strerror or exc}", "gone") from exc
-        if max(length, len(content)) > most:
+        if max(length, body.total_bytes) > most:
             self._client.drop()  # rather than read what is left
+            size = f"{length}" if length > most else f"more than {most}"
             limit = f"expected at most {most} (camera.max_bytes)"
             self._count_corrupt(f"a picture of {size} bytes: {limit}")
             return None
         if answer.length:
             raise self._error("the server has closed the connection within a picture", "gone")
         answer.finish()
-        return content
+        return body.take(body.left)
 
 
 def _retry_s(header: str) -> Seconds:

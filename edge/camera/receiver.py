@@ -21,6 +21,7 @@ from edge.camera import jpeg
 from edge.camera.grabber import BAD_FRAMES, STOP_S, Picture
 from edge.camera.http import Answer, Client
 from edge.camera.multipart import Multipart, Part
+from edge.camera.partbuffer import LARGE_BYTES
 from edge.errors import CameraError, CameraReason
 from edge.types import Asked, Seconds
 
@@ -40,6 +41,7 @@ class Receiver:
         self._changed = threading.Condition()
         self._newest: Picture | None = None  # [1]
         self._replaced_total = 0  # [1]
+        self._lent_bytes = 0  # [1] of the picture that the reader has
         self._corrupt_total = 0  # [1]
         self._failure: CameraError | None = None  # [1]
         self._stopped = threading.Event()  # [2]
@@ -65,14 +67,19 @@ class Receiver:
             return self._newest
 
     def take(self, timeout_s: Seconds) -> Picture | None:
-        """Return what ``peek`` does; it is the reader's."""
+        """Return what ``peek`` does; it is the reader's until its next ``take``."""
         with self._changed:  # which its owner may lock again
+            self._lent_bytes = 0
+            self._changed.notify_all()
             picture, self._newest = self.peek(timeout_s), None
+            self._lent_bytes = len(picture.pixels) if picture else 0
             return picture
 
     def stop(self) -> None:
         """End the thread; one that waits for a name to be resolved is left behind."""
         self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
         self._client.close()
         self._thread.join(STOP_S)
 
@@ -100,6 +107,16 @@ class Receiver:
             self._replaced_total += self._newest is not None
             self._newest = Picture(content, captured_ns, self._replaced_total)
             self._changed.notify_all()
+
+    def _make_room(self) -> None:
+        """[1] Have nobody hold a large picture, for the next is one, too; wait for the reader."""
+        with self._changed:
+            if self._newest is not None and len(self._newest.pixels) > LARGE_BYTES:
+                self._newest = None
+                self._replaced_total += 1
+            self._changed.wait_for(
+                lambda: self._lent_bytes <= LARGE_BYTES or self._stopped.is_set()
+            )
 
     def _count_corrupt(self, what: str) -> None:
         """[1] Count what is no picture. Raises CameraError at last.
@@ -150,16 +167,18 @@ class MotionJpeg(Receiver):
                     self._count_corrupt(f"{over} (camera.max_bytes)")
             if captured_ns / 1e9 - last_s >= timeout_s:
                 return self._error(f"no frame for {captured_ns / 1e9 - last_s:.1f} s", "stalled")
+            if parser.held_bytes > LARGE_BYTES:
+                self._make_room()
             if len(parts) > BURST_PARTS:
                 self._stopped.wait(REST_S)
         return self._error("is closed", "gone")
 
     def _take_part(self, part: Part, captured_ns: int) -> bool:
         """Offer a part; say whether it is a picture."""
-        if part.content.startswith(jpeg.START):
-            self._offer(np.frombuffer(part.content, np.uint8), captured_ns)
+        if jpeg.is_whole(part.content):
+            self._offer(part.content, captured_ns)
             return True
         if not part.type.startswith(OTHERS) or part.type == "application/octet-stream":
             kind = f" of type {part.type}" if part.type else ""
-            self._count_corrupt(f"a part{kind} that is no JPEG")
+            self._count_corrupt(f"a part{kind} that is no whole JPEG")
         return False
