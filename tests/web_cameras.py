@@ -85,8 +85,13 @@ def resized(picture: bytes, width: int, height: int) -> bytes:
 def show(connection: socket.socket, content: bytes, until: Callable[[], bool]) -> None:
     """Send a part twenty times a second until ``until``."""
     while not until():
-        connection.sendall(content)
-        time.sleep(0.05)
+        show_once(connection, content)
+
+
+def show_once(connection: socket.socket, content: bytes) -> None:
+    """Send a part, and wait for a twentieth of a second."""
+    connection.sendall(content)
+    time.sleep(0.05)
 
 
 def single(content: bytes, *fields: bytes) -> bytes:

@@ -42,7 +42,7 @@ class Login:
             header = " ".join(header[:LONGEST].split())
             marks = [mark for mark in _SCHEME.finditer(header) if mark[1]]
             ends = [mark.start() for mark in marks[1:]] + [len(header)]
-            for mark, end in zip(marks, ends, strict=True):
+            for mark, end in zip(marks, ends, strict=False):  # without marks, there is an end
                 if mark[1].lower() == "basic":
                     self._basic = True
                     continue

@@ -41,10 +41,12 @@ class Part:
 class Skipped:
     """A part of which nothing was kept.
 
-    what  it was, in a few words: subject of a sentence
+    what       it was, in a few words: subject of a sentence
+    too_large  its content was, else its header
     """
 
     what: str
+    too_large: bool = True
 
 
 class Multipart:
@@ -117,7 +119,7 @@ class Multipart:
         so_far = self._header_bytes + (buffer.left if line is None else buffer.at - begin)
         if so_far > HEAD_BYTES:
             buffer.at = begin
-            self._skip(f"a part whose header has more than {HEAD_BYTES} bytes")
+            self._skip(f"a part whose header has more than {HEAD_BYTES} bytes", too_large=False)
             return True
         if line is None:
             return False
@@ -197,9 +199,9 @@ class Multipart:
             self._part(end - buffer.at)
         return True
 
-    def _skip(self, what: str) -> None:
+    def _skip(self, what: str, too_large: bool = True) -> None:
         """Give up a part; what was searched of it is not searched again."""
-        self._events.append(Skipped(what))
+        self._events.append(Skipped(what, too_large))
         self._buffer.forget()
         if self._certain:
             self._state = self._skipping

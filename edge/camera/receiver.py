@@ -163,8 +163,8 @@ class MotionJpeg(Receiver):
                     if self._take_part(part, captured_ns):
                         last_s = captured_ns / 1e9
                 else:
-                    over = f"{part.what}: expected at most {self._asked.max_bytes}"
-                    self._count_corrupt(f"{over} (camera.max_bytes)")
+                    limit = f": expected at most {self._asked.max_bytes} (camera.max_bytes)"
+                    self._count_corrupt(part.what + (limit if part.too_large else ""))
             if captured_ns / 1e9 - last_s >= timeout_s:
                 return self._error(f"no frame for {captured_ns / 1e9 - last_s:.1f} s", "stalled")
             if parser.held_bytes > LARGE_BYTES:
