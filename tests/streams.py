@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.stream import StreamCamera
+from edge.camera import open_camera
 from edge.config.secrets import without_credentials
 from edge.errors import CameraError
-from edge.types import Asked, Frame
+from edge.types import Asked, Camera, Frame
 from tests.certificates import Pair
 from tests.conftest import ROOT, WAIT_S
 
@@ -130,24 +130,24 @@ def picture(level: int, size: tuple[int, int] = (320, 240)) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(url: str, **changes: object) -> Iterator[StreamCamera]:
+def opened(url: str, **changes: object) -> Iterator[Camera]:
     """Open a stream for as long as it is used."""
     asked = Asked(source=url, shown=without_credentials(url), timeout_s=5.0)
-    camera = StreamCamera(replace(asked, **changes))  # type: ignore[arg-type]
+    camera = open_camera(replace(asked, **changes))  # type: ignore[arg-type]
     try:
         yield camera
     finally:
         camera.close()
 
 
-def frame_of(camera: StreamCamera) -> Frame:
+def frame_of(camera: Camera) -> Frame:
     """Return the next frame; fail where none comes."""
     frame = camera.read(WAIT_S)
     assert frame is not None
     return frame
 
 
-def to_the_end(camera: StreamCamera, pause_s: float = 0.0) -> tuple[list[Frame], CameraError]:
+def to_the_end(camera: Camera, pause_s: float = 0.0) -> tuple[list[Frame], CameraError]:
     """Return every frame, its pixels a copy, and the error in which the stream ends."""
     frames = []
     try:

@@ -34,6 +34,10 @@ def open_camera(asked: Asked) -> Camera:
                 "not a camera number", where=asked.shown, expected="picamera2:0 or so"
             )
         return Picamera2Camera(int(number or 0), asked)
+    if source.startswith(("http://", "https://")):
+        from edge.camera.web import open_web
+
+        return open_web(asked)
     if "://" in source:
         return StreamCamera(asked)
     try:

@@ -10,6 +10,7 @@ Pure. Costs 0.02 ms for 100 kB without an end marker, else 0.001 ms. Source: T.8
 from __future__ import annotations
 
 import functools
+import re
 from typing import Final
 
 import cv2
@@ -20,6 +21,8 @@ from edge.camera.headers import Header
 
 END: Final = b"\xff\xd9"
 """Stands nowhere in a scan: there, every 0xff is followed by 0 or a restart marker."""
+_END: Final = re.compile(END)
+"""Which is found without a copy of what is searched."""
 NEAR_BYTES: Final = 4096
 """Looked through first: nearly every picture has its end there."""
 SPARE: Final = bytes(16)
@@ -30,7 +33,7 @@ GREY: Final = 128
 def has_end(content: NDArray[np.uint8], scan_at: int) -> bool:
     """Say whether an end marker stands behind ``scan_at``, where the first scan begins."""
     near = max(scan_at, len(content) - NEAR_BYTES)
-    return END in content[near:].tobytes() or END in content[scan_at:near].tobytes()
+    return END in content[near:].tobytes() or bool(_END.search(content.data, scan_at, near + 1))
 
 
 def decode(content: NDArray[np.uint8], header: Header, flags: int) -> NDArray[np.uint8] | None:

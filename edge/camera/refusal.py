@@ -7,15 +7,14 @@ Runs on the thread that opens the camera, for two time-outs at most.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import socket
 import ssl
 import time
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from edge.camera.login import Login
 from edge.errors import CameraError
 from edge.types import Seconds
 
@@ -41,16 +40,26 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
         return unknown
     try:
         status = _status(url, port, min(timeout_s, TIMEOUT_S))
-    except socket.gaierror:
+    except (OSError, ValueError) as exc:
+        return unreachable(exc, port, shown)
+    return refused(status, shown)
+
+
+def unreachable(error: Exception, port: int, shown: str) -> CameraError:
+    """Return the error for a server that has not answered because of ``error``."""
+    if isinstance(error, socket.gaierror):
         what, mend = "the server's name cannot be resolved", "check the name and the network"
         return CameraError(what, reason="absent", where=shown, mend=mend)
-    except ConnectionRefusedError:
+    if isinstance(error, ConnectionRefusedError):
         what, mend = f"nothing listens on port {port}", "check the port, and start the server"
         return CameraError(what, reason="absent", where=shown, mend=mend)
-    except (OSError, ValueError) as exc:
-        what = "no answer in time" if isinstance(exc, TimeoutError) else "no answer"
-        mend = "check the address and the network"
-        return CameraError(what, reason="absent", where=shown, mend=mend)
+    what = "no answer in time" if isinstance(error, TimeoutError) else "no answer"
+    mend = "check the address and the network"
+    return CameraError(what, reason="absent", where=shown, mend=mend)
+
+
+def refused(status: int, shown: str) -> CameraError:
+    """Return the error for a server that has answered with ``status``, and given no stream."""
     got = f"status {status}"
     if status in (401, 403):
         mend = "check user and password, special characters written as %XX"
@@ -67,9 +76,9 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
 def _status(url: SplitResult, port: int, timeout_s: Seconds) -> int:
     """Return the status of the server's answer, logged in where it asks for that."""
     answer = _ask(url, port, timeout_s, "")
-    asked_for = re.search(r"(?im)^www-authenticate: *(basic|digest)(.*)$", answer)
-    if asked_for and url.username:
-        answer = _ask(url, port, timeout_s, _login(url, *asked_for.groups()))
+    login = Login(url.username or "", url.password or "")
+    if login.challenge(re.findall(r"(?im)^www-authenticate: *(.*)$", answer)):
+        answer = _ask(url, port, timeout_s, login.answer(*_request(url)[:2]))
     return int(answer.split(maxsplit=2)[1])
 
 
@@ -106,22 +115,3 @@ def _request(url: SplitResult) -> tuple[str, str, str]:
     if url.scheme in ("http", "https"):
         return "GET", place, "HTTP/1.0"
     return "DESCRIBE", f"{url.scheme}://{url.netloc.rpartition('@')[2]}{place}", "RTSP/1.0"
-
-
-def _login(url: SplitResult, scheme: str, challenge: str) -> str:
-    """Return the answer to a challenge. Source: RFC 7617; RFC 2069, which RTSP cameras use."""
-    user, password = unquote(url.username or ""), unquote(url.password or "")
-    if scheme.lower() == "basic":
-        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    method, place, _ = _request(url)
-    asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    realm, nonce = asked.get("realm", ""), asked.get("nonce", "")
-    known, wanted = _md5(f"{user}:{realm}:{password}"), _md5(f"{method}:{place}")
-    return (
-        f'Digest username="{user}", realm="{realm}", nonce="{nonce}", uri="{place}",'
-        f' response="{_md5(f"{known}:{nonce}:{wanted}")}"'
-    )
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,220 @@
+"""Asks a camera's web server by GET: login, redirects, TLS; every wait and every answer bounded.
+
+Rule 1: the head of an answer has come within ``timeout_s``, redirects and login included;
+        http.client bounds it (100 fields, 64 KB a line). Its body comes piece by piece.
+Rule 2: credentials go to the host that they are meant for, and not in plain text where that host
+        was to be asked by TLS. Nothing here shows them.
+
+It knows no pictures. One thread at a time asks and reads; ``close`` alone is called by others [1].
+Imported only where the source is one of the web's: of its libraries, paho has the large ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import threading
+import time
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+from edge.camera.deadline import Connection
+from edge.camera.login import Login
+from edge.camera.refusal import PORTS, unreachable
+from edge.errors import CameraError
+from edge.types import Seconds
+
+CHUNK_BYTES: Final = 65_536
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS: Final = 5
+_SAFE: Final = "%/:=&?~+!$,;'@()*[]"
+"""What may stand in an address as it is; anything else is written as %XX."""
+_BOUNDARY: Final = re.compile(r"""(?i);\s*boundary\s*=\s*(?:"([^"]*)"|([^;\s]*))""")
+
+
+class NotHttp(Exception):
+    """What came is no HTTP; it may be something that FFmpeg knows."""
+
+
+class Answer:
+    """What a server has answered: its head; the body is still to be read.
+
+    type      of the body, in small letters and without parameters; empty where none is named
+    boundary  of a body in several parts
+    """
+
+    def __init__(self, response: http.client.HTTPResponse, raw: Connection) -> None:
+        self._response, self._raw = response, raw
+        self.status = response.status
+        written = self.header("Content-Type")
+        self.type = written.partition(";")[0].strip().lower()
+        boundary = _BOUNDARY.search(written)
+        self.boundary = (boundary[1] or boundary[2] or "") if boundary else ""
+        if self.type.startswith("multipart/") and not response.chunked:
+            response.length = None  # it has no end, whatever length the camera names
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that are still to come, where that is known."""
+        return None if self._response.chunked else self._response.length
+
+    def header(self, name: str) -> str:
+        """Return a field of the head, its values on one line; empty where it is not there."""
+        values = self._response.headers.get_all(name) or []
+        return " ".join(", ".join(map(str, values)).split())
+
+    def challenges(self) -> list[str]:
+        """Return what the server asks of those who log in."""
+        return [str(value) for value in self._response.headers.get_all("WWW-Authenticate") or []]
+
+    def finish(self) -> None:
+        """Be done with it; what was not read of it is not the next answer's."""
+        self._response.close()
+
+    def read(self, until_s: Seconds | None = None) -> bytes:
+        """Return what has come of the body, at most ``CHUNK_BYTES``; nothing at its end.
+
+        until_s  on the monotonic clock; None: ``timeout_s`` from now
+        Raises OSError, TimeoutError among them.
+        """
+        self._raw.until_s = until_s
+        try:
+            return self._response.read1(CHUNK_BYTES)
+        except (http.client.HTTPException, ValueError):  # chunks that are none; closed meanwhile
+            return b""
+
+
+class Client:
+    """Keeps a connection between questions where the server does.
+
+    source     an address, may hold credentials
+    shown      the same without them, for messages
+    timeout_s  for each answer's head, and for each piece of its body
+    Raises CameraError where ``source`` is no address.
+    """
+
+    def __init__(self, source: str, shown: str, timeout_s: Seconds) -> None:
+        self._shown, self.timeout_s = shown, timeout_s
+        self._own = self._place = self._parsed(source)
+        self._login = Login(self._own.username or "", self._own.password or "")
+        self._kept: http.client.HTTPConnection | None = None
+        self._to: tuple[str, str, int] | None = None  # whom it is with
+        self._lock = threading.Lock()
+        self._raw: Connection | None = None  # [1]
+        self._closed = False  # [1]
+
+    def get(self, fields: Mapping[str, str] | None = None) -> Answer:
+        """Return the server's answer, whatever its status; redirects and logins are seen to.
+
+        Raises CameraError where there is no answer; NotHttp.
+        """
+        place, until_s = self._place, time.monotonic() + self.timeout_s
+        redirects = logins = 0
+        while True:
+            try:
+                answer = self._ask(place, fields or {}, until_s)
+            except (http.client.BadStatusLine, http.client.UnknownProtocol) as exc:
+                self.drop()
+                if isinstance(exc, http.client.RemoteDisconnected):
+                    raise unreachable(exc, _port(place), self._shown) from exc
+                raise NotHttp from exc
+            except http.client.HTTPException as exc:
+                self.drop()
+                what = "the head of its answer is too large or malformed"
+                raise CameraError(what, where=self._shown, got=str(exc)) from exc
+            except (OSError, ValueError) as exc:
+                self.drop()
+                self._place = self._own
+                raise unreachable(exc, _port(place), self._shown) from exc
+            if answer.status == 401 and logins < 2 and self._trusted(place):
+                logins += 1
+                if self._login.challenge(answer.challenges()):
+                    self.drop()
+                    continue
+            elif answer.status in REDIRECTS and (target := answer.header("Location")):
+                redirects += 1
+                self.drop()
+                if redirects > MAX_REDIRECTS:
+                    what = f"redirected more than {MAX_REDIRECTS} times"
+                    raise CameraError(what, where=self._shown, mend="check the address")
+                place = self._parsed(urljoin(_without_login(place), target))
+                continue
+            self._place = place if answer.status < 400 else self._own
+            return answer
+
+    def close(self) -> None:
+        """[1] End whatever is being waited for, at once; the thread that asks then fails."""
+        with self._lock:
+            self._closed = True
+            if self._raw is not None:
+                self._raw.shut()
+
+    def drop(self) -> None:
+        """Close the connection; called by the thread that asks."""
+        with self._lock:
+            before, self._raw = self._raw, None
+        self._kept = None
+        if before is not None:
+            before.end()
+
+    def _ask(self, place: SplitResult, fields: Mapping[str, str], until_s: Seconds) -> Answer:
+        """Ask once; again where a connection that was kept has been closed by the server."""
+        to = (place.scheme, place.hostname or "", _port(place))
+        if self._kept is not None and self._kept.sock is not None and to == self._to:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._exchange(place, fields, until_s)
+        self.drop()
+        self._connect(to, until_s)
+        return self._exchange(place, fields, until_s)
+
+    def _exchange(self, place: SplitResult, fields: Mapping[str, str], until_s: Seconds) -> Answer:
+        kept, raw = self._kept, self._raw
+        if kept is None or raw is None:
+            raise ConnectionError
+        raw.until_s = until_s
+        path = quote((place.path or "/") + (f"?{place.query}" if place.query else ""), safe=_SAFE)
+        headers = {"User-Agent": "edge-camera", "Accept": "*/*", **fields}
+        if self._trusted(place) and (login := self._login.answer("GET", path)):
+            headers["Authorization"] = login
+        kept.request("GET", path, headers=headers)  # it asks for a body without any encoding
+        return Answer(kept.getresponse(), raw)
+
+    def _connect(self, to: tuple[str, str, int], until_s: Seconds) -> None:
+        scheme, host, port = to
+        raw = Connection(unquote(host), port, scheme == "https", until_s, self.timeout_s)
+        with self._lock:
+            self._raw = raw
+            if self._closed:
+                raise ConnectionAbortedError
+        kept = http.client.HTTPConnection(host.partition("%")[0], port)
+        kept.default_port = PORTS[scheme]
+        kept.sock = raw  # all that it needs of a socket
+        self._kept, self._to = kept, to
+
+    def _trusted(self, place: SplitResult) -> bool:
+        """Say whether the login may be sent there."""
+        own = self._own
+        return place.hostname == own.hostname and (
+            place.scheme == "https" or (own.scheme == "http" and _port(place) == _port(own))
+        )
+
+    def _parsed(self, address: str) -> SplitResult:
+        try:
+            place = urlsplit(address)
+            if place.scheme in ("http", "https") and place.hostname and _port(place):
+                return place
+        except ValueError:
+            pass
+        mend = "check the address, and try it with ffprobe"
+        raise CameraError("cannot be opened", where=self._shown, mend=mend)
+
+
+def _port(place: SplitResult) -> int:
+    """Return the port. Raises ValueError for one that is none."""
+    return place.port or PORTS[place.scheme]
+
+
+def _without_login(place: SplitResult) -> str:
+    return place._replace(netloc=place.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,93 @@
+"""Answers to a server's request for a login, RTSP's or HTTP's: Basic and Digest. Pure.
+
+It does not decide to whom a login may be sent. Sources: RFC 7617; RFC 7616, and RFC 2069, which
+older cameras still use.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote
+
+LONGEST: Final = 2048
+"""Characters of a challenge."""
+_SCHEME: Final = re.compile(r'(?i)"(?:[^"\\]|\\.)*"|(?:^|(?<=[\s,]))(basic|digest)(?=\s|$)')
+"""Or a text in quotes, which may hold anything."""
+_PARAMETER: Final = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_HASHES: Final = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
+"""The best first."""
+
+
+class Login:
+    """User and password, as a URL has them: with %XX."""
+
+    def __init__(self, username: str, password: str) -> None:
+        self._user, self._password = unquote(username), unquote(password)
+        self._basic = False
+        self._asked: dict[str, str] = {}  # of Digest
+        self._count = 0  # uses of a nonce
+
+    def challenge(self, headers: Iterable[str]) -> bool:
+        """Take a server's WWW-Authenticate headers; return whether there is an answer to them."""
+        self._basic, self._asked, self._count = False, {}, 0
+        if not self._user:
+            return False
+        known: dict[str, dict[str, str]] = {}
+        for header in headers:
+            header = " ".join(header[:LONGEST].split())
+            marks = [mark for mark in _SCHEME.finditer(header) if mark[1]]
+            ends = [mark.start() for mark in marks[1:]] + [len(header)]
+            for mark, end in zip(marks, ends, strict=False):  # without marks, there is an end
+                if mark[1].lower() == "basic":
+                    self._basic = True
+                    continue
+                asked = {
+                    name.lower(): quoted or bare
+                    for name, quoted, bare in _PARAMETER.findall(header[mark.end() : end])
+                }
+                known[asked.get("algorithm", "MD5").upper()] = asked
+        for name in _HASHES:
+            for algorithm in (name, f"{name}-SESS"):
+                if not self._asked and algorithm in known:
+                    self._asked = known[algorithm]
+        return self._basic or bool(self._asked)
+
+    def answer(self, method: str, place: str) -> str:
+        """Return the Authorization header for a request; empty where nothing was asked for.
+
+        place  what the request asks for, as it writes it
+        """
+        if self._asked:
+            return self._digest(method, place)
+        if self._basic:
+            return "Basic " + base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
+        return ""
+
+    def _digest(self, method: str, place: str) -> str:
+        asked, ours = self._asked, secrets.token_hex(8)
+        algorithm, realm, nonce = (asked.get(key, "") for key in ("algorithm", "realm", "nonce"))
+        hash_of = _HASHES[algorithm.upper().removesuffix("-SESS") or "MD5"]
+
+        def hashed(*texts: str) -> str:
+            return hash_of(":".join(texts).encode(), usedforsecurity=False).hexdigest()
+
+        self._count += 1
+        count = f"{self._count:08x}"
+        secret, request = hashed(self._user, realm, self._password), hashed(method, place)
+        if algorithm.upper().endswith("-SESS"):
+            secret = hashed(secret, nonce, ours)
+        fields = {"username": self._user, "realm": realm, "nonce": nonce, "uri": place}
+        if "opaque" in asked:
+            fields["opaque"] = asked["opaque"]
+        end = f", algorithm={algorithm}" if algorithm else ""
+        if "auth" in re.split(r"[\s,]+", asked.get("qop", "").lower()):
+            fields["response"] = hashed(secret, nonce, count, ours, "auth", request)
+            end += f', qop=auth, nc={count}, cnonce="{ours}"'
+        else:
+            fields["response"] = hashed(secret, nonce, request)
+        return "Digest " + ", ".join(f'{key}="{value}"' for key, value in fields.items()) + end

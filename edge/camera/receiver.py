@@ -1,0 +1,184 @@
+"""Takes every picture of a camera's web server the moment it comes; the newest waits for a reader.
+
+The receiver's thread alone asks the server and reads; it ends soon after ``stop`` [2], which shuts
+the connection. [1] marks what it shares with the reader; ``_changed`` guards it. Pictures are kept
+as they came, one newest and one with the reader: nothing is decoded here, and nothing queues.
+
+It does not know whether a JPEG can be decoded, nor its size.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.camera import jpeg
+from edge.camera.grabber import BAD_FRAMES, STOP_S, Picture
+from edge.camera.http import Answer, Client
+from edge.camera.multipart import Multipart, Part
+from edge.camera.partbuffer import LARGE_BYTES
+from edge.errors import CameraError, CameraReason
+from edge.types import Asked, Seconds
+
+log = logging.getLogger(__name__)
+BURST_PARTS: Final = 64
+"""In one piece of the body: more is no camera's doing, and the thread rests between two pieces."""
+REST_S: Final = 0.01
+OTHERS: Final = ("audio/", "text/", "video/", "application/")
+"""Types of parts that are no pictures, and no damage either."""
+
+
+class Receiver:
+    """What motion JPEG and single pictures share. Owns ``client`` from here on."""
+
+    def __init__(self, client: Client, asked: Asked) -> None:
+        self._client, self._asked = client, asked
+        self._changed = threading.Condition()
+        self._newest: Picture | None = None  # [1]
+        self._replaced_total = 0  # [1]
+        self._lent_bytes = 0  # [1] of the picture that the reader has
+        self._corrupt_total = 0  # [1]
+        self._failure: CameraError | None = None  # [1]
+        self._stopped = threading.Event()  # [2]
+        self._corrupt = 0  # in a row
+        self._thread = threading.Thread(target=self._run, name="grabber", daemon=True)
+        self._thread.start()
+
+    @property
+    def corrupt_total(self) -> int:
+        """Pictures that came and are none, or too large to be held."""
+        with self._changed:
+            return self._corrupt_total
+
+    def peek(self, timeout_s: Seconds) -> Picture | None:
+        """Return the newest picture not yet taken, or None after ``timeout_s``.
+
+        Raises CameraError where no more will come.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest or self._failure, timeout_s)
+            if self._newest is None and self._failure is not None:
+                raise self._failure
+            return self._newest
+
+    def take(self, timeout_s: Seconds) -> Picture | None:
+        """Return what ``peek`` does; it is the reader's until its next ``take``."""
+        with self._changed:  # which its owner may lock again
+            self._lent_bytes = 0
+            self._changed.notify_all()
+            picture, self._newest = self.peek(timeout_s), None
+            self._lent_bytes = len(picture.pixels) if picture else 0
+            return picture
+
+    def stop(self) -> None:
+        """End the thread; one that waits for a name to be resolved is left behind."""
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._client.close()
+        self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        """[1] Take pictures until told to stop, or until no more come."""
+        failure = self._error("cannot be read any more", "failed")
+        try:
+            failure = self._receive()
+        except CameraError as exc:
+            failure = exc
+        finally:
+            self._client.drop()
+            with self._changed:
+                self._failure = failure
+                self._changed.notify_all()
+
+    def _receive(self) -> CameraError:
+        """Return, or raise, why there are no more pictures."""
+        raise NotImplementedError
+
+    def _offer(self, content: NDArray[np.uint8], captured_ns: int) -> None:
+        """[1] Make a picture the newest one."""
+        self._corrupt = 0
+        with self._changed:
+            self._replaced_total += self._newest is not None
+            self._newest = Picture(content, captured_ns, self._replaced_total)
+            self._changed.notify_all()
+
+    def _make_room(self) -> None:
+        """[1] Have nobody hold a large picture, for the next is one, too; wait for the reader."""
+        with self._changed:
+            if self._newest is not None and len(self._newest.pixels) > LARGE_BYTES:
+                self._newest = None
+                self._replaced_total += 1
+            self._changed.wait_for(
+                lambda: self._lent_bytes <= LARGE_BYTES or self._stopped.is_set()
+            )
+
+    def _count_corrupt(self, what: str) -> None:
+        """[1] Count what is no picture. Raises CameraError at last.
+
+        what  it is, subject of a sentence
+        """
+        self._corrupt += 1
+        with self._changed:
+            self._corrupt_total += 1
+            first = self._corrupt_total == 1
+        if self._corrupt >= BAD_FRAMES:
+            text = f"{BAD_FRAMES} frames in a row are corrupt"
+            raise CameraError(text, reason="corrupt", where=self._asked.shown, got=what)
+        if first:
+            log.warning("%s: skipped %s; more are only counted", self._asked.shown, what)
+
+    def _error(self, what: str, reason: CameraReason) -> CameraError:
+        return CameraError(what, reason=reason, where=self._asked.shown)
+
+
+class MotionJpeg(Receiver):
+    """The parts of ``answer``, a body in several parts without end."""
+
+    def __init__(self, client: Client, answer: Answer, asked: Asked) -> None:
+        self._answer = answer
+        super().__init__(client, asked)
+
+    def _receive(self) -> CameraError:
+        parser = Multipart(self._answer.boundary, self._asked.max_bytes)
+        timeout_s, last_s = self._asked.timeout_s, time.monotonic()
+        while not self._stopped.is_set():
+            try:
+                chunk = self._answer.read()
+            except TimeoutError:
+                return self._error(f"no frame for {time.monotonic() - last_s:.1f} s", "stalled")
+            except OSError as exc:
+                return self._error(f"the connection is broken: {exc.strerror or exc}", "gone")
+            captured_ns = time.monotonic_ns()
+            if not chunk:
+                return self._error("the server has closed the connection", "gone")
+            parts = parser.feed(chunk)
+            for part in parts:
+                if isinstance(part, Part):
+                    if self._take_part(part, captured_ns):
+                        last_s = captured_ns / 1e9
+                else:
+                    limit = f": expected at most {self._asked.max_bytes} (camera.max_bytes)"
+                    self._count_corrupt(part.what + (limit if part.too_large else ""))
+            if captured_ns / 1e9 - last_s >= timeout_s:
+                return self._error(f"no frame for {captured_ns / 1e9 - last_s:.1f} s", "stalled")
+            if parser.held_bytes > LARGE_BYTES:
+                self._make_room()
+            if len(parts) > BURST_PARTS:
+                self._stopped.wait(REST_S)
+        return self._error("is closed", "gone")
+
+    def _take_part(self, part: Part, captured_ns: int) -> bool:
+        """Offer a part; say whether it is a picture."""
+        if jpeg.is_whole(part.content):
+            self._offer(part.content, captured_ns)
+            return True
+        if not part.type.startswith(OTHERS) or part.type == "application/octet-stream":
+            kind = f" of type {part.type}" if part.type else ""
+            self._count_corrupt(f"a part{kind} that is no whole JPEG")
+        return False
