@@ -28,6 +28,8 @@ LISTED_AS_FOLDERS = (
     "deploy/runtime/toolchain",
     "deploy/systemd",
     "models/catdog",
+    "tests/cases",
+    "tests/corpus",
     "tests/golden",
     "tests/homeassistant",
     "tests/image",
