@@ -1,4 +1,4 @@
-"""Models as people have them: what the file says of itself is used, what contradicts it is reported."""
+"""Models as people have them: what the file says of itself is used, or contradicts its card."""
 
 from __future__ import annotations
 
