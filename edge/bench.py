@@ -24,7 +24,7 @@ from edge.pipeline import Pipeline
 from edge.smoothing import Smoother
 from edge.startup import Engine
 from edge.telemetry import HealthReader, Stages
-from edge.types import EndOfSource, Frame
+from edge.types import EndOfSource, Frame, Prediction
 
 WARM_UP_FRAMES: Final = 50
 HELD_FRAMES: Final = 8
@@ -105,7 +105,7 @@ class _Loop:
         )
         self._pipeline = Pipeline(engine.preprocess, engine.classifier, smoother)
         self._wire = wire.Wire("edge/bench", engine.card.labels, "bench", time.time)
-        self._sink = Sink()
+        self._sink, self._top_k = Sink(), config.publish.top_k
         self.stages = Stages(WARM_UP_FRAMES)
 
     def frame(self, frame: Frame, sequence: int) -> None:
@@ -114,7 +114,9 @@ class _Loop:
         taken = replace(frame, sequence=sequence, captured_ns=taken_ns)
         prediction, _, times = self._pipeline.process(taken)
         begin_ns = time.monotonic_ns()
-        self._sink.publish(self._wire.result(prediction, begin_ns - taken_ns))
+        if isinstance(prediction, Prediction):
+            latency_ns = begin_ns - taken_ns
+            self._sink.publish(self._wire.result(prediction, latency_ns, self._top_k))
         handed_ns = time.monotonic_ns()
         self.stages.add(0, times, handed_ns - begin_ns, handed_ns - taken_ns)
 

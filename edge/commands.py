@@ -50,6 +50,7 @@ def check(args: argparse.Namespace) -> int:
     print(f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers")
     print(f"XNNPACK  {facts.delegated_share:.0%} of the nodes{left}")
     print("golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"))
+    print(f"input    {startup.shown_input(engine)}")
     return 0
 
 
@@ -65,18 +66,22 @@ def classify(args: argparse.Namespace) -> int:
     scores = np.empty(len(labels), np.float32)
     status = 0
     for path in args.files:
+        reason, begin_ns = "", 0
         try:
             frame = startup.read_picture(path)
+            begin_ns = time.monotonic_ns()
+            if not engine.classify(frame, scores):
+                reason = f"the model gives no scores: {engine.classifier.fault()}"
         except startup.Unreadable as exc:
+            reason = str(exc)
+        spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
+        if reason:
             status = BAD_FILE
             if args.json:
-                print(json.dumps({"path": str(path), "error": str(exc)}), flush=True)
+                print(json.dumps({"path": str(path), "error": reason}), flush=True)
             else:
-                print(f"{escaped(str(path))}: {exc}", file=sys.stderr)
+                print(f"{escaped(str(path))}: {reason}", file=sys.stderr)
             continue
-        begin_ns = time.monotonic_ns()
-        engine.classify(frame, scores)
-        spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
         best = int(scores.argmax())
         found = {label: round(float(s), 4) for label, s in zip(labels, scores, strict=True)}
         if args.json:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from edge.messages import Message
+from edge.payloads import FEW_LABELS
 
 NONE: Final = "None"
 """What Home Assistant takes for ``unknown``."""
@@ -22,6 +23,9 @@ EXPIRE_AFTER: Final = 3
 """Intervals without telemetry after which its entities are unavailable."""
 EXPIRE_MIN_S: Final = 30
 CELSIUS: Final = "°C"
+FEW_BYTES: Final = 6_000
+"""Labels get an entity each and are listed where they are few and, in all the places where they
+appear, no longer than this; else the announcement would have hundreds of kilobytes."""
 
 
 def announce(
@@ -39,15 +43,17 @@ def announce(
 
     prefix     where Home Assistant looks
     base       what this device's topics begin with
+    labels     a few get an entity each; of many only the label itself is one
     snapshots  whether there is a picture to show
     """
     key = object_id(device)
+    few = labels if len(labels) <= FEW_LABELS and sum(map(_size, labels)) <= FEW_BYTES else ()
+    listed = {"device_class": "enum", "options": list(few)} if few else {}
     found: dict[str, dict[str, Any]] = {
         "label": {
             "platform": "sensor",
             "name": "Label",
-            "device_class": "enum",
-            "options": list(labels),
+            **listed,
             "state_topic": f"{base}/state",
             "value_template": "{{ value_json.label | default(none, true) }}",
             "icon": "mdi:shape",
@@ -62,7 +68,7 @@ def announce(
             "value_template": "{{ (value_json.score | default(0) * 100) | round(1) }}",
         },
     }
-    for number, label in enumerate(labels):
+    for number, label in enumerate(few):
         found[f"class_{number}"] = {
             "platform": "binary_sensor",
             "name": label,
@@ -139,6 +145,11 @@ def quoted(text: str) -> str:
     """Return ``text`` as a string of a template that neither ends it nor begins another."""
     plain = (c if c.isascii() and (c.isalnum() or c in " _-") else f"\\U{ord(c):08x}" for c in text)
     return f"'{''.join(plain)}'"
+
+
+def _size(label: str) -> int:
+    """Return the bytes that a label takes in the announcement."""
+    return len(quoted(label)) + 2 * len(label.encode())
 
 
 def _telemetry(base: str, expire_s: int) -> dict[str, dict[str, Any]]:

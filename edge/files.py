@@ -55,7 +55,11 @@ def read_text(path: Path, max_bytes: int = TEXT_MAX_BYTES) -> str:
 
     Raises OSError as ``read`` does, also for text in another encoding (EILSEQ).
     """
-    content = read(path, max_bytes)
+    return decoded(read(path, max_bytes))
+
+
+def decoded(content: bytes) -> str:
+    """Return ``content`` as text, UTF-8 with or without a byte order mark. Raises OSError."""
     if content.startswith(_FOREIGN):
         raise OSError(errno.EILSEQ, "is UTF-16 or UTF-32 text: save it as UTF-8")
     try:

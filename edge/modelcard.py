@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "crop", "letterbox"]
 Interpolation = Literal["linear", "area"]
 Activation = Literal["sigmoid", "softmax", "logits"]
+InputFrom = Literal["card", "metadata", "quantisation", "first layers", "assumed"]
+"""Where mean and std come from."""
+LARGEST_SIDE: Final = 2048
+"""Pixels of an input tensor's height or width; no known classifier has more than 800."""
+Side = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_SIDE)]
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,7 +28,9 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     central_fraction
                    share of each side that is used, about the picture's centre; cut before the
                    resize
-    mean, std      one value or one per channel: real input = (pixel - mean) / std
+    mean, std      one value or one per channel: real input = (pixel - mean) / std; where a card
+                   leaves both out, what the file says of itself is taken before these defaults
+    input          height and width, of a model that leaves them open
     """
 
     color: Color = "rgb"
@@ -32,6 +40,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: float | tuple[float, ...] = 127.5
     std: float | tuple[float, ...] = 127.5
     pad: Annotated[int, msgspec.Meta(ge=0, le=255)] = 114
+    input: tuple[Side, Side] | None = None
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,7 +48,10 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sigmoid   one value, the probability of the second label; or one value per label
     softmax   one probability per label
-    logits    one raw value per label: a softmax is applied
+    logits    one raw value per label: a softmax is applied; or one raw value for two labels: a
+              sigmoid is applied
+
+    Where a card leaves it out, the model's last layer decides.
     """
 
     activation: Activation = "softmax"
@@ -75,6 +87,32 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: Output = Output()
     golden: Golden | None = None
     accuracy: dict[str, dict[str, float | int | str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What TFLite metadata inside a model file say; empty where they say nothing.
+
+    mean, std  one value or one per channel, as in Preprocessing
+    size       height and width of the input
+    labels     name of the packed file with the output's labels
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    size: tuple[int, int] | None = None
+    labels: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """What a float model's first layers do to its input before anything else: x * factor + offset.
+
+    factor, offset  (1,) or (C,) float64
+    """
+
+    factor: NDArray[np.float64]
+    offset: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """One frame through the stages, timed: preprocess, invoke, smooth.
 
+Rule 1: scores that are no probabilities never reach the window.
+
 Knows the stages only by their Protocols; runs on the daemon's one thread.
 """
 
@@ -11,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import Frame, LabelChange, Prediction, StageTimes
+from edge.types import Frame, InvalidScores, LabelChange, Prediction, StageTimes
 
 
 class Preprocess(Protocol):
@@ -32,8 +34,11 @@ class Classify(Protocol):
     def invoke(self) -> None:
         """Run the network."""
 
-    def scores(self, out: NDArray[np.float32]) -> None:
-        """Write the scores into ``out``, (C,)."""
+    def scores(self, out: NDArray[np.float32]) -> bool:
+        """Write the scores into ``out``, (C,); False where they are no probabilities."""
+
+    def fault(self) -> str:
+        """Return why they are none."""
 
 
 class Smooth(Protocol):
@@ -52,14 +57,22 @@ class Pipeline:
         self._preprocess, self._classifier, self._smoother = preprocess, classifier, smoother
         self.scores: NDArray[np.float32] = np.zeros(classifier.labels_total, np.float32)
 
-    def process(self, frame: Frame) -> tuple[Prediction, LabelChange | None, StageTimes]:
+    def process(
+        self, frame: Frame
+    ) -> tuple[Prediction | InvalidScores, LabelChange | None, StageTimes]:
         """Return what the window says after ``frame``, the change if any, and the times."""
+        prediction: Prediction | InvalidScores
+        change: LabelChange | None = None
         start = time.monotonic_ns()
         self._preprocess(frame, self._classifier.input_view())
         ready = time.monotonic_ns()
         self._classifier.invoke()
         invoked = time.monotonic_ns()
-        self._classifier.scores(self.scores)
-        prediction, change = self._smoother.update(self.scores, frame.sequence, frame.captured_ns)
+        if self._classifier.scores(self.scores):
+            prediction, change = self._smoother.update(
+                self.scores, frame.sequence, frame.captured_ns
+            )
+        else:
+            prediction = InvalidScores(self._classifier.fault())
         done = time.monotonic_ns()
         return prediction, change, StageTimes(ready - start, invoked - ready, done - invoked)

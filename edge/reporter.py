@@ -6,13 +6,12 @@ Composes wire, publisher, spool and telemetry for the loop; knows no camera and 
 from __future__ import annotations
 
 import contextlib
-import logging
 import platform
 import time
 from dataclasses import asdict
 from typing import Any, Final
 
-from edge import __version__, discovery, snapshot
+from edge import __version__, discovery, eventlog, snapshot, statusline
 from edge import config as configs
 from edge.config import Config
 from edge.errors import CameraError
@@ -22,15 +21,12 @@ from edge.recovery import Change, Recovery
 from edge.spool import Spool
 from edge.systemd import Notifier
 from edge.telemetry import HealthReader, Stages
-from edge.types import CameraMode, Frame, LabelChange, Prediction, StageTimes
+from edge.types import CameraMode, Frame, InvalidScores, LabelChange, Prediction, StageTimes
 from edge.wire import Wire
 
-log = logging.getLogger(__name__)
 MACHINE: Final = f"{platform.system()} {platform.release()} {platform.machine()}"
-STAGES: Final = {"label": "smoothing", "camera": "camera", "frames": "camera"}
-"""First word of an event -> the stage it comes from, in the journal; the others: control."""
-WARNINGS: Final = ("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt")
-ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
+AGAIN_NS: Final = 3600 * 10**9
+"""Invalid scores are reported once, and again only after so long without any."""
 
 
 class Reporter:
@@ -53,6 +49,8 @@ class Reporter:
         self.last: Prediction | None = None
         self.frames_total = 0
         self.requests_total = 0
+        self.invalid_scores_total = 0
+        self._invalid_ns, self._scores = -AGAIN_NS, True
         self._wiring, self._publisher, self._spool = wiring, publisher, spool
         self._notifier, self.camera = notifier, camera
         self._health = HealthReader()
@@ -126,30 +124,50 @@ class Reporter:
     def classified(
         self,
         frame: Frame,
-        prediction: Prediction,
+        prediction: Prediction | InvalidScores,
         change: LabelChange | None,
         times: StageTimes,
         wait_ns: int,
     ) -> None:
         """Hand over what a frame has changed."""
         begin_ns = time.monotonic_ns()
+        self._scores = not isinstance(prediction, InvalidScores)
+        if isinstance(prediction, InvalidScores):
+            self._invalid(frame, prediction, begin_ns)
+        else:
+            self._predicted(frame, prediction, change, begin_ns)
+        self._connect()
+        handed_ns = time.monotonic_ns()
+        self._stages.add(wait_ns, times, handed_ns - begin_ns, handed_ns - frame.captured_ns)
+
+    def _predicted(
+        self, frame: Frame, prediction: Prediction, change: LabelChange | None, begin_ns: int
+    ) -> None:
         publish, send = self.config.publish, self._publisher.publish
         last, self.last = self.last, prediction
         if change is not None:
-            self._log("label_changed", f"{change.before} -> {change.after} ({change.score:.2f})")
+            eventlog.write(
+                "label_changed", f"{change.before} -> {change.after} ({change.score:.2f})"
+            )
             send(self._wiring.label_changed(change, frame.sequence))
         full = last is not None and last.partial and not prediction.partial
         heartbeat = begin_ns - self._state_ns >= publish.state_interval_s * 1e9
         if change is not None or last is None or full or heartbeat:
             self.state()
-        self._connect()
         if publish.result and begin_ns - self._result_ns >= 1e9 / publish.result_rate:
             self._result_ns = begin_ns
-            send(self._wiring.result(prediction, begin_ns - frame.captured_ns))
+            latency_ns = begin_ns - frame.captured_ns
+            send(self._wiring.result(prediction, latency_ns, publish.top_k))
         if change is not None and self.config.snapshot.enabled and self.config.snapshot.on_event:
             self.snapshot(frame)
-        handed_ns = time.monotonic_ns()
-        self._stages.add(wait_ns, times, handed_ns - begin_ns, handed_ns - frame.captured_ns)
+
+    def _invalid(self, frame: Frame, scores: InvalidScores, begin_ns: int) -> None:
+        """Count a frame without scores; the state stays as it is, and is not sent again."""
+        self.invalid_scores_total += 1
+        if begin_ns - self._invalid_ns >= AGAIN_NS:
+            line = f"frame {frame.sequence} has no scores: {scores.why}; such frames are counted"
+            self.event("scores_invalid", line, error=scores.why, frame=frame.sequence)
+        self._invalid_ns = begin_ns
 
     def _connect(self) -> None:
         if not self._connecting:  # not before: `online` follows `info` and `state`
@@ -158,37 +176,21 @@ class Reporter:
 
     def camera_changed(self, change: Change) -> None:
         """Tell that the camera has gone, is back, differs, or will hardly come back."""
-        error = change.error
-        if not change.news:
-            return
-        evidence: dict[str, Any] = {"outage_s": change.outage_s, "reopens": change.reopens}
-        if error is not None:
-            evidence |= {"reason": error.reason, "error": str(error), "frame": self._sequence}
-        if error is None:
-            line = f"camera is back after {change.outage_s:.1f} s, {change.reopens} tries"
-            self.event("camera_recovered", line, **evidence)
-        elif change.state == "online":
-            self.event("camera_changed", f"camera: {error}", **evidence)
-        elif change.state == "failed":
-            self.event("camera_failed", f"camera has failed: {error}", **evidence)
-        else:
-            what: EventType = "camera_stalled" if error.reason == "stalled" else "camera_lost"
-            self.event(what, f"camera: {error}", **evidence)
+        if change.news:
+            type, line, evidence = eventlog.camera(change, self._sequence)
+            self.event(type, line, **evidence)
 
     def state(self) -> None:
         """Publish the newest prediction, if there is one."""
         self._state_ns = time.monotonic_ns()
         if self.last is not None:
-            self._publisher.publish(self._wiring.state(self.last, self.paused))
+            top_k = self.config.publish.top_k
+            self._publisher.publish(self._wiring.state(self.last, self.paused, top_k))
 
     def event(self, type: EventType, line: str, **evidence: float | int | str) -> None:
         """Publish an event, and log ``line`` about it."""
-        self._log(type, line)
+        eventlog.write(type, line)
         self._publisher.publish(self._wiring.event(type, evidence=evidence))
-
-    def _log(self, type: EventType, line: str) -> None:
-        tell = log.error if type in ERRORS else log.warning if type in WARNINGS else log.info
-        tell("%s", line, extra={"event": type, "stage": STAGES.get(type.split("_")[0], "control")})
 
     def snapshot(self, frame: Frame, caption: bool | None = None) -> int | None:
         """Publish a JPEG; return its bytes, None where it cannot be made so small.
@@ -221,7 +223,9 @@ class Reporter:
             line = f"{corrupt_total} corrupt frames so far"
             self.event("frames_corrupt", line, corrupt_frames=new, corrupt_total=corrupt_total)
         self._publisher.publish(self._wiring.telemetry(**figures))
-        self._notifier.status(self._status(figures))
+        seen = "paused" if self.paused else statusline.seen(self.last, self._scores)
+        camera, broker = self.camera.state, self._publisher.online
+        self._notifier.status(statusline.line(figures, seen, camera, broker))
         self._stages.clear()
 
     def figures(self) -> dict[str, Any]:
@@ -244,17 +248,5 @@ class Reporter:
             "reconnects_total": self._publisher.reconnects_total,
             "requests_total": self.requests_total,
             "reopens_total": self.camera.reopens_total,
+            "invalid_scores_total": self.invalid_scores_total,
         }
-
-    def _status(self, figures: dict[str, Any]) -> str:
-        last = self.last
-        label = f"{last.label} {last.score:.2f}" if last and last.label else "nothing certain"
-        if self.camera.state != "online":
-            label = f"camera {self.camera.state}"
-        stages, celsius = figures["stages_ms"], figures["temperature_celsius"]
-        return (
-            f"{'paused' if self.paused else label} · {figures['fps']:.1f} fps"
-            + (f" · p99 {stages['pipeline']['p99']:.1f} ms" if stages else "")
-            + (f" · {celsius:.0f} °C" if celsius is not None else "")
-            + f" · broker {'up' if self._publisher.online else 'away'}"
-        )

@@ -6,14 +6,16 @@ by every command that classifies. The golden picture goes the whole way, as a fr
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import attest
 from edge import card as cards
 from edge import config as configs
 from edge.camera import open_camera
@@ -22,52 +24,69 @@ from edge.camera.picture import Unreadable as Unreadable
 from edge.classifier import Classifier
 from edge.config import CameraConfig, ModelConfig
 from edge.errors import ModelError
-from edge.modelcard import Golden, ModelCard
+from edge.modelcard import Golden, InputFrom, ModelCard
 from edge.payloads import ModelInfo
 from edge.preprocess import Preprocessor
 from edge.recovery import Policy
 from edge.types import Asked, Camera, Frame, View
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A model that has proven itself, ready for frames."""
+    """A model that has proven itself, ready for frames.
+
+    card        with what it left out filled in from the file
+    input_from  where its mean and std come from
+    warnings    in what the card is doubtful; logged at the start
+    """
 
     card: ModelCard
     path: Path
     sha256: str
     classifier: Classifier
     preprocess: Preprocessor
+    input_from: InputFrom
+    warnings: tuple[str, ...]
 
-    def classify(self, frame: Frame, out: NDArray[np.float32]) -> None:
-        """Write the scores of one frame into ``out``, (C,) float32."""
+    def classify(self, frame: Frame, out: NDArray[np.float32]) -> bool:
+        """Write the scores of one frame into ``out``, (C,) float32; False where there are none."""
         self.preprocess(frame, self.classifier.input_view())
         self.classifier.invoke()
-        self.classifier.scores(out)
+        return self.classifier.scores(out)
 
 
 def start(config: ModelConfig) -> Engine:
     """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
-    card, path, sha256 = cards.find(config.path)
+    found = cards.find(config.path)
+    path, said = found.path, found.card
     cores = len(os.sched_getaffinity(0))
     classifier = Classifier(
         path,
-        len(card.labels),
-        card.output.activation,
+        len(said.labels),
+        said.output.activation if "output.activation" in found.given else None,
         # More than cores: TFLite's threads spin for one that cannot run, up to a second an invoke.
         threads=min(config.threads or cores, cores),
         require_xnnpack=config.require_xnnpack,
+        size=said.preprocessing.input,
+        usual_size=found.stated.size,
     )
+    card, input_from, warnings = attest.complete(found, classifier)
     try:
         preprocess = Preprocessor(card.preprocessing, classifier.input)
+        warnings += attest.doubts(card.preprocessing, input_from, classifier)
     except ModelError as exc:
         raise ModelError(
             exc.what, where=str(path), expected=exc.expected, got=exc.got, mend=exc.mend
         ) from exc
-    engine = Engine(card, path, sha256, classifier, preprocess)
-    classifier.warm_up()
+    engine = Engine(card, path, found.sha256, classifier, preprocess, input_from, ())
+    warnings += attest.prove(engine.classify, classifier, found)
+    engine = replace(engine, warnings=tuple(warnings))
     if card.golden:
         _attest(engine, card.golden)
+    for warning in warnings:
+        log.warning("%s: %s", path, warning)
     return engine
 
 
@@ -79,7 +98,12 @@ def _attest(engine: Engine, golden: Golden) -> None:
     except Unreadable as exc:
         raise ModelError(f"golden picture cannot be used: {exc}", where=str(picture)) from exc
     scores = np.empty(len(golden.scores), np.float32)
-    engine.classify(frame, scores)
+    if not engine.classify(frame, scores):
+        raise ModelError(
+            "the model gives its golden picture no scores",
+            where=f"{engine.path} on {engine.classifier.facts.runtime}",
+            got=engine.classifier.fault(),
+        )
     expected = np.asarray(golden.scores, np.float32)
     off = float(np.abs(scores - expected).max())
     if scores.argmax() != expected.argmax() or not off <= golden.tolerance:
@@ -148,8 +172,19 @@ def describe(engine: Engine) -> ModelInfo:
         input_shape=tensor.shape,
         input_dtype=tensor.dtype.name,
         golden="passed" if engine.card.golden else "none",
+        input_from=engine.input_from,
         **asdict(facts),
     )
+
+
+def shown_input(engine: Engine) -> str:
+    """Return what pictures become for the model, and who says so, in words."""
+    how, shape = engine.card.preprocessing, engine.classifier.input.shape
+    text = f"{shape[2]}x{shape[1]} {how.color}, mean {how.mean}, std {how.std}"
+    if engine.input_from == "assumed":
+        return f"{text}: assumed, for neither card nor file says; a {cards.CARD} can"
+    who = "card" if engine.input_from == "card" else f"file's {engine.input_from}"
+    return f"{text}: from the {who}"
 
 
 def read_picture(path: Path) -> Frame:

@@ -176,6 +176,13 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class InvalidScores:
+    """A frame for which the model gave no probabilities; ``why`` with figures."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelChange:
     """The label has changed.
 

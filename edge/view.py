@@ -172,6 +172,7 @@ def _telemetry(telemetry: dict[str, Any]) -> RenderableType:
     summary = (
         f"  {telemetry.get('fps', 0):.1f} fps   frames {telemetry.get('frames_total')}"
         f"   dropped {telemetry.get('dropped_total')}   corrupt {telemetry.get('corrupt_total')}"
+        f"   no scores {telemetry.get('invalid_scores_total', 0)}"
         f"   memory {_megabytes(telemetry.get('pss_bytes'))} PSS"
         f" {_megabytes(telemetry.get('rss_bytes'))} RSS"
         f"   CPU {100 * (telemetry.get('cpu_share') or 0):.0f} %"

@@ -6,6 +6,7 @@ has no real-time clock. Order by ``seq``, which counts one topic's messages.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -14,6 +15,7 @@ import msgspec
 
 from edge.messages import Message
 from edge.payloads import (
+    FEW_LABELS,
     PAYLOADS,
     SCHEMA,
     Event,
@@ -30,6 +32,7 @@ from edge.types import LabelChange, Prediction
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 ANSWER_TO_MAX: Final = 256
+TOP_K: Final = 5
 
 
 class Wire:
@@ -60,13 +63,13 @@ class Wire:
         """Return the retained online or offline; offline is also the last will."""
         return Message(f"{self.base}/availability", ONLINE if online else OFFLINE, 1, True)
 
-    def state(self, prediction: Prediction, paused: bool = False) -> Message:
-        """Return the smoothed prediction as the retained state."""
-        return self._message("state", State, paused=paused, **self._prediction(prediction))
+    def state(self, prediction: Prediction, paused: bool = False, top_k: int = TOP_K) -> Message:
+        """Return the smoothed prediction as the retained state. ``top_k``: so many scores."""
+        return self._message("state", State, paused=paused, **self._prediction(prediction, top_k))
 
-    def result(self, prediction: Prediction, latency_ns: int) -> Message:
+    def result(self, prediction: Prediction, latency_ns: int, top_k: int = TOP_K) -> Message:
         """Return one prediction."""
-        fields = self._prediction(prediction)
+        fields = self._prediction(prediction, top_k)
         return self._message(
             "result", Result, paused=False, latency_ms=milliseconds(latency_ns), **fields
         )
@@ -144,18 +147,26 @@ class Wire:
         body = {"run": self.run, "machine": machine, "settled": settled}
         return Message(f"{self.base}/claim", self._encode(body), 1, False)
 
-    def _prediction(self, prediction: Prediction) -> dict[str, Any]:
+    def _prediction(self, prediction: Prediction, top_k: int) -> dict[str, Any]:
         return {
             "label": prediction.label,
             "score": round(prediction.score, 4),
-            "scores": {
-                label: round(score, 4)
-                for label, score in zip(self.labels, prediction.scores, strict=True)
-            },
+            "scores": self._scores(prediction, top_k),
             "since_s": round((prediction.captured_ns - prediction.since_ns) / 1e9, 3),
             "partial": prediction.partial,
             "frame": prediction.sequence,
         }
+
+    def _scores(self, prediction: Prediction, top_k: int) -> dict[str, float]:
+        """Return all scores in label order; of many labels the best ones, best first."""
+        labels, scores = self.labels, prediction.scores
+        if len(labels) <= FEW_LABELS:
+            return {label: round(score, 4) for label, score in zip(labels, scores, strict=True)}
+        best = heapq.nlargest(top_k, range(len(labels)), key=scores.__getitem__)
+        found = {labels[index]: round(scores[index], 4) for index in best}
+        if prediction.label is not None:  # which a better one may not have replaced yet
+            found.setdefault(prediction.label, round(prediction.score, 4))
+        return found
 
     def _message(self, topic: str, payload: type[Stamped], **fields: Any) -> Message:
         self._seq[topic] += 1

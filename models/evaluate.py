@@ -21,7 +21,7 @@ import numpy as np
 
 from edge import startup
 from edge.config import ModelConfig
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, EdgeError, ModelError
 from edge.startup import Engine
 from models import data, dataset, metrics, options
 
@@ -56,7 +56,9 @@ def judge(engine: Engine, samples: Sequence[data.Sample]) -> Judged:
         except startup.Unreadable:
             continue
         out = np.empty(len(engine.card.labels), np.float32)
-        engine.classify(frame, out)
+        if not engine.classify(frame, out):
+            fault = engine.classifier.fault()
+            raise ModelError("the model gives no scores", where=str(sample.path), got=fault)
         seen.append(sample)
         scores.append(out)
     if not seen:

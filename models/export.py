@@ -75,7 +75,9 @@ def attest(folder: Path, picture: Path) -> Golden:
     golden = folder / "golden.png"
     cv2.imwrite(str(golden), cv2.resize(_picture(picture).pixels, (side, side)))
     scores = np.empty(len(engine.card.labels), np.float32)
-    engine.classify(_picture(golden), scores)
+    if not engine.classify(_picture(golden), scores):
+        fault = engine.classifier.fault()
+        raise ModelError("the model gives no scores", where=str(golden), got=fault)
     kept = tuple(round(float(score), 4) for score in scores)
     return Golden(golden.name, kept, GOLDEN_TOLERANCE)
 
@@ -97,6 +99,7 @@ def _golden(found: dataset.Dataset) -> Path:
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write ``model.toml``; TOML has no null."""
     tables = {key: value for key, value in msgspec.to_builtins(card).items() if value is not None}
+    tables["preprocessing"] = {k: v for k, v in tables["preprocessing"].items() if v is not None}
     (folder / "model.toml").write_bytes(msgspec.toml.encode(tables))
 
 

@@ -43,18 +43,21 @@ PARTS = {
     "mqtt": {"paho"},
     "spool": set(),
     "systemd": {"systemd"},
+    "statusline": set(),
 }
 """Part -> third-party packages it may import; of ours, the leaves only."""
 
 COMPOSERS = {
+    "eventlog": {"recovery"},
+    "attest": {"card", "classifier", "preprocess", "msgspec", "numpy"},
     "startup": {
-        *("camera", "card", "classifier", "config", "preprocess", "recovery"),
+        *("attest", "camera", "card", "classifier", "config", "preprocess", "recovery"),
         *("msgspec", "numpy"),
     },
     "settings": {"config", "msgspec"},
     "reporter": {
         *("wire", "config", "mqtt", "systemd", "spool", "telemetry", "discovery", "snapshot"),
-        *("recovery", "edge"),
+        *("recovery", "statusline", "eventlog", "edge"),
     },
     "control": {"reporter", "requests", "settings", "wire", "config", "mqtt", "edge", "msgspec"},
     "service": {

@@ -52,6 +52,12 @@ def test_a_file_without_card_takes_labels_beside_or_inside_it(tmp_path: Path) ->
         ({"preprocessing": "{pad = 300}"}, "pad: wrong value: expected int <= 255, got 300"),
         ({"golden": '{picture = "no.png", scores = [1.0]}'}, "expected 3, one per label, got 1"),
         ({"golden": '{picture = "no.png", scores = [1.0, 0.0, 0.0]}'}, "golden picture"),
+        (
+            {"golden": '{picture = "a\\u0000b", scores = [1.0, 0.0, 0.0]}'},
+            r"golden.picture: not a file's name: got a\\x00b",
+        ),
+        ({"file": '"a\\u0000b"'}, r"file: not a file's name: got a\\x00b"),
+        ({"preprocessing": "{mean = 1e308, std = 5e-324}"}, "give no usable input"),
     ],
 )
 def test_a_wrong_card_is_one_line(changes: dict[str, str], message: str, tmp_path: Path) -> None:

@@ -315,6 +315,17 @@ def test_a_model_is_proven_or_the_fault_told(rgb: Path) -> None:
     assert broken.mend
 
 
+def test_a_card_that_contradicts_its_file_is_a_warning(tmp_path: Path) -> None:
+    """In the words of the start; such a model works, and names the wrong things."""
+    file = ROOT / "tests" / "cases" / "models" / "ei_int8" / "m.tflite"
+    card = f'name = "x"\nfile = "{file}"\nlabels = ["a", "b", "c"]\n[preprocessing]\nmean = 127.5\n'
+    (tmp_path / "model.toml").write_text(card)
+    found = model.check(configs.load(None, {"model": {"path": str(tmp_path)}}).model)
+    assert found.verdict == "warning"
+    assert "maps 128 of 256 pixel values onto one value" in found.line
+    assert found.mend
+
+
 def look(source: str) -> Check:
     """Return the camera's check for a source."""
     return camera.check(configs.load(None, {"camera": {"source": source}}), Unit())

@@ -160,8 +160,10 @@ def test_mean_and_std_by_channel() -> None:
 
 def test_unsupported_tensors_are_refused() -> None:
     """Shape and type are checked when the model is loaded, not at the first frame."""
-    with pytest.raises(ModelError, match="expected uint8, int8"):
-        Preprocessor(Preprocessing(), TensorSpec((1, 8, 8, 3), np.dtype(np.int16), 0.1, 0))
+    with pytest.raises(ModelError, match="expected uint8, int8, int16"):
+        Preprocessor(Preprocessing(), TensorSpec((1, 8, 8, 3), np.dtype(np.int32), 0.1, 0))
+    with pytest.raises(ModelError, match="got int16 with scale 0"):
+        Preprocessor(Preprocessing(), TensorSpec((1, 8, 8, 3), np.dtype(np.int16), 0.0, 0))
     with pytest.raises(ModelError, match=r"\(1, height, width, 3\), got \(1, 3, 8, 8\)"):
         Preprocessor(Preprocessing(), TensorSpec((1, 3, 8, 8), np.dtype(np.uint8), 0.1, 0))
 

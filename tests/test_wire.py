@@ -100,7 +100,7 @@ def every_message() -> dict[str, Message]:
         name="catdog", version="2", sha256="ab" * 32, labels=("cat", "dog"),
         input_shape=(1, 224, 224, 3), input_dtype="uint8", runtime="ai_edge_litert 2.3.0",
         kind="int8", xnnpack=True, delegated_share=0.97, left_out=("QUANTIZE",), threads=4,
-        golden="passed",
+        golden="passed", input_from="card",
     )  # fmt: skip
     telemetry: dict[str, Any] = {
         "interval_s": 10.0, "fps": 29.97, "frames_total": 300, "dropped_total": 1,
@@ -110,6 +110,7 @@ def every_message() -> dict[str, Message]:
         "cpu_clock_hz": 1_800_000_000, "throttled_bits": 0x50000, "load_1m": 0.52,
         "uptime_s": 3600.5, "unsent_total": 0, "spooled": 2, "spool_failures_total": 0,
         "reconnects_total": 1, "requests_total": 3, "reopens_total": 2,
+        "invalid_scores_total": 4,
     }  # fmt: skip
     return {
         "availability": wiring.availability(online=True),

@@ -218,12 +218,14 @@ class PublishConfig(Table, frozen=True):
     result              every prediction, at most ``result_rate`` a second
     state_interval_s    the state again after so long without a change
     telemetry_interval_s  between two telemetry messages
+    top_k               so many scores, the best, of a model with more than ten labels
     """
 
     result: bool = False
     result_rate: Annotated[float, Meta(gt=0, le=240)] = 5.0
     state_interval_s: Interval = 10.0
     telemetry_interval_s: Interval = 10.0
+    top_k: Annotated[int, Meta(ge=1, le=100)] = 5
 
 
 class LogConfig(Table, frozen=True):

@@ -12,7 +12,8 @@ def check(config: ModelConfig) -> Check:
     """Prove what a start of the daemon would prove."""
     found = Findings("model")
     try:
-        told = startup.describe(startup.start(config))
+        engine = startup.start(config)
+        told = startup.describe(engine)
     except ModelError as exc:
         found.error(exc, "reinstall the model or its runtime")
         return found.check()
@@ -28,7 +29,10 @@ def check(config: ModelConfig) -> Check:
         "left_out": list(told.left_out),
         "threads": told.threads,
         "golden": told.golden,
+        "input_from": told.input_from,
     }
+    for warning in engine.warnings:
+        found.wrong("warning", warning, "see docs/models.md")
     found.say(f"{told.name} {told.version} {told.sha256[:12]}, golden scores {told.golden}")
     found.say(f"{told.runtime}, {told.kind}, XNNPACK {told.delegated_share:.0%} of the nodes")
     if told.left_out:

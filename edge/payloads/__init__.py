@@ -2,6 +2,7 @@
 
 from edge.payloads.asked import REQUESTS, Claim, Pause, Request, Set, Snapshot, Transaction
 from edge.payloads.published import (
+    FEW_LABELS,
     CameraInfo,
     Event,
     EventType,
@@ -17,6 +18,7 @@ from edge.payloads.published import (
 from edge.payloads.schema import PAYLOADS, SCHEMA, decode, schema
 
 __all__ = [
+    "FEW_LABELS",
     "PAYLOADS",
     "REQUESTS",
     "SCHEMA",

@@ -7,7 +7,7 @@ later have a default, so that an older daemon's messages can be read. Topics are
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,10 @@ from msgspec import Meta
 Share = Annotated[float, Meta(ge=0, le=1)]
 Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
 """Wall clock: seconds since 1970, within four-digit years."""
+
+
+FEW_LABELS: Final = 10
+"""So many scores are published whole, and get an entity each; of more only the best."""
 
 
 class Stamped(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +33,8 @@ class State(Stamped, frozen=True, kw_only=True):
 
     label         null while nothing is certain
     score         of ``label``, or of the best label where that is null
+    scores        of every label where these are few, else the best ones, best first, and
+                  ``label``'s
     since_s       how long ``label`` has lasted
     partial       the smoothing window is not full yet
     frame         sequence number of the frame
@@ -53,6 +59,7 @@ class Result(State, frozen=True, kw_only=True):
 EventType = Literal[
     "label_changed",
     "frames_corrupt",
+    "scores_invalid",
     "camera_lost",
     "camera_stalled",
     "camera_failed",
@@ -111,6 +118,7 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     throttled_bits     the firmware's get_throttled
     camera_problem     no frame came in the interval
     reopens_total      tries to bring a camera back
+    invalid_scores_total  frames for which the model gave no probabilities; they change nothing
     unsent_total       messages that nobody will get
     spooled            events that wait for the broker
     spool_failures_total  events that the disk did not take; they wait in memory
@@ -138,10 +146,14 @@ class Telemetry(Stamped, frozen=True, kw_only=True):
     reconnects_total: int
     requests_total: int = 0
     reopens_total: int = 0
+    invalid_scores_total: int = 0
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """The model and what runs it, as proven at start."""
+    """The model and what runs it, as proven at start.
+
+    input_from  who says what the pixels become (mean, std); empty of an older daemon
+    """
 
     name: str
     version: str
@@ -156,6 +168,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     left_out: tuple[str, ...]
     threads: int
     golden: Literal["passed", "none"]
+    input_from: Literal["", "card", "metadata", "quantisation", "first layers", "assumed"] = ""
 
 
 class CameraInfo(msgspec.Struct, frozen=True):

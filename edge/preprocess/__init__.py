@@ -20,6 +20,7 @@ from edge import geometry
 from edge.errors import ModelError
 from edge.modelcard import Color, Preprocessing, TensorSpec
 from edge.preprocess.planes import SUBSAMPLED, Planes
+from edge.preprocess.stated import Known, contradiction, normalisation
 from edge.preprocess.table import lookup_table
 from edge.types import Frame, PixelFormat, View
 
@@ -35,14 +36,14 @@ _PACKED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
 
-__all__ = ["Preprocessor", "lookup_table"]
+__all__ = ["Known", "Preprocessor", "contradiction", "lookup_table", "normalisation"]
 
 
 class Preprocessor:
     """Writes frames into one model's input tensor; owns every buffer it needs.
 
     how     the card's preprocessing
-    tensor  (1, H, W, 3), or (1, H, W, 1) for gray; uint8, int8 or float32
+    tensor  (1, H, W, 3), or (1, H, W, 1) for gray; uint8, int8, int16 or float32
 
     Buffers are made at the first frame of each size, then reused.
     """

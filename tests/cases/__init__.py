@@ -1,0 +1,1 @@
+"""Small inputs that are unusual in one way each."""

@@ -1,0 +1,1 @@
+"""Colour classifiers, each as one kind of tool or user makes them."""

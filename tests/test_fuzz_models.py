@@ -1,0 +1,142 @@
+"""Whatever is sent as a card, as labels or as a model's metadata: usable, or one ModelError."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from edge import card
+from edge.card import metadata
+from edge.errors import ModelError
+from edge.modelcard import Stated, TensorSpec
+from edge.preprocess import Preprocessor, contradiction, normalisation
+from tests.conftest import MODELS, ROOT
+from tests.fuzz import corpus, fuzz, mutated
+
+MODEL = (MODELS / "int8.tflite").read_bytes()
+SHIPPED = (ROOT / "models" / "catdog" / "model.tflite").read_bytes()
+PACKED = (ROOT / "tests" / "cases" / "models" / "meta_px" / "m.tflite").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder for one model at a time."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
+def found(folder: Path, look: Callable[[], card.Found]) -> card.Found | None:
+    """Return what is found, None for a refusal, which is one printable line that says where."""
+    try:
+        return look()
+    except ModelError as exc:
+        line = str(exc)
+        assert line.isprintable()
+        assert str(folder) in line
+        return None
+
+
+@pytest.mark.fuzz
+@given(mutated(corpus("cards")))
+@fuzz(300)
+def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
+    """A card that is taken can be shown, and its preprocessing is made or refused."""
+    (folder / "m.tflite").write_bytes(MODEL)
+    (folder / "labels.txt").unlink(missing_ok=True)
+    (folder / "model.toml").write_bytes(content)
+    taken = found(folder, lambda: card.find(str(folder)))
+    if taken is None:
+        return
+    assert all(0 < len(label) < 256 for label in taken.card.labels)
+    for tensor in (
+        TensorSpec((1, 32, 32, 3), np.dtype(np.int8), 1 / 255, -128),
+        TensorSpec((1, 32, 32, 3), np.dtype(np.float32), 0.0, 0),
+    ):
+        with contextlib.suppress(ModelError):
+            Preprocessor(taken.card.preprocessing, tensor)
+            assert contradiction(taken.card.preprocessing, tensor, None).isprintable()
+
+
+@pytest.mark.fuzz
+@given(mutated(corpus("labels")))
+@fuzz(300)
+def test_any_bytes_as_labels(folder: Path, content: bytes) -> None:
+    """Labels that are taken are distinct, printable enough, and short."""
+    (folder / "model.toml").unlink(missing_ok=True)
+    (folder / "m.tflite").write_bytes(MODEL)
+    (folder / "labels.txt").write_bytes(content)
+    taken = found(folder, lambda: card.find(str(folder / "m.tflite")))
+    if taken is not None:
+        labels = taken.card.labels
+        assert len(set(labels)) == len(labels) > 0
+        assert not any(ord(c) < 32 or c == "\x7f" for label in labels for c in label)
+
+
+@pytest.mark.fuzz
+@given(mutated([PACKED[-200:], PACKED[-60:]]))
+@fuzz(300)
+def test_any_bytes_as_a_packed_list(folder: Path, tail: bytes) -> None:
+    """The archive at a model's end is a stranger's as well."""
+    for name in ("model.toml", "labels.txt"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "m.tflite").write_bytes(PACKED[:-200] + tail)
+    found(folder, lambda: card.find(str(folder / "m.tflite")))
+
+
+def stated(content: bytes) -> Stated:
+    """Return what the metadata in ``content`` say."""
+    file = os.memfd_create("model")
+    try:
+        os.write(file, content)
+        return metadata.stated(file)
+    finally:
+        os.close(file)
+
+
+def sane(said: Stated) -> None:
+    """Fail where metadata say what cannot be."""
+    assert len(said.mean) <= 4
+    assert all(np.isfinite(value) for value in said.mean + said.std)
+    assert all(value > 0 for value in said.std)
+    assert said.size is None or all(1 <= side <= 2048 for side in said.size)
+    tensor = TensorSpec((1, 8, 8, 3), np.dtype(np.float32), 0.0, 0)
+    assert normalisation(tensor, said, None).source in ("metadata", "assumed")
+
+
+@pytest.mark.fuzz
+@given(mutated([PACKED]))
+@fuzz(500)
+@example(b"")
+@example(b"\0" * 64)
+@example(b"\xff" * 64)
+def test_any_bytes_as_a_model_with_metadata(content: bytes) -> None:
+    """Offsets that point anywhere are the same as no metadata; nothing is raised."""
+    sane(stated(content))
+
+
+@pytest.mark.fuzz
+@given(st.data())
+@fuzz(500)
+def test_broken_offsets_in_the_metadata(data: st.DataObject) -> None:
+    """The bytes that lead to the metadata, and theirs: where a random change is seldom."""
+    content = bytearray(PACKED)
+    heart = content.index(b"M001") - 4
+    places = [*range(64), *range(heart, min(heart + 500, len(content)))]
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.sampled_from(places))
+        content[at] = data.draw(st.integers(0, 255))
+    sane(stated(bytes(content)))
+
+
+def test_the_metadata_that_were_mutated_can_be_read() -> None:
+    """Else the tests above would prove nothing."""
+    assert stated(PACKED) == Stated((0.0,), (1.0,), None, "labels.txt")
+    assert stated(SHIPPED).mean == (127.5,)

@@ -1,0 +1,52 @@
+"""The line that systemctl shows says what is seen, or why nothing is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge.statusline import line, seen
+from edge.types import Prediction
+
+FIGURES: dict[str, Any] = {
+    "fps": 29.97,
+    "stages_ms": {"pipeline": {"p99": 12.34}},
+    "temperature_celsius": 51.5,
+}
+DOG = Prediction(1, 9, "dog", 0.93, (0.07, 0.93), 9, False)
+
+
+@pytest.mark.parametrize(
+    ("last", "scores", "shown"),
+    [
+        (DOG, True, "dog 0.93"),
+        (None, True, "nothing certain"),
+        (DOG, False, "no scores"),
+    ],
+)
+def test_a_label_is_shown_while_it_is_known(
+    last: Prediction | None, scores: bool, shown: str
+) -> None:
+    """Not the last one there was, where the model gives none any more."""
+    assert seen(last, scores) == shown
+
+
+@pytest.mark.parametrize(
+    ("label", "camera", "begin"),
+    [
+        ("dog 0.93", "online", "dog 0.93"),
+        ("dog 0.93", "recovering", "camera recovering"),
+        ("paused", "recovering", "paused"),
+    ],
+)
+def test_a_camera_that_is_away_is_named_first(label: str, camera: str, begin: str) -> None:
+    """Unless nothing is looked at anyway."""
+    shown = line(FIGURES, label, camera, broker=True)
+    assert shown == f"{begin} · 30.0 fps · p99 12.3 ms · 52 °C · broker up"
+
+
+def test_what_the_machine_lacks_is_left_out() -> None:
+    """No temperature, no frame yet, no broker."""
+    figures = {"fps": 0.0, "stages_ms": {}, "temperature_celsius": None}
+    assert line(figures, "x", "online", broker=False) == "x · 0.0 fps · broker away"
