@@ -16,12 +16,15 @@ import time
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from edge.camera.fence import ROOM_BYTES
 from edge.errors import CameraError
 from edge.types import Seconds
 
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES: Final = 8192
+SDP_BYTES: Final = 1_000_000
+"""A longer description of a stream is none; they have a few hundred bytes."""
 
 
 def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
@@ -40,14 +43,15 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
     except (ValueError, KeyError):
         return unknown
     try:
-        status = _status(url, port, min(timeout_s, TIMEOUT_S))
+        answer = _answer(url, port, min(timeout_s, TIMEOUT_S))
+        status = int(answer.split(maxsplit=2)[1])
     except socket.gaierror:
         what, mend = "the server's name cannot be resolved", "check the name and the network"
         return CameraError(what, reason="absent", where=shown, mend=mend)
     except ConnectionRefusedError:
         what, mend = f"nothing listens on port {port}", "check the port, and start the server"
         return CameraError(what, reason="absent", where=shown, mend=mend)
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, IndexError) as exc:
         what = "no answer in time" if isinstance(exc, TimeoutError) else "no answer"
         mend = "check the address and the network"
         return CameraError(what, reason="absent", where=shown, mend=mend)
@@ -58,19 +62,28 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
     if status in (404, 410, 454):
         mend = "check the path"
         return CameraError("no such stream", reason="absent", where=shown, got=got, mend=mend)
+    if status == 200 and url.scheme.startswith("rtsp"):
+        length = re.search(r"(?im)^content-length: *(\d{1,18})\s*$", answer)
+        if length and int(length[1]) > SDP_BYTES:
+            what, expected = "its description is too large", f"at most {SDP_BYTES} bytes"
+            return CameraError(
+                what, reason="unsupported", where=shown, expected=expected, got=length[1]
+            )
     if status == 200:
         what = "gives no stream that can be decoded"
-        return CameraError(what, reason="unsupported", where=shown, mend="try it with ffprobe")
+        expected = f"one that opens within {ROOM_BYTES // 1_000_000} MB of memory"
+        mend = "try it with ffprobe"
+        return CameraError(what, reason="unsupported", where=shown, expected=expected, mend=mend)
     return CameraError("cannot be opened", where=shown, got=got)
 
 
-def _status(url: SplitResult, port: int, timeout_s: Seconds) -> int:
-    """Return the status of the server's answer, logged in where it asks for that."""
+def _answer(url: SplitResult, port: int, timeout_s: Seconds) -> str:
+    """Return the head of the server's answer, logged in where it asks for that."""
     answer = _ask(url, port, timeout_s, "")
     asked_for = re.search(r"(?im)^www-authenticate: *(basic|digest)(.*)$", answer)
     if asked_for and url.username:
         answer = _ask(url, port, timeout_s, _login(url, *asked_for.groups()))
-    return int(answer.split(maxsplit=2)[1])
+    return answer
 
 
 def _ask(url: SplitResult, port: int, timeout_s: Seconds, login: str) -> str:
