@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge import card as cards
 from edge import config as configs
-from edge.camera import open_camera
+from edge.camera import fence, open_camera
 from edge.camera.images import read_pixels
 from edge.classifier import Classifier
 from edge.config import CameraConfig, ModelConfig
@@ -45,6 +45,7 @@ class Engine:
         self.classifier.scores(out)
 
 
+@fence.lifted()
 def start(config: ModelConfig) -> Engine:
     """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
     card, path, sha256 = cards.find(config.path)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera.fence import Fence
+from edge.camera.fence import ROOM_BYTES, Fence
 from edge.camera.refusal import refusal
 from edge.errors import CameraError
 from edge.types import Asked, Seconds
@@ -29,6 +29,8 @@ MOTION_JPEG: Final = frozenset({b"MJPG", b"mjpe"})
 PROBE_BYTES: Final = 16_000_000
 """Of a stream that is searched for its first key frame: ten seconds at 12 Mbit/s."""
 FILM_THREADS: Final = 4
+FILM_S: Final = 4.0
+"""Longest wait for a film to open, and for each of its frames: whoever reads it waits."""
 FILMS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,vvc,av1,obu,ivf,m4v,h263,vc1,mjpeg,flv,asf,ogg,"
     "mxf,nut,dv,rm,gif,apng,yuv4mpegpipe,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,pam_pipe,"
@@ -125,7 +127,7 @@ def open_film(name: str, asked: Asked, shown: str) -> Capture:
     """Return the open film in the file ``name``. Raises CameraError."""
     options = f"protocol_whitelist;file|format_whitelist;{FILMS}"
     threads = min(os.cpu_count() or 1, FILM_THREADS)
-    capture = _open(name, options, asked.timeout_s, threads=threads)
+    capture = _open(name, options, FILM_S, threads=threads)
     if capture is None or not all(capture.size):
         if capture is not None:
             capture.release()
@@ -133,6 +135,8 @@ def open_film(name: str, asked: Asked, shown: str) -> Capture:
             "not a video that can be decoded",
             reason="unsupported",
             where=shown,
+            expected=f"at most {asked.max_pixels} pixels (camera.max_pixels) and"
+            f" {ROOM_BYTES // 1_000_000} MB of memory to open it",
             mend="try it with ffprobe",
         )
     return _fitting(capture, asked, shown)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import controls
-from edge.camera.ffmpeg import Capture, open_film
+from edge.camera.ffmpeg import FILM_S, Capture, open_film
 from edge.camera.pace import Steps
 from edge.errors import CameraError, CameraReason
 from edge.files import open_regular
@@ -65,12 +65,17 @@ class VideoCamera:
         self._steps = Steps(fps)
         self._sequence = asked.first_sequence - 1  # of the frame that was grabbed last
         self._due_ns: int | None = None  # when it is to be shown; None once it was
-        self._shown_ns = time.monotonic_ns() - round(self._steps.usual_s * 1e9)
+        self._shown_ns: int | None = None  # when the one before was; None before the first
         self._step_ns = 0  # from the frame before to it
-        self._in_pass = self._corrupt_in_pass = 0  # frames of this pass through the file
+        self._in_pass = self._corrupt_in_pass = 0  # frames of this pass through the film
         self._last_ms = 0.0  # the latest timestamp of it
         self._bad = 0  # in a row: grabbed, and nothing to be seen
         self._is_short = False  # as was logged
+        try:
+            self._next()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the frame now due; its pixels are overwritten by the next ``read``."""
@@ -110,10 +115,13 @@ class VideoCamera:
     def _wait(self, timeout_s: Seconds) -> int | None:
         """Grab the frame that is due now; return when it is due, or None after ``timeout_s``."""
         until_ns = time.monotonic_ns() + round(timeout_s * 1e9)
-        if self._due_ns is None:
+        if self._shown_ns is None:
+            self._shown_ns = self._due_ns = time.monotonic_ns()
+        elif self._due_ns is None:
             self._due_ns = self._shown_ns + self._next()
         if self._asked.fast:
-            return time.monotonic_ns()
+            self._due_ns = time.monotonic_ns()
+            return self._due_ns
         usual_ns = round(self._steps.usual_s * 1e9)
         while (late_ns := time.monotonic_ns() - self._due_ns) >= max(self._step_ns, usual_ns):
             if self._due_ns + late_ns > until_ns:  # no hope of catching up: go on from here
@@ -138,7 +146,10 @@ class VideoCamera:
 
     def _grab(self) -> None:
         """Move to the next frame, from the end to the beginning where the source loops."""
+        until = time.monotonic() + FILM_S
         for failed in range(ATTEMPTS):
+            if time.monotonic() > until:
+                break
             if self._capture.grab():
                 self._in_pass += 1
                 self._corrupt_in_pass += failed
