@@ -20,7 +20,7 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-ROOM_BYTES: Final = 64_000_000
+ROOM_BYTES: Final = 60_000_000
 """To open a source, and beside its pictures: FFmpeg (10 MB), new threads, and the reserve."""
 RESERVE_BYTES: Final = 24_000_000
 """For the rest of the daemon: two stacks of threads, and what it allocates from read to read."""
