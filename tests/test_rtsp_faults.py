@@ -13,7 +13,7 @@ import pytest
 from deploy.broker import PrivateBroker
 from tests.conftest import Daemon, Listener
 from tests.quirky_rtsp import GOP, RtspCamera, endless, sequence_set, units
-from tests.streams import frame_of, opened, refused
+from tests.streams import frame_of, opened, refused, to_the_end
 
 KEY_FRAME_S = 2.0
 """Between two key frames of the film that the camera sends."""
@@ -102,7 +102,7 @@ def test_a_description_of_gigabytes_is_refused_at_once(rtsp: Make) -> None:
     error = refused(rtsp(describe=giant).url, timeout_s=60.0)
     assert time.monotonic() - begin < 30.0
     assert error.what == "its description is too large"
-    assert (error.expected, error.got) == ("at most 1000000 bytes", "2000000000")
+    assert (error.expected, error.got) == ("at most 65536 bytes", "2000000000")
 
 
 @pytest.mark.parametrize("attack", [giant, crowd, heads])
@@ -167,9 +167,8 @@ def test_a_stream_that_grows_beyond_its_room_is_given_up(rtsp: Make) -> None:
     before = peak_bytes_of_this()
     with opened(rtsp(pictures[:30] + large * 20).url, timeout_s=3.0) as stream:
         frame_of(stream)
-        with pytest.raises(OSError, match=r"could be decoded|no frame for"):
-            while True:
-                stream.read(5.0)
+        _, error = to_the_end(stream)
+    assert error.reason in ("corrupt", "stalled")
     assert peak_bytes_of_this() - before < ROOM_BYTES
 
 

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -83,12 +84,20 @@ class Fence:
             _apply()
             return True
 
+    def taken_bytes(self) -> int:
+        """Return by how much the process has grown since."""
+        return allocated_bytes() - self._base
+
     def lift(self) -> None:
-        """Let the process allocate as before; safe to call twice."""
-        with _changing:
-            if self in _fences:
-                _fences.remove(self)
-                _apply()
+        """Let the process allocate as before; safe to call twice. Raises no MemoryError."""
+        while True:
+            try:
+                with _changing:
+                    _fences.discard(self)
+                    _apply()
+                return
+            except MemoryError:
+                time.sleep(0.01)  # others have taken the last of it, and must give it back
 
 
 @contextlib.contextmanager

@@ -10,22 +10,20 @@ import contextlib
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from edge.camera.fence import ROOM_BYTES, Fence
-from edge.camera.refusal import refusal
+from edge.camera.capture import Capture
+from edge.camera.fence import RESERVE_BYTES, ROOM_BYTES, Fence
+from edge.camera.refusal import TOO_LARGE, refusal
 from edge.errors import CameraError
 from edge.types import Asked, Seconds
 
 OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 THREADS: Final = "OPENCV_FFMPEG_THREADS"
-MOTION_JPEG: Final = frozenset({b"MJPG", b"mjpe"})
-"""What OpenCV calls it; the second is 4.6's name."""
 PROBE_BYTES: Final = 16_000_000
 """Of a stream that is searched for its first key frame: ten seconds at 12 Mbit/s."""
 FILM_THREADS: Final = 4
@@ -42,61 +40,11 @@ KEY_FRAMES: Final = "key frames must come more often than camera.stall_timeout_s
 ONE_EACH_CORE: Final = [int(part) for part in cv2.__version__.split(".")[:2]] < [4, 7]
 """OpenCV 4.6 decodes with as many threads, whatever is asked."""
 
+GREEDY_TIMES: Final = 3
+
 _opening = threading.Lock()
-
-
-class Capture:
-    """An open ``cv2.VideoCapture`` and the fence around it. Its owner must ``release`` it."""
-
-    def __init__(self, capture: cv2.VideoCapture, fence: Fence) -> None:
-        self._capture, self.fence = capture, fence
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height as the source says; zeros while FFmpeg knows neither."""
-        width = self.get(cv2.CAP_PROP_FRAME_WIDTH)
-        return int(width), int(self.get(cv2.CAP_PROP_FRAME_HEIGHT))
-
-    @property
-    def is_jpeg(self) -> bool:
-        """Whether this is motion JPEG."""
-        codec = int(self.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-        return codec.to_bytes(4, "little") in MOTION_JPEG
-
-    def keep_jpeg(self) -> bool:
-        """Have motion JPEG retrieved as it came, if that is what this is; say whether it is."""
-        return self.is_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
-
-    def get(self, what: int) -> float:
-        """Return one of OpenCV's properties."""
-        return float(self._capture.get(what))
-
-    def grab(self) -> bool:
-        """Move to the next frame; say whether there is one."""
-        try:
-            return self._capture.grab()
-        except (cv2.error, MemoryError):
-            return False
-
-    def retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-        """Return what was grabbed, in ``buffer`` where that fits; None where it is corrupt."""
-        try:
-            decoded, pixels = self._capture.retrieve(buffer)
-        except (cv2.error, MemoryError):
-            return None
-        return np.asarray(pixels, np.uint8) if decoded and pixels is not None else None
-
-    def check_memory(self, where: str) -> None:
-        """Raise CameraError where it has taken nearly all that it may. Any thread may call it."""
-        if self.fence.is_close():
-            what = "takes too much memory"
-            most = f"at most {self.fence.room_bytes // 1_000_000} MB more than before it was opened"
-            raise CameraError(what, reason="unsupported", where=where, expected=most)
-
-    def release(self) -> None:
-        """End the connection, or close the file."""
-        self._capture.release()
-        self.fence.lift()
+_greedy: Counter[str] = Counter()
+"""How often a source has failed to open and left the process grown; of the few that ever did."""
 
 
 def open_stream(asked: Asked) -> Capture:
@@ -108,6 +56,8 @@ def open_stream(asked: Asked) -> Capture:
     if "\0" in asked.source or not _is_utf8(asked.source):  # OpenCV would crash on it
         what, mend = "is no address", "write special characters as %XX"
         raise CameraError(what, reason="unsupported", where=asked.shown, mend=mend)
+    if _greedy[asked.source]:
+        _check_greedy(asked)
     capture = _open(asked.source, _stream_options(asked), asked.timeout_s)
     if capture is None:
         raise refusal(asked.source, asked.shown, asked.timeout_s)
@@ -140,6 +90,23 @@ def open_film(name: str, asked: Asked, shown: str) -> Capture:
             mend="try it with ffprobe",
         )
     return _fitting(capture, asked, shown)
+
+
+def _check_greedy(asked: Asked) -> None:
+    """Raise CameraError where a source that took all it might would do so again.
+
+    What FFmpeg gives back is not always given back to the system, so each time adds to the last.
+    """
+    if _greedy[asked.source] >= GREEDY_TIMES:
+        raise CameraError(
+            f"has taken all the memory that it may {GREEDY_TIMES} times, and is opened no more",
+            reason="unsupported",
+            where=asked.shown,
+            mend="see to its server, then restart the daemon",
+        )
+    error = refusal(asked.source, asked.shown, asked.timeout_s)
+    if error.what == TOO_LARGE:
+        raise error
 
 
 def no_key_frame(shown: str, waited_s: Seconds) -> CameraError:
@@ -198,15 +165,19 @@ def _open(
         with _environment(options, threads):
             capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits)
     except (cv2.error, MemoryError):
-        fence.lift()
-        return None
+        capture = None
     except BaseException:
         fence.lift()
         raise
-    if capture.isOpened():
-        return Capture(capture, fence)
-    capture.release()
+    if capture is not None and capture.isOpened():
+        opened = Capture(capture, fence)
+        if all(opened.size) or fence.taken_bytes() < RESERVE_BYTES:
+            _greedy.pop(name, None)
+            return opened
+        opened.release()
     fence.lift()
+    if fence.taken_bytes() > RESERVE_BYTES:
+        _greedy[name] += 1
     return None
 
 

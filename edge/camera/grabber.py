@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import jpeg
-from edge.camera.ffmpeg import Capture, no_key_frame
+from edge.camera.capture import Capture
+from edge.camera.ffmpeg import no_key_frame
 from edge.errors import CameraError, CameraReason
 from edge.types import Seconds
 

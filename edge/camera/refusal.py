@@ -23,8 +23,9 @@ from edge.types import Seconds
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES: Final = 8192
-SDP_BYTES: Final = 1_000_000
-"""A longer description of a stream is none; they have a few hundred bytes."""
+SDP_BYTES: Final = 65_536
+"""A longer description of a stream is none; they have some hundred bytes."""
+TOO_LARGE: Final = "its description is too large"
 
 
 def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
@@ -62,13 +63,12 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
     if status in (404, 410, 454):
         mend = "check the path"
         return CameraError("no such stream", reason="absent", where=shown, got=got, mend=mend)
-    if status == 200 and url.scheme.startswith("rtsp"):
-        length = re.search(r"(?im)^content-length: *(\d{1,18})\s*$", answer)
-        if length and int(length[1]) > SDP_BYTES:
-            what, expected = "its description is too large", f"at most {SDP_BYTES} bytes"
-            return CameraError(
-                what, reason="unsupported", where=shown, expected=expected, got=length[1]
-            )
+    length = re.search(r"(?im)^content-length: *(\d{1,18})\s*$", answer)
+    if status == 200 and url.scheme.startswith("rtsp") and length and int(length[1]) > SDP_BYTES:
+        expected = f"at most {SDP_BYTES} bytes"
+        return CameraError(
+            TOO_LARGE, reason="unsupported", where=shown, expected=expected, got=length[1]
+        )
     if status == 200:
         what = "gives no stream that can be decoded"
         expected = f"one that opens within {ROOM_BYTES // 1_000_000} MB of memory"

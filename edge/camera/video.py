@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import controls
-from edge.camera.ffmpeg import FILM_S, Capture, open_film
+from edge.camera.capture import Capture
+from edge.camera.ffmpeg import FILM_S, open_film
 from edge.camera.pace import Steps
 from edge.errors import CameraError, CameraReason
 from edge.files import open_regular
