@@ -18,7 +18,7 @@ from edge.text import escaped
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read as cv2 is imported
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # read as cv2 is imported
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "400000000")  # camera.max_pixels at most
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: errors are told once, by us
     parser = cli.parser()

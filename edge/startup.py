@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge import attest
 from edge import card as cards
 from edge import config as configs
-from edge.camera import open_camera
+from edge.camera import fence, open_camera
 from edge.camera.images import read_pixels
 from edge.camera.picture import Unreadable as Unreadable
 from edge.classifier import Classifier
@@ -57,6 +57,7 @@ class Engine:
         return self.classifier.scores(out)
 
 
+@fence.lifted()
 def start(config: ModelConfig) -> Engine:
     """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
     found = cards.find(config.path)

@@ -109,7 +109,8 @@ def test_a_film_that_decodes_too_slowly_goes_on_from_where_it_is(
         if frame is not None:
             sequences.append(frame.sequence)
     camera.close()
-    assert len(grabs) == 4
+    assert len(grabs) == 3  # the first frame was grabbed as it was opened
+    assert len(sequences) == 4
     assert np.all(np.diff(sequences) > 1)
 
 

@@ -46,9 +46,9 @@ def open_camera(asked: Asked) -> Camera:
             return V4l2Camera(asked)
         if path.is_dir():
             return ImagesCamera(path, asked)
-        if path.is_file():
+        if path.exists():
             return VideoCamera(path, asked)
-    except (OSError, RuntimeError) as exc:
+    except (OSError, RuntimeError, ValueError) as exc:  # no home; a NUL in the name
         if isinstance(exc, CameraError):
             raise
         raise CameraError(f"source cannot be read: {exc}", where=asked.shown) from exc

@@ -1,6 +1,7 @@
-"""Opens a network stream through OpenCV's FFmpeg. Runs on the thread that opens the camera.
+"""Opens a network stream or a film through OpenCV's FFmpeg, fenced in.
 
-It does not know why a stream does not open; `refusal` finds out.
+It does not know why a stream does not open; `refusal` finds out. Runs on the thread that opens the
+camera; what it returns belongs to one thread at a time.
 """
 
 from __future__ import annotations
@@ -8,64 +9,195 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 import cv2
 
-from edge.camera.refusal import refusal
-from edge.types import Asked
+from edge.camera.capture import Capture
+from edge.camera.fence import RESERVE_BYTES, ROOM_BYTES, Fence
+from edge.camera.refusal import TOO_LARGE, refusal
+from edge.errors import CameraError
+from edge.types import Asked, Seconds
 
 OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 THREADS: Final = "OPENCV_FFMPEG_THREADS"
-MOTION_JPEG: Final = frozenset({b"MJPG", b"mjpe"})
-"""What OpenCV calls it; the second is 4.6's name."""
+PROBE_BYTES: Final = 16_000_000
+"""Of a stream that is searched for its first key frame: ten seconds at 12 Mbit/s."""
+FILM_THREADS: Final = 4
+FILM_S: Final = 4.0
+"""Longest wait for a film to open, and for each of its frames: whoever reads it waits."""
+FILMS: Final = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,vvc,av1,obu,ivf,m4v,h263,vc1,mjpeg,flv,asf,ogg,"
+    "mxf,nut,dv,rm,gif,apng,yuv4mpegpipe,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,pam_pipe,"
+    "ppm_pipe"
+)
+"""FFmpeg's names of what holds a film by itself: a list of other files or of addresses does not."""
+
+KEY_FRAMES: Final = "key frames must come more often than camera.stall_timeout_s: set either"
+ONE_EACH_CORE: Final = [int(part) for part in cv2.__version__.split(".")[:2]] < [4, 7]
+"""OpenCV 4.6 decodes with as many threads, whatever is asked."""
+
+GREEDY_TIMES: Final = 3
 
 _opening = threading.Lock()
+_greedy: Counter[str] = Counter()
+"""How often a source has failed to open and left the process grown; of the few that ever did."""
 
 
-def open_stream(asked: Asked) -> cv2.VideoCapture:
-    """Return the open capture. Raises CameraError.
+def open_stream(asked: Asked) -> Capture:
+    """Return the open stream. Raises CameraError.
 
     Its grabs fail after ``timeout_s``; 4.6 gives an old frame once instead.
     """
-    milliseconds = max(1, round(asked.timeout_s * 1000))
-    limits = [
-        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds),
-        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds),
-    ]
-    with _environment(asked):
-        capture = cv2.VideoCapture(asked.source, cv2.CAP_FFMPEG, limits)
-    if not capture.isOpened():
-        capture.release()
+    until = time.monotonic() + asked.timeout_s
+    if "\0" in asked.source or not _is_utf8(asked.source):  # OpenCV would crash on it
+        what, mend = "is no address", "write special characters as %XX"
+        raise CameraError(what, reason="unsupported", where=asked.shown, mend=mend)
+    if _greedy[asked.source]:
+        _check_greedy(asked)
+    capture = _open(asked.source, _stream_options(asked), asked.timeout_s)
+    if capture is None:
         raise refusal(asked.source, asked.shown, asked.timeout_s)
+    if not all(capture.size) and not capture.is_jpeg:
+        capture.release()
+        left_s = max(0.1, until - time.monotonic())
+        search = f"probesize;{PROBE_BYTES}|fpsprobesize;0|analyzeduration;{round(left_s * 1e6)}"
+        capture = _open(asked.source, _stream_options(asked, search), left_s, asked.timeout_s)
+        if capture is None or not all(capture.size):
+            if capture is not None:
+                capture.release()
+            raise no_key_frame(asked.shown, asked.timeout_s)
+    return _fitting(capture, asked, asked.shown)
+
+
+def open_film(name: str, asked: Asked, shown: str) -> Capture:
+    """Return the open film in the file ``name``. Raises CameraError."""
+    options = f"protocol_whitelist;file|format_whitelist;{FILMS}"
+    threads = min(os.cpu_count() or 1, FILM_THREADS)
+    capture = _open(name, options, FILM_S, threads=threads)
+    if capture is None or not all(capture.size):
+        if capture is not None:
+            capture.release()
+        raise CameraError(
+            "not a video that can be decoded",
+            reason="unsupported",
+            where=shown,
+            expected=f"at most {asked.max_pixels} pixels (camera.max_pixels) and"
+            f" {ROOM_BYTES // 1_000_000} MB of memory to open it",
+            mend="try it with ffprobe",
+        )
+    return _fitting(capture, asked, shown)
+
+
+def _check_greedy(asked: Asked) -> None:
+    """Raise CameraError where a source that took all it might would do so again.
+
+    What FFmpeg gives back is not always given back to the system, so each time adds to the last.
+    """
+    if _greedy[asked.source] >= GREEDY_TIMES:
+        raise CameraError(
+            f"has taken all the memory that it may {GREEDY_TIMES} times, and is opened no more",
+            reason="unsupported",
+            where=asked.shown,
+            mend="see to its server, then restart the daemon",
+        )
+    error = refusal(asked.source, asked.shown, asked.timeout_s)
+    if error.what == TOO_LARGE:
+        raise error
+
+
+def no_key_frame(shown: str, waited_s: Seconds) -> CameraError:
+    """Return the error for a stream that came and could not be begun with."""
+    return CameraError(
+        f"frames come, but no key frame to begin with in {waited_s:.1f} s",
+        reason="stalled",
+        where=shown,
+        mend=KEY_FRAMES,
+    )
+
+
+def _fitting(capture: Capture, asked: Asked, shown: str) -> Capture:
+    """Give a decoder of this size its room. Raises CameraError where the size is too large."""
+    width, height = capture.size
+    if width * height > asked.max_pixels:
+        capture.release()
+        raise CameraError(
+            "the picture is too large",
+            reason="unsupported",
+            where=shown,
+            expected=f"at most {asked.max_pixels} pixels (camera.max_pixels)",
+            got=f"{width} x {height}",
+        )
+    capture.fence.widen(width * height)
     return capture
 
 
-def keep_jpeg(capture: cv2.VideoCapture) -> bool:
-    """Have motion JPEG retrieved as it came, if that is what this is; say whether it is."""
-    codec = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-    return codec.to_bytes(4, "little") in MOTION_JPEG and capture.set(cv2.CAP_PROP_FORMAT, -1)
+def _stream_options(asked: Asked, search: str = "probesize;32|fpsprobesize;0") -> str:
+    """Return what FFmpeg is to do.
+
+    Measured on loopback, H.264, 20 frames a second: with this ``search`` RTSP opens in 0.1 s
+    instead of 1.6 s, for its frames are not looked into first. ``nobuffer`` would throw the first
+    key frame away.
+    """
+    transport = f"rtsp_transport;{asked.transport}"
+    return f"{transport}|{search}" if asked.source.startswith("rtsp") else transport
+
+
+def _open(
+    name: str, options: str, timeout_s: Seconds, read_s: Seconds | None = None, threads: int = 1
+) -> Capture | None:
+    """Return what opens, within ``timeout_s``; each grab then takes ``read_s`` at most.
+
+    Each of ``threads`` more than one holds frames back for one more interval.
+    """
+    read_s = timeout_s if read_s is None else read_s
+    limits = [
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(1, round(timeout_s * 1000))),
+        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, max(1, round(read_s * 1000))),
+    ]
+    if ONE_EACH_CORE:
+        threads = os.cpu_count() or 1
+    fence = Fence(threads if threads > 1 else 0)
+    try:
+        with _environment(options, threads):
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits)
+    except (cv2.error, MemoryError):
+        capture = None
+    except BaseException:
+        fence.lift()
+        raise
+    if capture is not None and capture.isOpened():
+        opened = Capture(capture, fence)
+        if all(opened.size) or fence.taken_bytes() < RESERVE_BYTES:
+            _greedy.pop(name, None)
+            return opened
+        opened.release()
+    fence.lift()
+    if fence.taken_bytes() > RESERVE_BYTES:
+        _greedy[name] += 1
+    return None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 @contextlib.contextmanager
-def _environment(asked: Asked) -> Iterator[None]:
-    """Set what OpenCV reads from the environment as it opens a stream; one opens at a time.
+def _environment(options: str, threads: int) -> Iterator[None]:
+    """Set what OpenCV reads from the environment as it opens a source; one opens at a time.
 
-    Measured on loopback, H.264, 20 frames a second:
-    probesize, fpsprobesize  RTSP opens in 0.1 s instead of 1.6 s: its frames are not looked into
-                             first. ``nobuffer`` would throw the first key frame away.
-    threads                  each one more holds frames back for one more interval; OpenCV 4.6
-                             has one for each core, whatever is asked
     What is set there already comes last and wins.
     """
-    options = f"rtsp_transport;{asked.transport}"
-    if asked.source.startswith("rtsp"):
-        options += "|probesize;32|fpsprobesize;0"
     with _opening:
         before = {name: os.environ.get(name) for name in (OPTIONS, THREADS)}
         os.environ[OPTIONS] = "|".join(filter(None, (options, before[OPTIONS])))
-        os.environ[THREADS] = before[THREADS] or "1"
+        os.environ[THREADS] = before[THREADS] or str(threads)
         try:
             yield
         finally:

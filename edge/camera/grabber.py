@@ -9,7 +9,9 @@ A process must not wind Python down while a grab is held: before 3.14, one that 
 aborts the process (OpenCV takes the lock of a Python that is gone). It ends by ``os._exit`` then.
 
 It does not know when the sensor took a frame, only when it had arrived here, and nothing of
-damage that FFmpeg conceals: only frames that it refuses are counted as corrupt.
+damage that FFmpeg conceals: only frames that it refuses are counted as corrupt. A stream joined
+between two key frames gives no picture until the next: waiting for that is no damage. After a
+picture, frames that need a lost one count, and the stream is kept until ``timeout_s`` without any.
 """
 
 from __future__ import annotations
@@ -19,18 +21,21 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import jpeg
+from edge.camera.capture import Capture
+from edge.camera.ffmpeg import no_key_frame
 from edge.errors import CameraError, CameraReason
 from edge.types import Seconds
 
 STOP_S: Final = 1.0
 """Longest wait for the thread to end."""
 BAD_FRAMES: Final = 30
-"""In a row: the stream is given up."""
+"""In a row: a stream of pictures that need no others is given up."""
+GIVE_UP: Final = 0.9
+"""Of the time-out without a picture: sooner than whoever reads sees nothing but silence."""
 ENDED_S: Final = 0.001
 """A grab at the end of a stream fails sooner (0.03 ms); one of a corrupt frame waited for it."""
 
@@ -57,9 +62,7 @@ class Grabber:
     shown      the source, for messages
     """
 
-    def __init__(
-        self, capture: cv2.VideoCapture, is_jpeg: bool, timeout_s: Seconds, shown: str
-    ) -> None:
+    def __init__(self, capture: Capture, is_jpeg: bool, timeout_s: Seconds, shown: str) -> None:
         self._capture, self._is_jpeg = capture, is_jpeg
         self._timeout_s, self._shown = timeout_s, shown
         self._changed = threading.Condition()
@@ -120,6 +123,7 @@ class Grabber:
     def _take_all(self) -> CameraError:
         """Return why there are no more frames."""
         missed = cut = ended = 0  # in a row: not given; given, but not whole; refused at once
+        whole_ns, first = time.monotonic_ns(), True
         while True:
             begin_ns = time.monotonic_ns()
             grabbed = self._capture.grab()
@@ -134,20 +138,29 @@ class Grabber:
             pixels = self._retrieve(buffer) if grabbed else None
             with self._changed:
                 if pixels is not None:
-                    self._corrupt_total += missed
+                    self._corrupt_total += 0 if first and not self._is_jpeg else missed
                     missed = cut = ended = 0
+                    whole_ns, first = captured_ns, False
                     self._put(pixels, captured_ns)
                     continue
                 if buffer is not None:
                     self._free.append(buffer)
-                self._corrupt_total += grabbed
+                waiting = first and not self._is_jpeg
+                self._corrupt_total += grabbed and not waiting
                 missed, cut = missed + (not grabbed), cut + grabbed
                 ended = 0 if grabbed or waited_s >= ENDED_S else ended + 1
                 if ended >= BAD_FRAMES:
                     return self._error("the server has closed the connection", "gone")
-                if missed + cut - ended >= BAD_FRAMES:
+                bad, without_s = missed + cut - ended, (captured_ns - whole_ns) / 1e9
+                if self._is_jpeg and bad >= BAD_FRAMES:
                     self._corrupt_total += missed - ended
                     return self._error(f"{BAD_FRAMES} frames in a row are corrupt", "corrupt")
+                if not self._is_jpeg and bad and without_s >= GIVE_UP * self._timeout_s:
+                    if waiting:
+                        return no_key_frame(self._shown, without_s)
+                    self._corrupt_total += missed - ended
+                    what = f"no frame could be decoded for {without_s:.1f} s"
+                    return self._error(what, "corrupt")
 
     def _put(self, pixels: NDArray[np.uint8], captured_ns: int) -> None:
         """Offer a picture, the lock held."""
@@ -160,13 +173,9 @@ class Grabber:
 
     def _retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
         """Return what was grabbed, in ``buffer`` where that fits; None where it is corrupt."""
-        try:
-            decoded, retrieved = self._capture.retrieve(buffer)
-        except cv2.error:
+        pixels = self._capture.retrieve(buffer)
+        if pixels is None:
             return None
-        if not decoded or retrieved is None:
-            return None
-        pixels: NDArray[np.uint8] = np.asarray(retrieved, np.uint8)
         if self._is_jpeg:
             pixels = pixels.reshape(-1)
             return pixels if jpeg.is_whole(pixels) else None

@@ -6,8 +6,13 @@ Runs on the caller's thread. Latest wins: frames whose time has passed are skipp
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from edge.types import Seconds
+
+SHORTEST_S: Final = 0.001
+LONGEST_S: Final = 10.0
+"""A frame of a film is shown no longer: its timestamps may jump by a day."""
 
 
 class Pace:
@@ -41,3 +46,31 @@ class Pace:
                 time.sleep((due_ns - now) / 1e9)
         self._next = number + 1
         return number, due_ns
+
+
+class Steps:
+    """Turns the timestamps of a film into the time from each frame to the next; reads no clock.
+
+    Where two timestamps are none (missing, the same, backwards, a jump, not a number), the step
+    before them counts, and no longer than the usual one.
+    fps  frames a second, as far as is known: the usual step
+    """
+
+    def __init__(self, fps: float) -> None:
+        self.usual_s = min(1 / fps, LONGEST_S)
+        self._step_s = self.usual_s
+        self._before_ms: float | None = None
+
+    def to(self, position_ms: float) -> Seconds:
+        """Return the seconds from the frame before to the one at ``position_ms``."""
+        step_s = self.usual_s if self._before_ms is None else (position_ms - self._before_ms) / 1e3
+        self._before_ms = position_ms
+        if SHORTEST_S <= step_s <= LONGEST_S:
+            self._step_s = step_s
+        else:
+            self._step_s = min(self._step_s, self.usual_s)
+        return self._step_s
+
+    def begin_again(self) -> None:
+        """Expect the first frame of the film after its last."""
+        self._before_ms = None

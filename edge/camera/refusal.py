@@ -14,6 +14,7 @@ import time
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from edge.camera.fence import ROOM_BYTES
 from edge.camera.login import Login
 from edge.errors import CameraError
 from edge.types import Seconds
@@ -21,6 +22,9 @@ from edge.types import Seconds
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES: Final = 8192
+SDP_BYTES: Final = 65_536
+"""A longer description of a stream is none; they have some hundred bytes."""
+TOO_LARGE: Final = "its description is too large"
 
 
 def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
@@ -39,9 +43,16 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
     except (ValueError, KeyError):
         return unknown
     try:
-        status = _status(url, port, min(timeout_s, TIMEOUT_S))
-    except (OSError, ValueError) as exc:
+        answer = _answer(url, port, min(timeout_s, TIMEOUT_S))
+        status = int(answer.split(maxsplit=2)[1])
+    except (OSError, ValueError, IndexError) as exc:
         return unreachable(exc, port, shown)
+    length = re.search(r"(?im)^content-length: *(\d{1,18})\s*$", answer)
+    if status == 200 and url.scheme.startswith("rtsp") and length and int(length[1]) > SDP_BYTES:
+        expected = f"at most {SDP_BYTES} bytes"
+        return CameraError(
+            TOO_LARGE, reason="unsupported", where=shown, expected=expected, got=length[1]
+        )
     return refused(status, shown)
 
 
@@ -69,17 +80,19 @@ def refused(status: int, shown: str) -> CameraError:
         return CameraError("no such stream", reason="absent", where=shown, got=got, mend=mend)
     if status == 200:
         what = "gives no stream that can be decoded"
-        return CameraError(what, reason="unsupported", where=shown, mend="try it with ffprobe")
+        expected = f"one that opens within {ROOM_BYTES // 1_000_000} MB of memory"
+        mend = "try it with ffprobe"
+        return CameraError(what, reason="unsupported", where=shown, expected=expected, mend=mend)
     return CameraError("cannot be opened", where=shown, got=got)
 
 
-def _status(url: SplitResult, port: int, timeout_s: Seconds) -> int:
-    """Return the status of the server's answer, logged in where it asks for that."""
+def _answer(url: SplitResult, port: int, timeout_s: Seconds) -> str:
+    """Return the head of the server's answer, logged in where it asks for that."""
     answer = _ask(url, port, timeout_s, "")
     login = Login(url.username or "", url.password or "")
     if login.challenge(re.findall(r"(?im)^www-authenticate: *(.*)$", answer)):
         answer = _ask(url, port, timeout_s, login.answer(*_request(url)[:2]))
-    return int(answer.split(maxsplit=2)[1])
+    return answer
 
 
 def _ask(url: SplitResult, port: int, timeout_s: Seconds, login: str) -> str:

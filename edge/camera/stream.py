@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import controls, jpeg
-from edge.camera.ffmpeg import keep_jpeg, open_stream
+from edge.camera.ffmpeg import KEY_FRAMES, open_stream
 from edge.camera.grabber import BAD_FRAMES, Grabber
 from edge.errors import CameraError
 from edge.types import Asked, CameraMode, Control, Frame, Seconds
@@ -42,8 +42,9 @@ class StreamCamera:
         until = time.monotonic() + asked.timeout_s
         self._asked = asked
         capture = open_stream(asked)
-        self._is_jpeg = keep_jpeg(capture)
-        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        self._capture = capture  # the grabber's, but for its fence
+        self._is_jpeg = capture.keep_jpeg()
+        fps = capture.get(cv2.CAP_PROP_FPS)
         fps = fps if 0 < fps <= 240 and not self._is_jpeg else 0.0  # which only claims to know
         form = "mjpeg" if self._is_jpeg else "bgr"
         self.mode = CameraMode("stream", asked.shown, 0, 0, fps, form)
@@ -56,7 +57,7 @@ class StreamCamera:
             while first is None or not self._adopt(first.pixels):
                 if first is None:
                     what = "opened, but gives no frame"
-                    raise CameraError(what, reason="stalled", where=asked.shown)
+                    raise CameraError(what, reason="stalled", where=asked.shown, mend=KEY_FRAMES)
                 self._grabber.take(0.0)
                 self._count_corrupt()
                 first = self._grabber.peek(until - time.monotonic())
@@ -71,6 +72,7 @@ class StreamCamera:
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the newest frame; its pixels are overwritten after the next ``read``."""
+        self._capture.check_memory(self._asked.shown)
         until = time.monotonic() + timeout_s
         while picture := self._grabber.take(until - time.monotonic()):
             pixels = self._decode(picture.pixels)

@@ -1,13 +1,16 @@
-"""A video file as a camera, in real time or as fast as it is asked for.
+"""A film as a camera, in real time by its own timestamps, or as fast as it is asked for.
 
 No thread: a late reader skips the frames whose time has passed, which are decoded but never
 converted to pixels. A film that decodes slower than it plays is shown slower, its gaps counted.
+
+FFmpeg is given the open file, never its name, in which it would see a protocol, a pattern or
+options. At its end the film is opened again, for not every one can be rewound.
 """
 
 from __future__ import annotations
 
 import logging
-import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import controls
-from edge.camera.pace import Pace
-from edge.errors import CameraError
+from edge.camera.capture import Capture
+from edge.camera.ffmpeg import FILM_S, open_film
+from edge.camera.pace import Steps
+from edge.errors import CameraError, CameraReason
+from edge.files import open_regular
 from edge.types import Asked, CameraMode, Control, EndOfSource, Frame, Seconds
 
 ATTEMPTS: Final = 32
@@ -31,53 +37,63 @@ log = logging.getLogger(__name__)
 
 
 class VideoCamera:
-    """The frames of a video file.
+    """The frames of a film.
 
     A frame that cannot be decoded is counted and skipped; so are those missing from a file
-    that ends before its index says.
+    that ends before its index says. Raises CameraError where it cannot be opened.
     """
 
     def __init__(self, path: Path, asked: Asked) -> None:
-        self._path, self._loop, self._view = path, asked.loop, asked.view
-        self._first = asked.first_sequence
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        if not self._capture.isOpened() or not math.isfinite(fps) or not 0 < fps <= 1000:
-            raise CameraError(
-                "not a video that can be decoded",
-                reason="unsupported",
-                where=str(path),
-                mend="try it with ffprobe",
-            )
-        width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        self._frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.mode = CameraMode("file", str(path), width, height, fps, "bgr")
+        self._asked, self._where = asked, str(path)
+        try:
+            self._file = open_regular(path)
+        except OSError as exc:
+            reason: CameraReason = "denied" if isinstance(exc, PermissionError) else "unsupported"
+            what = exc.strerror or str(exc)
+            raise CameraError(what, reason=reason, where=self._where) from exc
+        try:
+            self._capture = self._open()
+        except BaseException:
+            os.close(self._file)
+            raise
+        claimed = self._capture.get(cv2.CAP_PROP_FPS)
+        self._claimed_fps = claimed if claimed > 0 else asked.fps
+        fps = claimed if 0 < claimed <= 1000 else asked.fps
+        width, height = self._capture.size
+        self.mode = CameraMode("file", self._where, width, height, fps, "bgr")
         self.corrupt_total = 0
         self._pixels: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
-        self._pace = Pace(fps, asked.fast)
-        self._taken = 0  # frames taken from the pace
-        self._in_pass = 0  # frames decoded in this pass through the file
-        self._corrupt_in_pass = 0
+        self._steps = Steps(fps)
+        self._sequence = asked.first_sequence - 1  # of the frame that was grabbed last
+        self._due_ns: int | None = None  # when it is to be shown; None once it was
+        self._shown_ns: int | None = None  # when the one before was; None before the first
+        self._step_ns = 0  # from the frame before to it
+        self._in_pass = self._corrupt_in_pass = 0  # frames of this pass through the film
+        self._last_ms = 0.0  # the latest timestamp of it
+        self._bad = 0  # in a row: grabbed, and nothing to be seen
+        self._is_short = False  # as was logged
+        try:
+            self._next()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the frame now due; its pixels are overwritten by the next ``read``."""
-        due = self._pace.wait(timeout_s)
-        if due is None:
+        self._capture.check_memory(self._where)
+        due_ns = self._wait(timeout_s)
+        if due_ns is None:
             return None
-        number, captured_ns = due
-        until = time.monotonic() + timeout_s
-        while self._taken <= number:
-            self._grab()
-            self._taken += 1
-            if time.monotonic() > until:  # no hope of catching up: go on from here
-                self._taken = number + 1
-        decoded, pixels = self._capture.retrieve(self._pixels)
-        if not decoded:
+        self._shown_ns, self._due_ns = due_ns, None
+        pixels = self._capture.retrieve(self._pixels)
+        if pixels is None:
             self.corrupt_total += 1
+            self._bad += 1
+            if self._bad >= ATTEMPTS:
+                raise self._error("no frame can be decoded", "corrupt")
             return None
-        self._pixels = np.asarray(pixels, np.uint8)
-        return Frame(self._first + number, captured_ns, self._pixels, "bgr", self._view)
+        self._pixels, self._bad = pixels, 0
+        return Frame(self._sequence, due_ns, pixels, "bgr", self._asked.view)
 
     def still(self) -> Frame | None:
         """Return None: every frame is whole."""
@@ -90,23 +106,82 @@ class VideoCamera:
     def close(self) -> None:
         """Release the file."""
         self._capture.release()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open(self) -> Capture:
+        return open_film(f"/proc/self/fd/{self._file}", self._asked, self._where)
+
+    def _wait(self, timeout_s: Seconds) -> int | None:
+        """Grab the frame that is due now; return when it is due, or None after ``timeout_s``."""
+        until_ns = time.monotonic_ns() + round(timeout_s * 1e9)
+        if self._shown_ns is None:
+            self._shown_ns = self._due_ns = time.monotonic_ns()
+        elif self._due_ns is None:
+            self._due_ns = self._shown_ns + self._next()
+        if self._asked.fast:
+            self._due_ns = time.monotonic_ns()
+            return self._due_ns
+        usual_ns = round(self._steps.usual_s * 1e9)
+        while (late_ns := time.monotonic_ns() - self._due_ns) >= max(self._step_ns, usual_ns):
+            if self._due_ns + late_ns > until_ns:  # no hope of catching up: go on from here
+                self._sequence += late_ns // usual_ns
+                self._due_ns += late_ns
+                return self._due_ns
+            self._due_ns += self._next()
+        if self._due_ns > until_ns:
+            time.sleep(max(0, until_ns - time.monotonic_ns()) / 1e9)
+            return None
+        time.sleep(max(0, self._due_ns - time.monotonic_ns()) / 1e9)
+        return self._due_ns
+
+    def _next(self) -> int:
+        """Grab the next frame; return the nanoseconds from the one before to this one."""
+        self._grab()
+        self._sequence += 1
+        position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        self._last_ms = max(self._last_ms, position_ms)
+        self._step_ns = round(self._steps.to(position_ms) * 1e9)
+        return self._step_ns
 
     def _grab(self) -> None:
         """Move to the next frame, from the end to the beginning where the source loops."""
+        until = time.monotonic() + FILM_S
         for failed in range(ATTEMPTS):
+            if time.monotonic() > until:
+                break
             if self._capture.grab():
                 self._in_pass += 1
                 self._corrupt_in_pass += failed
                 self.corrupt_total += failed
                 return
-        missing = self._frames - self._in_pass - self._corrupt_in_pass
-        if missing > INDEX_SLACK:
-            self.corrupt_total += missing
-            log.warning("%s: ends %d frames before its index says", self._path, missing)
+        self._count_missing()
         if not self._in_pass:
-            raise CameraError("no frame can be decoded", reason="corrupt", where=str(self._path))
+            raise self._error("no frame can be decoded", "corrupt")
         self._in_pass = self._corrupt_in_pass = 0
-        if not self._loop:
+        self._last_ms = 0.0
+        if not self._asked.loop:
             raise EndOfSource
-        self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        self._capture.release()
+        self._capture = self._open()
+        self._steps.begin_again()
         self._grab()
+
+    def _count_missing(self) -> None:
+        """Count the frames of which the index says that they come after the last one.
+
+        Of some containers it says how long they are, of others how many frames they have; OpenCV
+        works out the one from the other, wrongly where frames differ in length.
+        """
+        frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        missing = frames - self._in_pass - self._corrupt_in_pass
+        missing_s = frames / self._claimed_fps - self._last_ms / 1e3
+        if missing > INDEX_SLACK and missing_s * self._claimed_fps > INDEX_SLACK + 1:
+            self.corrupt_total += missing
+            if not self._is_short:
+                log.warning("%s: ends %d frames before its index says", self._where, missing)
+            self._is_short = True
+
+    def _error(self, what: str, reason: CameraReason) -> CameraError:
+        return CameraError(what, reason=reason, where=self._where)

@@ -1,0 +1,130 @@
+"""A limit on what native code may allocate for a source: FFmpeg has none that OpenCV lets through.
+
+The kernel keeps it: RLIMIT_DATA counts every private writable page of the process, so an allocation
+beyond the limit fails inside FFmpeg, which gives up before any of it is taken. The limit is the
+whole process's, so it has room for the rest of the daemon, and ``is_close`` says when that is
+nearly used up, while there is still some left.
+
+Any thread may call it. Knows no camera. Source: setrlimit(2); since Linux 4.7 also for mmap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+ROOM_BYTES: Final = 60_000_000
+"""To open a source, and beside its pictures: FFmpeg (10 MB), new threads, and the reserve."""
+RESERVE_BYTES: Final = 24_000_000
+"""For the rest of the daemon: two stacks of threads, and what it allocates from read to read."""
+PIXEL_BYTES: Final = 45
+"""Of a decoder: 18 frames of 1.5 bytes a pixel; BGR once in OpenCV, three times here, twice in use.
+
+Measured: 25 in all, H.264 with eight reference frames, at 3840x2160 and at 4608x2592.
+"""
+STACK_BYTES: Final = 8_400_000
+"""Of a thread: counted in full, little of it ever used."""
+_PAGE_BYTES: Final = resource.getpagesize()
+_STATM: Final = Path("/proc/self/statm")
+_changing = threading.Lock()
+_fences: set[Fence] = set()
+_outside = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+"""The limits of the process as they were without a fence."""
+_lifted = 0
+
+
+def allocated_bytes() -> int:
+    """Return what RLIMIT_DATA counts of this process. Source: proc(5), statm."""
+    return int(_STATM.read_text().split()[5]) * _PAGE_BYTES
+
+
+class Fence:
+    """Stands until ``lift``, ``room_bytes`` above what is allocated now.
+
+    threads  that the decoder will have of its own
+    """
+
+    def __init__(self, threads: int = 0) -> None:
+        global _outside
+        self._threads = threads
+        self.room_bytes = ROOM_BYTES + threads * STACK_BYTES
+        self._base, self._given = allocated_bytes(), 0
+        with _changing:
+            if not _fences:
+                _outside = resource.getrlimit(resource.RLIMIT_DATA)
+            _fences.add(self)
+            _apply()
+
+    @property
+    def limit(self) -> int:
+        """Bytes allocated by the whole process beyond which an allocation fails."""
+        return self._base + self.room_bytes + self._given
+
+    def widen(self, pixels: int) -> None:
+        """Make room for a decoder of pictures of so many ``pixels``."""
+        with _changing:
+            frames = PIXEL_BYTES * pixels + 3 * pixels // 2 * self._threads
+            self.room_bytes = ROOM_BYTES + self._threads * STACK_BYTES + frames
+            _apply()
+
+    def is_close(self) -> bool:
+        """Say whether less than the reserve is left; the rest of the daemon gets it anew, once."""
+        with _changing:
+            if self not in _fences or allocated_bytes() < self.limit - RESERVE_BYTES:
+                return False
+            self._given = RESERVE_BYTES
+            _apply()
+            return True
+
+    def taken_bytes(self) -> int:
+        """Return by how much the process has grown since."""
+        return allocated_bytes() - self._base
+
+    def lift(self) -> None:
+        """Let the process allocate as before; safe to call twice. Raises no MemoryError."""
+        while True:
+            try:
+                with _changing:
+                    _fences.discard(self)
+                    _apply()
+                return
+            except MemoryError:
+                time.sleep(0.01)  # others have taken the last of it, and must give it back
+
+
+@contextlib.contextmanager
+def lifted() -> Iterator[None]:
+    """Let the process allocate freely meanwhile, and keep it: a model is loaded."""
+    global _lifted
+    with _changing:
+        before = allocated_bytes()
+        _lifted += 1
+        _apply()
+    try:
+        yield
+    finally:
+        with _changing:
+            for fence in _fences:
+                fence._base += max(0, allocated_bytes() - before)
+            _lifted -= 1
+            _apply()
+
+
+def _apply() -> None:
+    """Have the kernel keep the widest of all fences, the lock held."""
+    soft, hard = _outside
+    if _fences and not _lifted:
+        wanted = max(fence.limit for fence in _fences)
+        soft = wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    except (OSError, ValueError) as exc:  # a sandbox that forbids it
+        log.warning("the memory of a source cannot be limited: %s", exc)

@@ -1,0 +1,79 @@
+"""The limit on what native code may allocate, kept by the kernel for the whole process."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edge.camera import fence
+from edge.camera.fence import PIXEL_BYTES, RESERVE_BYTES, ROOM_BYTES, Fence
+
+SLACK = 1_000_000
+"""The kernel counts the main thread's stack elsewhere."""
+
+
+def can_have(size: int) -> bool:
+    """Say whether so many bytes can be allocated now."""
+    try:
+        np.empty(size, np.uint8)
+    except MemoryError:
+        return False
+    return True
+
+
+@pytest.fixture
+def standing() -> Iterator[Fence]:
+    """A fence that does not outlive the test."""
+    around = Fence()
+    yield around
+    around.lift()
+
+
+def test_nothing_beyond_the_fence_can_be_allocated(standing: Fence) -> None:
+    """Within it, as usual; once it is lifted, as before."""
+    assert can_have(ROOM_BYTES // 2)
+    assert not can_have(ROOM_BYTES + SLACK)
+    standing.lift()
+    standing.lift()
+    assert can_have(4 * ROOM_BYTES)
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_pictures_have_their_room(standing: Fence) -> None:
+    """A decoder of 4K gets what it needs, and no more."""
+    pixels = 3840 * 2160
+    standing.widen(pixels)
+    assert can_have(PIXEL_BYTES * pixels)
+    assert not can_have(PIXEL_BYTES * pixels + ROOM_BYTES + SLACK)
+
+
+def test_it_says_when_little_is_left(standing: Fence) -> None:
+    """Before an allocation fails; the rest of the process gets the reserve again."""
+    assert not standing.is_close()
+    held = np.empty(ROOM_BYTES - RESERVE_BYTES // 2, np.uint8)
+    assert not can_have(RESERVE_BYTES)
+    assert standing.is_close()
+    assert can_have(RESERVE_BYTES)
+    assert held.size
+
+
+def test_the_widest_of_two_fences_counts(standing: Fence) -> None:
+    """A camera that is being left behind does not narrow the next."""
+    other = Fence()
+    other.widen(10_000_000)
+    assert can_have(PIXEL_BYTES * 10_000_000)
+    other.lift()
+    assert not can_have(2 * ROOM_BYTES)
+
+
+def test_a_model_may_be_loaded_beside_a_stream(standing: Fence) -> None:
+    """What it takes is not counted against the stream's room."""
+    with fence.lifted():
+        model = np.empty(3 * ROOM_BYTES, np.uint8)
+    assert model.size
+    assert not standing.is_close()
+    assert can_have(ROOM_BYTES // 2)
+    assert not can_have(2 * ROOM_BYTES)
