@@ -23,6 +23,7 @@ from tests.fuzz import CORPUS, corpus, fuzz, mutated
 SEEDS = corpus("pictures")
 NAMES = sorted(path.name for path in (CORPUS / "pictures").iterdir())
 MAX_PIXELS = 100_000
+OPENCV = tuple(int(number) for number in cv2.__version__.split(".")[:2])
 BEGINNINGS = (
     *(b"\xff\xd8", b"\xff\xd8\xff\xc0\0\x11\x08", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"BM", b"P6 "),
     *(b"RIFF\xff\0\0\0WEBP", b"II*\0\x08\0\0\0", b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10", b""),
@@ -49,11 +50,12 @@ def test_a_header_says_what_the_decoder_finds(name: str) -> None:
         "webp": "webp",
     }
     assert header.kind == kinds.get(name.rpartition(".")[2], "pnm")
+    if name == "animated.webp" and OPENCV < (4, 11):
+        return  # which could not decode it
     size = (header.height, header.width)
-    expected = size[::-1] if name.startswith("turned") else size
-    if name == "turned.webp" and cv2.__version__ < "4.12":
-        expected = size  # whose orientation was not read then
-    assert picture.decode(content, MAX_PIXELS).shape == (*expected, 3)
+    shape = picture.decode(content, MAX_PIXELS).shape
+    turned = name.startswith("turned") and (name != "turned.webp" or OPENCV >= (4, 12))
+    assert shape == (*(size[::-1] if turned else size), 3)
 
 
 @pytest.mark.fuzz
