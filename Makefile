@@ -1,4 +1,8 @@
 # Every supported verb carries a `##` text; `make help` lists them.
+#
+# What a user gives (SOURCE=it's.mp4) is in the environment of every recipe, and is taken from there:
+# "$$SSH" is one word, whatever is in it, and the shell reads nothing of it. make itself does: a $ in
+# it is written $$. ARGS and CHECKS are words for the shell.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -18,8 +22,8 @@ setup: ## install what is missing: Debian packages, .venv
 
 # make passes Ctrl-C on and would then print an error of its own for the recipe's status.
 run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
-	@exec .venv/bin/python deploy/run.py --source '$(SOURCE)' --model '$(MODEL)' \
-	  --broker '$(BROKER)' --config '$(CONFIG)'
+	@exec .venv/bin/python deploy/run.py "--source=$${SOURCE-}" "--model=$${MODEL-}" \
+	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
 
 test: lint ## run every test
 	@deploy/setup.sh train
@@ -39,9 +43,10 @@ test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHEC
 
 SUITES ?= bookworm trixie
 ARCHS ?= amd64 arm64
+export SUITES ARCHS
 test-system: setup ## the package in booted Debians [SUITES="bookworm trixie" ARCHS="amd64 arm64"]
 	@deploy/setup.sh system
-	@tests/system/run.sh '$(SUITES)' '$(ARCHS)' $(ARGS)
+	@tests/system/run.sh "$$SUITES" "$$ARCHS" $(ARGS)
 
 lint: setup ## ruff, mypy --strict, shellcheck
 	@.venv/bin/ruff check --quiet edge models deploy tests
@@ -65,8 +70,8 @@ bench-sources: setup ## what a frame of each source costs, up to the tensor [ARG
 	@.venv/bin/python -m tests.measure_sources $(ARGS)
 
 STEP = @.venv-train/bin/python -m
-RECIPE = $(if $(DATA),--data '$(DATA)') $(if $(EXTRA),--extra '$(EXTRA)') \
-  $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(TEACHER),--teacher '$(TEACHER)')
+RECIPE = $(if $(DATA),"--data=$$DATA") $(if $(EXTRA),"--extra=$$EXTRA") \
+  $(if $(WEIGHTS),"--weights=$$WEIGHTS") $(if $(TEACHER),"--teacher=$$TEACHER")
 model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TEACHER=]
 	@deploy/setup.sh train
 	$(STEP) models.dataset $(RECIPE)
@@ -78,10 +83,10 @@ model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TE
 	$(STEP) models.search $(RECIPE)
 	$(STEP) models.report $(RECIPE)
 
-RUNTIME = $(PYTHON) -m deploy.runtime.build $(if $(ARCH),--arch '$(ARCH)') \
-  $(if $(SOURCES),--sources '$(SOURCES)')
+RUNTIME = "$$PYTHON" -m deploy.runtime.build $(if $(ARCH),"--arch=$$ARCH") \
+  $(if $(SOURCES),"--sources=$$SOURCES")
 runtime: ## cross-build the Pi's TFLite [ARCH=arm64|armhf|amd64 PY=3.11|3.13 SOURCES=DIR]
-	@$(RUNTIME) $(if $(PY),--python '$(PY)')
+	@$(RUNTIME) $(if $(PY),"--python=$$PY")
 
 runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARCH= SOURCES=]
 	@$(RUNTIME) --tools
@@ -97,18 +102,18 @@ test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 a
 # These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
 flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
 	@deploy/setup.sh flash
-	@exec $(PYTHON) -B -m deploy.card.flash --device='$(DEVICE)' --image='$(IMAGE)' \
-	  --yes='$(YES)' --force='$(FORCE)' --serial='$(SERIAL)'
+	@exec "$$PYTHON" -B -m deploy.card.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
+	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}"
 
 deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
 	@deploy/setup.sh flash
-	@exec $(PYTHON) -B -m deploy.remote --hosts='$(HOST)' --deb='$(DEB)' \
-	  $(if $(SSH),--ssh='$(SSH)') $(if $(TIMEOUT),--timeout='$(TIMEOUT)')
+	@exec "$$PYTHON" -B -m deploy.remote "--hosts=$${HOST-}" "--deb=$${DEB-}" \
+	  $(if $(SSH),"--ssh=$$SSH") $(if $(TIMEOUT),"--timeout=$$TIMEOUT")
 
 deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=], after `make runtime`
 	@deploy/setup.sh package
-	@$(PYTHON) -m deploy.package.build $(if $(ARCH),--arch '$(ARCH)') \
-	  $(if $(SUITE),--suite '$(SUITE)') $(if $(WHEEL),--runtime '$(WHEEL)')
+	@"$$PYTHON" -m deploy.package.build $(if $(ARCH),"--arch=$$ARCH") \
+	  $(if $(SUITE),"--suite=$$SUITE") $(if $(WHEEL),"--runtime=$$WHEEL")
 
 # The package for a suite, and the runtime that it carries where there is none of this version.
 PYTHON_bookworm = 3.11
@@ -118,17 +123,19 @@ VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
 RUNTIME_FOR = [ -z '$(1)' ] || \
   compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null || \
   { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
+# A SUITE that is neither of the two is refused by the program.
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
+KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
 image: setup ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
 	@deploy/setup.sh image
-	@$(call DEB_FOR,$(or $(SUITE),trixie))
-	@.venv/bin/python -m deploy.image.build $(if $(SUITE),--suite '$(SUITE)') \
-	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)') $(if $(FRESH),--fresh)
+	@$(if $(KNOWN),$(call DEB_FOR,$(KNOWN)))
+	@.venv/bin/python -m deploy.image.build $(if $(SUITE),"--suite=$$SUITE") \
+	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB") $(if $(FRESH),--fresh)
 
 provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
 	@deploy/setup.sh image
-	@.venv/bin/python -m deploy.image.provision --base '$(BASE)' \
-	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(DEB),--deb '$(DEB)')
+	@.venv/bin/python -m deploy.image.provision "--base=$${BASE-}" \
+	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB")
 
 test-image: setup ## build cards of both suites and boot them, emulated: an hour
 	@deploy/setup.sh image

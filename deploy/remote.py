@@ -28,6 +28,7 @@ from typing import Final
 
 from deploy.host import LOST, RELEASES, DeployError, Host, meet, words
 from deploy.on_device.rollout import BACK, FAULT, RETURNED
+from edge.text import escaped
 
 HERE: Final = Path(__file__).resolve().parent
 DIST: Final = HERE.parent / "build" / "dist"
@@ -70,14 +71,15 @@ def main(given: Sequence[str]) -> int:
                 done.append(name)
                 deploy(name, asked, ssh, Path(sockets))
     except DeployError as exc:
-        print(f"deploy: {exc}", file=sys.stderr)
+        print(escaped(f"deploy: {exc}"), file=sys.stderr)
         status = exc.status
     except KeyboardInterrupt:
         what = f"what was begun on {done[-1]} goes on there to its end" if done else "nothing begun"
-        print(f"\ndeploy: interrupted; {what}", file=sys.stderr)
+        print(file=sys.stderr)
+        print(escaped(f"deploy: interrupted; {what}"), file=sys.stderr)
         status = 130
     if left := hosts[len(done) :]:
-        print(f"deploy: not touched: {' '.join(left)}", file=sys.stderr)
+        print(escaped(f"deploy: not touched: {' '.join(left)}"), file=sys.stderr)
     return status
 
 
@@ -136,12 +138,15 @@ def fits(package: Path, host: Host) -> None:
 
 
 def program(path: Path) -> Path:
-    """Write on_device/ as one file that python3 runs."""
+    """Write on_device/, and what it uses of edge/, as one file that python3 runs."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.mkdir("deploy")
         archive.mkdir("deploy/on_device")
         for module in sorted((HERE / "on_device").glob("*.py")):
             archive.write(module, f"deploy/on_device/{module.name}")
+        archive.mkdir("edge")
+        archive.writestr("edge/__init__.py", "")
+        archive.write(HERE.parent / "edge" / "text.py", "edge/text.py")
         archive.writestr("__main__.py", MAIN)
     return path
 
@@ -196,7 +201,7 @@ def install(host: Host, package: Path, timeout_s: float) -> None:
 
 def say(host: Host, text: str) -> None:
     """Show a line of a host's."""
-    print(f"deploy: {host.name}: {text}", flush=True)
+    print(escaped(f"deploy: {host.name}: {text}"), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from deploy.broker import PrivateBroker  # noqa: E402
 from edge import cli, watch  # noqa: E402
 from edge.config import broker, load  # noqa: E402
 from edge.errors import EdgeError  # noqa: E402
+from edge.text import escaped  # noqa: E402
 
 CLIP: Final = ROOT / "deploy" / "demo" / "clip.mp4"
 DEMO: Final = """\
@@ -47,10 +48,10 @@ def main() -> int:
     try:
         return show(args)
     except EdgeError as exc:
-        print(exc, file=sys.stderr)
+        print(escaped(str(exc)), file=sys.stderr)
         return exc.exit_status
     except (RuntimeError, argparse.ArgumentTypeError) as exc:
-        print(exc, file=sys.stderr)
+        print(escaped(str(exc)), file=sys.stderr)
         return 1
 
 
@@ -84,7 +85,8 @@ def show(args: argparse.Namespace) -> int:
         finally:
             _end(daemon)
         if daemon.returncode and not asked:
-            print((folder / "log").read_text(), file=sys.stderr, end="")
+            for line in (folder / "log").read_text(errors="replace").splitlines():
+                print(escaped(line), file=sys.stderr)  # libraries write there too
             return daemon.returncode
     print("stopped", flush=True)
     return 0

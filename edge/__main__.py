@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from edge import cli, commands, systemd
 from edge.errors import EdgeError
@@ -41,12 +41,16 @@ def main() -> int:
 
 
 class _OneLine(logging.Formatter):
-    """Every record is one line, whoever named what is in it; a traceback follows as it is."""
+    """Every record is one line, whoever named what is in it; a traceback has its own lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, logging's name
         """Return the line of a record."""
         record.message = escaped(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, logging's name
+        """Return a traceback, each of its lines escaped."""
+        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
 def _log() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from edge import __version__
+from edge.messages import unbracketed
+from edge.text import escaped
 
 EXAMPLES: Final = {
     "run": "edge run --source /dev/video0 --broker localhost:1883",
@@ -20,11 +22,17 @@ EXAMPLES: Final = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one printable line, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end."""
+        super().error(escaped(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    top = argparse.ArgumentParser(
-        prog="edge", description="An always-on image classifier, published over MQTT."
-    )
+    top = _Parser(prog="edge", description="An always-on image classifier, published over MQTT.")
     top.add_argument("--version", action="version", version=f"edge {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -111,9 +119,11 @@ def broker(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or (host.count(":") and not host.endswith("]")):
         host, port = text, ""
-    if (port and not (port.isdigit() and 0 < int(port) < 65536)) or not host.strip("[]"):
+    host = unbracketed(host)
+    valid = not port or (port.isascii() and port.isdigit() and len(port) < 6)
+    if not host or not valid or int(port or 1) not in range(1, 65536):
         raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}")
-    return host.strip("[]"), int(port or 0)
+    return host, int(port or 0)
 
 
 def _config(command: argparse.ArgumentParser) -> None:
@@ -157,7 +167,7 @@ def _duration(text: str) -> float:
 
 
 def _device(text: str) -> str:
-    if text != "+" and (not text or set(text) & set("+#/\0")):
+    if text != "+" and (not text or set(text) & set("+#/") or not text.isprintable()):
         raise argparse.ArgumentTypeError(f"expected a device id, got {text!r}")
     return text
 

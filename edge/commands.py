@@ -45,12 +45,15 @@ def check(args: argparse.Namespace) -> int:
     facts = engine.classifier.facts
     left = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
     golden = engine.card.golden
-    print(f"config   {args.config or 'defaults'}: valid")
-    print(f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels")
-    print(f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers")
-    print(f"XNNPACK  {facts.delegated_share:.0%} of the nodes{left}")
-    print("golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"))
-    print(f"input    {startup.shown_input(engine)}")
+    for line in (
+        f"config   {args.config or 'defaults'}: valid",
+        f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels",
+        f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers",
+        f"XNNPACK  {facts.delegated_share:.0%} of the nodes{left}",
+        "golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"),
+        f"input    {startup.shown_input(engine)}",
+    ):
+        print(escaped(line))
     return 0
 
 
@@ -80,7 +83,7 @@ def classify(args: argparse.Namespace) -> int:
             if args.json:
                 print(json.dumps({"path": str(path), "error": reason}), flush=True)
             else:
-                print(f"{escaped(str(path))}: {reason}", file=sys.stderr)
+                print(escaped(f"{path}: {reason}"), file=sys.stderr)
             continue
         best = int(scores.argmax())
         found = {label: round(float(s), 4) for label, s in zip(labels, scores, strict=True)}
@@ -96,6 +99,7 @@ def bench(args: argparse.Namespace) -> int:
     """Print how fast and how small the pipeline is here."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from edge import bench as benches
     from edge import bench_source
@@ -108,7 +112,8 @@ def bench(args: argparse.Namespace) -> int:
         print(json.dumps(bench_source.run(config, args.capture)))
         return 0
     figures = benches.run(config, args.frames, args.naive)
-    table = Table("", "p50", "p90", "p99", "max", title=f"{figures['model']}, ms a frame")
+    title = Text(escaped(f"{figures['model']}, ms a frame"))
+    table = Table("", "p50", "p90", "p99", "max", title=title)
     for name, values in figures.items():
         if isinstance(values, dict):
             cells = (
@@ -119,14 +124,13 @@ def bench(args: argparse.Namespace) -> int:
     console.print(table)
     for name, value in figures.items():
         if not isinstance(value, dict):
-            console.print(f"{name:>22}  {value}", highlight=False)
+            console.print(Text(escaped(f"{name:>22}  {value}")))
     if args.json:
         print(json.dumps(figures))
     p90_ms = figures["pipeline_ms"]["p90"]
     if args.budget_ms is not None and p90_ms > args.budget_ms:
-        print(
-            f"pipeline p90 {p90_ms} ms is over the budget of {args.budget_ms} ms", file=sys.stderr
-        )
+        line = f"pipeline p90 {p90_ms} ms is over the budget of {args.budget_ms} ms"
+        print(escaped(line), file=sys.stderr)
         return OVER_BUDGET
     return 0
 
@@ -153,9 +157,9 @@ def purge(args: argparse.Namespace) -> int:
     broker, prefix = configs.broker(config.mqtt), config.homeassistant.prefix
     topics = purging.run(broker, config.mqtt.base_topic, args.device, prefix)
     for topic in topics:
-        print(f"cleared {topic}")
+        print(escaped(f"cleared {topic}"))
     if not topics:
-        print(f"the broker keeps nothing of {args.device}", file=sys.stderr)
+        print(escaped(f"the broker keeps nothing of {args.device}"), file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Records of MQTT that the parts pass to each other, and how to reach a broker; no logic."""
+"""Records of MQTT that the parts pass to each other, and how a broker's address is written."""
 
 from __future__ import annotations
 
@@ -65,8 +65,14 @@ class Broker:
 
     @property
     def address(self) -> str:
-        """HOST:PORT, for messages."""
-        return f"{self.host}:{self.port}"
+        """HOST:PORT, for messages; an address of IPv6 in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def unbracketed(host: str) -> str:
+    """Return a host as the system's calls want it: an address of IPv6 without its brackets."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 @dataclass(frozen=True, slots=True)

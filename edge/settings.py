@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from edge import files
 from edge.config import Tables, over, state_folder
 from edge.errors import ConfigError
 
@@ -25,12 +26,14 @@ def read() -> Tables:
     if file is None:
         return {}
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Tables)
+        return msgspec.json.decode(files.read_text(file), type=Tables)
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except OSError as exc:
+        log.warning("%s is left out: %s", file, exc.strerror)
+    except (msgspec.DecodeError, RecursionError) as exc:
         log.warning("%s is left out: %s", file, exc)
-        return {}
+    return {}
 
 
 def add(tables: Tables) -> None:

@@ -15,12 +15,16 @@ import time
 import uuid
 from typing import Any, Final
 
+from edge.text import escaped
+
 try:
     from systemd.daemon import notify as _notify
     from systemd.journal import JournalHandler
 except ImportError:  # systemd-python is not installed: nothing to notify
     _notify = JournalHandler = None
 
+STATUS_MAX: Final = 500
+"""Characters that ``systemctl status`` shows on a screen or two."""
 EVENTS: Final = uuid.UUID("9b6c3f0e-5f6d-4b0e-9a55-3a8f1c7d2e41")
 """The namespace of the journal's MESSAGE_ID: an event's is its UUID version 5 in it."""
 
@@ -36,7 +40,7 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """The start, or a reload, is done and attested."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def reloading(self) -> None:
         """Config and model are read anew; ``ready`` follows, whatever comes of it."""
@@ -45,7 +49,7 @@ class Notifier:
 
     def status(self, status: str) -> None:
         """Show one line in ``systemctl status``."""
-        self._send(f"STATUS={status}")
+        self._send(f"STATUS={_line(status)}")
 
     def watchdog(self) -> None:
         """The loop makes progress."""
@@ -58,6 +62,11 @@ class Notifier:
     def _send(self, state: str) -> None:
         if self._notify:
             self._notify(state)
+
+
+def _line(status: str) -> str:
+    """Return one line: what follows a newline would be a field of its own, such as WATCHDOG."""
+    return escaped(status, STATUS_MAX)
 
 
 def journal() -> logging.Handler | None:

@@ -15,9 +15,16 @@ import msgspec
 
 from edge import files
 from edge.errors import EdgeError
+from edge.text import escaped
 
 T = TypeVar("T")
-
+KEY_MAX: Final = 80
+SHOWN_MAX: Final = 200
+"""Characters of a key, and of a parser's words, that an error shows."""
+KEY_PARTS_MAX: Final = 32
+_PART: Final = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY: Final = re.compile(rf"(?<![\w\\-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{KEY_PARTS_MAX}}}")
+"""tomllib holds every beginning of a dotted key: one of 400 kB would take 160 GB."""
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
@@ -29,7 +36,10 @@ def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
     Raises ``error`` where it is missing, no regular file, too large, or not TOML.
     """
     try:
-        return tomllib.loads(files.read_text(path))
+        text = files.read_text(path)
+        if _LONG_KEY.search(text):
+            raise ValueError(f"a key of more than {KEY_PARTS_MAX} parts")
+        return tomllib.loads(text)
     except FileNotFoundError as exc:
         raise error("file not found", where=str(path), mend="check the path") from exc
     except OSError as exc:
@@ -37,7 +47,8 @@ def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
     except RecursionError as exc:
         raise error("not valid TOML: nested too deeply", where=str(path)) from exc
     except ValueError as exc:  # TOMLDecodeError is one; so is an integer of 5,000 digits
-        raise error(f"not valid TOML: {exc}", where=str(path)) from exc
+        reason = escaped(str(exc), SHOWN_MAX)
+        raise error(f"not valid TOML: {reason}", where=str(path)) from exc
 
 
 def convert(tables: dict[str, Any], into: type[T], where: str, error: type[EdgeError]) -> T:
@@ -61,41 +72,50 @@ def _translate(
     for step in steps:
         try:
             value = value[int(step[1:-1])] if step.startswith("[") else value[step]
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError, TypeError, ValueError):  # a key may look like a path
             value = None
             break
-    key = ".".join(steps).replace(".[", "[")
+    got = "" if steps[-1:] == ["password"] else _shown(value)
+    key = escaped(".".join(steps).replace(".[", "["), KEY_MAX)
     at = f"{where}: {key}" if key else where
     if found := _UNKNOWN.search(what):
-        known = _fields(into, steps)
+        known = [f.encode_name for f in getattr(_kind(into, steps), "fields", ())]
         close = difflib.get_close_matches(found[1], known, n=1)
         return error(
             "unknown key",
-            where=f"{where}: {key + '.' if key else ''}{found[1]}",
-            expected="one of " + ", ".join(known),
+            where=f"{where}: {key + '.' if key else ''}{escaped(found[1], KEY_MAX)}",
+            expected="one of " + ", ".join(known) if known else "",
             mend=f"did you mean `{close[0]}`?" if close else "remove it",
         )
     if found := _MISSING.search(what):
         return error(f"key `{found[1]}` is missing", where=at, mend="add it")
     if what.startswith("Expected "):
         expected = what.removeprefix("Expected ").split(", got")[0].replace("`", "")
-        return error("wrong value", where=at, expected=expected, got=_shown(value))
-    return error(what, where=at, got=_shown(value))
+        kind = _kind(into, steps)
+        if "matching regex" in expected and isinstance(kind, msgspec.inspect.Metadata):
+            expected = (kind.extra_json_schema or {}).get("description", expected)
+        return error("wrong value", where=at, expected=expected, got=got)
+    return error(escaped(what, SHOWN_MAX), where=at, got=got)
 
 
-def _fields(into: type[Any], steps: list[str]) -> list[str]:
-    """Return the keys that the table at ``steps`` may have."""
+def _kind(into: type[Any], steps: list[str]) -> Any:
+    """Return the type at ``steps``, as msgspec.inspect describes it; None where there is none."""
     kind: Any = msgspec.inspect.type_info(into)
     for step in steps:
-        if isinstance(kind, msgspec.inspect.StructType):
-            kind = next(f.type for f in kind.fields if f.encode_name == step)
-        if isinstance(kind, msgspec.inspect.UnionType):
-            kind = next(t for t in kind.types if isinstance(t, msgspec.inspect.StructType))
-    if isinstance(kind, msgspec.inspect.StructType):
-        return [field.encode_name for field in kind.fields]
-    return []
+        fields = {field.encode_name: field.type for field in getattr(kind, "fields", ())}
+        kind = fields.get(step)
+        if isinstance(kind, msgspec.inspect.UnionType):  # with null, which TOML has not
+            kind = next(
+                (t for t in kind.types if not isinstance(t, msgspec.inspect.NoneType)), None
+            )
+    return kind
 
 
 def _shown(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    try:
+        text = f'"{value}"' if isinstance(value, str) else str(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number too long to be shown"
+    except RecursionError:
+        return "tables within tables"
     return text if len(text) <= 60 else text[:57] + "..."

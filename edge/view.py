@@ -1,5 +1,8 @@
 """Messages of every device in, something to look at out. Pure.
 
+Rule 1: whatever a broker sends, nothing here raises, and no text in it is obeyed by a terminal.
+Rule 2: what is held is bounded: so many devices, and of each message so many items and characters.
+
 Knows the daemon only by its public topics. Few devices are shown whole, more of them as a table.
 """
 
@@ -8,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -15,10 +19,17 @@ from rich.table import Table
 from rich.text import Text
 
 from edge import payloads
+from edge.text import escaped
 
 TOPICS: Final = ("availability", *payloads.PAYLOADS)
 WHOLE: Final = 3
 """Devices that are shown whole; more are a table."""
+DEVICES_MAX: Final = 1000
+"""Devices that are held; messages of further ones are counted."""
+MESSAGE_MAX: Final = 262_144
+ITEMS_MAX: Final = 64
+TEXT_MAX: Final = 200
+"""Bytes of a message; of what it says, items of each table and characters of each text."""
 
 
 @dataclass(slots=True)
@@ -35,26 +46,32 @@ class View:
     def __init__(self, base: str = "edge") -> None:
         self._begins = f"{base}/"
         self.devices: dict[str, Device] = {}
-        self.unreadable_total = 0
+        self.unreadable_total = self.beyond_total = 0
         self.connection = ""
         """What is wrong with the connection; empty where nothing is."""
 
     def take(self, topic: str, payload: bytes) -> str | None:
-        """Take one message; return it as a plain line, or None where it is not ours."""
+        """Take one message; return it as a plain line, or None where there is nothing to show."""
         name, _, kind = topic.removeprefix(self._begins).partition("/")
         if not topic.startswith(self._begins) or kind not in TOPICS:
             return None
-        name = _printable(name)
-        device = self.devices.setdefault(name, Device())
+        name = escaped(name, TEXT_MAX)
+        if name not in self.devices and len(self.devices) >= DEVICES_MAX:
+            self.beyond_total += 1
+            return self._beyond() if self.beyond_total == 1 else None
         try:
-            body = _printable(payloads.decode(kind, payload))
+            body = _read(kind, payload)
         except (ValueError, RecursionError):  # somebody else's, or another version's
             self.unreadable_total += 1
             return None
+        device = self.devices.setdefault(name, Device())
         device.newest[kind] = body
         if kind == "event":
             device.events.append(body)
         return f"{time.strftime('%H:%M:%S')} {name} {line(kind, body)}"
+
+    def _beyond(self) -> str:
+        return f"more than {DEVICES_MAX} devices: {self.beyond_total} messages not shown"
 
     def render(self) -> RenderableType:
         """Return the whole screen."""
@@ -65,6 +82,8 @@ class View:
             shown = [_device(name, device) for name, device in found]
         if not shown:
             shown = [Text("waiting for a device ...", style="dim")]
+        if self.beyond_total:
+            shown.append(Text(self._beyond(), style="bold red"))
         if self.connection:
             shown.append(Text(self.connection, style="bold red"))
         return Group(*shown)
@@ -181,15 +200,31 @@ def _telemetry(telemetry: dict[str, Any]) -> RenderableType:
     return Group(table, Text(summary))
 
 
-def _printable(body: Any) -> Any:
-    """Return ``body`` with nothing in it that a terminal obeys."""
+def _read(kind: str, payload: bytes) -> Any:
+    """Return what of a payload is shown. Raises ValueError, RecursionError."""
+    if len(payload) > MESSAGE_MAX:
+        raise ValueError("too large")
+    body = payloads.decode(kind, payload)
+    if isinstance(body, dict):
+        body.pop("config", None)
+        if len(scores := body.get("scores", {})) > ITEMS_MAX:
+            best = sorted(scores, key=scores.__getitem__, reverse=True)[:ITEMS_MAX]
+            body["scores"] = {label: scores[label] for label in best}
+    return _bounded(body)
+
+
+def _bounded(body: Any) -> Any:
+    """Return ``body`` with nothing in it that a terminal obeys, or that has no end."""
     match body:
         case str():
-            return "".join(c if c.isprintable() else "\ufffd" for c in body)
+            return escaped(body, TEXT_MAX)
         case dict():
-            return {_printable(key): _printable(value) for key, value in body.items()}
+            items = islice(body.items(), ITEMS_MAX)
+            return {escaped(key, TEXT_MAX): _bounded(value) for key, value in items}
         case list() | tuple():
-            return [_printable(value) for value in body]
+            return [_bounded(value) for value in islice(body, ITEMS_MAX)]
+        case int() if abs(body) >= 2**63:  # which neither format nor division may be able to take
+            raise ValueError("out of range")
         case _:
             return body
 

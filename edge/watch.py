@@ -17,6 +17,7 @@ from rich.live import Live
 
 from edge.messages import Broker
 from edge.mqtt import subscribe
+from edge.text import escaped
 from edge.types import Seconds
 from edge.view import TOPICS, View
 
@@ -43,9 +44,9 @@ def run(
     console, view = Console(), View(base)
 
     def on_connection(wrong: str) -> None:
-        view.connection = f"broker {broker.address} {wrong}" if wrong else ""
+        view.connection = escaped(f"broker {broker.address} {wrong}") if wrong else ""
         if wrong and not console.is_terminal:
-            print(view.connection, file=sys.stderr)
+            print(escaped(view.connection), file=sys.stderr)
 
     end = subscribe(
         broker,
@@ -66,10 +67,10 @@ def run(
         else:
             while time.monotonic() < until and not stopped():
                 for text in _drain(arrived, view):
-                    print(text, flush=True)
+                    print(escaped(text), flush=True)
             ended()
             for text in _drain(arrived, view):
-                print(text, flush=True)
+                print(escaped(text), flush=True)
     finally:
         end()
 

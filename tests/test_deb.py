@@ -74,7 +74,7 @@ def test_the_verb_asks_for_no_wheel_of_others() -> None:
         [*command, "WHEEL=a.whl"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert "--runtime" not in plain
-    assert "--runtime 'a.whl'" in given
+    assert '"--runtime=$WHEEL"' in given
 
 
 def test_another_runtime_must_be_there(tmp_path: Path) -> None:

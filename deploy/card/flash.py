@@ -26,6 +26,7 @@ from deploy.card import checks, readback
 from deploy.card import image as images
 from deploy.card.disks import Disk, Machine
 from deploy.card.refusal import FlashError
+from edge.text import escaped
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MEGA: Final = 1_000_000
@@ -44,7 +45,7 @@ def main(given: Sequence[str]) -> int:
     try:
         flash(asked)
     except FlashError as exc:
-        print(f"flash: {exc}", file=sys.stderr)
+        print(escaped(f"flash: {exc}"), file=sys.stderr)
         return exc.status
     except KeyboardInterrupt:
         print("\nflash: interrupted; nothing was written", file=sys.stderr)
@@ -65,7 +66,7 @@ def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
     machine = machine or Machine()
     if not asked.device:
         for line in _candidates(machine):
-            print(f"flash:   {line}", file=sys.stderr)
+            print(escaped(f"flash:   {line}"), file=sys.stderr)
         raise FlashError("no device", "no DEVICE given", mend="see what might be meant above")
     for program, package in TOOLS.items():
         if not shutil.which(program):
@@ -99,7 +100,8 @@ def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
         state = "written whole, read back and found equal; take it out and put it back"
         if path.is_block_device() and not readback.reread_partitions(path):
             print("flash: the kernel still shows the old partitions: take it out and put it back")
-        print(f"flash: {path} holds {chosen.name}, read back and found equal; it may be taken out")
+        line = f"flash: {path} holds {chosen.name}, read back and found equal; it may be taken out"
+        print(escaped(line))
     except KeyboardInterrupt:
         raise FlashError("interrupted", state, where=str(path)) from None
 
@@ -120,7 +122,8 @@ class Progress:
         if self._live and time.monotonic() - self._told > self.EVERY_S:
             self._told = time.monotonic()
             share = f"{100 * self._done // self._total} %, " if self._total else ""
-            print(f"\rflash: {self._what}: {share}{self._figures()} ", end="", flush=True)
+            line = escaped(f"flash: {self._what}: {share}{self._figures()} ")
+            print(f"\r{line}", end="", flush=True)
 
     def _figures(self) -> str:
         taken_s = max(time.monotonic() - self._began, 1e-3)
@@ -134,7 +137,8 @@ class Progress:
         """Say how fast it was, where it came to its end."""
         if kind is None:
             start = "\r" if self._live else ""
-            print(f"{start}flash: {self._what}: {self._figures()}      ".rstrip(), flush=True)
+            line = escaped(f"flash: {self._what}: {self._figures()}")
+            print(f"{start}{line}", flush=True)
         elif self._live:
             print()
 
@@ -142,11 +146,13 @@ class Progress:
 def _show(path: Path, disk: Disk, image: images.Image) -> None:
     """Say what would be written over, and with what."""
     size = f"{disk.size_bytes / MEGA:,.0f} MB"
-    print(f"flash: {path}: {disk.model or 'no model'}, {size}, {disk.bus}, serial {disk.serial}")
+    what = f"{disk.model or 'no model'}, {size}, {disk.bus}, serial {disk.serial}"
+    print(escaped(f"flash: {path}: {what}"))
     for line in _contents(path):
-        print(f"flash:   {line}")
+        print(escaped(f"flash:   {line}"))
     how = f"{image.mapped_bytes / MEGA:,.0f} MB of its {image.size_bytes / MEGA:,.0f} MB"
-    print(f"flash: {image.path}: {how} are written{'' if image.bmap else ' (there is no bmap)'}")
+    no_bmap = "" if image.bmap else " (there is no bmap)"
+    print(escaped(f"flash: {image.path}: {how} are written{no_bmap}"))
 
 
 def _contents(path: Path) -> list[str]:
@@ -193,7 +199,7 @@ def _answer(question: str) -> str:
         mend = "YES=1 for a card, SERIAL=... for another disk"
         raise FlashError("not confirmed", "there is nobody to ask", mend=mend)
     with contextlib.suppress(EOFError):
-        return input(f"flash: {question}").strip()
+        return input(escaped(f"flash: {question}")).strip()
     return ""
 
 

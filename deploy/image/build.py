@@ -29,6 +29,7 @@ from deploy.image.stage import Inputs, stage
 from deploy.package.build import SUITES, epoch
 from deploy.runtime.pins import EPOCH, BuildError
 from edge.errors import EdgeError
+from edge.text import escaped
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
@@ -69,7 +70,7 @@ def ended(name: str, work: Callable[[], None]) -> int:
         said, status = str(exc), 74
     else:
         return 0
-    print(f"{name}: {said}", file=sys.stderr)
+    print(escaped(f"{name}: {said}"), file=sys.stderr)
     return status
 
 

@@ -9,28 +9,28 @@ Knows neither images nor where things go on the card.
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta
 
-from edge import toml
+from deploy.image.patterns import (
+    HOST_NAME,
+    KEY,
+    Country,
+    Name,
+    NetworkName,
+    Passphrase,
+    Secret,
+    Zone,
+)
+from edge import files, toml
 from edge.config import device
 from edge.config.load import convert
 from edge.config.tables import Config, Table
 from edge.errors import ConfigError
 
-Name = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
-Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
-KEY: Final = re.compile(
-    r"(?:sk-)?(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp\d+)(?:@openssh\.com)?"
-    r" [A-Za-z0-9+/]+=*(?: .*)?"
-)
-HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-"""One label of a name. Source: RFC 1123, 2.1."""
 ZONES: Final = Path("/usr/share/zoneinfo")
 
 
@@ -43,7 +43,7 @@ class System(Table, frozen=True):
     """
 
     hostname: str = "edge-{serial}"
-    timezone: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+/-]+$")] = "UTC"
+    timezone: Zone = "UTC"
     read_only: bool = False
 
 
@@ -58,8 +58,8 @@ class Wifi(Table, frozen=True):
     """A network; the password is a secret. Country: two letters, ISO 3166."""
 
     country: Country | None = None
-    ssid: Annotated[str, Meta(max_length=32)] = ""
-    password: Annotated[str, Meta(max_length=63)] = ""
+    ssid: NetworkName = ""
+    password: Passphrase = ""
 
 
 class Broker(Table, frozen=True):
@@ -68,13 +68,13 @@ class Broker(Table, frozen=True):
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
-    password: str = ""
+    password: Secret = ""
 
 
 class Camera(Table, frozen=True):
     """The login of a network stream; a secret."""
 
-    password: str = ""
+    password: Secret = ""
 
 
 class Site(Table, frozen=True):
@@ -103,9 +103,8 @@ def load(path: Path | None) -> Site:
     where = str(path) if path else "defaults"
     site = toml.convert(tables, Site, where, ConfigError)
     folder = path.parent if path else Path()
-    site = _with_files(site, folder, where)
+    site = _with_keys(_with_files(site, folder, where), where)
     _check_secrets(site, where)
-    _check_login(site, where)
     _check_wifi(site.wifi, where)
     if not HOST_NAME.fullmatch(site.system.hostname.replace("{serial}", "0" * 8)):
         raise ConfigError(
@@ -149,11 +148,10 @@ def _with_files(site: Site, folder: Path, where: str) -> Site:
         if not (name := getattr(site.broker, key)):
             continue
         try:
-            text = (folder / name).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "not text"
+            text = files.read_text(folder / name).replace("\r\n", "\n")
+        except OSError as exc:
             raise ConfigError(
-                f"cannot be read: {reason}", where=f"{where}: broker.{key}", got=name
+                f"cannot be read: {exc.strerror}", where=f"{where}: broker.{key}", got=name
             ) from exc
         if f"{kind}-----" not in text:
             raise ConfigError(
@@ -187,13 +185,12 @@ def _check_secrets(site: Site, where: str) -> None:
             where=f"{where}: {found[0]}",
             mend="set `secrets = true` at the top, and keep the image as you would keep the secret",
         )
-    for key in found:
-        if "\n" in told[key] and key != "broker.key_file":
-            raise ConfigError("more than one line", where=f"{where}: {key}")
 
 
-def _check_login(site: Site, where: str) -> None:
-    for number, key in enumerate(site.user.ssh_keys):
+def _with_keys(site: Site, where: str) -> Site:
+    """Return ``site``, its keys checked, without what an editor has put before them."""
+    keys = tuple(key.removeprefix("\ufeff") for key in site.user.ssh_keys)
+    for number, key in enumerate(keys):
         if not KEY.fullmatch(key):
             raise ConfigError(
                 "not a public key",
@@ -208,6 +205,7 @@ def _check_login(site: Site, where: str) -> None:
             expected="any other name; it may use sudo",
             got="root",
         )
+    return msgspec.structs.replace(site, user=msgspec.structs.replace(site.user, ssh_keys=keys))
 
 
 def _check_wifi(wifi: Wifi, where: str) -> None:
@@ -234,7 +232,7 @@ def _check_daemon(tables: dict[str, dict[str, Any]], where: str) -> None:
     template = toml.convert(tables, Config, inside, ConfigError).device.id
     convert({**tables, "device": {"id": "any"}}, inside)
     with tempfile.TemporaryDirectory() as made:  # a machine that has all that a name is made of
-        for place, content in ((device.SERIAL, "10000000abcdef01"), (device.MACHINE, "0" * 32)):
+        for place, content in ((device.SERIAL, "10000000abcdef01"), (device.MACHINE, "1" * 32)):
             (Path(made) / place).parent.mkdir(parents=True)
             (Path(made) / place).write_text(content)
         device.name(template, f"{inside}: device.id", Path(made))

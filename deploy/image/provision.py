@@ -26,6 +26,7 @@ from deploy.image.stage import MODES
 from deploy.package.build import SUITES
 from deploy.runtime.pins import BuildError
 from edge.errors import ConfigError
+from edge.text import escaped
 
 PLACE: Final = "/usr/lib/edge-image"
 UNIT: Final = "edge-provision.service"
@@ -99,7 +100,8 @@ def provision(asked: argparse.Namespace) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(image, out)
     disk.pack(out, [part.start])
-    print(f"provision: {out}.zst ({Path(f'{out}.zst').stat().st_size:,} bytes), {suite}")
+    size = Path(f"{out}.zst").stat().st_size
+    print(escaped(f"provision: {out}.zst ({size:,} bytes), {suite}"))
 
 
 def result(base: Path) -> Path:

@@ -21,6 +21,7 @@ from deploy.image.config import Site
 from deploy.image.files import File, files
 from deploy.image.layout import Partition
 from deploy.runtime.pins import BuildError, sha256
+from edge.text import escaped
 
 HERE: Final = Path(__file__).resolve().parent
 LIMIT: Final = 1_500_000_000
@@ -100,7 +101,8 @@ def stage(inputs: Inputs, cache: Path, out: Path) -> None:
     text = sbom.cyclonedx(status, out.name, inputs.suite, sha256(out), inputs.epoch)
     out.with_suffix(".cdx.json").write_text(text)
     packed = out.with_name(out.name + ".zst")
-    print(f"image: {time.monotonic() - began:4.0f} s: {packed} ({packed.stat().st_size:,} bytes)")
+    line = f"image: {time.monotonic() - began:4.0f} s: {packed} ({packed.stat().st_size:,} bytes)"
+    print(escaped(line))
 
 
 def install(inputs: Inputs, root: Path) -> None:

@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any, Final
 
+from edge.text import escaped  # of this project, and sent along: it needs nothing else
+
 NAME: Final = "edge-camera"
 DOCTOR_S: Final = 90.0
 """Its slowest probe loads the model, on a Pi that is busy with the service's start."""
@@ -90,7 +92,8 @@ def reason(exc: Exception) -> str:
 
 
 def say(text: str) -> None:
-    """Tell whoever listens, and the journal: by then nobody may."""
+    """Tell whoever listens, and the journal: by then nobody may. One line, whatever is in it."""
+    text = escaped(text)
     with contextlib.suppress(OSError):
         print(text, flush=True)
     with contextlib.suppress(OSError):

@@ -13,7 +13,8 @@ Rule 3: it asks `edge doctor`, which shows no secrets, and prints nothing else o
 Exit status: 0 the new package is healthy; 3 it was not, and the one before runs again, which the
 last line says too; 70 it was not, and there is no healthy one before; 71 an error in here; 74
 nothing was changed. Never 1, which python3, sudo and systemd-run end with too.
-Standard library only: this folder is sent as one file, to whatever python3 is there.
+Standard library only: this folder and edge/text.py are sent as one file, to whatever python3 is
+there.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from deploy.package import carried, manual
 from deploy.runtime import elf
 from deploy.runtime.pins import ARCHES, EPOCH, HERE, TRIPLES, BuildError
 from edge import __version__
+from edge.text import escaped
 
 ROOT: Final = HERE.parents[1]
 DIST: Final = ROOT / "build" / "dist"
@@ -60,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
         else:
             lint(path)
     except BuildError as exc:
-        print(f"package: {exc}", file=sys.stderr)
+        print(escaped(f"package: {exc}"), file=sys.stderr)
         return exc.status
     except OSError as exc:
-        print(f"package: {exc}", file=sys.stderr)
+        print(escaped(f"package: {exc}"), file=sys.stderr)
         return 74
     return 0
 
@@ -220,8 +221,8 @@ def lint(path: Path) -> None:
     """Print what lintian says of the package; raise where that is an error."""
     command = ["lintian", "--fail-on=error", "--tag-display-limit=0", "--allow-root", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stdout.strip()
-    print(said or "lintian: nothing to say", flush=True)
+    for line in done.stdout.strip().splitlines() or ["lintian: nothing to say"]:
+        print(escaped(line), flush=True)
     if done.returncode:
         raise BuildError(70, "lintian finds errors", got=f"status {done.returncode}")
 

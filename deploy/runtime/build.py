@@ -36,6 +36,7 @@ from deploy.runtime.pins import (
     sources,
 )
 from deploy.runtime.unpack import texts, unpack
+from edge.text import escaped
 
 ROOT: Final = HERE.parents[1]
 SPACE_BYTES: Final = 1_500_000_000
@@ -69,12 +70,12 @@ def main(arguments: Sequence[str]) -> int:
         for path in build(asked.arch, pythons, asked.sources, asked.jobs, tools=asked.tools):
             print(f"runtime: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)")
     except BuildError as exc:
-        print(f"runtime: {exc}", file=sys.stderr)
+        print(escaped(f"runtime: {exc}"), file=sys.stderr)
         return exc.status
     except OSError as exc:
         where = str(ROOT / "build")
         full = exc.errno == errno.ENOSPC
-        print(f"runtime: {no_space(where) if full else exc}", file=sys.stderr)
+        print(escaped(f"runtime: {no_space(where) if full else exc}"), file=sys.stderr)
         return 74
     return 0
 

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from edge import files
 from edge.errors import ConfigError
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 SERIAL: Final = "proc/device-tree/serial-number"
 MACHINE: Final = "etc/machine-id"
+MACHINE_ID: Final = re.compile(r"(?!0{32})[0-9A-Fa-f]{32}")
+"""See machine-id(5); before the first boot it reads `uninitialized`."""
+ID_MAX_BYTES: Final = 4096
 
 
 def name(template: str, where: str, root: Path = Path("/")) -> str:
@@ -61,15 +65,17 @@ def _host_name() -> str:
 def _serial(root: Path) -> str:
     """Return the last eight digits of the board's serial number, as the Pi's tools show it."""
     try:
-        return (root / SERIAL).read_text(encoding="ascii").strip("\0\n ")[-8:].lower()
-    except (OSError, UnicodeDecodeError):
+        return files.read_text(root / SERIAL, ID_MAX_BYTES).strip("\0\r\n ")[-8:].lower()
+    except OSError:
         return ""
 
 
 def _machine(root: Path) -> str:
     """Return a name from the machine-id, which is itself not to be shown. See machine-id(5)."""
     try:
-        told = (root / MACHINE).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+        number = files.read_text(root / MACHINE, ID_MAX_BYTES).strip()
+    except OSError:
         return ""
-    return hashlib.sha256(f"edge-camera {told}".encode()).hexdigest()[:12] if told else ""
+    if not MACHINE_ID.fullmatch(number):
+        return ""
+    return hashlib.sha256(f"edge-camera {number}".encode()).hexdigest()[:12]

@@ -6,6 +6,7 @@ last, the command line.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import re
@@ -19,10 +20,14 @@ from edge.config import device
 from edge.config.secrets import without_credentials
 from edge.config.tables import CameraConfig, Config, MqttConfig, SpoolConfig
 from edge.errors import ConfigError
+from edge.messages import unbracketed
+from edge.text import escaped
 
 log = logging.getLogger(__name__)
 Tables = dict[str, dict[str, Any]]
 """Table -> key -> value."""
+HOST_MAX: Final = 253
+"""Characters of a name. Source: RFC 1035, 3.1."""
 CHANGEABLE: Final = ("smoothing", "publish", "log")
 """Tables that a running daemon can change."""
 
@@ -77,6 +82,8 @@ def convert(tables: dict[str, Any], where: str) -> Config:
             got=str(config.smoothing.exit),
             mend="a label must go at a lower score than it comes",
         )
+    check_topic(config.mqtt.base_topic, f"{where}: mqtt.base_topic")
+    check_topic(config.homeassistant.prefix, f"{where}: homeassistant.prefix")
     check_broker(config.mqtt, where)
     check_camera(config.camera, where)
     name = device.name(config.device.id, f"{where}: device.id")
@@ -84,7 +91,9 @@ def convert(tables: dict[str, Any], where: str) -> Config:
         config,
         device=msgspec.structs.replace(config.device, id=name),
         mqtt=msgspec.structs.replace(
-            config.mqtt, username=config.mqtt.username.replace("{id}", name)
+            config.mqtt,
+            host=unbracketed(config.mqtt.host),
+            username=config.mqtt.username.replace("{id}", name),
         ),
         camera=msgspec.structs.replace(
             config.camera, username=config.camera.username.replace("{id}", name)
@@ -92,19 +101,33 @@ def convert(tables: dict[str, Any], where: str) -> Config:
     )
 
 
+def check_topic(topic: str, where: str) -> None:
+    """Raise ConfigError where ``topic`` holds what nobody sees, or what MQTT has no place for."""
+    if not topic.isprintable():  # a mark of direction, half of a character, one that never will be
+        raise ConfigError(
+            "a character that cannot be seen", where=where, expected="plain text", got=topic
+        )
+
+
 def check_host(host: str, where: str) -> None:
-    """Raise ConfigError unless ``host`` can be a host's name or address."""
+    """Raise ConfigError unless ``host`` can be a host's name or address; IPv6 may have brackets."""
     try:
-        host.encode("idna")
-        valid = not re.search(r"[\s@/\\?#]", host)
-    except UnicodeError:
+        bare = unbracketed(host)
+        valid = len(bare) <= HOST_MAX and bare.isprintable()
+        valid = valid and not re.search(r"[\s@/\\?#\[\]]", bare)
+        if valid and (":" in bare or bare != host):
+            ipaddress.IPv6Address(bare)
+        elif valid:
+            bare.encode("idna")
+            valid = bool(bare) and "%" not in bare
+    except ValueError:  # of which UnicodeError is one
         valid = False
     if not valid:
         raise ConfigError(
             "not a host",
             where=where,
             expected="a name or an address alone",
-            got=without_credentials(host.rpartition("@")[2]),
+            got=escaped(without_credentials(host.rpartition("@")[2]), HOST_MAX),
             mend="port, user name and password_file have keys of their own in [mqtt]",
         )
 
@@ -144,7 +167,7 @@ def check_camera(config: CameraConfig, where: str) -> None:
             "a user name without a stream",
             where=f"{where}: camera.username",
             expected="camera.source = rtsp://... or http://...",
-            got=config.source,
+            got=escaped(config.source, HOST_MAX),
         )
     if config.password_file and not config.username:
         raise ConfigError("password without a user name", where=f"{where}: camera.username")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
+from edge import files
 from edge.config.tables import CameraConfig, Config, MqttConfig
 from edge.errors import ConfigError
 from edge.messages import Broker, Tls
+
+FILE_MAX_BYTES: Final = 100_000
+PASSWORD_MAX_BYTES: Final = 65_535
+"""Source: MQTT 5, 3.1.3.6."""
 
 
 def broker(config: MqttConfig) -> Broker:
@@ -48,24 +53,25 @@ def source(config: CameraConfig) -> str:
 
 
 def password(config: MqttConfig | CameraConfig) -> str:
-    """Return a password, the first line of its file; empty where none is set."""
+    """Return a password, the first line of its file; empty where none is set. ConfigError."""
     table = "camera" if isinstance(config, CameraConfig) else "mqtt"
     place = config.password_file
     if not place and config.username:
         place = credential(f"{table}-password")
     if not place:
         return ""
-    file = Path(place)
+    where = f"{table}.password_file {place}"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-        raise ConfigError(
-            f"password file cannot be read: {reason}", where=f"{table}.password_file {file}"
-        ) from exc
-    if not lines or not lines[0]:
-        raise ConfigError("password file is empty", where=str(file))
-    return lines[0]
+        text = files.read_text(Path(place), FILE_MAX_BYTES)
+    except OSError as exc:
+        raise ConfigError(f"password file cannot be read: {exc.strerror}", where=where) from exc
+    line = text.partition("\n")[0].removesuffix("\r")
+    if not line:
+        raise ConfigError("password file is empty", where=place)
+    if (size := len(line.encode())) > PASSWORD_MAX_BYTES:
+        expected = f"at most {PASSWORD_MAX_BYTES} bytes"
+        raise ConfigError("password too long", where=where, expected=expected, got=str(size))
+    return line
 
 
 def credential(name: str) -> str:

@@ -5,12 +5,13 @@ Durations are seconds; sizes are pixels.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-TOPIC: Final = r"^[^+#$/\x00-\x20][^+#\x00-\x20]{0,62}$"
+from edge.config.patterns import Login, Topic, WebPath
+
 Interval = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=16, le=8192)]
@@ -91,7 +92,7 @@ class CameraConfig(Table, frozen=True):
     fps: Annotated[float, Meta(gt=0, le=240)] = 30.0
     format: PixelFormats = "auto"
     transport: Literal["tcp", "udp"] = "tcp"
-    username: str = ""
+    username: Login = ""
     password_file: str = ""
     rotation: Literal[0, 90, 180, 270] = 0
     flip_horizontal: bool = False
@@ -155,13 +156,13 @@ class MqttConfig(Table, frozen=True):
     reconnect_s     longest wait between two tries
     """
 
-    base_topic: Annotated[str, Meta(pattern=TOPIC)] = "edge"
+    base_topic: Topic = "edge"
     host: Annotated[str, Meta(min_length=1)] = "localhost"
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     protocol: Literal["5", "3.1.1"] = "5"
     transport: Literal["tcp", "websockets"] = "tcp"
-    websocket_path: Annotated[str, Meta(pattern=r"^/[!-~]*$")] = "/mqtt"
-    username: str = ""
+    websocket_path: WebPath = "/mqtt"
+    username: Login = ""
     password_file: str = ""
     tls: bool = False
     ca_file: str = ""
@@ -209,7 +210,7 @@ class HomeAssistantConfig(Table, frozen=True):
     """Discovery by Home Assistant. prefix: where it looks."""
 
     discovery: bool = True
-    prefix: Annotated[str, Meta(pattern=TOPIC)] = "homeassistant"
+    prefix: Topic = "homeassistant"
 
 
 class PublishConfig(Table, frozen=True):

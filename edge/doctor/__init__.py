@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import stat
 import time
@@ -27,6 +28,7 @@ from edge.doctor.checks import Check, Findings
 from edge.doctor.service import Unit
 from edge.errors import ConfigError
 from edge.recovery.call import Call
+from edge.text import escaped
 from edge.types import Seconds
 
 CONFIG: Final = Path("/etc/edge-camera/edge.toml")
@@ -183,19 +185,22 @@ def _secrets(config: Config | None) -> set[str]:
     rest = config.camera.source.partition("://")[2]
     found.add(rest.rpartition("@")[0].partition(":")[2])
     found.add(rest.partition("?")[2])
-    return {form for secret in found for form in (secret, quote(secret, safe=""), unquote(secret))}
+    forms = {form for one in found for form in (one, quote(one, safe=""), unquote(one))}
+    return forms | set(map(escaped, forms))  # as an error or a log line has it
 
 
 def _cleaned(value: Any, secrets: set[str]) -> Any:
-    """Return ``value`` without secrets, and without what a terminal would obey."""
+    """Return ``value`` without secrets, what a terminal would obey, and what JSON has not."""
     if isinstance(value, str):
         for secret in sorted(secrets, key=len, reverse=True):
             value = value.replace(secret, "***") if len(secret) >= SHORTEST else value
-        return "".join(c if c.isprintable() else "\ufffd" for c in value)
+        return escaped(value)
     if isinstance(value, dict):
-        return {key: _cleaned(inner, secrets) for key, inner in value.items()}
+        return {escaped(str(key)): _cleaned(inner, secrets) for key, inner in value.items()}
     if isinstance(value, list):
         return [_cleaned(inner, secrets) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Check):
         names = [field.name for field in dataclasses.fields(value)]
         cleaned = {name: _cleaned(getattr(value, name), secrets) for name in names}

@@ -24,7 +24,7 @@ from edge.camera import v4l2_abi as abi
 from edge.camera.refusal import PORTS
 from edge.camera.v4l2_device import identify, in_words, open_device
 from edge.config import Config
-from edge.doctor.checks import Check, Findings, command
+from edge.doctor.checks import Check, Findings, command, text
 from edge.doctor.service import Unit
 from edge.errors import CameraError
 
@@ -185,7 +185,7 @@ def holders(path: str, proc: Path) -> list[tuple[int, str]]:
         pid = int(link.parts[-3])
         try:
             if pid not in found and os.readlink(link) == target and pid != os.getpid():
-                found[pid] = (proc / str(pid) / "comm").read_text().strip()
+                found[pid] = text(proc / str(pid) / "comm")
         except OSError:
             continue
     return sorted(found.items())

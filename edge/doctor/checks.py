@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ def size(count: float) -> str:
 
 def lasted(seconds: Seconds) -> str:
     """Return a duration for a person, by its two largest units."""
+    if not math.isfinite(seconds):
+        return "a time that cannot be"
     whole = max(0, int(seconds))
     days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
     if days:

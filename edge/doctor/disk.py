@@ -154,8 +154,8 @@ def _waiting(files: list[Path], place: str | None) -> dict[str, Any]:
             oldest = copy.execute("SELECT payload FROM events ORDER BY number LIMIT 1").fetchone()
     try:
         oldest_s = float(json.loads(oldest[0])["ts"]) if oldest else None
-    except (ValueError, KeyError, TypeError):
-        oldest_s = None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        oldest_s = None  # whoever wrote it
     return {"rows": rows, "payload_bytes": payload, "oldest_s": oldest_s}
 
 

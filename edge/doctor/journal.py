@@ -57,8 +57,8 @@ def check(lines: Iterable[str], refused: str = "") -> Check:
         try:
             entry = json.loads(line)
             entries[entry["__CURSOR"]] = _entry(entry)
-        except (ValueError, KeyError, TypeError):
-            continue
+        except (ValueError, KeyError, TypeError, ArithmeticError, OSError, RecursionError):
+            continue  # no entry of a journal's; OSError: a date that the calendar has not
     newest = sorted(entries.values(), key=lambda entry: entry["time_s"])[-SHOWN:]
     found.facts["events"] = newest
     if refused and not newest:

@@ -61,7 +61,7 @@ def _decoded(found: Findings, topic: str, payload: bytes | None) -> dict[str, An
         return {}
     try:
         return dict(payloads.decode(topic, payload))
-    except ValueError:
+    except (ValueError, RecursionError):
         found.wrong("warning", f"{topic} is not what this version understands", RESTART)
         return {}
 

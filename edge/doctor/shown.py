@@ -11,6 +11,7 @@ from rich.text import Text
 
 from edge import __version__
 from edge.doctor.checks import Check, Verdict
+from edge.text import escaped
 
 COLOURS: Final[dict[Verdict, str]] = {
     "ok": "green",
@@ -30,7 +31,7 @@ def draw(checks: list[Check], status: int) -> None:
         ", ".join(check.name for check in checks if check.verdict == verdict)
         for verdict in ("fault", "unknown")
     )
-    title = Text(f"edge {__version__} on {socket.gethostname()}: ")
+    title = Text(escaped(f"edge {__version__} on {socket.gethostname()}: "))
     title.append("not healthy" if status else "healthy", "bold red" if status else "bold green")
     title.append(f": {faults}" if faults else "")
     title.append(f"; unknown: {unknown}" if unknown else "")
@@ -39,7 +40,7 @@ def draw(checks: list[Check], status: int) -> None:
         console.print(_table(checks))
     else:
         for line in (title.plain, *_lines(checks)):
-            print(line)
+            print(escaped(line))
 
 
 def _table(checks: list[Check]) -> Table:

@@ -6,6 +6,7 @@ a second connection, which trusts just that and minds no date. Source: ssl; RFC 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from edge.doctor import certificates
 from edge.doctor.checks import Findings, lasted
 from edge.errors import ConfigError
 from edge.messages import Broker, Tls
@@ -22,8 +24,12 @@ Connect = Callable[[], socket.socket]
 SOON_S: Final = 21 * 86_400
 NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME"""
-NOT_YET, EXPIRED, NO_NAME, NO_ADDRESS = 9, 10, 62, 64
-"""OpenSSL's X509_V_ERR_*."""
+TALK: Final = "does the broker speak TLS there? see mqtt.port and mqtt.tls"
+REFUSED: Final = "the broker's own log says why; does it want mqtt.cert_file, or a TLS before 1.2?"
+NAMES: Final = ("DNS", "IP Address")
+"""Kinds of a subjectAltName that name a host."""
+NAMED: Final = ("commonName", "organizationName")
+"""What an authority is called by."""
 
 
 def check(found: Findings, broker: Broker, tls: Tls, connect: Connect) -> bool:
@@ -41,11 +47,15 @@ def check(found: Findings, broker: Broker, tls: Tls, connect: Connect) -> bool:
     except ssl.SSLCertVerificationError as exc:
         facts = _describe(found, _refused(tls, broker.host, connect))
         facts["verified"] = False
-        found.wrong("fault", reason(exc), _mend(exc.verify_code, tls, facts))
+        known = {_name(one.get("subject", ()), *NAMED) for one in strict.get_ca_certs()}
+        mend = certificates.hint(exc.verify_code, tls, facts, known)
+        found.facts["verify_code"] = exc.verify_code
+        found.wrong("fault", reason(exc), mend)
         return False
     except OSError as exc:
         what = reason(exc) if isinstance(exc, ssl.SSLError) else f"TLS: {exc or 'no answer'}"
-        found.wrong("fault", what, "does the broker speak TLS there? see mqtt.port and mqtt.tls")
+        alert = "ALERT" in str(getattr(exc, "reason", ""))
+        found.wrong("fault", what, REFUSED if alert else TALK)
         return False
     if tls.accept_any_certificate:
         shown = _refused(tls, broker.host, connect)
@@ -69,6 +79,7 @@ def _refused(tls: Tls, host: str, connect: Connect) -> dict[str, Any]:
     """Return the fields of a certificate that is not, or need not be, accepted."""
     any_of_them = context(replace(tls, ca_file="", accept_any_certificate=True))
     try:
+        any_of_them.set_ciphers("DEFAULT:@SECLEVEL=0")  # also one with a key that is too short
         with connect() as plain, any_of_them.wrap_socket(plain, server_hostname=host) as encrypted:
             certificate = encrypted.getpeercert(True) or b""
         any_of_them.verify_mode = ssl.CERT_REQUIRED
@@ -85,26 +96,22 @@ def _describe(found: Findings, shown: dict[str, Any]) -> dict[str, Any]:
     found.facts["certificate"] = facts
     if not shown:
         return facts
-    facts["names"] = [value for _, value in shown.get("subjectAltName", ())]
-    facts["issuer"] = ", ".join(
-        value for part in shown.get("issuer", ()) for key, value in part if key == "commonName"
-    )
-    ends_s = ssl.cert_time_to_seconds(shown["notAfter"])
+    named = shown.get("subjectAltName", ())
+    names = facts["names"] = [value.strip() for kind, value in named if kind in NAMES]
+    facts["common_name"] = _name(shown.get("subject", ()), "commonName")
+    facts["issuer"] = _name(shown.get("issuer", ()), *NAMED)
     facts["expires"] = shown["notAfter"]
-    facts["expires_in_days"] = round((ends_s - time.time()) / 86_400, 1)
-    found.say(
-        f"certificate of {', '.join(facts['names']) or 'nobody'} by {facts['issuer']},"
-        f" {facts['expires_in_days']:.0f} days left"
-    )
+    left = ""
+    with contextlib.suppress(ValueError):  # a date of no form that is known
+        ends_s = ssl.cert_time_to_seconds(shown["notAfter"])
+        facts["expires_in_days"] = round((ends_s - time.time()) / 86_400, 1)
+        left = f", {facts['expires_in_days']:.0f} days left"
+    whose = ", ".join(names) or (facts["common_name"] or "nobody") + " (no subjectAltName)"
+    found.say(f"certificate of {whose} by {facts['issuer'] or 'nobody'}{left}")
     return facts
 
 
-def _mend(code: int, tls: Tls, facts: dict[str, Any]) -> str:
-    if code in (EXPIRED, NOT_YET):
-        return "renew it; or this machine's date is wrong: see `clock`"
-    if code in (NO_NAME, NO_ADDRESS):
-        return (
-            f"set mqtt.host to a name in it: {', '.join(facts.get('names', [])) or 'it has none'}"
-        )
-    trusted = tls.ca_file or "empty, which is the system's authorities"
-    return f"mqtt.ca_file must hold {facts.get('issuer') or 'its authority'}; it is {trusted}"
+def _name(parts: Any, *keys: str) -> str:
+    """Return the first of ``keys`` that a subject or an issuer has; empty where it has none."""
+    values = {key: value for part in parts for key, value in part}
+    return next((values[key] for key in keys if key in values), "")

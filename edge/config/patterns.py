@@ -1,0 +1,36 @@
+r"""Texts of the config that have a form: topics, user names, paths.
+
+Every pattern ends in ``\Z``: before ``$`` there may be a newline. The description is what an error
+says was expected.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+TOPIC: Final = r"^(?!\$)[^+#/\x00-\x20]+(?:/[^+#/\x00-\x20]+)*\Z"
+LOGIN: Final = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+"""Brokers hang up on control characters."""
+
+Topic = Annotated[
+    str,
+    Meta(
+        pattern=TOPIC,
+        max_length=63,
+        description="words, a slash between each two; no space, + or #, no $ at its beginning",
+    ),
+]
+Login = Annotated[
+    str, Meta(pattern=LOGIN, max_length=1024, description="no control character, no newline")
+]
+"""A user's name; MQTT has room for 65,535 bytes."""
+WebPath = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[!-~]*\Z",
+        max_length=1024,
+        description="a slash, then printable ASCII without spaces",
+    ),
+]

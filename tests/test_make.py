@@ -1,0 +1,100 @@
+"""What a user gives to make reaches the programs as it is, whatever characters it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+NASTY = 'it\'s "x" `touch pwned` $(touch pwned) ; touch pwned & # \\ %d \u00e9\ntwo'
+RECORDER = f"""#!{sys.executable}
+import json, os, sys
+with open("{{record}}", "a") as file:
+    print(json.dumps(sys.argv[1:]), file=file)
+"""
+VERBS = {
+    "run": ("SOURCE", "MODEL", "BROKER", "CONFIG"),
+    "flash": ("DEVICE", "IMAGE", "YES", "FORCE", "SERIAL"),
+    "deploy": ("HOST", "DEB", "SSH", "TIMEOUT"),
+    "runtime": ("ARCH", "PY", "SOURCES"),
+    "runtime-tools": ("ARCH", "SOURCES"),
+    "deb": ("ARCH", "SUITE", "WHEEL"),
+    "image": ("SUITE", "CONFIG", "DEB"),
+    "provision": ("BASE", "CONFIG", "DEB"),
+    "model": ("DATA", "EXTRA", "WEIGHTS", "TEACHER"),
+    "test-system": ("SUITES", "ARCHS"),
+}
+"""Verb -> the variables that are one word of its program's."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the Makefile, in which every program only writes down what it was given."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in (".venv/bin/python", ".venv-train/bin/python", "python3", "tests/system/run.sh"):
+        program = tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(RECORDER.replace("{record}", str(tmp_path / "record")))
+        program.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "setup.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "deploy" / "setup.sh").chmod(0o755)
+    return tmp_path
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run make, without the variables of one that runs these tests."""
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    return subprocess.run(
+        ["make", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def recorded(place: Path) -> list[list[str]]:
+    """Return the arguments of each program that was run."""
+    return [json.loads(line) for line in (place / "record").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_variable_is_one_word_as_it_was_given(verb: str, place: Path) -> None:
+    """Quotes, backticks, dollars, semicolons and newlines; the shell runs nothing of it."""
+    given = [f"{name}={NASTY.replace('$', '$$')}" for name in VERBS[verb]]
+    done = make(place, verb, f"PYTHON={place}/python3", *given)
+    assert done.returncode == 0, done.stderr
+    program = recorded(place)[-1]
+    values = [word if verb == "test-system" else word.partition("=")[2] for word in program]
+    assert values.count(NASTY) == len(VERBS[verb]), program
+    assert not list(place.glob("**/pwned"))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_not_given_is_no_word(verb: str, place: Path) -> None:
+    """Neither an empty option that a program would take for a value, nor an unset variable."""
+    done = make(place, verb, f"PYTHON={place}/python3", *(["DEB=x"] if verb == "image" else []))
+    assert done.returncode == 0, done.stderr
+    empty = [word for word in recorded(place)[-1] if word.endswith("=")]
+    kept = {"run": 4, "flash": 5, "deploy": 2, "provision": 1}
+    assert len(empty) == kept.get(verb, 0)
+
+
+def test_a_suite_is_no_command(place: Path) -> None:
+    """Where make itself chooses by it."""
+    done = make(place, "image", f"PYTHON={place}/python3", "SUITE=trixie; touch pwned")
+    assert done.returncode == 0, done.stderr
+    assert recorded(place) == [["-m", "deploy.image.build", "--suite=trixie; touch pwned"]]
+    assert not list(place.glob("**/pwned"))
+
+
+def test_the_programs_themselves_name_it_as_it_was_given() -> None:
+    """The real `make flash`, and `make run` without its installation."""
+    done = make(ROOT, "flash", "DEVICE=it's $$HOME")
+    assert "flash: it's $HOME: No such file" in done.stderr
+    done = make(ROOT, "-o", "setup", "run", "SOURCE=it's `no` such.mp4")
+    assert "edge: it's `no` such.mp4: no such source" in done.stderr
