@@ -8,13 +8,14 @@ file that TFLite metadata packs into the model itself.
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 from typing import Final
 
-from edge import toml
+from edge import files, toml
 from edge.errors import ModelError
-from edge.modelcard import ModelCard
+from edge.modelcard import MODEL_MAX_BYTES, ModelCard
 
 CARD: Final = "model.toml"
 _HERE: Final = Path(__file__).resolve().parent
@@ -37,7 +38,8 @@ def find(model: str) -> tuple[ModelCard, Path, str]:
     except ModelError:
         raise
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as exc:
-        raise ModelError(f"the model cannot be read: {exc}", where=model) from exc
+        reason = getattr(exc, "strerror", None) or exc
+        raise ModelError(f"the model cannot be read: {reason}", where=model) from exc
     if len(set(card.labels)) != len(card.labels) or not all(card.labels):
         raise ModelError(
             "labels must be distinct and not empty",
@@ -50,7 +52,7 @@ def find(model: str) -> tuple[ModelCard, Path, str]:
 def _find(path: Path) -> tuple[ModelCard, Path, str]:
     if path.is_dir():
         path = path / CARD
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(
             "model not found",
             where=str(path),
@@ -59,7 +61,7 @@ def _find(path: Path) -> tuple[ModelCard, Path, str]:
     if path.suffix == ".toml":
         card = read(path)
         path = path.parent / card.file
-        if not path.is_file():
+        if not path.exists():
             raise ModelError("the card's model file is missing", where=str(path))
     elif (path.parent / CARD).is_file() and read(path.parent / CARD).file == path.name:
         card = read(path.parent / CARD)
@@ -83,25 +85,46 @@ def read(path: Path) -> ModelCard:
 
 def _checked(path: Path, sha256: str) -> str:
     """Return the sha256 of ``path``, which must be a TFLite file and have ``sha256`` if given."""
-    content = path.read_bytes()
-    came = hashlib.sha256(content).hexdigest()
+    came, head, size = _hashed(path)
     if sha256 and came != sha256:
         raise ModelError(
             "model file is not the one its card describes",
             where=str(path),
             expected=f"sha256 {sha256[:16]}...",
-            got=f"{came[:16]}... ({len(content)} bytes)",
+            got=f"{came[:16]}... ({size} bytes)",
             mend="restore the file, or correct `sha256` in the card if the change is meant",
         )
-    if content[4:8] != b"TFL3":
+    if head[4:8] != b"TFL3":
         raise ModelError(
             "not a TFLite model",
             where=str(path),
             expected="the identifier TFL3 at byte 4",
-            got=f"{content[4:8]!r} in {len(content)} bytes",
+            got=f"{head[4:8]!r} in {size} bytes",
             mend="convert the model to .tflite first",
         )
     return came
+
+
+def _hashed(path: Path) -> tuple[str, bytes, int]:
+    """Return the sha256 of the file ``path``, its first bytes and its size; it is never held."""
+    file = files.open_regular(path)
+    try:
+        size, head, hashed = os.fstat(file).st_size, b"", hashlib.sha256()
+        if size <= MODEL_MAX_BYTES:
+            size = 0
+            while size <= MODEL_MAX_BYTES and (part := os.read(file, 1 << 20)):
+                head, size = head or part[:8], size + len(part)
+                hashed.update(part)
+    finally:
+        os.close(file)
+    if size > MODEL_MAX_BYTES:
+        raise ModelError(
+            "model file is too large",
+            where=str(path),
+            expected=f"at most {MODEL_MAX_BYTES} bytes",
+            got=str(size),
+        )
+    return hashed.hexdigest(), head, size
 
 
 def _labels(path: Path) -> tuple[str, ...]:

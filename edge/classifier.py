@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from edge.modelcard import Activation, TensorSpec
 Kind = Literal["int8", "uint8", "float"]
 RUNTIMES: Final = ("tflite_runtime", "ai_edge_litert")
 """Tried in this order: a build of our own for the Pi, then what PyPI maintains."""
+
+INPUT_MAX_VALUES: Final = 3 * 4096 * 4096
+"""Of the input tensor: a picture of 4096 x 4096."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Classifier:
     activation       what the output means
     threads          threads inside ``invoke``
     require_xnnpack  refuse an int8 or float model that XNNPACK has not taken
+    content          of the file, read before; held in memory, so that nobody can overwrite it
 
     Raises ModelError where the file, its tensors or the runtime are not usable.
     """
@@ -70,16 +75,21 @@ class Classifier:
         *,
         threads: int,
         require_xnnpack: bool = True,
+        content: bytes | None = None,
     ) -> None:
         package, interpreter_class = _runtime()
+        model = {"model_content": content} if content else {"model_path": str(path)}
         try:
-            self.interpreter = interpreter_class(model_path=str(path), num_threads=threads)
-            self.interpreter.allocate_tensors()
+            self.interpreter = interpreter_class(**model, num_threads=threads)
             inputs = self.interpreter.get_input_details()
+            _check_size(inputs, path)
+            self.interpreter.allocate_tensors()
             outputs = self.interpreter.get_output_details()
             ops = self.interpreter._get_ops_details()
             tensors = self.interpreter.get_tensor_details()
         except (ValueError, RuntimeError) as exc:  # among them names that are not UTF-8
+            if isinstance(exc, ModelError):
+                raise
             raise ModelError(
                 f"the model cannot be loaded: {exc}",
                 where=str(path),
@@ -206,6 +216,21 @@ def _spec(detail: dict[str, Any]) -> TensorSpec:
     scale, zero_point = detail["quantization"]
     shape = tuple(int(side) for side in detail["shape"])
     return TensorSpec(shape, np.dtype(detail["dtype"]), float(scale), int(zero_point))
+
+
+def runtime() -> str:
+    """Return the TFLite package found and its version. Raises ModelError where there is none."""
+    package, _ = _runtime()
+    return f"{package} {_version(package)}"
+
+
+def _check_size(inputs: Sequence[dict[str, Any]], path: Path) -> None:
+    """Raise ModelError before memory is taken for an input that is no camera's picture."""
+    for shape in ([int(side) for side in tensor["shape"]] for tensor in inputs):
+        if math.prod(shape) > INPUT_MAX_VALUES:
+            expected, got = f"at most {INPUT_MAX_VALUES} values", " x ".join(map(str, shape))
+            what = "the model's input is too large"
+            raise ModelError(what, where=str(path), expected=expected, got=got)
 
 
 def _runtime() -> tuple[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
 
+MODEL_MAX_BYTES: Final = 512_000_000
+"""Of a model's file; a larger one is refused before it is read."""
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "crop", "letterbox"]
 Interpolation = Literal["linear", "area"]

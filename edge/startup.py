@@ -1,12 +1,12 @@
 """The attested start: a model is used only after it has proven what its card says.
 
 Composes card, classifier and preprocessing, and opens the camera for them; used by the daemon and
-by every command that classifies. The golden picture goes the whole way, as a frame would.
+by every command that classifies. The golden picture goes the whole way, as a frame would. A model
+that has never proven itself is tried in a child process first: it may crash its interpreter.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from edge import card as cards
 from edge import config as configs
+from edge.attempt import Attempt, content, threads
 from edge.camera import open_camera
 from edge.camera.images import read_pixels
 from edge.classifier import Classifier
 from edge.config import CameraConfig, ModelConfig
-from edge.errors import ModelError
+from edge.errors import ModelError, boundary
 from edge.modelcard import Golden, ModelCard
 from edge.payloads import ModelInfo
 from edge.preprocess import Preprocessor
@@ -46,28 +47,43 @@ class Engine:
 
 
 def start(config: ModelConfig) -> Engine:
-    """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
-    card, path, sha256 = cards.find(config.path)
-    cores = len(os.sched_getaffinity(0))
-    classifier = Classifier(
-        path,
-        len(card.labels),
-        card.output.activation,
-        # More than cores: TFLite's threads spin for one that cannot run, up to a second an invoke.
-        threads=min(config.threads or cores, cores),
-        require_xnnpack=config.require_xnnpack,
-    )
-    try:
-        preprocess = Preprocessor(card.preprocessing, classifier.input)
-    except ModelError as exc:
-        raise ModelError(
-            exc.what, where=str(path), expected=exc.expected, got=exc.got, mend=exc.mend
-        ) from exc
-    engine = Engine(card, path, sha256, classifier, preprocess)
-    classifier.warm_up()
-    if card.golden:
-        _attest(engine, card.golden)
-    return engine
+    """Return the engine that ``config`` describes, verified and warm. Raises ModelError.
+
+    Waits for the trial of a model that has not proven itself; ``Attempt`` and ``load`` are for a
+    caller who cannot.
+    """
+    attempt = Attempt(config)
+    attempt.run()
+    return load(config, attempt.sha256)
+
+
+def load(config: ModelConfig, proven: str = "") -> Engine:
+    """Return the engine in this process, verified and warm. Raises ModelError.
+
+    proven  sha256 of the file that was proven; another is refused
+    """
+    with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
+        card, path, sha256 = cards.find(config.path)
+        classifier = Classifier(
+            path,
+            len(card.labels),
+            card.output.activation,
+            threads=threads(config),
+            require_xnnpack=config.require_xnnpack,
+            content=content(path, proven or sha256),
+        )
+        try:
+            preprocess = Preprocessor(card.preprocessing, classifier.input)
+        except ModelError as exc:
+            raise ModelError(
+                exc.what, where=str(path), expected=exc.expected, got=exc.got, mend=exc.mend
+            ) from exc.__cause__
+        with boundary(ModelError, "the model cannot be run", str(path)):
+            classifier.warm_up()
+        engine = Engine(card, path, sha256, classifier, preprocess)
+        if card.golden:
+            _attest(engine, card.golden)
+        return engine
 
 
 def _attest(engine: Engine, golden: Golden) -> None:
@@ -91,36 +107,58 @@ def _attest(engine: Engine, golden: Golden) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a camera: the config's, and the model's. It travels with an opening.
+
+    useful, any_shape  as in Asked
+    """
+
+    config: CameraConfig
+    useful: tuple[int, int]
+    any_shape: bool
+
+    def open(self, first_sequence: int = 0) -> Camera:
+        """Return the camera, open and told its controls. Raises EdgeError."""
+        config, source = self.config, configs.source(self.config)
+        opened = open_camera(
+            Asked(
+                source=source,
+                shown=configs.without_credentials(source),
+                width=config.width,
+                height=config.height,
+                fps=config.fps,
+                format=config.format,
+                transport=config.transport,
+                view=view(config),
+                fast=config.pace == "fast",
+                loop=config.loop,
+                timeout_s=config.stall_timeout_s,
+                useful=self.useful,
+                any_shape=self.any_shape,
+                first_sequence=first_sequence,
+                max_pixels=config.max_pixels,
+                max_bytes=config.max_bytes,
+            )
+        )
+        told = msgspec.structs.asdict(config.controls)
+        try:
+            opened.control({name: value for name, value in told.items() if value is not None})
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+
+def wanted(config: CameraConfig, engine: Engine) -> Wanted:
+    """Return what ``config`` and the model want of a camera."""
+    useful = engine.preprocess.useful(view(config))
+    return Wanted(config, useful, engine.preprocess.any_shape)
+
+
 def camera(config: CameraConfig, engine: Engine, first_sequence: int = 0) -> Camera:
     """Return the camera that ``config`` describes, open and told its controls. Raises EdgeError."""
-    source = configs.source(config)
-    opened = open_camera(
-        Asked(
-            source=source,
-            shown=configs.without_credentials(source),
-            width=config.width,
-            height=config.height,
-            fps=config.fps,
-            format=config.format,
-            transport=config.transport,
-            view=view(config),
-            fast=config.pace == "fast",
-            loop=config.loop,
-            timeout_s=config.stall_timeout_s,
-            useful=engine.preprocess.useful(view(config)),
-            any_shape=engine.preprocess.any_shape,
-            first_sequence=first_sequence,
-            max_pixels=config.max_pixels,
-            max_bytes=config.max_bytes,
-        )
-    )
-    told = msgspec.structs.asdict(config.controls)
-    try:
-        opened.control({name: value for name, value in told.items() if value is not None})
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+    return wanted(config, engine).open(first_sequence)
 
 
 def view(config: CameraConfig) -> View:

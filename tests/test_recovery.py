@@ -256,6 +256,7 @@ def test_after_a_minute_of_frames_a_loss_counts_as_the_first() -> None:
 def test_tries_without_success_count_however_long_they_take() -> None:
     """Each opening lasts longer than the window is wide for ten of them."""
     bench = Bench([1, GONE], max_reopens=5, reopen_window_s=10.0)
+    bench.until(lambda: bench.kept._camera is not None)
     real = bench.open
 
     def slow(first: int) -> Scripted:
