@@ -66,7 +66,8 @@ def _find(path: Path) -> tuple[ModelCard, Path, str]:
     elif (path.parent / CARD).is_file() and read(path.parent / CARD).file == path.name:
         card = read(path.parent / CARD)
     else:
-        card = ModelCard(name=path.stem, file=path.name, labels=_labels(path))
+        sha256 = _checked(path, "")  # before it is opened in search of labels
+        return ModelCard(name=path.stem, file=path.name, labels=_labels(path)), path, sha256
     return card, path, _checked(path, card.sha256)
 
 

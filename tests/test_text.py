@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.logs import OneLine
 from edge.errors import CameraError, EdgeError
+from edge.logs import OneLine
 from edge.text import LONGEST, escaped
 
 
