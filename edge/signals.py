@@ -20,10 +20,15 @@ _came: Final[set[int]] = set()  # [1]
 
 
 def remember() -> None:
-    """Take the signals from now on; on the main thread."""
+    """Take the signals from now on; on the main thread.
+
+    Also those that waited: the service starts Python with them blocked, for it takes 10 to 100 ms
+    to get here.
+    """
     for number in (*STOP, signal.SIGHUP):
         before = signal.signal(number, lambda number, _: _came.add(number))
         _before.setdefault(number, before)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _before)
 
 
 def stopped() -> bool:
