@@ -54,7 +54,9 @@ def remember(proof: str, folder: Path | None) -> None:
     kept = [other for other in _read(file) if other != proof]
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps([*kept[1 - KEPT :], proof], indent=0) + "\n")
+        part.unlink(missing_ok=True)
+        with part.open("x") as out:  # "x" waits for nobody, whatever lay there
+            out.write(json.dumps([*kept[1 - KEPT :], proof], indent=0) + "\n")
         part.replace(file)
 
 
