@@ -1,23 +1,29 @@
-"""Entry point: configures logging, runs a command, turns errors into a line and a status."""
+"""Entry point: takes the signals, runs a command, turns errors into a line and a status.
+
+Rule: at its top this file imports nothing of weight; a signal that comes before ``leave`` is begun
+would find no handler.
+"""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import io
-import logging
 import os
 import sys
-import threading
-from typing import Any, NoReturn, TextIO
 
-from edge import cli, commands, systemd
-from edge.errors import EdgeError
-from edge.text import escaped
+from edge import signals
+
+TYPE_CHECKING = False  # typing itself is of weight
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> int:
     """Run the command line; return the exit status."""
+    import argparse
+    import io
+
+    from edge import cli, commands, logs
+    from edge.errors import EdgeError
+
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # read as cv2 is imported
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "400000000")  # camera.max_pixels at most
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: errors are told once, by us
@@ -25,11 +31,13 @@ def main() -> int:
     args = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
-    _log()
+    logs.configure()
     try:
+        if args.command != "run":  # which looks at them itself
+            signals.give_back()
         return int(commands.COMMANDS[args.command](args))
     except EdgeError as exc:
-        _fail(exc)
+        logs.fail(exc)
         return exc.exit_status
     except argparse.ArgumentTypeError as exc:
         parser.error(str(exc))
@@ -40,55 +48,19 @@ def main() -> int:
         return 130
 
 
-class _OneLine(logging.Formatter):
-    """Every record is one line, whoever named what is in it; a traceback has its own lines."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, logging's name
-        """Return the line of a record."""
-        record.message = escaped(record.message)
-        return super().formatMessage(record)
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802, logging's name
-        """Return a traceback, each of its lines escaped."""
-        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
-
-
-def _log() -> None:
-    journal = systemd.journal()
-    handler = journal or logging.StreamHandler(_stderr())
-    form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
-    handler.setFormatter(_OneLine(form, datefmt="%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
-def _stderr() -> TextIO:
-    """Return a stderr of the log's own: decoders' is silenced for as long as they run."""
-    try:
-        return open(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    except OSError:  # there is none
-        return sys.stderr
-
-
-def _fail(error: EdgeError) -> None:
-    """Say why the process ends.
-
-    To the journal through stderr: an entry sent to it by itself may come when the process is gone,
-    and would belong to no unit then.
-    """
-    if systemd.journaled():
-        print(f"<3>{error}", file=sys.stderr)
-        systemd.Notifier().status(str(error))
-    else:
-        print(f"edge: {error}", file=sys.stderr)
-
-
 def leave() -> NoReturn:
     """Run the command line and end the process.
 
     A call into a driver or a server that hangs is left behind on a thread of its own; were it to
     come back while Python takes itself apart, the process would abort.
     """
+    signals.remember()
     status = main()
+
+    import contextlib
+    import logging
+    import threading
+
     if any(thread.daemon for thread in threading.enumerate()):
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):

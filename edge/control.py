@@ -21,6 +21,7 @@ from edge.messages import Incoming
 from edge.mqtt import Publisher
 from edge.payloads import EventType, Pause, Request, Set, Snapshot
 from edge.reporter import MACHINE, Reporter
+from edge.requests import Asked
 from edge.types import Frame
 from edge.wire import OFFLINE, Wire
 
@@ -32,8 +33,10 @@ A_TICK: Final = 50
 class Control:
     """Answers requests.
 
-    apply   called with a config that is to be in force
-    reload  reads file and model anew; returns the tables that only a restart can change
+    apply     called with a config that is to be in force
+    reload    begins to read config and model again
+    reloaded  returns the tables that only a restart can change, once a reload is over; None before.
+              Raises EdgeError where the old config and model go on
     """
 
     def __init__(
@@ -42,13 +45,15 @@ class Control:
         publisher: Publisher,
         wiring: Wire,
         apply: Callable[[Config], None],
-        reload: Callable[[], list[str]],
+        reload: Callable[[], None],
+        reloaded: Callable[[], list[str] | None],
     ) -> None:
         self._reporter, self._publisher, self._wiring = reporter, publisher, wiring
-        self._apply, self._reload = apply, reload
+        self._apply, self.reload, self._reloaded = apply, reload, reloaded
         self._inbox = requests.Inbox()
         self._resume_at_s = float("inf")
         self._rivals: set[str] = set()
+        self._waiting: list[Asked] = []  # for the reload that is under way
         self.frame: Frame | None = None
         """The newest frame, valid until the camera is read again."""
 
@@ -68,18 +73,27 @@ class Control:
                     self._reporter.announce()
             else:
                 self._request(incoming)
+        self._see_to_reload()
 
-    def reload(self) -> dict[str, Any]:
-        """Take file and model anew, or go on with the old ones and say why. Raises EdgeError."""
+    def _see_to_reload(self) -> None:
+        """Report a reload that is over, and answer those who asked for it."""
+        answer: dict[str, Any] = {}
+        error = ""
         try:
-            restart = self._reload()
+            restart = self._reloaded()
+            if restart is None:
+                return
         except EdgeError as exc:
-            self._reporter.event("reload_failed", f"not reloaded: {exc}", error=str(exc))
-            raise
-        tables = ", ".join(restart)
-        left = f"; only a restart changes {tables}" if restart else ""
-        self._reporter.event("reloaded", f"reloaded{left}", needs_restart=tables)
-        return {"needs_restart": restart}
+            error = str(exc)
+            self._reporter.event("reload_failed", f"not reloaded: {exc}", error=error)
+        else:
+            tables = ", ".join(restart)
+            left = f"; only a restart changes {tables}" if restart else ""
+            self._reporter.event("reloaded", f"reloaded{left}", needs_restart=tables)
+            answer = {"needs_restart": restart}
+        waiting, self._waiting = self._waiting, []
+        for asked in waiting:
+            self._answer(asked, answer, error)
 
     def _request(self, incoming: Incoming) -> None:
         asked = self._inbox.read(incoming, time.monotonic())
@@ -90,18 +104,27 @@ class Control:
             self._publisher.answer(asked.answered)
             return
         data, error = {}, asked.error
-        if asked.body is not None:
+        if asked.body is not None and asked.command == "reload":
+            if len(self._waiting) < A_TICK:
+                self._waiting.append(asked)
+                self.reload()
+                return
+            error = f"{A_TICK} requests wait for a reload already"
+        elif asked.body is not None:
             try:
                 data = self._do(asked.command, asked.body)
             except EdgeError as exc:
                 error = str(exc)
+        self._answer(asked, data, error)
+
+    def _answer(self, asked: Asked, data: dict[str, Any], error: str) -> None:
         answer = self._wiring.response(
             asked.command,
             asked.transaction,
             data=data,
             error=error,
-            answer_to=incoming.answer_to,
-            correlation=incoming.correlation,
+            answer_to=asked.incoming.answer_to,
+            correlation=asked.incoming.correlation,
         )
         self._inbox.answered(asked, answer)
         self._publisher.answer(answer)
@@ -125,8 +148,6 @@ class Control:
                 return self._reporter.figures()
             case "resume":
                 self._pause(False)
-            case "reload":
-                return self.reload()
         return {}
 
     def _pause(self, paused: bool) -> None:

@@ -13,9 +13,14 @@ came from outside is escaped.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from edge.text import escaped
+
+log = logging.getLogger(__name__)
 
 
 class EdgeError(Exception):
@@ -119,3 +124,22 @@ class PublishError(EdgeError, ConnectionError):
     """The broker cannot be used."""
 
     exit_status = 69
+
+
+@contextlib.contextmanager
+def boundary(error: type[EdgeError], what: str, where: str) -> Iterator[None]:
+    """Turn whatever is raised inside into ``error``; an EdgeError passes as it is.
+
+    For what strangers have written, a config or a model: a library may raise anything at it, and
+    none of that may end a daemon. The traceback is logged at DEBUG.
+
+    what, where  of the error; the exception's own text follows
+    """
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception as exc:  # MemoryError and RecursionError among them
+        log.debug("%s: %s", where, what, exc_info=True)
+        kind, text = type(exc).__name__, str(exc)
+        raise error(f"{what}: {kind}: {text}" if text else f"{what}: {kind}", where=where) from exc

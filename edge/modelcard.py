@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+MODEL_MAX_BYTES: Final = 512 * 1_048_576
+"""Of a model's file; a larger one is not read. EfficientNet-B7 in float has 267 million."""
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "crop", "letterbox"]
 Interpolation = Literal["linear", "area"]

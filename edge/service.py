@@ -6,21 +6,20 @@ command line above it know the parts. One thread of ours runs all of it, from ca
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
-import signal
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from edge import config as configs
-from edge import startup, wire
+from edge import reload, signals, startup, wire
+from edge.attempt import Attempt
 from edge.config import Config
 from edge.control import Control, status_topic
-from edge.errors import EdgeError, IdentityError
+from edge.errors import IdentityError
 from edge.mqtt import Publisher
 from edge.payloads import SCHEMA
 from edge.pipeline import Pipeline
@@ -28,9 +27,10 @@ from edge.recovery import Change, Recovery
 from edge.reporter import MACHINE, Reporter
 from edge.smoothing import Smoother
 from edge.spool import Spool
+from edge.startup import Engine
 from edge.systemd import Notifier
 from edge.telemetry import process_age_s
-from edge.types import Camera, EndOfSource
+from edge.types import EndOfSource
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,6 @@ OPTIONAL_S: Final = 3.0
 """Longest wait at the start for a camera that is not required."""
 DELIVERY_S: Final = 5.0
 """The same at the end of a finite source: what it showed may still be on its way."""
-RELOADABLE: Final = (*configs.CHANGEABLE, "model", "snapshot", "homeassistant")
-"""Tables that a reload can change."""
 EXPIRE_AFTER: Final = 3
 """Intervals after which a broker may forget state and telemetry."""
 
@@ -56,19 +54,21 @@ class Service:
     """
 
     def __init__(self, load: Callable[[], Config]) -> None:
-        self._load, self._config = load, load()
-        self._stop = self._ended = self._hup = False
+        self._config, self._reload, self._ended = load(), reload.Reload(load), False
         self._notifier = Notifier()
         self._beat_ns, self._assembled = time.monotonic_ns(), False
 
     def run(self) -> None:
         """Classify until the source ends or a signal comes."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        signals.remember()
         config = self._config
         logging.getLogger().setLevel(config.log.level.upper())
         broker = configs.broker(config.mqtt)
-        self._engine = startup.start(config.model)
+        attempt = Attempt(config.model)
+        if not attempt.run(signals.stopped):
+            log.info("stopped during the start", extra={"event": "stopped"})
+            return
+        self._engine = startup.load(config.model, attempt.sha256)
         base = f"{config.mqtt.base_topic}/{config.device.id}"
         run = secrets.token_hex(4)
         self._wiring = wiring = wire.Wire(base, self._engine.card.labels, run, time.time)
@@ -76,7 +76,8 @@ class Service:
         kept = config.spool
         spool = Spool(configs.spool_path(kept), kept.events, kept.bytes)
         policy = startup.policy(config.camera)
-        self._camera = camera = Recovery(self._open_camera, policy, self._camera_changed)
+        self._wanted = startup.wanted(config.camera, self._engine)
+        self._camera = camera = Recovery(self._wanted.open, policy, self._camera_changed)
         try:
             self._publisher = publisher = Publisher(
                 broker,
@@ -92,7 +93,10 @@ class Service:
                 user=("schema", str(SCHEMA)),
             )
             self._reporter = Reporter(config, wiring, publisher, spool, self._notifier, camera)
-            self._control = Control(self._reporter, publisher, wiring, self._apply, self._reload)
+            self._control = Control(
+                *(self._reporter, publisher, wiring),
+                *(self._apply, self._begin_reload, self._finish_reload),
+            )
             try:
                 self._loop(camera)
             except IdentityError:
@@ -103,6 +107,7 @@ class Service:
                 raise
             self._farewell()
         finally:
+            self._reload.close()
             spool.close()
             camera.close()
         frames = self._reporter.frames_total
@@ -125,7 +130,7 @@ class Service:
         log.info(text, self._start_s, self._proven(), seen, extra={"event": "ready"})
         reporter.begin()
         try:
-            while not self._stop:
+            while not signals.stopped():
                 asked_ns = time.monotonic_ns()
                 frame = camera.read(POLL_S)
                 if frame is not None:
@@ -150,19 +155,18 @@ class Service:
         """Wait for the first try to open the camera; False where a signal ends that."""
         required = self._config.camera.required
         until_s = time.monotonic() + (float("inf") if required else OPTIONAL_S)
-        while not camera.settled and not self._stop and time.monotonic() < until_s:
+        while not camera.settled and not signals.stopped() and time.monotonic() < until_s:
             camera.read(POLL_S)
-        if not camera.settled and not self._stop:
+        if not camera.settled and not signals.stopped():
             camera.go_on_without()
-        return not self._stop
+        return not signals.stopped()
 
     def _tick(self) -> None:
         """See to everything that goes by time rather than by frame."""
         self._publisher.poll()
         self._control.tick()
-        if self._hup:
-            self._hup = False
-            self._on_hup()
+        if signals.hung_up():
+            self._control.reload()
         now = time.monotonic_ns()
         interval = self._notifier.watchdog_interval_s
         if interval and now - self._beat_ns >= interval * 1e9:
@@ -210,51 +214,44 @@ class Service:
         if config.camera.controls != self._config.camera.controls:
             told = msgspec.structs.asdict(config.camera.controls)
             self._camera.control({name: to for name, to in told.items() if to is not None})
+            self._wanted = startup.wanted(config.camera, self._engine)
+            self._camera.want(self._wanted.open)
         self._config = self._reporter.config = config
         self._smoother.configure(**msgspec.structs.asdict(config.smoothing))
         logging.getLogger().setLevel(config.log.level.upper())
         self._describe()
 
-    def _reload(self) -> list[str]:
-        """Read file and model anew; the old ones go on unless all of it is good.
-
-        Return the tables that only a restart can change, and that have changed.
-        """
+    def _begin_reload(self) -> None:
         self._notifier.reloading()
-        self._notifier.watchdog()  # a model takes seconds to prove itself
-        try:
-            return self._take_over(self._load())
-        finally:
-            self._notifier.ready(self._proven())
+        self._reload.begin()
 
-    def _take_over(self, new: Config) -> list[str]:
-        engine, before = startup.start(new.model), self._engine
-        tables = {name: getattr(new, name) for name in RELOADABLE}
-        merged = msgspec.structs.replace(self._config, **tables)
-        fields: tuple[str, ...] = Config.__struct_fields__
-        restart = [name for name in fields if getattr(new, name) != getattr(merged, name)]
-        self._engine = engine
+    def _finish_reload(self) -> list[str] | None:
+        """Go on with the new config and model once they are proven; until then with the old ones.
+
+        Return the tables that only a restart can change, and that have changed; None while there
+        is nothing new. Raises EdgeError where the old ones go on.
+        """
+        restart: list[str] | None = []
+        try:
+            new = self._reload.poll()
+            restart = None if new is None else self._take_over(*new)
+            return restart
+        finally:
+            if restart is not None:
+                self._notifier.ready(self._proven())
+
+    def _take_over(self, new: Config, engine: Engine) -> list[str]:
+        before, self._engine = self._engine, engine
+        merged, restart = reload.merged(self._config, new)
         self._config = self._reporter.config = merged
         logging.getLogger().setLevel(merged.log.level.upper())
         if engine.card.labels != before.card.labels:
             self._reporter.last = None
-        view, mode = startup.view(merged.camera), self._camera.mode
-        wanted = [(of.preprocess.useful(view), of.preprocess.any_shape) for of in (before, engine)]
-        if mode and mode.still and wanted[0] != wanted[1]:
-            self._camera.reopen()  # its frames are of the size that was of use
+        wanted, mode = startup.wanted(merged.camera, engine), self._camera.mode
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._camera.want(wanted.open)
+            if mode and mode.still:
+                self._camera.reopen()  # its frames are of the size that was of use
         self._assemble()
         return restart
-
-    def _on_hup(self) -> None:
-        with contextlib.suppress(EdgeError):  # told and logged; the old config goes on
-            self._control.reload()
-
-    def _open_camera(self, first_sequence: int) -> Camera:
-        """Return the camera; called on a thread of its own."""
-        return startup.camera(self._config.camera, self._engine, first_sequence)
-
-    def _on_signal(self, number: int, _: Any) -> None:
-        if number == signal.SIGHUP:
-            self._hup = True
-        else:
-            self._stop = True

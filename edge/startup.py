@@ -1,13 +1,13 @@
 """The attested start: a model is used only after it has proven what its card says.
 
 Composes card, classifier and preprocessing, and opens the camera for them; used by the daemon and
-by every command that classifies. The golden picture goes the whole way, as a frame would.
+by every command that classifies. The golden picture goes the whole way, as a frame would. A model
+that has never proven itself is tried in a child process first: it may crash its interpreter.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from edge import attest
 from edge import card as cards
 from edge import config as configs
+from edge.attempt import Attempt, content, threads
 from edge.camera import fence, open_camera
 from edge.camera.images import read_pixels
 from edge.camera.picture import Unreadable as Unreadable
 from edge.classifier import Classifier
 from edge.config import CameraConfig, ModelConfig
-from edge.errors import ModelError
+from edge.errors import ModelError, boundary
 from edge.modelcard import Golden, InputFrom, ModelCard
 from edge.payloads import ModelInfo
 from edge.preprocess import Preprocessor
@@ -57,38 +58,53 @@ class Engine:
         return self.classifier.scores(out)
 
 
-@fence.lifted()
 def start(config: ModelConfig) -> Engine:
-    """Return the engine that ``config`` describes, verified and warm. Raises ModelError."""
-    found = cards.find(config.path)
-    path, said = found.path, found.card
-    cores = len(os.sched_getaffinity(0))
-    classifier = Classifier(
-        path,
-        len(said.labels),
-        said.output.activation if "output.activation" in found.given else None,
-        # More than cores: TFLite's threads spin for one that cannot run, up to a second an invoke.
-        threads=min(config.threads or cores, cores),
-        require_xnnpack=config.require_xnnpack,
-        size=said.preprocessing.input,
-        usual_size=found.stated.size,
-    )
-    card, input_from, warnings = attest.complete(found, classifier)
-    try:
-        preprocess = Preprocessor(card.preprocessing, classifier.input)
-        warnings += attest.doubts(card.preprocessing, input_from, classifier)
-    except ModelError as exc:
-        raise ModelError(
-            exc.what, where=str(path), expected=exc.expected, got=exc.got, mend=exc.mend
-        ) from exc
-    engine = Engine(card, path, found.sha256, classifier, preprocess, input_from, ())
-    warnings += attest.prove(engine.classify, classifier, found)
-    engine = replace(engine, warnings=tuple(warnings))
-    if card.golden:
-        _attest(engine, card.golden)
-    for warning in warnings:
-        log.warning("%s: %s", path, warning)
-    return engine
+    """Return the engine that ``config`` describes, verified and warm. Raises ModelError.
+
+    Waits for the trial of a model that has not proven itself; ``Attempt`` and ``load`` are for a
+    caller who cannot.
+    """
+    attempt = Attempt(config)
+    attempt.run()
+    return load(config, attempt.sha256)
+
+
+@fence.lifted()
+def load(config: ModelConfig, proven: str = "") -> Engine:
+    """Return the engine in this process, verified and warm. Raises ModelError.
+
+    proven  sha256 of the file that was proven; another is refused
+    """
+    with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
+        found = cards.find(config.path)
+        path, said = found.path, found.card
+        classifier = Classifier(
+            path,
+            len(said.labels),
+            said.output.activation if "output.activation" in found.given else None,
+            threads=threads(config),
+            require_xnnpack=config.require_xnnpack,
+            size=said.preprocessing.input,
+            usual_size=found.stated.size,
+            content=content(path, proven or found.sha256),
+        )
+        card, input_from, warnings = attest.complete(found, classifier)
+        try:
+            preprocess = Preprocessor(card.preprocessing, classifier.input)
+            warnings += attest.doubts(card.preprocessing, input_from, classifier)
+        except ModelError as exc:
+            raise ModelError(
+                exc.what, where=str(path), expected=exc.expected, got=exc.got, mend=exc.mend
+            ) from exc.__cause__
+        engine = Engine(card, path, found.sha256, classifier, preprocess, input_from, ())
+        with boundary(ModelError, "the model cannot be run", str(path)):
+            warnings += attest.prove(engine.classify, classifier, found)
+        engine = replace(engine, warnings=tuple(warnings))
+        if card.golden:
+            _attest(engine, card.golden)
+        for warning in warnings:
+            log.warning("%s: %s", path, warning)
+        return engine
 
 
 def _attest(engine: Engine, golden: Golden) -> None:
@@ -118,36 +134,58 @@ def _attest(engine: Engine, golden: Golden) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a camera: the config's, and the model's. It travels with an opening.
+
+    useful, any_shape  as in Asked
+    """
+
+    config: CameraConfig
+    useful: tuple[int, int]
+    any_shape: bool
+
+    def open(self, first_sequence: int = 0) -> Camera:
+        """Return the camera, open and told its controls. Raises EdgeError."""
+        config, source = self.config, configs.source(self.config)
+        opened = open_camera(
+            Asked(
+                source=source,
+                shown=configs.without_credentials(source),
+                width=config.width,
+                height=config.height,
+                fps=config.fps,
+                format=config.format,
+                transport=config.transport,
+                view=view(config),
+                fast=config.pace == "fast",
+                loop=config.loop,
+                timeout_s=config.stall_timeout_s,
+                useful=self.useful,
+                any_shape=self.any_shape,
+                first_sequence=first_sequence,
+                max_pixels=config.max_pixels,
+                max_bytes=config.max_bytes,
+            )
+        )
+        told = msgspec.structs.asdict(config.controls)
+        try:
+            opened.control({name: value for name, value in told.items() if value is not None})
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+
+def wanted(config: CameraConfig, engine: Engine) -> Wanted:
+    """Return what ``config`` and the model want of a camera."""
+    useful = engine.preprocess.useful(view(config))
+    return Wanted(config, useful, engine.preprocess.any_shape)
+
+
 def camera(config: CameraConfig, engine: Engine, first_sequence: int = 0) -> Camera:
     """Return the camera that ``config`` describes, open and told its controls. Raises EdgeError."""
-    source = configs.source(config)
-    opened = open_camera(
-        Asked(
-            source=source,
-            shown=configs.without_credentials(source),
-            width=config.width,
-            height=config.height,
-            fps=config.fps,
-            format=config.format,
-            transport=config.transport,
-            view=view(config),
-            fast=config.pace == "fast",
-            loop=config.loop,
-            timeout_s=config.stall_timeout_s,
-            useful=engine.preprocess.useful(view(config)),
-            any_shape=engine.preprocess.any_shape,
-            first_sequence=first_sequence,
-            max_pixels=config.max_pixels,
-            max_bytes=config.max_bytes,
-        )
-    )
-    told = msgspec.structs.asdict(config.controls)
-    try:
-        opened.control({name: value for name, value in told.items() if value is not None})
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+    return wanted(config, engine).open(first_sequence)
 
 
 def view(config: CameraConfig) -> View:

@@ -57,9 +57,23 @@ def convert(tables: dict[str, Any], into: type[T], where: str, error: type[EdgeE
     where  the file, or whatever else the tables came from
     """
     try:
-        return msgspec.convert(tables, into)
+        result = msgspec.convert(tables, into)
     except msgspec.ValidationError as exc:
         raise _translate(str(exc), tables, into, where, error) from exc
+    _check(msgspec.to_builtins(result), where, "", error)
+    return result
+
+
+def _check(value: Any, where: str, key: str, error: type[EdgeError]) -> None:
+    """Raise ``error`` where a text holds a NUL, which no file or host can have in its name."""
+    if isinstance(value, str) and "\0" in value:
+        raise error("NUL character", where=f"{where}: {key}", got=_shown(value), mend="remove it")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check(inner, where, f"{key}.{name}" if key else str(name), error)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _check(inner, where, f"{key}[{index}]", error)
 
 
 def _translate(

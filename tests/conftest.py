@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,14 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach what the tests start, also where a shell runs them in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what proved itself
+        os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="edge-cache-")
+
+
+def pytest_unconfigure() -> None:
+    """Remove what the tests have proven."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 def model_folder(folder: Path, name: str = "uint8io", **changes: str) -> Path:

@@ -44,16 +44,23 @@ PARTS = {
     "spool": set(),
     "systemd": {"systemd"},
     "statusline": set(),
+    "signals": set(),
+    "proof": set(),
+    "trial": set(),
 }
 """Part -> third-party packages it may import; of ours, the leaves only."""
 
 COMPOSERS = {
     "eventlog": {"recovery"},
     "attest": {"card", "classifier", "preprocess", "msgspec", "numpy"},
+    "attempt": {"card", "classifier", "config", "proof", "trial", "edge", "msgspec"},
     "startup": {
-        *("attest", "camera", "card", "classifier", "config", "preprocess", "recovery"),
+        *("attempt", "attest", "camera", "card", "classifier", "config", "preprocess"),
+        "recovery",
         *("msgspec", "numpy"),
     },
+    "trial_child": {"startup", "config"},
+    "reload": {"attempt", "config", "recovery", "startup", "msgspec"},
     "settings": {"config", "msgspec"},
     "reporter": {
         *("wire", "config", "mqtt", "systemd", "spool", "telemetry", "discovery", "snapshot"),
@@ -61,8 +68,8 @@ COMPOSERS = {
     },
     "control": {"reporter", "requests", "settings", "wire", "config", "mqtt", "edge", "msgspec"},
     "service": {
-        *("startup", "wire", "config", "mqtt", "pipeline", "smoothing", "systemd"),
-        *("spool", "telemetry", "reporter", "control", "recovery", "msgspec"),
+        *("startup", "wire", "config", "mqtt", "pipeline", "smoothing", "systemd", "attempt"),
+        *("spool", "telemetry", "reporter", "control", "recovery", "reload", "signals", "msgspec"),
     },
     "bench": {
         *("startup", "wire", "config", "pipeline", "smoothing", "telemetry"),
@@ -93,7 +100,8 @@ COMPOSERS = {
         ),
         *("numpy", "rich"),
     },
-    "__main__": {"cli", "commands", "systemd"},
+    "logs": {"systemd"},
+    "__main__": {"cli", "commands", "logs", "signals"},
     "__init__": set(),
 }
 """What may know parts, and which; only these."""
@@ -152,7 +160,7 @@ def test_only_the_classifier_names_a_tflite_package() -> None:
 
 def test_starting_a_command_imports_nothing_heavy() -> None:
     """--help and schema must not wait for OpenCV, numpy or TFLite."""
-    code = "import sys, edge.__main__; print(*sys.modules)"
+    code = "import sys, edge.cli, edge.commands, edge.logs; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout.split()

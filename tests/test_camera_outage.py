@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from deploy.broker import PrivateBroker
+from tests import odd_models
 from tests.conftest import WAIT_S, Daemon, Listener
 from tests.streams import Pictures, RtspServer
 
@@ -49,9 +52,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def red() -> bytes:
+def red(width: int = 320, height: int = 240) -> bytes:
     """Return a red picture as a web camera would send it."""
-    return cv2.imencode(".jpg", np.full((240, 320, 3), (0, 0, 200), np.uint8))[1].tobytes()
+    return cv2.imencode(".jpg", np.full((height, width, 3), (0, 0, 200), np.uint8))[1].tobytes()
 
 
 def test_an_rtsp_server_that_dies_and_comes_back(
@@ -240,3 +243,36 @@ def test_a_slow_model_sees_the_newest_frame_and_every_gap_is_counted(
     seen = [result["frame"] for result in results]
     assert min(np.diff(seen)) > 10
     assert told["dropped_total"] + told["frames_total"] - 1 in seen, "the newest frame's number"
+
+
+def test_a_reload_while_the_camera_is_being_opened_is_for_the_camera_too(
+    broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, tmp_path: Path
+) -> None:
+    """A stream that is slow to open comes back for the old model; the new one wants more pixels."""
+    free = threading.Event()
+
+    class Slow:
+        """A picture again and again, once it may."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            free.wait(WAIT_S)
+            yield red(640, 480)
+
+    camera = Pictures(Slow(), again=True)
+    config = f'[camera]\nrequired = false\nstall_timeout_s = 60\nsource = "{camera.url}"\n'
+    listener = listen()
+    running = daemon("--broker", broker.address, config=f'{config}[model]\npath = "{rgb}"\n')
+    try:
+        running.wait_for_log("ready after")  # it does not wait for a camera that is not required
+        listener.wait_for(lambda: camera_states(listener) == ["recovering"])
+        model = odd_models.wide(tmp_path, 256)
+        (tmp_path / "edge.toml").write_text(f'{config}[model]\npath = "{model}"\n')
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for_log(" reloaded")
+        free.set()
+        listener.wait_for(lambda: last(listener, "info")["camera"]["state"] == "online")
+        shown = last(listener, "info")["camera"]
+        assert (shown["width"], shown["height"]) == (640, 480)  # 80 x 60 is enough for the old one
+        assert running.stop() == 0
+    finally:
+        camera.close()

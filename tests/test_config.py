@@ -23,7 +23,7 @@ WRONG = {
     '[mqtt]\npassword_file = "/x"': ["mqtt.username", "password without"],
     "camera = 3": ["camera", "expected object", "got 3"],
     "[camera": ["not valid TOML"],
-    "[camera]\nfps = nan": ["camera.fps", "> 0.0", "got nan"],
+    "[camera]\nfps = nan": ["camera.fps", ">= 0.001", "got nan"],
     "[camera]\nstall_timeout_s = inf": ["camera.stall_timeout_s", "<= 86400", "got inf"],
     '[mqtt]\nhost = "a..b"': ["mqtt.host", "not a host", "got a..b"],
     '[mqtt]\nhost = "mqtt://me:pw@b"': ["mqtt.host", "not a host", "got b", "password_file"],

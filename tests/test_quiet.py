@@ -48,7 +48,7 @@ def test_stderr_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
 def test_the_log_is_not_silenced(closed: str) -> None:
     """It has a descriptor of its own; without any stderr, nothing fails."""
     code = (
-        f"{closed}import logging, os; from edge.__main__ import _log; _log();"
+        f"{closed}import logging, os; from edge.logs import configure; configure();"
         "from edge.camera.quiet import quiet\n"
         "with quiet(): logging.warning('still here'); print(end='done')"
     )

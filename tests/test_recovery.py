@@ -256,6 +256,7 @@ def test_after_a_minute_of_frames_a_loss_counts_as_the_first() -> None:
 def test_tries_without_success_count_however_long_they_take() -> None:
     """Each opening lasts longer than the window is wide for ten of them."""
     bench = Bench([1, GONE], max_reopens=5, reopen_window_s=10.0)
+    bench.until(lambda: bench.kept._camera is not None)
     real = bench.open
 
     def slow(first: int) -> Scripted:
@@ -296,6 +297,101 @@ def test_what_is_wanted_otherwise_is_opened_anew_at_once() -> None:
     assert [frame.sequence for frame in frames] == [0, 1, 2]
     assert bench.cameras[0].closed == 1
     assert (bench.kept.reopens_total, bench.changes) == (0, [])
+
+
+class Wishes:
+    """Openings that come back when the test lets them, and what each was asked for."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.free = bench, threading.Event()
+        self.asked: list[str] = []
+
+    def __call__(self, wish: str) -> Callable[[int], Scripted]:
+        """Return what opens a camera as ``wish`` says, once it may."""
+
+        def open(first: int) -> Scripted:
+            self.asked.append(wish)
+            assert self.free.wait(WAIT_S)
+            return self.bench.open(first)
+
+        return open
+
+
+def test_an_opening_that_is_asked_for_something_else_meanwhile_is_stale() -> None:
+    """It is closed and opened again as it is wanted by then; no frame comes of the old wish."""
+    bench = Bench([1, GONE], [9], [1, 1], max_reopens=1)
+    wishes = Wishes(bench)
+    bench.until(lambda: bench.kept._camera is not None)
+    bench.kept.want(wishes("old"))
+    frames = bench.until(lambda: bool(wishes.asked))
+    bench.kept.want(wishes("new"))
+    wishes.free.set()
+    frames += bench.until(lambda: len(bench.cameras) == 3 and not bench.cameras[2].script)
+    assert wishes.asked == ["old", "new"]
+    assert bench.cameras[1].script == [9]  # nothing was read of it
+    assert bench.cameras[1].closed == 1
+    assert [frame.sequence for frame in frames] == [0, 1, 2]
+    assert bench.states == [("recovering", "gone"), ("online", "")]
+
+
+def test_the_newest_of_many_wishes_is_opened() -> None:
+    """Not each of them in turn; and a stale opening is no try that failed."""
+    bench = Bench([1, GONE], [9], [1], max_reopens=1)
+    wishes = Wishes(bench)
+    bench.until(lambda: bench.kept._camera is not None)
+    bench.kept.want(wishes("0"))
+    bench.until(lambda: bool(wishes.asked))
+    for number in range(1, 20):
+        bench.kept.want(wishes(str(number)))
+        bench.step()
+    wishes.free.set()
+    bench.until(lambda: bench.kept.state == "online")
+    assert wishes.asked == ["0", "19"]
+
+
+def test_a_stale_opening_that_fails_is_tried_again_as_it_is_wanted_by_then() -> None:
+    """After the usual wait."""
+    bench = Bench([1, GONE], ABSENT, [1])
+    wishes = Wishes(bench)
+    bench.until(lambda: bench.kept._camera is not None)
+    bench.kept.want(wishes("old"))
+    bench.until(lambda: bool(wishes.asked))
+    bench.kept.want(wishes("new"))
+    wishes.free.set()
+    bench.until(lambda: bench.kept.state == "online")
+    assert wishes.asked == ["old", "new"]
+
+
+def test_what_is_wanted_while_the_old_camera_is_closed_is_what_is_opened() -> None:
+    """Closing may take long too."""
+    bench, free = Bench([1, 1, GONE], [1]), threading.Event()
+    wishes = Wishes(bench)
+    wishes.free.set()
+    bench.until(lambda: bench.kept._camera is not None)
+
+    def hang() -> None:
+        free.wait(WAIT_S)
+
+    bench.cameras[0].hang = hang
+    bench.until(lambda: bench.kept._closing is not None)
+    bench.kept.want(wishes("new"))
+    free.set()
+    bench.until(lambda: bench.kept.state == "online")
+    assert wishes.asked == ["new"]
+
+
+def test_an_open_camera_stays_open_until_it_is_opened_again() -> None:
+    """A wish alone closes nothing."""
+    bench = Bench([1, 1, 1], [1])
+    bench.until(lambda: bench.kept._camera is not None)
+    wishes = Wishes(bench)
+    wishes.free.set()
+    bench.kept.want(wishes("new"))
+    bench.until(lambda: not bench.cameras[0].script)
+    assert (wishes.asked, bench.cameras[0].closed) == ([], 0)
+    bench.kept.reopen()
+    bench.until(lambda: len(bench.cameras) == 2 and not bench.cameras[1].script)
+    assert wishes.asked == ["new"]
 
 
 def test_a_fault_of_another_kind_at_a_reopening_is_a_failed_try() -> None:

@@ -24,7 +24,7 @@ from deploy import remote
 from deploy.broker import PrivateBroker
 from deploy.host import Host
 from edge import systemd
-from edge.__main__ import _OneLine
+from edge.logs import OneLine
 from tests.conftest import ROOT, edge, model_folder
 
 ATTACK = "\x1b]0;owned\x07\x9b2J\r\n\u202efake\u2066"
@@ -257,7 +257,7 @@ def test_a_traceback_in_the_log_has_lines_of_its_own_alone() -> None:
         raise ValueError(ATTACK)
     except ValueError:
         record = logging.LogRecord("edge", logging.ERROR, "", 0, "x", (), sys.exc_info())
-    text = _OneLine("%(message)s").format(record)
+    text = OneLine("%(message)s").format(record)
     assert not obeyed(text)
     assert "owned" in text
 

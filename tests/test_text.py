@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.__main__ import _OneLine
 from edge.errors import CameraError, EdgeError
+from edge.logs import OneLine
 from edge.text import LONGEST, escaped
 
 
@@ -57,4 +57,4 @@ def test_an_error_is_one_line_whoever_named_what_is_in_it() -> None:
 def test_a_log_line_is_one_line() -> None:
     """Whatever a caller forgot."""
     record = logging.LogRecord("edge", logging.INFO, "", 0, "%s: gone", ("a\nb\x1b",), None)
-    assert _OneLine("%(message)s").format(record) == "a\\nb\\x1b: gone"
+    assert OneLine("%(message)s").format(record) == "a\\nb\\x1b: gone"

@@ -17,12 +17,10 @@ from edge import files, toml
 from edge.card import labels as lists
 from edge.card import metadata
 from edge.errors import ModelError
-from edge.modelcard import ModelCard, Stated
+from edge.modelcard import MODEL_MAX_BYTES, ModelCard, Stated
 
 CARD: Final = "model.toml"
 LABELS: Final = "labels.txt"
-LARGEST: Final = 512 * 1_048_576
-"""Bytes of a model file; EfficientNet-B7 in float has 267 million."""
 _HERE: Final = Path(__file__).resolve().parent.parent
 
 
@@ -120,11 +118,11 @@ def _read(path: Path) -> tuple[ModelCard, frozenset[str]]:
 def _checked(file: BufferedReader, path: Path, sha256: str) -> str:
     """Return the sha256 of ``file``, which must be a TFLite file and have ``sha256`` if given."""
     size = os.fstat(file.fileno()).st_size
-    if size > LARGEST:
+    if size > MODEL_MAX_BYTES:
         raise ModelError(
             "model file is too large",
             where=str(path),
-            expected=f"at most {LARGEST} bytes",
+            expected=f"at most {MODEL_MAX_BYTES} bytes",
             got=str(size),
         )
     came = hashlib.file_digest(file, "sha256").hexdigest()

@@ -65,6 +65,7 @@ class Classifier:
     require_xnnpack  refuse an int8 or float model that XNNPACK has not taken
     size             height and width, for a model that leaves them open
     usual_size       the same where ``size`` is None; not looked at where the model has its own
+    content          of the file, read before; held in memory, so that nobody can overwrite it
 
     Raises ModelError where the file, its tensors or the runtime are not usable.
     """
@@ -79,10 +80,12 @@ class Classifier:
         require_xnnpack: bool = True,
         size: tuple[int, int] | None = None,
         usual_size: tuple[int, int] | None = None,
+        content: bytes | None = None,
     ) -> None:
         package, interpreter_class = _runtime()
+        model = {"model_content": content} if content else {"model_path": str(path)}
         try:
-            self.interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+            self.interpreter = interpreter_class(**model, num_threads=threads)
             _size(self.interpreter, size, usual_size, str(path))
             self.interpreter.allocate_tensors()
             inputs = self.interpreter.get_input_details()
@@ -215,6 +218,12 @@ def _mislabelled(path: Path, values: int, labels: int, activation: Activation) -
         got=f"{labels} with a {activation} output",
         mend=mend,
     )
+
+
+def runtime() -> str:
+    """Return the TFLite package found and its version. Raises ModelError where there is none."""
+    package, _ = _runtime()
+    return f"{package} {_version(package)}"
 
 
 def _runtime() -> tuple[str, Any]:

@@ -19,7 +19,7 @@ from edge import toml
 from edge.config import device
 from edge.config.secrets import without_credentials
 from edge.config.tables import CameraConfig, Config, MqttConfig, SpoolConfig
-from edge.errors import ConfigError
+from edge.errors import ConfigError, boundary
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -41,24 +41,26 @@ def load(
     settings   as made to last by a request; left out, with a warning, where they do not fit
     Raises ConfigError.
     """
-    tables = toml.read(path, ConfigError) if path else {}
     where = str(path) if path else "defaults"
-    if settings:
-        try:
-            convert(over(tables, settings), where)
-        except ConfigError as exc:
-            convert(tables, where)  # whose fault is it?
-            log.warning("settings made by request are left out: %s", exc)
-        else:
-            tables = over(tables, settings)
-    if overrides and any(overrides.values()):
-        tables, where = over(tables, overrides), f"{where} and command line"
-    return convert(tables, where)
+    with boundary(ConfigError, "the config cannot be used", where):
+        tables = toml.read(path, ConfigError) if path else {}
+        if settings:
+            try:
+                convert(over(tables, settings), where)
+            except ConfigError as exc:
+                convert(tables, where)  # whose fault is it?
+                log.warning("settings made by request are left out: %s", exc)
+            else:
+                tables = over(tables, settings)
+        if overrides and any(overrides.values()):
+            tables, where = over(tables, overrides), f"{where} and command line"
+        return convert(tables, where)
 
 
 def change(config: Config, tables: Tables) -> Config:
     """Return ``config`` with ``tables`` laid over it. Raises ConfigError, naming the key."""
-    return convert(over(msgspec.to_builtins(config), tables), "set")
+    with boundary(ConfigError, "cannot be set", "set"):
+        return convert(over(msgspec.to_builtins(config), tables), "set")
 
 
 def over(below: dict[str, Any], above: Tables) -> dict[str, Any]:
@@ -84,6 +86,8 @@ def convert(tables: dict[str, Any], where: str) -> Config:
         )
     check_topic(config.mqtt.base_topic, f"{where}: mqtt.base_topic")
     check_topic(config.homeassistant.prefix, f"{where}: homeassistant.prefix")
+    for table, user in (("mqtt", config.mqtt.username), ("camera", config.camera.username)):
+        check_user(user, f"{where}: {table}.username")
     check_broker(config.mqtt, where)
     check_camera(config.camera, where)
     name = device.name(config.device.id, f"{where}: device.id")
@@ -130,6 +134,14 @@ def check_host(host: str, where: str) -> None:
             got=escaped(without_credentials(host.rpartition("@")[2]), HOST_MAX),
             mend="port, user name and password_file have keys of their own in [mqtt]",
         )
+
+
+def check_user(name: str, where: str) -> None:
+    """Raise ConfigError unless ``name`` is text: a command line may hold any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise ConfigError("not UTF-8", where=where, got=name) from exc
 
 
 def check_broker(config: MqttConfig, where: str) -> None:

@@ -12,7 +12,9 @@ from msgspec import Meta
 
 from edge.config.patterns import Login, Topic, WebPath
 
-Interval = Annotated[float, Meta(gt=0, le=86_400)]
+Interval = Annotated[float, Meta(ge=0.001, le=86_400)]
+Rate = Annotated[float, Meta(ge=0.001, le=240)]
+"""A second: from one in a quarter of an hour; V4L2 counts in thousandths."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=16, le=8192)]
 PixelFormats = Literal["auto", "yuyv", "nv12", "yu12", "mjpg", "jpeg", "bgr3", "rgb3", "grey"]
@@ -89,7 +91,7 @@ class CameraConfig(Table, frozen=True):
     source: Annotated[str, Meta(min_length=1)] = "auto"
     width: Pixels = 640
     height: Pixels = 480
-    fps: Annotated[float, Meta(gt=0, le=240)] = 30.0
+    fps: Rate = 30.0
     format: PixelFormats = "auto"
     transport: Literal["tcp", "udp"] = "tcp"
     username: Login = ""
@@ -112,14 +114,16 @@ class CameraConfig(Table, frozen=True):
 class ModelConfig(Table, frozen=True):
     """What classifies.
 
-    path             a folder with a model.toml, or a .tflite file; empty for the shipped model
-    threads          threads inside the interpreter, no more than cores; 0 for all cores
-    require_xnnpack  refuse to run an int8 or float model without XNNPACK
+    path              a folder with a model.toml, or a .tflite file; empty for the shipped model
+    threads           threads inside the interpreter, no more than cores; 0 for all cores
+    require_xnnpack   refuse to run an int8 or float model without XNNPACK
+    max_memory_bytes  refuse a model that takes more, beside its file
     """
 
     path: str = ""
     threads: Annotated[int, Meta(ge=0, le=64)] = 0
     require_xnnpack: bool = True
+    max_memory_bytes: Annotated[int, Meta(ge=10_000_000, le=100_000_000_000)] = 256_000_000
 
 
 class SmoothingConfig(Table, frozen=True):
@@ -223,7 +227,7 @@ class PublishConfig(Table, frozen=True):
     """
 
     result: bool = False
-    result_rate: Annotated[float, Meta(gt=0, le=240)] = 5.0
+    result_rate: Rate = 5.0
     state_interval_s: Interval = 10.0
     telemetry_interval_s: Interval = 10.0
     top_k: Annotated[int, Meta(ge=1, le=100)] = 5

@@ -4,6 +4,8 @@ Rule 1: never two cameras; the old one is closed before another is opened.
 Rule 2: opening and closing may take long, so a thread of its own does either; the caller goes on.
 Rule 3: every wait has an end. A driver that does not come back from a call is an error where frames
         are required: only a new process can help then.
+Rule 4: what an opening was asked for travels with it. Where something else is wanted by the time it
+        comes back, it is closed and opened again.
 
 Knows cameras by their Protocol alone. Runs on the caller's thread, but for Rule 2.
 """
@@ -16,14 +18,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from edge.errors import CameraError
 from edge.recovery.call import Call
-from edge.recovery.policy import STEADY_S, Change, Policy, State, wait_s
+from edge.recovery.policy import STEADY_S, Change, Policy, State, given_up, wait_s
 from edge.types import Camera, CameraMode, Control, Frame, Seconds
 
-__all__ = ["Change", "Policy", "Recovery", "State"]
+__all__ = ["Call", "Change", "Policy", "Recovery", "State"]
 
 log = logging.getLogger(__name__)
 STUCK_S: Final = 60.0
@@ -37,7 +39,8 @@ RECORDED: Final = ("file", "images")
 class Recovery:
     """A camera that comes back.
 
-    open    called with the number of the first frame; raises CameraError
+    open    called with the number of the first frame, on a thread of its own; raises CameraError.
+            What is asked of the camera is in it, and does not change
     tell    called on every change
     """
 
@@ -49,7 +52,7 @@ class Recovery:
         clock: Callable[[], Seconds] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._open, self._policy, self._tell = open, policy, tell
+        self._policy, self._tell = policy, tell
         self._clock, self._chance = clock, chance
         self.state: State = "online"
         """So until it is found to be otherwise."""
@@ -68,7 +71,8 @@ class Recovery:
         self._reopens = 0  # since it was online
         self._next_try_s = 0.0
         self._closing: Call[None] | None = None
-        self._opening: Call[Camera] | None = Call(lambda: open(0), clock)
+        self._open = self._opened_by = open  # as it is wanted now, and as it was begun
+        self._opening: Call[Camera] | None = self._begin()
 
     @property
     def settled(self) -> bool:
@@ -125,8 +129,12 @@ class Recovery:
         self.error = CameraError("is still being opened", reason="absent")
         self._become("recovering")
 
+    def want(self, open: Callable[[int], Camera]) -> None:
+        """Open cameras by ``open`` from now on; one that is being opened is stale."""
+        self._open = open
+
     def reopen(self) -> None:
-        """Close the camera and open it anew at once: something else is wanted of it."""
+        """Close the camera that is open and open it again at once, as it is wanted now."""
         camera, self._camera = self._camera, None
         if camera is not None:
             self._corrupt_before += camera.corrupt_total
@@ -175,9 +183,10 @@ class Recovery:
             if self._closing.wait(timeout_s):
                 self._closing = None
             elif self._closing.lasts_s() > STUCK_S:
-                raise stuck(self._closing)
+                raise self._closing.stuck()
             return
-        if self._opening is None:
+        opening = self._opening
+        if opening is None:
             left_s = self._next_try_s - self._clock()
             if left_s > 0:
                 time.sleep(min(left_s, timeout_s))
@@ -186,15 +195,14 @@ class Recovery:
                 self._tries.append(self._clock())
                 self.reopens_total += 1
                 self._reopens += 1
-            first = self._sequence
-            self._opening = Call(lambda: self._open(first), self._clock)
-        if not self._opening.wait(timeout_s):
-            if self._opening.lasts_s() > STUCK_S + self._policy.stall_timeout_s:
-                self._wait_on(stuck(self._opening))
+            opening = self._begin()
+        if not opening.wait(timeout_s):
+            if opening.lasts_s() > STUCK_S + self._policy.stall_timeout_s:
+                self._wait_on(opening.stuck())
             return
-        call, self._opening = self._opening, None
+        self._opening = None
         try:
-            self._camera = call.result()
+            camera = opening.result()
         except Exception as exc:
             if not self._begun and (self._policy.required or not isinstance(exc, CameraError)):
                 raise
@@ -204,7 +212,19 @@ class Recovery:
             log.debug("not yet: %s", exc)
             self._lose(exc)
             return
-        self.mode, self._silent_s, self._begun = self._camera.mode, 0.0, True
+        self._camera = camera
+        if self._opened_by is not self._open:
+            self.reopen()
+            if self.error is not None and self._tries:
+                self._tries.pop()  # which the next try counts again
+            return
+        self.mode, self._silent_s, self._begun = camera.mode, 0.0, True
+
+    def _begin(self) -> Call[Camera]:
+        open, first = self._open, self._sequence
+        self._opened_by = open
+        self._opening = Call(lambda: open(first), self._clock)
+        return self._opening
 
     def _wait_on(self, error: CameraError) -> None:
         """An opening hangs; no other may be begun beside it."""
@@ -231,24 +251,9 @@ class Recovery:
         if self.state != "failed":
             self._become("failed")
         if self._policy.required:
-            raise CameraError(
-                f"given up after {len(self._tries)} tries",
-                reason=error.reason,
-                where=error.where,
-                got=error.what,
-                mend=error.mend,
-            )
+            raise given_up(error, len(self._tries))
 
     def _become(self, state: State, news: bool = True) -> None:
         self.state = state
         outage_s = round(self._clock() - self._last_frame_s, 1)
         self._tell(Change(state, self.error, outage_s, self._reopens, news))
-
-
-def stuck(call: Call[Any]) -> CameraError:
-    """Return the error for a call that does not come back."""
-    return CameraError(
-        f"its driver has not answered for {call.lasts_s():.0f} s",
-        reason="stalled",
-        mend="a restart may help; if not, power the camera off and on",
-    )

@@ -62,3 +62,14 @@ def wait_s(losses: int, chance: float) -> Seconds:
     """
     longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(losses, 10))
     return longest * (0.5 + 0.5 * chance)
+
+
+def given_up(error: CameraError, tries: int) -> CameraError:
+    """Return the error for a camera that failed with ``error`` after so many tries."""
+    return CameraError(
+        f"given up after {tries} tries",
+        reason=error.reason,
+        where=error.where,
+        got=error.what,
+        mend=error.mend,
+    )
