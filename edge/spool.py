@@ -54,7 +54,9 @@ class Spool:
         self._unsynced_since_s: float | None = 0.0  # of what the process before this one wrote
         self._failing = False
         self.dropped_total = 0
-        """Events that gave way to newer ones, or could not be read again."""
+        """Events that gave way to newer ones, could not be read again, or were set aside."""
+        self.set_aside_total = 0
+        """Of those, the ones that the broker cannot have."""
         self.failures_total = 0
         """Events that the disk did not take."""
         self._database = self._open(path) if path else None
@@ -108,6 +110,12 @@ class Spool:
             if not self._gone:
                 self._gone_since_s = time.monotonic()
             self._gone.append((number,))
+
+    def set_aside(self, number: int) -> None:
+        """Take an event that the broker cannot have out of the queue, and count it."""
+        if number in self._waiting:
+            self.set_aside_total += 1
+            self._drop(number)
 
     def tick(self, now_s: Seconds) -> None:
         """Remove from the disk what has been acknowledged for a while; sync what has not been."""

@@ -157,6 +157,18 @@ def test_the_oldest_give_way_by_number_and_by_bytes(tmp_path: Path) -> None:
     small.close()
 
 
+def test_an_event_that_the_broker_cannot_have_is_set_aside(tmp_path: Path) -> None:
+    """Counted once; the others wait on, in order, also after the process."""
+    spool = begin(tmp_path)
+    numbers = [spool.add(event(n)) for n in range(4)]
+    spool.set_aside(numbers[1])
+    spool.set_aside(numbers[1])
+    assert waiting(spool) == [b"0", b"2", b"3"]
+    assert (spool.set_aside_total, spool.dropped_total) == (1, 1)
+    spool.close()
+    assert waiting(begin(tmp_path)) == [b"0", b"2", b"3"]
+
+
 @pytest.mark.parametrize("damage", ["garbage", "cut", "zeros"])
 def test_an_unreadable_file_is_set_aside_and_begun_anew(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
