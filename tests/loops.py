@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 needs_root: Final = pytest.mark.skipif(
-    os.geteuid() != 0, reason="loop devices are root's: run the tests as root to see these"
+    os.geteuid() != 0, reason="LEFT OUT: loop devices are root's: run the tests as root"
 )
 
 
