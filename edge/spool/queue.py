@@ -1,9 +1,9 @@
-"""Events wait here until the broker has them: on disk, bounded, in order.
+"""The queue of events: numbers, bounds, and what waits in memory while the disk takes nothing.
 
 Rule 1: an event is written before it is sent and removed after it was acknowledged: a process
         killed at any instant sends it again, with the id that it had.
 Rule 2: nothing that happens to the disk stops the daemon. What cannot be written waits in
-        memory; a file that cannot be read is set aside and begun anew.
+        memory, and is written when the disk takes it again.
 Rule 3: flash wears out. Removals go together with the next event, or after a while; nothing is
         synced for an event that the broker has at once. SQLite keeps the file whole through a loss
         of power; events that wait outlive it once they have waited for SYNC_S.
@@ -13,15 +13,17 @@ Knows no broker. One thread, and one for as long as something is synced.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import sqlite3
 import threading
 import time
+from bisect import bisect_right
 from pathlib import Path
 from typing import Final
 
 from edge.messages import Message
+from edge.spool.file import SpoolFile, open_file
 from edge.types import Seconds
 
 log = logging.getLogger(__name__)
@@ -31,10 +33,12 @@ SYNC_S: Final = 5.0
 """Longest time that an event which waits is only the kernel's, and would go with the power."""
 IN_MEMORY: Final = 1000
 """Events kept while the disk does not take them."""
-SCHEMA: Final = (
-    "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, topic TEXT NOT NULL,"
-    " qos INTEGER NOT NULL, payload BLOB NOT NULL)"
-)
+LOCK_S: Final = 1.0
+"""Longest wait at the start for another process that has the file."""
+REOPEN_S: Final = 30.0
+"""How often a file is tried again that could not be opened."""
+REPORT_S: Final = 60.0
+"""A disk that fails again within this time is not reported again."""
 
 
 class Spool:
@@ -48,20 +52,24 @@ class Spool:
     def __init__(self, path: Path | None, events_max: int, bytes_max: int) -> None:
         self._path, self._events_max, self._bytes_max = path, events_max, bytes_max
         self._waiting: dict[int, int] = {}  # number -> bytes, oldest first
+        self._order: list[int] = []  # the same numbers, and some that have gone
+        self._oldest = 0  # index of the first of them that may wait
+        self._bytes = self._last = 0
         self._memory: dict[int, Message] = {}  # what is not on disk
         self._gone: list[tuple[int]] = []  # acknowledged, and still on disk
         self._gone_since_s = 0.0
         self._unsynced_since_s: float | None = 0.0  # of what the process before this one wrote
-        self._failing = False
+        self._failing = self._reported = self._unreadable = False
+        self._report_at_s = self._reopen_at_s = 0.0
         self.dropped_total = 0
         """Events that gave way to newer ones, could not be read again, or were set aside."""
         self.set_aside_total = 0
-        """Of those, the ones that the broker cannot have."""
+        """Of those, the ones that the broker cannot have, and rows that are no events."""
         self.failures_total = 0
         """Events that the disk did not take."""
-        self._database = self._open(path) if path else None
-        self._bytes = sum(self._waiting.values())
-        self._last = max(self._waiting, default=0)
+        self._file: SpoolFile | None = None
+        if path is not None:
+            self._open(path, LOCK_S)
 
     def __len__(self) -> int:
         """Return how many events wait."""
@@ -75,29 +83,30 @@ class Spool:
     def add(self, message: Message) -> int:
         """Keep ``message``; return its number."""
         size = len(message.payload)
-        while self._waiting and (
-            len(self._waiting) >= self._events_max or self._bytes + size > self._bytes_max
-        ):
-            self._drop(next(iter(self._waiting)))
         self._last += 1
+        if size > self._bytes_max:  # all others would give way, and it would be dropped next
+            self.dropped_total += 1
+            return self._last
+        self._make_room(self._events_max - 1, self._bytes_max - size)
         if not self._write(message):
             self.failures_total += self._path is not None
             self._memory[self._last] = message
             if len(self._memory) > IN_MEMORY:
                 self._drop(next(iter(self._memory)))
-        self._waiting[self._last] = size
-        self._bytes += size
+        self._wait(self._last, size)
         return self._last
 
     def after(self, number: int) -> tuple[int, Message] | None:
         """Return the first event that waits after ``number``, with its own number."""
-        if number >= self._last:
-            return None
-        for other in [other for other in self._waiting if other > number]:
-            message = self._memory.get(other) or self._read(other)
-            if message is not None:
-                return other, message
-            self._drop(other)
+        at = bisect_right(self._order, number, self._first())
+        while at < len(self._order):
+            other = self._order[at]
+            if other in self._waiting:
+                message = self._memory.get(other) or self._read(other)
+                if message is not None:
+                    return other, message
+                self._drop(other)
+            at += 1
         return None
 
     def done(self, number: int) -> None:
@@ -113,26 +122,51 @@ class Spool:
 
     def set_aside(self, number: int) -> None:
         """Take an event that the broker cannot have out of the queue, and count it."""
-        if number in self._waiting:
-            self.set_aside_total += 1
-            self._drop(number)
+        if number not in self._waiting:
+            return
+        self.set_aside_total += 1
+        if self._file is not None and number not in self._memory:
+            with contextlib.suppress(sqlite3.Error):  # it is removed like those that are done
+                self._file.move(number, "the broker cannot take it")
+        self._drop(number)
 
     def tick(self, now_s: Seconds) -> None:
         """Remove from the disk what has been acknowledged for a while; sync what has not been."""
-        if self._gone and now_s - self._gone_since_s >= REMOVE_S:
+        if self._file is None and self._path and now_s >= self._reopen_at_s:
+            self._open(self._path, 0.0)
+        if (self._gone or self._memory) and now_s - self._gone_since_s >= REMOVE_S:
             self._write(None)
-        if not self._waiting or self._database is None:
+        if not self._waiting or self._file is None:
             self._unsynced_since_s = None
         elif self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
             self._unsynced_since_s = None
-            threading.Thread(target=self._sync, name="spool-sync", daemon=True).start()
+            threading.Thread(target=self._file.sync, name="spool-sync", daemon=True).start()
 
     def close(self) -> None:
         """Remove what is done; the rest stays on disk for the next run."""
-        if self._database is not None:
-            if self._gone:
+        if self._file is not None:
+            if self._gone or self._memory:
                 self._write(None)
-            self._database.close()
+            self._file.close()
+
+    def _wait(self, number: int, size: int) -> None:
+        self._waiting[number] = size
+        self._bytes += size
+        if len(self._order) > 2 * len(self._waiting) + 64:
+            self._order, self._oldest = list(self._waiting), 0
+        else:
+            self._order.append(number)
+
+    def _first(self) -> int:
+        """Return the index in ``_order`` of the oldest event that waits."""
+        while self._oldest < len(self._order) and self._order[self._oldest] not in self._waiting:
+            self._oldest += 1
+        return self._oldest
+
+    def _make_room(self, events: int, size: int) -> None:
+        """Drop the oldest until so many events and bytes are left."""
+        while self._waiting and (len(self._waiting) > events or self._bytes > size):
+            self._drop(self._order[self._first()])
 
     def _drop(self, number: int) -> None:
         self.dropped_total += 1
@@ -140,87 +174,64 @@ class Spool:
 
     def _write(self, message: Message | None) -> bool:
         """Write all removals, what was kept in memory and one event at once; whether it went."""
-        if self._database is None:
+        if self._file is None:
             return False
         new = self._memory | ({self._last: message} if message else {})
+        now_s = time.monotonic()
         try:
-            with self._database:
-                self._database.executemany("DELETE FROM events WHERE number = ?", self._gone)
-                self._database.executemany(
-                    "INSERT INTO events VALUES (?, ?, ?, ?)",
-                    [(number, m.topic, m.qos, m.payload) for number, m in new.items()],
-                )
+            self._file.write(self._gone, new)
         except sqlite3.Error as exc:
-            self._gone_since_s = time.monotonic()  # again, but not at every tick
-            if not self._failing:
+            self._gone_since_s = now_s  # again, but not at every tick
+            if not self._failing and now_s >= self._report_at_s:
                 log.warning("spool %s: %s; new events wait in memory", self._path, exc)
+                self._report_at_s = now_s + REPORT_S
+                self._reported = True
             self._failing = True
             return False
-        if self._failing:
+        if self._failing and self._reported:
             log.info("spool %s: takes events again", self._path)
+            self._reported = False
         self._failing = False
         self._gone.clear()
         self._memory.clear()
         if new and self._unsynced_since_s is None:
-            self._unsynced_since_s = time.monotonic()
+            self._unsynced_since_s = now_s
         return True
 
-    def _sync(self) -> None:
-        """Make the write-ahead log outlive the power; on a thread, for a card may take a second."""
-        assert self._path is not None
-        try:
-            with self._path.with_name(f"{self._path.name}-wal").open("rb") as file:
-                os.fsync(file.fileno())
-        except OSError as exc:
-            log.warning("spool %s: cannot be synced: %s", self._path, exc)
-
     def _read(self, number: int) -> Message | None:
-        if self._database is None:
+        if self._file is None:
             return None
         try:
-            row = self._database.execute(
-                "SELECT topic, payload, qos FROM events WHERE number = ?", (number,)
-            ).fetchone()
+            return self._file.read(number)
         except sqlite3.Error as exc:
-            log.warning("spool %s: an event cannot be read again: %s", self._path, exc)
-            return None
-        return Message(row[0], row[1], row[2], False) if row else None
-
-    def _open(self, path: Path) -> sqlite3.Connection | None:
-        """Return the database with what waits in it counted; None where there can be none."""
-        for attempt in ("first", "anew"):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                return self._connect(path)
-            except sqlite3.OperationalError as exc:  # locked, read-only, full: the file may be good
-                log.warning("spool %s: %s; events wait in memory", path, exc)
-                return None
-            except sqlite3.DatabaseError as exc:
-                aside = path.with_name(f"{path.name}.unreadable-{time.time_ns() // 10**9}")
-                log.warning("spool %s: %s; set aside as %s (%s)", path, exc, aside.name, attempt)
-                for suffix in ("", "-wal"):
-                    if (file := path.with_name(path.name + suffix)).exists():
-                        file.replace(aside.with_name(aside.name + suffix))
-            except OSError as exc:
-                log.warning("spool %s: %s; events wait in memory", path, exc)
-                return None
+            if not self._unreadable:
+                text = "spool %s: events cannot be read again, this one and maybe others: %s"
+                log.warning(text, self._path, exc)
+            self._unreadable = True
         return None
 
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        database = sqlite3.connect(path, timeout=1.0, cached_statements=16)
+    def _open(self, path: Path, lock_s: float) -> None:
+        """Take the file and what waits in it; where there is none, try again later."""
         try:
-            database.execute("PRAGMA page_size = 512")  # an event writes one page; of 4096: 8 x
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one daemon, no shared memory
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            with database:
-                database.execute(SCHEMA)
-            rows = database.execute("SELECT number, length(payload) FROM events ORDER BY number")
-            self._waiting = dict(rows.fetchall())
+            file = open_file(path, self._events_max, self._bytes_max, lock_s)
+        except OSError as exc:
+            self._reopen_at_s = time.monotonic() + REOPEN_S
+            if not self._failing:
+                log.warning("spool %s: %s; events wait in memory", path, exc.strerror or exc)
+            self._failing = self._reported = True
+            return
+        self.set_aside_total += file.set_aside
+        self.dropped_total += file.dropped + file.set_aside
+        try:
+            file.renumber(self._last)  # what waits in memory has been handed over already, maybe
         except sqlite3.Error:
-            database.close()
-            raise
-        return database
+            file.close()
+            self._reopen_at_s = float("inf")
+            return
+        self._file, self._last = file, max(self._last, file.last)
+        for number, size in file.waiting.items():
+            self._wait(number, size)
+        file.waiting.clear()
+        self._make_room(self._events_max, self._bytes_max)
+        if self._failing:
+            self._write(None)
