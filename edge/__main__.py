@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from edge import cli, commands, systemd
+from edge import cli, commands, stderr, systemd
 from edge.errors import EdgeError
 from edge.text import escaped
 
@@ -50,7 +50,7 @@ class _OneLine(logging.Formatter):
 
 def _log() -> None:
     journal = systemd.journal()
-    handler = journal or logging.StreamHandler(sys.stderr)
+    handler = journal or stderr.Handler(sys.stderr)
     form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
     handler.setFormatter(_OneLine(form, datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -63,10 +63,10 @@ def _fail(error: EdgeError) -> None:
     and would belong to no unit then.
     """
     if systemd.journaled():
-        print(f"<3>{error}", file=sys.stderr)
+        stderr.write(f"<3>{error}\n".encode(errors="backslashreplace"))
         systemd.Notifier().status(str(error))
     else:
-        print(f"edge: {error}", file=sys.stderr)
+        stderr.write(f"edge: {error}\n".encode(errors="backslashreplace"))
 
 
 def leave() -> NoReturn:

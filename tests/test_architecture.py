@@ -42,6 +42,7 @@ PARTS = {
     "wire": {"msgspec"},
     "mqtt": {"paho"},
     "spool": set(),
+    "stderr": set(),
     "systemd": {"systemd"},
 }
 """Part -> third-party packages it may import; of ours, the leaves only."""
@@ -90,7 +91,7 @@ COMPOSERS = {
         ),
         *("numpy", "rich"),
     },
-    "__main__": {"cli", "commands", "systemd"},
+    "__main__": {"cli", "commands", "stderr", "systemd"},
     "__init__": set(),
 }
 """What may know parts, and which; only these."""
