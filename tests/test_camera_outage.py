@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from deploy.broker import PrivateBroker
-from tests.conftest import WAIT_S, Daemon, Listener
+from tests.conftest import ROOT, WAIT_S, Daemon, Listener
 from tests.streams import Pictures, RtspServer
 
 Start = Callable[..., Daemon]
@@ -227,7 +227,7 @@ def test_a_slow_model_sees_the_newest_frame_and_every_gap_is_counted(
     daemon(
         *("--source", source, "--model", rgb, "--broker", broker.address),
         config="[publish]\nresult = true\ntelemetry_interval_s = 1.0\n",
-        PYTHONPATH=str(tmp_path),
+        PYTHONPATH=f"{tmp_path}:{ROOT}",
     )
     listener.wait_for(lambda: len(listener.payloads("result")) >= 5)
     frames = len(listener.payloads("result"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -168,6 +169,9 @@ def test_an_event_that_the_broker_cannot_have_is_set_aside(tmp_path: Path) -> No
     assert waiting(spool) == [b"0", b"2", b"3"]
     assert (spool.set_aside_total, spool.dropped_total) == (1, 1)
     spool.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as database:
+        kept = database.execute("SELECT number, payload, reason FROM set_aside").fetchall()
+    assert kept == [(numbers[1], b"1", "the broker cannot take it")]
     assert waiting(begin(tmp_path)) == [b"0", b"2", b"3"]
 
 

@@ -60,7 +60,7 @@ def grown(things: Callable[[], Sized], beyond: int) -> Callable[[], bool]:
 
 
 def later(listener: Listener) -> Callable[[], bool]:
-    """Return whether a later frame is told than now, to be asked again."""
+    """Return whether a later frame is reported than now, to be asked again."""
     frame = last(listener, "state")["frame"]
     return lambda: bool(last(listener, "state")["frame"] > frame)
 
@@ -152,7 +152,7 @@ def test_reloads_by_the_hundred_leave_nothing_behind(
 
 
 def reloads(listener: Listener) -> list[str]:
-    """Return what was told of reloads, in order."""
+    """Return what was reported of reloads, in order."""
     types = [event["type"] for event in listener.payloads("event")]
     return [kind for kind in types if kind in ("reloaded", "reload_failed")]
 
@@ -218,13 +218,13 @@ class Camera:
 def test_losses_of_the_camera_by_the_hundred_leave_nothing_behind(
     count: int, broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:
-    """Each is told and comes back; files, threads and memory stay, and the loop goes on."""
+    """Each is reported and comes back; files, threads and memory stay, and the loop goes on."""
     listener, camera = listen(), Camera()
     (tmp_path / "sitecustomize.py").write_text(HASTY)
     running = daemon(
         *("--source", camera.url, "--model", rgb, "--broker", broker.address),
         config=CONFIG.replace("fps = 10.0", "required = false\nmax_reopens = 10000"),
-        PYTHONPATH=str(tmp_path),
+        PYTHONPATH=f"{tmp_path}:{ROOT}",
     )
     try:
         listener.wait_for(lambda: last(listener, "state") is not None)
@@ -245,7 +245,9 @@ def test_losses_of_the_camera_by_the_hundred_leave_nothing_behind(
         camera.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="LEFT OUT: a connection that dies untold: for root")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="LEFT OUT: a connection that dies without FIN: for root"
+)
 def test_a_camera_that_vanishes_without_a_word_is_missed_and_comes_back(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path
 ) -> None:
