@@ -33,13 +33,8 @@ test: lint ## run every test
 test-long: setup ## the tests that take minutes: outages of the broker, fuzzing
 	@FUZZ=long .venv/bin/python -m pytest -m 'long or fuzz' $(ARGS)
 
-# A webcam and an HDMI input, at /dev/video0.
-VIVID = vivid n_devs=1 node_types=0x1 num_inputs=2 input_types=0xc
-test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHECKS=]
-	@deploy/setup.sh machine
-	@tests/vm/build.sh build/vm
-	@.venv/bin/python -m tests.vm.machine --kernel build/vm/kernel --root build/vm/root.ext4 \
-	  --driver '$(VIVID)' --folder . --cwd . -- tests/vm/checks.sh $(CHECKS)
+test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OPTIONAL=1]
+	@tests/vm/run.sh $(CHECKS)
 
 SUITES ?= bookworm trixie
 ARCHS ?= amd64 arm64

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from edge import systemd
+from edge import stderr, systemd
 from edge.errors import EdgeError
 from edge.text import escaped
 
@@ -28,7 +28,7 @@ class OneLine(logging.Formatter):
 def configure() -> None:
     """Log from INFO on; whoever wants another level sets the root logger's."""
     journal = systemd.journal()
-    handler = journal or logging.StreamHandler(_stderr())
+    handler = journal or stderr.Handler(_stderr())
     form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
     handler.setFormatter(OneLine(form, datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -49,7 +49,7 @@ def fail(error: EdgeError) -> None:
     and would belong to no unit then.
     """
     if systemd.journaled():
-        print(f"<3>{error}", file=sys.stderr)
+        stderr.write(f"<3>{error}\n".encode())
         systemd.Notifier().status(str(error))
     else:
-        print(f"edge: {error}", file=sys.stderr)
+        stderr.write(f"edge: {error}\n".encode())

@@ -94,6 +94,9 @@ class EventQueue(Protocol):
     """Keeps events until they are acknowledged, each under a number that only grows."""
 
     dropped_total: int
+    """Events that nobody will get; those set aside are among them."""
+    set_aside_total: int
+    """Events that no broker, or not this one, can take."""
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -110,6 +113,9 @@ class EventQueue(Protocol):
 
     def done(self, number: int) -> None:
         """Forget one that has been acknowledged."""
+
+    def set_aside(self, number: int) -> None:
+        """Take one that the broker cannot have out of the queue, and count it."""
 
     def tick(self, now_s: float) -> None:
         """See to what goes by time."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import socket
 import time
 import uuid
 from typing import Any, Final
@@ -25,6 +27,7 @@ except ImportError:  # systemd-python is not installed: nothing to notify
 
 STATUS_MAX: Final = 500
 """Characters that ``systemctl status`` shows on a screen or two."""
+SOCKET: Final = "/run/systemd/journal/socket"
 EVENTS: Final = uuid.UUID("9b6c3f0e-5f6d-4b0e-9a55-3a8f1c7d2e41")
 """The namespace of the journal's MESSAGE_ID: an event's is its UUID version 5 in it."""
 
@@ -79,7 +82,38 @@ def journal() -> logging.Handler | None:
         return None
     handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER="edge")
     handler.addFilter(_fields)
+    handler.addFilter(Room(SOCKET))
     return handler
+
+
+class Room:
+    """Passes records while journald takes datagrams; one that hung would hold the loop.
+
+    The first that passes again says in EDGE_MISSING how many did not. Source: unix(7), connected
+    datagram sockets are writable while the receiver's queue has room.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._missing = path, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether ``record`` can be sent without waiting."""
+        if self._full():
+            self._missing += 1
+            return False
+        if self._missing:
+            record.EDGE_MISSING, self._missing = self._missing, 0
+        return True
+
+    def _full(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                probe.connect(self._path)  # each time: it may be another journald
+                poll = select.poll()
+                poll.register(probe, select.POLLOUT)
+                return not poll.poll(0)
+        except OSError:  # no journald, or one that is beginning: sending does not wait for it
+            return False
 
 
 def journaled() -> bool:

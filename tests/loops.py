@@ -1,4 +1,4 @@
-"""Loop devices: a file in the place of a card."""
+"""Disks for a test: loop devices in the place of a card, small file systems that fill up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 needs_root: Final = pytest.mark.skipif(
-    os.geteuid() != 0, reason="loop devices are root's: run the tests as root to see these"
+    os.geteuid() != 0, reason="LEFT OUT: loop devices are root's: run the tests as root"
 )
 
 
@@ -27,3 +27,30 @@ def attached(backing: Path, size: int, *options: str) -> Iterator[Path]:
         yield Path(told.strip())
     finally:
         subprocess.run(["losetup", "--detach", told.strip()], check=True)
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a file system of ``size`` on ``folder``; skip where only root may."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("LEFT OUT: a disk that is full or read-only: only root may mount one")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    """Change what ``tmpfs`` has mounted: ``size=8m``, ``ro``."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room on a file system; return the file that takes it."""
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
+        while True:
+            out.write(bytes(4096))
+    return filler

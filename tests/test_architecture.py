@@ -42,6 +42,7 @@ PARTS = {
     "wire": {"msgspec"},
     "mqtt": {"paho"},
     "spool": set(),
+    "stderr": set(),
     "systemd": {"systemd"},
     "statusline": set(),
     "signals": set(),
@@ -100,7 +101,7 @@ COMPOSERS = {
         ),
         *("numpy", "rich"),
     },
-    "logs": {"systemd"},
+    "logs": {"stderr", "systemd"},
     "__main__": {"cli", "commands", "logs", "signals"},
     "__init__": set(),
 }

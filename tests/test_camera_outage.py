@@ -17,7 +17,7 @@ import pytest
 
 from deploy.broker import PrivateBroker
 from tests import odd_models
-from tests.conftest import WAIT_S, Daemon, Listener
+from tests.conftest import ROOT, WAIT_S, Daemon, Listener
 from tests.streams import Pictures, RtspServer
 
 Start = Callable[..., Daemon]
@@ -230,7 +230,7 @@ def test_a_slow_model_sees_the_newest_frame_and_every_gap_is_counted(
     daemon(
         *("--source", source, "--model", rgb, "--broker", broker.address),
         config="[publish]\nresult = true\ntelemetry_interval_s = 1.0\n",
-        PYTHONPATH=str(tmp_path),
+        PYTHONPATH=f"{tmp_path}:{ROOT}",
     )
     listener.wait_for(lambda: len(listener.payloads("result")) >= 5)
     frames = len(listener.payloads("result"))

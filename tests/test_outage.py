@@ -5,9 +5,7 @@ Those marked long take minutes: `make test-long`.
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ import pytest
 
 from deploy.broker import PrivateBroker
 from tests.conftest import Daemon, Listener
+from tests.loops import fill, tmpfs
 from tests.slow_network import SlowNetwork
 
 Start = Callable[..., Daemon]
@@ -144,14 +143,8 @@ def test_a_full_disk_costs_no_event_of_this_run(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, flicker: Path, tmp_path: Path
 ) -> None:
     """No broker, no room on the disk: told once, counted, and all arrives in the end."""
-    state = tmp_path / "state"
-    state.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(state)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("LEFT OUT: a full disk under the daemon: only root may mount one")
-    try:
-        with contextlib.suppress(OSError):
-            (state / "filler").write_bytes(bytes(300 * 1024))
+    with tmpfs(tmp_path / "state", "256k") as state:
+        fill(state)
         broker.stop()
         command = ("--source", flicker, "--model", rgb, "--broker", broker.address)
         running = daemon(*command, config=CONFIG, STATE_DIRECTORY=str(state))
@@ -167,5 +160,3 @@ def test_a_full_disk_costs_no_event_of_this_run(
         log = running.log.read_text()
         assert log.count("events wait in memory") == 1
         running.stop()
-    finally:
-        subprocess.run(["umount", "--lazy", str(state)], check=True)

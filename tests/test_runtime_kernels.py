@@ -170,7 +170,8 @@ mount --bind "$1" "$2"
 mount -t tmpfs -o size=4m tmpfs build
 mkdir -p build/runtime/arm64/objects
 ! "$3" -m deploy.runtime.build --sources "$2" || exit 1
-mount -o remount,size=200m build
+# Not with the mount's own uid and gid, which a user other than root may not give again.
+mount --options-mode ignore -t tmpfs -o remount,size=200m tmpfs build
 "$3" -c "
 import sys
 from pathlib import Path

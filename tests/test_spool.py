@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -17,6 +18,8 @@ import pytest
 
 from edge.messages import Message
 from edge.spool import IN_MEMORY, REMOVE_S, SYNC_S, Spool
+from edge.spool.queue import REOPEN_S
+from tests.loops import fill, remount, tmpfs
 
 
 def event(number: int, size: int = 0) -> Message:
@@ -157,6 +160,21 @@ def test_the_oldest_give_way_by_number_and_by_bytes(tmp_path: Path) -> None:
     small.close()
 
 
+def test_an_event_that_the_broker_cannot_have_is_set_aside(tmp_path: Path) -> None:
+    """Counted once; the others wait on, in order, also after the process."""
+    spool = begin(tmp_path)
+    numbers = [spool.add(event(n)) for n in range(4)]
+    spool.set_aside(numbers[1])
+    spool.set_aside(numbers[1])
+    assert waiting(spool) == [b"0", b"2", b"3"]
+    assert (spool.set_aside_total, spool.dropped_total) == (1, 1)
+    spool.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as database:
+        kept = database.execute("SELECT number, payload, reason FROM set_aside").fetchall()
+    assert kept == [(numbers[1], b"1", "the broker cannot take it")]
+    assert waiting(begin(tmp_path)) == [b"0", b"2", b"3"]
+
+
 @pytest.mark.parametrize("damage", ["garbage", "cut", "zeros"])
 def test_an_unreadable_file_is_set_aside_and_begun_anew(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
@@ -185,16 +203,9 @@ def test_an_unreadable_file_is_set_aside_and_begun_anew(
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """On a tmpfs of 256 KB: told once, counted, kept in memory, and written again when it can."""
+    """On a disk of 256 KB: told once, counted, kept in memory, and written again when it can."""
     caplog.set_level("INFO", "edge.spool")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("LEFT OUT: a full disk, for want of the right to mount one")
-    try:
+    with tmpfs(tmp_path / "disk", "256k") as disk:
         spool = begin(disk)
         for number in range(300):
             spool.add(event(number, size=1000))
@@ -202,14 +213,81 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
         assert spool.volatile == spool.failures_total
         assert [int(body) for body in waiting(spool)] == list(range(300))
         assert caplog.text.count("new events wait in memory") == 1
-        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        remount(disk, "size=8m")
         spool.add(event(300))
         assert spool.volatile == 0
         assert "takes events again" in caplog.text
         assert [int(body) for body in waiting(spool)] == list(range(301))
         spool.close()
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_what_waits_in_memory_is_written_without_another_event(tmp_path: Path) -> None:
+    """Some seconds after there is room again; those that wait are bounded by number meanwhile."""
+    with tmpfs(tmp_path / "disk", "256k") as disk:
+        spool = begin(disk)
+        filler = fill(disk)
+        for number in range(IN_MEMORY + 200):
+            spool.add(event(number, size=1000))
+        assert spool.volatile == IN_MEMORY
+        assert len(spool) + spool.dropped_total == IN_MEMORY + 200
+        spool.tick(time.monotonic() + REMOVE_S)
+        assert spool.volatile == IN_MEMORY
+        filler.unlink()
+        remount(disk, "size=8m")
+        spool.tick(time.monotonic() + REMOVE_S)
+        assert spool.volatile == 0
+        expected = waiting(spool)
+        spool.close()
+        assert waiting(begin(disk)) == expected
+
+
+def test_a_disk_that_comes_and_goes_is_not_reported_each_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a minute at most: another program may fill and free it all day."""
+    caplog.set_level("INFO", "edge.spool")
+    with tmpfs(tmp_path / "disk", "256k") as disk:
+        spool = begin(disk)
+        number = spool.add(event(0, size=1000))
+        for _ in range(50):
+            filler = fill(disk)
+            while not spool.volatile:
+                number = spool.add(event(0, size=1000))
+            filler.unlink()
+            spool.done(number)
+            spool.add(event(0))
+            assert spool.volatile == 0
+        assert len(caplog.records) == 2
+        spool.close()
+
+
+def test_a_disk_that_is_read_only_at_the_start_is_taken_when_it_can_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits in the file is sent after what came meanwhile: those numbers are taken."""
+    caplog.set_level("INFO", "edge.spool")
+    with tmpfs(tmp_path / "disk", "1m") as disk:
+        spool = begin(disk)
+        for number in range(3):
+            spool.add(event(number))
+        spool.close()
+        remount(disk, "ro")
+        spool = begin(disk)
+        spool.add(event(3))
+        spool.add(event(4))
+        assert spool.volatile == len(spool) == 2
+        spool.tick(time.monotonic() + REOPEN_S)
+        assert spool.volatile == 2
+        handed = spool.after(0)
+        assert handed is not None
+        remount(disk, "rw")
+        spool.tick(time.monotonic() + 2 * REOPEN_S)
+        assert spool.volatile == 0
+        assert waiting(spool) == [b"3", b"4", b"0", b"1", b"2"]
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+        expected = waiting(spool)
+        spool.close()
+        assert waiting(begin(disk)) == expected
 
 
 def test_a_folder_that_cannot_be_is_memory(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -178,6 +179,38 @@ def test_an_entry_can_be_found_by_event_and_stage(sent: list[dict[str, Any]]) ->
     assert event["EDGE_STAGE"] == "camera"
     assert event["MESSAGE_ID"] == systemd.message_id("camera_stalled")
     assert event["SYSLOG_IDENTIFIER"] == "edge"
+
+
+def test_a_journal_that_hangs_holds_up_nothing(tmp_path: Path) -> None:
+    """What it has no room for is dropped; the first entry after that has the count."""
+    path = str(tmp_path / "socket")
+    room = systemd.Room(path)
+    record = logging.makeLogRecord({"msg": "x"})
+    assert room.filter(record), "no journald: nothing waits for it"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.connect(path)
+            other.setblocking(False)
+            assert room.filter(record)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.send(b"an entry")
+            assert not room.filter(record)
+            assert not room.filter(record)
+            journald.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    journald.recv(100)
+            assert room.filter(record)
+            assert vars(record)["EDGE_MISSING"] == 2
+            later = logging.makeLogRecord({"msg": "x"})
+            assert room.filter(later)
+            assert not hasattr(later, "EDGE_MISSING")
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(path)
+        assert room.filter(record), "another journald in its place"
 
 
 def test_the_catalogue_explains_every_event() -> None:

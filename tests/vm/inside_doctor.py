@@ -70,10 +70,9 @@ def test_a_user_outside_the_group_is_told() -> None:
     assert "which the user edge-camera is not in" in found.line
 
 
-def test_what_libcamera_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_libcamera_sees() -> None:
     """Both made-up cameras, asked in a process of its own."""
     virtual.prepare()
-    monkeypatch.setenv("PYTHONPATH", str(virtual.HERE / "stubs"))
     found = look("picamera2:1")
     assert found.verdict == "ok", found
     assert {one["Model"] for one in found.facts["libcamera"]} == {"bars", "colours"}

@@ -100,20 +100,20 @@ def test_the_bars_have_their_colours(
 
 
 def test_red_green_and_blue_come_in_order_up_to_the_label(open_one: Open, tmp_path: Path) -> None:
-    """From libcamera's buffers through the tensor to the scores of a model of colours."""
+    """From libcamera's buffers to a model's scores; a reader that is late may miss some."""
     engine = startup.start(ModelConfig(str(model_folder(tmp_path / "rgb"))))
     camera = open_one("colours")
     scores = np.empty(3, np.float32)
+    order = ["red", "green", "blue"]
+    turns = [[order[(first + index) % 3] for index in range(4)] for first in range(3)]
     seen: list[str] = []
     until = time.monotonic() + WAIT_S
-    while len(seen) < 4 and time.monotonic() < until:
+    while seen[-4:] not in turns and time.monotonic() < until:
         engine.classify(camera.read(WAIT_S), scores)
         label = engine.card.labels[int(scores.argmax())]
         if seen[-1:] != [label]:
             seen.append(label)
-    order = ["red", "green", "blue"]
-    first = order.index(seen[0])
-    assert seen == [order[(first + index) % 3] for index in range(4)]
+    assert seen[-4:] in turns, seen
 
 
 def test_times_are_the_sensors_and_numbers_grow(open_one: Open) -> None:

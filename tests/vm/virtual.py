@@ -11,6 +11,7 @@ NV12 in sizes it is told; each stream has one of them. What is replaced here, an
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -34,7 +35,10 @@ COLOURS: Final = {"1-red": (0, 0, 255), "2-green": (0, 255, 0), "3-blue": (255, 
 
 def prepare() -> None:
     """Make two cameras: `bars`, colour bars; `colours`, whole pictures of red, green, blue."""
-    sys.path.insert(0, str(HERE / "stubs"))
+    stubs = str(HERE / "stubs")
+    sys.path.insert(0, stubs)
+    # Also in processes that this one starts with -I, which take nothing from the environment.
+    Path(sysconfig.get_path("purelib"), "stubs.pth").write_text(f"{stubs}\n")
     heap = Path("/dev/dma_heap/linux,cma")
     if not heap.exists():
         heap.symlink_to("system")

@@ -1,0 +1,89 @@
+"""A log whose reader stops, goes, or never was."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import select
+from collections.abc import Iterator
+from typing import TextIO
+
+import pytest
+
+from edge import stderr
+
+Pipe = tuple[int, TextIO, stderr.Handler]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """A pipe of a page: its end to read, its end to write, the handler on that."""
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream:
+        yield reader, stream, stderr.Handler(stream)
+        os.close(reader)
+
+
+def say(handler: stderr.Handler, text: str) -> None:
+    """Log one line."""
+    handler.emit(logging.makeLogRecord({"msg": text}))
+
+
+def test_what_is_missing_is_said_once_there_is_room(pipe: Pipe) -> None:
+    """Whole lines before and after; the one that was cut is ended and counted too."""
+    reader, _, handler = pipe
+    lines = [f"{number} ".ljust(3000, "x") for number in range(50)]
+    for line in lines:
+        say(handler, line)
+    first = os.read(reader, 1 << 20).decode()
+    say(handler, "again")
+    say(handler, "and again")
+    *told, missing, again, more = (first + os.read(reader, 1 << 20).decode()).splitlines()
+    assert (again, more) == ("again", "and again")
+    whole = [line for line in told if line in lines]
+    assert whole == lines[: len(whole)]
+    assert len(told) - len(whole) <= 1
+    count = len(lines) - len(whole)
+    assert missing == f"{count} log lines are missing: they were not read in time"
+    assert handler.dropped_total == count > 0
+
+
+def test_a_line_of_any_length_waits_for_nobody(pipe: Pipe) -> None:
+    """It goes page by page, as far as there is room."""
+    reader, _, handler = pipe
+    say(handler, "x" * 10_000_000)
+    assert set(os.read(reader, 1 << 20)) == {ord("x")}
+    assert not select.select([reader], [], [], 0)[0]
+
+
+def test_a_reader_that_has_gone_is_no_error(pipe: Pipe) -> None:
+    """SIGPIPE is Python's to ignore; the lines are counted."""
+    reader, stream, handler = pipe
+    gone, writer = os.pipe()
+    os.close(gone)
+    with open(writer, "w") as other:
+        handler.stream = other
+        say(handler, "x")
+        assert handler.dropped_total == 1
+    say(handler, "the stream is closed")
+    handler.stream = stream
+    say(handler, "here")
+    assert os.read(reader, 100).decode().endswith("here\n")
+
+
+def test_a_stream_that_is_no_file_is_written_as_ever() -> None:
+    """Such as a test's; and none at all, where stderr was closed before the start."""
+    stream = io.StringIO()
+    say(stderr.Handler(stream), "x")
+    assert stream.getvalue() == "x\n"
+    handler = stderr.Handler(stream)
+    handler.stream = None  # type: ignore[assignment]
+    say(handler, "x")
+
+
+def test_what_is_not_unicode_is_escaped(pipe: Pipe) -> None:
+    """A lone surrogate of a file's name."""
+    reader, _, handler = pipe
+    say(handler, "caf\udce9")
+    assert os.read(reader, 100) == b"caf\\udce9\n"
