@@ -25,13 +25,14 @@ from tests.web_cameras import (
     resized,
     show,
     single,
+    slowly,
 )
 
 Start = Callable[..., Daemon]
 Listen = Callable[[], Listener]
 MAY_GROW_BYTES = 100_000_000
 ATTACKS: dict[str, Callable[[], Iterable[bytes]]] = {
-    "a picture of 30000x30000": lambda: [part(resized(color("green"), 30_000, 30_000))] * 20,
+    "a picture of 30000x30000": lambda: slowly(part(resized(color("green"), 30_000, 30_000)), 20),
     "a part of 1.5 GB": lambda: [
         b"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: 1500000000\r\n\r\n",
         *flood(300 * MIB),
