@@ -50,6 +50,18 @@ ATTACKS: dict[str, Callable[[], Iterable[bytes]]] = {
     ),
     "nothing": list,
 }
+POLLED: dict[str, Callable[[], Iterable[bytes]]] = {
+    "one picture of 30000x30000": lambda: [single(resized(color("green"), 30_000, 30_000))],
+    "one picture of 1.5 GB": lambda: [
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 1500000000\r\n\r\n",
+        *flood(300 * MIB),
+    ],
+    "one picture without an end": lambda: [
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8",
+        *flood(300 * MIB),
+    ],
+    "one picture of 30 MB": lambda: [single(color("green") + bytes(30_000_000))],
+}
 
 
 def peak_bytes(process: int) -> int:
@@ -88,7 +100,7 @@ def web() -> Iterator[Callable[..., WebCamera]]:
         yield start
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [*ATTACKS, *POLLED])
 def test_memory_stays_as_it_is_and_labels_come(
     name: str,
     broker: PrivateBroker,
@@ -105,6 +117,15 @@ def test_memory_stays_as_it_is_and_labels_come(
     """
     go, attacked = threading.Event(), threading.Event()
 
+    def answer_one(connection: socket.socket, question: bytes, number: int) -> bool:
+        if attacked.is_set() or not go.is_set():
+            connection.sendall(single(color("blue" if attacked.is_set() else "red")))
+            return True
+        attacked.set()
+        for piece in POLLED[name]():
+            connection.sendall(piece)
+        return False
+
     def answer(connection: socket.socket, question: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut")
         if not attacked.is_set():
@@ -116,8 +137,9 @@ def test_memory_stays_as_it_is_and_labels_come(
         show(connection, part(color("blue")), lambda: False)
 
     listener, watchdog = listen(), Watchdog(tmp_path / "notify")
+    camera = web(answer_one if name in POLLED else answer)
     running = daemon(
-        *("--source", web(answer).url, "--model", rgb, "--broker", broker.address),
+        *("--source", camera.url, "--model", rgb, "--broker", broker.address),
         config="[camera]\nstall_timeout_s = 3.0\n"
         "[publish]\ntelemetry_interval_s = 0.5\n[smoothing]\nwindow = 2\nhold_frames = 1\n",
         NOTIFY_SOCKET=str(tmp_path / "notify"),
