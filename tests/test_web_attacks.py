@@ -25,13 +25,14 @@ from tests.web_cameras import (
     resized,
     show,
     single,
+    slowly,
 )
 
 Start = Callable[..., Daemon]
 Listen = Callable[[], Listener]
 MAY_GROW_BYTES = 100_000_000
 ATTACKS: dict[str, Callable[[], Iterable[bytes]]] = {
-    "a picture of 30000x30000": lambda: [part(resized(color("green"), 30_000, 30_000))] * 20,
+    "a picture of 30000x30000": lambda: slowly(part(resized(color("green"), 30_000, 30_000)), 20),
     "a part of 1.5 GB": lambda: [
         b"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: 1500000000\r\n\r\n",
         *flood(300 * MIB),
@@ -48,6 +49,18 @@ ATTACKS: dict[str, Callable[[], Iterable[bytes]]] = {
         64 * MIB, part(b"x", head=b"Content-Type: audio/basic\r\n") * 1000
     ),
     "nothing": list,
+}
+POLLED: dict[str, Callable[[], Iterable[bytes]]] = {
+    "one picture of 30000x30000": lambda: [single(resized(color("green"), 30_000, 30_000))],
+    "one picture of 1.5 GB": lambda: [
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 1500000000\r\n\r\n",
+        *flood(300 * MIB),
+    ],
+    "one picture without an end": lambda: [
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8",
+        *flood(300 * MIB),
+    ],
+    "one picture of 30 MB": lambda: [single(color("green") + bytes(30_000_000))],
 }
 
 
@@ -87,7 +100,7 @@ def web() -> Iterator[Callable[..., WebCamera]]:
         yield start
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [*ATTACKS, *POLLED])
 def test_memory_stays_as_it_is_and_labels_come(
     name: str,
     broker: PrivateBroker,
@@ -104,6 +117,15 @@ def test_memory_stays_as_it_is_and_labels_come(
     """
     go, attacked = threading.Event(), threading.Event()
 
+    def answer_one(connection: socket.socket, question: bytes, number: int) -> bool:
+        if attacked.is_set() or not go.is_set():
+            connection.sendall(single(color("blue" if attacked.is_set() else "red")))
+            return True
+        attacked.set()
+        for piece in POLLED[name]():
+            connection.sendall(piece)
+        return False
+
     def answer(connection: socket.socket, question: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut")
         if not attacked.is_set():
@@ -115,8 +137,9 @@ def test_memory_stays_as_it_is_and_labels_come(
         show(connection, part(color("blue")), lambda: False)
 
     listener, watchdog = listen(), Watchdog(tmp_path / "notify")
+    camera = web(answer_one if name in POLLED else answer)
     running = daemon(
-        *("--source", web(answer).url, "--model", rgb, "--broker", broker.address),
+        *("--source", camera.url, "--model", rgb, "--broker", broker.address),
         config="[camera]\nstall_timeout_s = 3.0\n"
         "[publish]\ntelemetry_interval_s = 0.5\n[smoothing]\nwindow = 2\nhold_frames = 1\n",
         NOTIFY_SOCKET=str(tmp_path / "notify"),

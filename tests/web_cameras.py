@@ -104,3 +104,10 @@ def flood(total_bytes: int, piece: bytes = bytes(MIB)) -> Iterator[bytes]:
     """Return pieces of rubbish, ``total_bytes`` in all."""
     for _ in range(total_bytes // len(piece)):
         yield piece
+
+
+def slowly(content: bytes, count: int) -> Iterator[bytes]:
+    """Return a part again and again, so slowly that a reader can take each."""
+    for _ in range(count):
+        yield content
+        time.sleep(0.1)
