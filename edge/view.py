@@ -17,6 +17,11 @@ from rich.text import Text
 from edge import payloads
 
 TOPICS: Final = ("availability", *payloads.PAYLOADS)
+DEVICES_MAX: Final = 1000
+"""Devices that are remembered; the one that was silent longest is forgotten for a new one."""
+BYTES_MAX: Final = 4_194_304
+"""The same, of all payloads together; decoded they take about ten times as much."""
+EVENTS: Final = 8
 WHOLE: Final = 3
 """Devices that are shown whole; more are a table."""
 
@@ -26,7 +31,22 @@ class Device:
     """The newest message of each topic of one device, and its last events."""
 
     newest: dict[str, Any] = field(default_factory=dict)
-    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=8))
+    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=EVENTS))
+    sizes: dict[str, deque[int]] = field(default_factory=dict)
+    """Bytes of the payloads that are kept, by topic."""
+
+    def keep(self, kind: str, body: Any, size: int) -> None:
+        """Take a message of ``size`` bytes."""
+        self.newest[kind] = body
+        if kind == "event":
+            self.events.append(body)
+        kept = EVENTS if kind == "event" else 1
+        self.sizes.setdefault(kind, deque(maxlen=kept)).append(size)
+
+    @property
+    def bytes(self) -> int:
+        """How long all payloads together were that are kept."""
+        return sum(sum(sizes) for sizes in self.sizes.values())
 
 
 class View:
@@ -35,6 +55,11 @@ class View:
     def __init__(self, base: str = "edge") -> None:
         self._begins = f"{base}/"
         self.devices: dict[str, Device] = {}
+        self._bytes = 0
+        self.forgotten_total = 0
+        """Devices that others have taken the place of."""
+        self.dropped_total = 0
+        """Messages that came too fast to be shown."""
         self.unreadable_total = 0
         self.connection = ""
         """What is wrong with the connection; empty where nothing is."""
@@ -45,16 +70,23 @@ class View:
         if not topic.startswith(self._begins) or kind not in TOPICS:
             return None
         name = _printable(name)
-        device = self.devices.setdefault(name, Device())
         try:
             body = _printable(payloads.decode(kind, payload))
         except (ValueError, RecursionError):  # somebody else's, or another version's
             self.unreadable_total += 1
             return None
-        device.newest[kind] = body
-        if kind == "event":
-            device.events.append(body)
+        self._keep(name, kind, body, len(payload))
         return f"{time.strftime('%H:%M:%S')} {name} {line(kind, body)}"
+
+    def _keep(self, name: str, kind: str, body: Any, size: int) -> None:
+        device = self.devices.pop(name, Device())
+        self._bytes -= device.bytes
+        device.keep(kind, body, size)
+        self.devices[name] = device  # the last, for it is the newest
+        self._bytes += device.bytes
+        while len(self.devices) > DEVICES_MAX or self._bytes > BYTES_MAX:
+            self._bytes -= self.devices.pop(next(iter(self.devices))).bytes
+            self.forgotten_total += 1
 
     def render(self) -> RenderableType:
         """Return the whole screen."""
@@ -65,6 +97,12 @@ class View:
             shown = [_device(name, device) for name, device in found]
         if not shown:
             shown = [Text("waiting for a device ...", style="dim")]
+        for count, what in (
+            (self.forgotten_total, "devices are too many to be shown"),
+            (self.dropped_total, "messages came too fast to be shown"),
+        ):
+            if count:
+                shown.append(Text(f"{count} {what}", style="bold red"))
         if self.connection:
             shown.append(Text(self.connection, style="bold red"))
         return Group(*shown)
