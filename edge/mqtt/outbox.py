@@ -7,6 +7,7 @@ name, and the rest goes on. Runs on the daemon's thread.
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from edge.messages import EventQueue, Message
@@ -22,6 +23,8 @@ UNWRITTEN_BYTES: Final = 4_194_304
 """The same in bytes; one that is longer goes alone."""
 A_POLL: Final = 50
 """Events looked at in one poll, those that are set aside among them."""
+LATER_S: Final = 60.0
+"""When it is tried again what was set aside."""
 REPEAT_S: Final = 60.0
 """How often what should be retained is sent to a broker that keeps nothing."""
 
@@ -35,7 +38,8 @@ class Outbox:
         self._due: dict[str, None] = {}  # retained topics to be sent, in order
         self._handed = 0  # number of the last event handed to this connection
         self._more = False  # events wait that have not been handed over
-        self._repeat_at_s = float("inf")
+        self._aside: dict[str, None] = {}  # retained topics
+        self._later_at_s = self._repeat_at_s = float("inf")
         self.flying: dict[int, str | int] = {}
         """paho's number -> topic or event, of what an acknowledgement is awaited for."""
         self.loose: dict[int, int] = {}
@@ -64,6 +68,7 @@ class Outbox:
         self._retained[birth.topic] = birth
         self._due = dict.fromkeys(self._retained)
         self._handed, self._more = 0, bool(self._events)
+        self._aside.clear()
         keeps = self._link.limits.retain
         self._repeat_at_s = float("inf") if keeps else now_s + REPEAT_S
 
@@ -78,6 +83,11 @@ class Outbox:
         if now_s >= self._repeat_at_s:
             self._repeat_at_s = now_s + REPEAT_S
             self._due = dict.fromkeys(self._retained)
+        if now_s >= self._later_at_s:
+            self._later_at_s = float("inf")
+            self._due |= self._aside
+            self._aside.clear()
+            self._handed = 0
         careful = self._link.careful
         if self._due:
             underway = set(self.flying.values())
@@ -95,7 +105,8 @@ class Outbox:
             if waiting is None:
                 return
             self._handed, event = waiting
-            self._hand(event, self._handed)
+            if self._handed not in self.flying.values():
+                self._hand(event, self._handed)
 
     def let_go(self, message: Message) -> None:
         """Send now or never."""
@@ -129,7 +140,11 @@ class Outbox:
         try:
             self.flying[self._link.send(message)] = name
         except SetAsideError as exc:
-            self.unsent_total += isinstance(name, str)
+            if isinstance(name, str):
+                self.unsent_total += 1
+                self._aside[name] = None
+            if self._later_at_s == float("inf"):
+                self._later_at_s = time.monotonic() + LATER_S
             self._set_aside(message, exc)
 
     def _set_aside(self, message: Message, why: SetAsideError) -> None:

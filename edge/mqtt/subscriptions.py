@@ -15,6 +15,8 @@ from edge.mqtt.limits import Limits
 from edge.mqtt.suspects import Suspects
 from edge.types import Seconds
 
+LATER_S: Final = 30.0
+"""When it is seen again whether one that was set aside may be asked for."""
 PAUSE_S: Final = 10.0
 """How long a subscription is given up that brings more than can be read."""
 
@@ -46,17 +48,21 @@ class Subscriptions:
             del self._due[topic]
             if "+" in topic and not limits.wildcards:
                 impossible.append(topic)
-            elif not self._suspects.aside(name, 0, now_s):
-                options = SubscribeOptions(qos=1, retainHandling=2) if self._version5 else None
-                _, number = (
-                    client.subscribe(topic, options=options)
-                    if options
-                    else client.subscribe(topic, 1)
-                )
-                if number is not None:
-                    self._asked[number] = topic
-                    self._suspects.sent(number, name, 0, True, now_s)
+            elif self._suspects.aside(name, 0, now_s):
+                self._due[topic] = now_s + LATER_S
+            else:
+                number = self._ask(client, topic)
+                self._asked[number] = topic
+                self._suspects.sent(number, name, 0, True, now_s)
         return impossible
+
+    def _ask(self, client: Client, topic: str) -> int:
+        """Send a SUBSCRIBE; return its number, 0 where the connection is already gone."""
+        if self._version5:
+            _, number = client.subscribe(topic, options=SubscribeOptions(qos=1, retainHandling=2))
+        else:
+            _, number = client.subscribe(topic, 1)
+        return number or 0
 
     def answered(self, number: int, why: str) -> tuple[str, str]:
         """Note the broker's answer; return the topic and why not, empty where all is well."""
