@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import resource
 import signal
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from deploy.broker import PrivateBroker
 from edge.messages import Message
 from edge.mqtt.suspects import ASIDE_S, ROW, SHORT_S, Suspects
-from tests.conftest import Listener
+from tests.conftest import WAIT_S, Listener
 from tests.hand_broker import Connection, HandBroker
 from tests.test_mqtt import OFFLINE, RESULT, event, state
 from tests.test_mqtt_hostile import has, publisher
@@ -229,3 +233,34 @@ def test_what_was_set_aside_goes_once_it_may(monkeypatch: pytest.MonkeyPatch) ->
         events = [body for topic, body in touchy.connections[-1].published if b"event" in topic]
         assert events == [str(number).encode() for number in range(30)]
         made.close(OFFLINE, 0.5)
+
+
+@pytest.mark.long
+def test_three_hundred_reconnects_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Descriptors, threads and memory are after 300 what they were after 30; and so is the log."""
+
+    def serve(connection: Connection) -> None:
+        connection.greet()
+        connection.attend(lambda: has(connection, b"availability"))
+
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    with HandBroker(serve) as broker:
+        made = publisher(broker.port)
+        made.publish(state(1))
+        made.connect()
+        made.until(lambda: made.reconnects_total >= 30)
+        fds, threads = held()
+        before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        end = time.monotonic() + 3 * WAIT_S
+        while made.reconnects_total < 300:
+            assert time.monotonic() < end
+            made.poll()
+            time.sleep(0.005)
+        made.close(OFFLINE, 0.5)
+    now_fds, now_threads = held()
+    assert now_fds <= fds + 10  # of connections that are being made or given up
+    assert now_threads <= threads + 4
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before_kb + 6_000
+    assert len(caplog.messages) <= 5, caplog.messages
