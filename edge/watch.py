@@ -21,6 +21,9 @@ from edge.view import TOPICS, View
 
 DRAW_S: Final = 0.2
 LOOK_S: Final = 0.02
+MESSAGES: Final = 20_000
+BYTES: Final = 16_777_216
+"""What a broker keeps comes at once, of a thousand devices 5 MB; more waits only to be dropped."""
 
 
 def run(
@@ -39,7 +42,7 @@ def run(
     ended  called then, before the last messages are shown
     Raises PublishError where the broker cannot be reached.
     """
-    arrived = Mailbox()  # [1]
+    arrived = Mailbox(MESSAGES, BYTES)  # [1]
     console, view = Console(), View(base)
 
     def on_connection(wrong: str) -> None:
