@@ -130,6 +130,32 @@ def test_a_broker_that_was_away_or_stayed_is_suspected_of_nothing() -> None:
         assert not made.careful
 
 
+def test_a_broker_that_says_why_it_ends_suspects_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Ten times "server shutting down" with a message underway."""
+    calls: list[Connection] = []
+
+    def serve(connection: Connection) -> None:
+        calls.append(connection)
+        connection.greet()
+        if len(calls) < 10:
+            while connection.read()[0] >> 4 != 3:
+                pass
+            connection.send(b"\xe0\x01\x8b")
+        connection.attend()
+
+    with HandBroker(serve) as broker:
+        made = publisher(broker.port)
+        made.publish(state(1))
+        made.connect()
+        made.until(lambda: len(calls) == 10 and has(calls[-1], b"availability"))
+        assert has(calls[-1], b"state")
+        assert not made._link.careful
+        assert "hangs up" not in caplog.text
+        made.close(OFFLINE, 0.5)
+
+
 def test_what_was_set_aside_is_tried_again_later() -> None:
     """From its length on at first, the whole topic the second time; for twice as long."""
     made = Suspects()

@@ -26,7 +26,7 @@ from edge.mqtt.limits import Limits, modest
 from edge.mqtt.mailbox import Flood, Mailbox
 from edge.mqtt.packets import publish_bytes
 from edge.mqtt.subscriptions import Subscriptions
-from edge.mqtt.suspects import Suspects
+from edge.mqtt.suspects import INNOCENT, Suspects
 from edge.text import escaped
 from edge.types import Seconds
 
@@ -108,7 +108,8 @@ class Link:
                 tell("flood", too_much)
 
         def on_ended(why: str) -> None:
-            tell("down" if client.limits else "unreachable", why or "the network thread has ended")
+            why = why or "the network thread has ended"
+            tell("down", (why, True)) if client.limits else tell("unreachable", why)
             ended.set()
 
         # It tries once; when to try again is decided here.
@@ -129,8 +130,9 @@ class Link:
             failed = [str(code) for code in codes if code.is_failure]
             tell("answered", (number, failed[0] if failed else ""))
 
-        def on_disconnect(_: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
-            tell("down", client.why or str(code))
+        def on_disconnect(_: Any, __: Any, flags: Any, code: Any, ____: Any) -> None:
+            said = flags.is_disconnect_packet_from_server and code.value in INNOCENT
+            tell("down", (client.why or str(code), bool(client.why or said)))
             ended.set()
 
         client.on_connect, client.on_publish = on_connect, on_publish
@@ -188,9 +190,14 @@ class Link:
                 yield "unreachable", value
             case "down":
                 lasted = self._up_since_s and now - self._up_since_s >= SHORT_S
-                culprit = self._suspects.down(now) if self._up_since_s else None
+                why, innocent = value
+                culprit = None
+                if innocent or not self._up_since_s:
+                    self._suspects.calm()
+                else:
+                    culprit = self._suspects.down(now)
                 self._retry(now, 1.0 if lasted or culprit else self._delay_s)
-                yield "down", value
+                yield "down", why
                 if culprit:
                     yield "aside", culprit
             case "taken" | "denied":

@@ -15,8 +15,11 @@ CLEAR_S: Final = 5.0
 """Longest wait for one acknowledgement."""
 WATCHED_MAX: Final = 65_536
 """Bytes of a payload; a state of a thousand labels has 25,000."""
-KEPT_MAX: Final = 200
+KEPT_MAX: Final = 2000
 """Topics that are looked at."""
+KEPT_BYTES: Final = 4_194_304
+"""Of all payloads together; of what comes after that only the beginning is kept."""
+CUT: Final = 16
 QUIET_S: Final = 1.0
 """The broker sends what it keeps at once; after so long without any, that was all."""
 
@@ -83,10 +86,12 @@ def kept(
     found: dict[str, bytes] = {}
     states: list[str] = []
     last_s: list[Seconds] = [0.0]
+    room = [KEPT_BYTES]
 
     def on_message(incoming: Incoming) -> None:
         if len(found) < KEPT_MAX:
-            found[incoming.topic] = incoming.payload
+            room[0] -= len(incoming.payload)
+            found[incoming.topic] = incoming.payload[: None if room[0] >= 0 else CUT]
         last_s[0] = time.monotonic()
 
     def on_connection(wrong: str) -> None:

@@ -24,6 +24,10 @@ ASIDE_S: Final = 600.0
 """How long a topic is set aside the first time; twice as long each time after that."""
 ASIDE_MAX_S: Final = 86_400.0
 
+INNOCENT: Final = frozenset({0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D})
+"""What a broker says when it ends a connection for no message's sake (MQTT 5.0, 3.14.2.1): busy,
+shut down, timeout, taken over, by its administrator, moved."""
+
 
 class Suspects:
     """Remembers what was underway when connections ended.
