@@ -27,7 +27,15 @@ from edge.wire import OFFLINE, Wire
 
 log = logging.getLogger(__name__)
 A_TICK: Final = 50
-"""Messages seen to between two frames."""
+"""Messages handled between two frames."""
+TICK_S: Final = 0.02
+"""Longest time spent on them, where the last of them takes no longer."""
+ANSWER_S: Final = 1.0
+"""Shortest time between two answers to a stale "offline"."""
+ANNOUNCE_S: Final = 5.0
+"""Shortest time between two announcements to Home Assistant."""
+LOG_S: Final = 3600.0
+"""Shortest time between two log lines about the same."""
 
 
 class Control:
@@ -54,26 +62,44 @@ class Control:
         self._resume_at_s = float("inf")
         self._rivals: set[str] = set()
         self._waiting: list[Asked] = []  # for the reload that is under way
+        self._claims = requests.Rate(requests.RATE)
+        self._stale = requests.Repeated(ANSWER_S)
+        self._status = requests.Repeated(ANNOUNCE_S)
+        self._logged_s, self._stale_total = -LOG_S, 0
         self.frame: Frame | None = None
         """The newest frame, valid until the camera is read again."""
 
     def tick(self) -> None:
         """See to what has come, and to what is due. Raises IdentityError."""
-        if time.monotonic() >= self._resume_at_s:
+        now = time.monotonic()
+        if now >= self._resume_at_s:
             self._pause(False)
-        for _ in range(min(A_TICK, len(self._publisher.incoming))):
-            incoming = self._publisher.incoming.popleft()
-            topic = incoming.topic
-            if topic == f"{self._wiring.base}/claim":
-                self._rival(incoming)
-            elif topic == f"{self._wiring.base}/availability":
-                self._availability(incoming)
-            elif topic == status_topic(self._reporter.config):
-                if incoming.payload == b"online":
-                    self._reporter.announce()
-            else:
-                self._request(incoming)
+        for _ in range(A_TICK):
+            incoming = self._publisher.incoming.take()
+            if incoming is None:
+                break
+            self._handle(incoming)
+            if time.monotonic() - now > TICK_S:
+                break
+        now = time.monotonic()
+        if self._stale.due(now):
+            self._reassert(now)
+        if self._status.due(now):
+            self._reporter.announce()
         self._see_to_reload()
+
+    def _handle(self, incoming: Incoming) -> None:
+        topic = incoming.topic
+        if topic == f"{self._wiring.base}/claim":
+            self._rival(incoming)
+        elif topic == f"{self._wiring.base}/availability":
+            if incoming.payload == OFFLINE and not incoming.retained:
+                self._stale.again()
+        elif topic == status_topic(self._reporter.config):
+            if incoming.payload == b"online":
+                self._status.again()
+        else:
+            self._request(incoming)
 
     def _see_to_reload(self) -> None:
         """Report a reload that is over, and answer those who asked for it."""
@@ -196,17 +222,22 @@ class Control:
         now["camera"] = now["camera"]["controls"]
         return {name: now[name] for name in asked}
 
-    def _availability(self, incoming: Incoming) -> None:
+    def _reassert(self, now: float) -> None:
         """After a power cut the broker finds the old connection dead when the new one is there."""
-        if incoming.payload == OFFLINE and not incoming.retained:
-            log.info("somebody has said offline; saying online again")
-            self._publisher.reassert()
+        self._stale_total += 1
+        if now - self._logged_s >= LOG_S:
+            self._logged_s = now
+            text = "received a stale 'offline'; republishing 'online' (%d so far)"
+            log.info(text, self._stale_total)
+        self._publisher.reassert()
 
     def _rival(self, incoming: Incoming) -> None:
         """Another daemon may have this device's name."""
+        if not self._claims.may(time.monotonic()):
+            return
         other = requests.claim(incoming)
         mine, settled = self._wiring.run, self._publisher.settled
-        if other is None or other.run == mine or not self._inbox.may(time.monotonic()):
+        if other is None or other.run == mine:
             return
         if requests.yields(mine, settled, other):
             raise IdentityError(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
+
+PAYLOAD_MAX: Final = 16_384
+"""Bytes of a payload that is read; longer ones are cut when they come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Incoming:
     came_s       when it came, as time.monotonic() counts
     answer_to    topic for the answer, empty where none was named (MQTT 5)
     correlation  to be given back with the answer (MQTT 5)
+    cut_bytes    by how much the payload was longer than what is kept of it
     """
 
     topic: str
@@ -39,6 +43,7 @@ class Incoming:
     came_s: float = 0.0
     answer_to: str = ""
     correlation: bytes = b""
+    cut_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

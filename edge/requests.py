@@ -10,22 +10,24 @@ Pure: time is given; knows no MQTT and does nothing that is asked.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from edge.messages import Incoming, Message
+from edge.messages import PAYLOAD_MAX, Incoming, Message
 from edge.payloads import REQUESTS, Claim, Request, Transaction
 from edge.types import Seconds
 
-SIZE_MAX: Final = 16_384
-"""Bytes of a request."""
+SIZE_MAX: Final = PAYLOAD_MAX
+"""Bytes of a request; of a longer one only the beginning comes."""
 RATE: Final = 20
 """Requests a second in the long run, and as many at once."""
 WAIT_S: Final = 10.0
 """Longest time from a request's coming to its being looked at; it is not done after that."""
+FIRST: Final = re.compile(rb'\s*\{\s*"transaction"\s*:\s*(-?\d{1,18}|"[^"\\]{0,128}")\s*,')
 REMEMBERED: Final = 64
 """Answers kept for requests that come twice."""
 
@@ -47,12 +49,47 @@ class Asked:
     answered: Message | None = None
 
 
+class Rate:
+    """Says what is within a rate; ``a_second`` in the long run, and ``at_once``."""
+
+    def __init__(self, a_second: float, at_once: float | None = None) -> None:
+        self._rate, self._most = a_second, at_once or a_second
+        self._left, self._refilled_s = self._most, 0.0
+
+    def may(self, now_s: Seconds) -> bool:
+        """Return whether one more is within the rate, and count it."""
+        self._left = min(self._most, self._left + (now_s - self._refilled_s) * self._rate)
+        self._refilled_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Repeated:
+    """What somebody asks for again and again: done at once, then ``every_s`` at the most."""
+
+    def __init__(self, every_s: Seconds) -> None:
+        self._every_s, self._wanted, self._at_s = every_s, False, 0.0
+
+    def again(self) -> None:
+        """Note that it is asked for."""
+        self._wanted = True
+
+    def due(self, now_s: Seconds) -> bool:
+        """Return whether it is to be done now; then it counts as done."""
+        if not self._wanted or now_s < self._at_s:
+            return False
+        self._wanted, self._at_s = False, now_s + self._every_s
+        return True
+
+
 class Inbox:
     """Reads one device's requests."""
 
     def __init__(self) -> None:
         self.total = 0
-        self._left, self._refilled_s = float(RATE), 0.0
+        self._rate = Rate(RATE)
         self._answers: OrderedDict[tuple[str, str | int], Message] = OrderedDict()
 
     def read(self, incoming: Incoming, now_s: Seconds) -> Asked | None:
@@ -62,7 +99,7 @@ class Inbox:
         self.total += 1
         command = incoming.topic.rpartition("/")[2]
         command = command if command in REQUESTS else ""
-        if not self.may(now_s):
+        if not self._rate.may(now_s):
             return Asked(command, None, f"too many requests: at most {RATE} a second", incoming)
         if now_s - incoming.came_s > WAIT_S:
             error = f"waited longer than {WAIT_S:.0f} s: ask again"
@@ -70,9 +107,10 @@ class Inbox:
         if not command:
             known = ", ".join(REQUESTS)
             return Asked(command, None, f"unknown command: expected one of {known}", incoming)
-        if len(incoming.payload) > SIZE_MAX:
-            error = f"{len(incoming.payload)} bytes: expected at most {SIZE_MAX}"
-            return Asked(command, None, error, incoming)
+        size = len(incoming.payload) + incoming.cut_bytes
+        if size > SIZE_MAX:
+            error = f"{size} bytes: expected at most {SIZE_MAX}"
+            return Asked(command, None, error, incoming, _transaction(incoming.payload))
         try:
             body = msgspec.json.decode(incoming.payload or b"{}", type=REQUESTS[command])
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -92,19 +130,10 @@ class Inbox:
         if len(self._answers) > REMEMBERED:
             self._answers.popitem(last=False)
 
-    def may(self, now_s: Seconds) -> bool:
-        """Return whether one more is within the rate, and count it."""
-        self._left = min(float(RATE), self._left + (now_s - self._refilled_s) * RATE)
-        self._refilled_s = now_s
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
 
 def claim(incoming: Incoming) -> Claim | None:
     """Return the claim in a message; None where it is none."""
-    if incoming.retained or len(incoming.payload) > SIZE_MAX:
+    if incoming.retained or incoming.cut_bytes:
         return None
     try:
         return msgspec.json.decode(incoming.payload, type=Claim)
@@ -122,11 +151,15 @@ def yields(mine: str, settled: bool, other: Claim) -> bool:
 
 
 def _transaction(payload: bytes) -> str | int | None:
-    """Return the transaction of a request that is otherwise wrong, if it can be read."""
+    """Return the transaction of a request that is otherwise wrong, if it can be read.
+
+    Of one that has been cut it can where it comes first.
+    """
     try:
         return msgspec.json.decode(payload, type=_Only).transaction
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        first = FIRST.match(payload)
+    return _transaction(b'{"transaction":%b}' % first[1]) if first else None
 
 
 class _Only(msgspec.Struct):

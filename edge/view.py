@@ -47,6 +47,8 @@ class View:
         self._begins = f"{base}/"
         self.devices: dict[str, Device] = {}
         self.unreadable_total = self.beyond_total = 0
+        self.dropped_total = 0
+        """Messages that came too fast to be shown."""
         self.connection = ""
         """What is wrong with the connection; empty where nothing is."""
 
@@ -84,6 +86,9 @@ class View:
             shown = [Text("waiting for a device ...", style="dim")]
         if self.beyond_total:
             shown.append(Text(self._beyond(), style="bold red"))
+        if self.dropped_total:
+            text = f"{self.dropped_total} messages came too fast to be shown"
+            shown.append(Text(text, style="bold red"))
         if self.connection:
             shown.append(Text(self.connection, style="bold red"))
         return Group(*shown)

@@ -6,7 +6,6 @@ A screen that redraws on a terminal, a line a message elsewhere. paho's thread b
 
 from __future__ import annotations
 
-import queue
 import sys
 import time
 from collections.abc import Callable
@@ -16,12 +15,16 @@ from rich.console import Console
 from rich.live import Live
 
 from edge.messages import Broker
-from edge.mqtt import subscribe
+from edge.mqtt import Mailbox, subscribe
 from edge.text import escaped
 from edge.types import Seconds
 from edge.view import TOPICS, View
 
 DRAW_S: Final = 0.2
+LOOK_S: Final = 0.02
+MESSAGES: Final = 20_000
+BYTES: Final = 16_777_216
+"""What a broker keeps comes at once, of a thousand devices 5 MB; more waits only to be dropped."""
 
 
 def run(
@@ -40,18 +43,19 @@ def run(
     ended  called then, before the last messages are shown
     Raises PublishError where the broker cannot be reached.
     """
-    arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()  # [1]
+    arrived = Mailbox(MESSAGES, BYTES)  # [1]
     console, view = Console(), View(base)
 
     def on_connection(wrong: str) -> None:
+        before = view.connection
         view.connection = escaped(f"broker {broker.address} {wrong}") if wrong else ""
-        if wrong and not console.is_terminal:
+        if wrong and view.connection != before and not console.is_terminal:
             print(escaped(view.connection), file=sys.stderr)
 
     end = subscribe(
         broker,
         [f"{base}/{device}/{topic}" for topic in TOPICS],
-        lambda topic, payload: arrived.put((topic, payload)),
+        arrived.put,
         on_connection,
     )
     until = time.monotonic() + seconds if seconds is not None else float("inf")
@@ -73,17 +77,21 @@ def run(
                 print(escaped(text), flush=True)
     finally:
         end()
+        if arrived.dropped_total:
+            print(f"{arrived.dropped_total} messages came too fast to be shown", file=sys.stderr)
 
 
-def _drain(arrived: queue.SimpleQueue[tuple[str, bytes]], view: View) -> list[str]:
-    """Take every message there is, waiting at most ``DRAW_S``; return them as lines."""
+def _drain(arrived: Mailbox, view: View) -> list[str]:
+    """Take every message there is, for at most ``DRAW_S``; return them as lines."""
     lines: list[str] = []
     until = time.monotonic() + DRAW_S
-    while (left := until - time.monotonic()) > 0:
-        try:
-            text = view.take(*arrived.get(timeout=left))
-        except queue.Empty:
-            break
+    while time.monotonic() < until:
+        incoming = arrived.take()
+        if incoming is None:
+            time.sleep(LOOK_S)
+            continue
+        text = view.take(incoming.topic, incoming.payload)
         if text is not None:
             lines.append(text)
+    view.dropped_total = arrived.dropped_total
     return lines

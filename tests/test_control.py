@@ -57,11 +57,15 @@ class Asker:
 
     def send(self, command: str, body: Any = None, retain: bool = False, **properties: Any) -> None:
         """Publish a request."""
+        payload = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
+        self.publish(f"edge/wall/request/{command}", payload, retain, **properties)
+
+    def publish(self, topic: str, payload: bytes, retain: bool = False, **properties: Any) -> None:
+        """Publish anything."""
         made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         for name, value in properties.items():
             setattr(made, name, value)
-        payload = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-        self._client.publish(f"edge/wall/request/{command}", payload, 1, retain, made)
+        self._client.publish(topic, payload, 1, retain, made)
 
     def ask(self, command: str, body: Any = None, **properties: Any) -> Any:
         """Publish a request; return the next answer's payload."""

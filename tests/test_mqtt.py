@@ -16,7 +16,7 @@ from edge.errors import PublishError
 from edge.messages import Broker, Message
 from edge.mqtt import Publisher, subscribe
 from edge.mqtt import link as linking
-from edge.mqtt import publisher as publishing
+from edge.mqtt import outbox as sending
 from edge.spool import Spool
 from tests.conftest import WAIT_S, Listener
 
@@ -50,7 +50,7 @@ class Polled(Publisher):
 
     def till_up(self) -> None:
         """Poll until the broker is there and has everything."""
-        self.until(lambda: self.online and not self._events and not self._flying)
+        self.until(lambda: self.online and not self._events and not self._outbox.flying)
 
 
 @pytest.fixture
@@ -150,12 +150,12 @@ def test_little_is_handed_to_a_connection_that_has_died_unnoticed(
             made.publish(event(number))
             made.publish(state(number))
             made.publish(large)
-        assert len(made._flying) <= publishing.IN_FLIGHT + 1
-        assert len(made._loose) <= publishing.UNWRITTEN
+        assert len(made._outbox.flying) <= sending.IN_FLIGHT + 1
+        assert len(made._outbox.loose) <= sending.UNWRITTEN
         dropped = made.unsent_total
         assert dropped > 0
     made.till_up()
-    made.until(lambda: not made._loose)
+    made.until(lambda: not made._outbox.loose)
     listener.wait_for(lambda: len(listener.bodies("event")) == 300)
     states = listener.bodies("state")
     assert states[-1] == b"299"

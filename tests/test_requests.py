@@ -150,3 +150,37 @@ def test_who_was_there_first_keeps_the_name() -> None:
     assert requests.yields("a", False, Claim("b", "m", True))
     assert requests.yields("b", False, Claim("a", "m", False))
     assert not requests.yields("a", False, Claim("b", "m", False))
+
+
+@pytest.mark.parametrize("transaction", ["a", 5, None])
+def test_a_request_that_was_cut_is_refused_by_its_length(transaction: str | int | None) -> None:
+    """The length as it came; the transaction where it comes first, or can be read at all."""
+    body = {"transaction": transaction, "x": "x" * 300_000}
+    whole = json.dumps(body).encode()
+    cut = ask("ping", whole[:1024], cut_bytes=len(whole) - 1024)
+    asked = Inbox().read(cut, 1.0)
+    assert asked is not None
+    assert asked.error == f"{len(whole)} bytes: expected at most 16384"
+    assert asked.transaction == transaction
+    assert asked.body is None
+
+
+def test_a_cut_request_is_never_done() -> None:
+    """Not even where its beginning is a request."""
+    asked = Inbox().read(ask("pause", b"{}" + b" " * 1022, cut_bytes=20_000), 1.0)
+    assert asked is not None
+    assert asked.body is None
+    claim = b'{"run": "a", "machine": "m", "settled": true}'
+    assert requests.claim(Incoming("edge/d/claim", claim, cut_bytes=1)) is None
+
+
+def test_what_repeats_is_done_at_once_and_then_seldom() -> None:
+    """The last time it is asked for is done as well."""
+    made = requests.Repeated(1.0)
+    assert not made.due(5.0)
+    made.again()
+    assert made.due(5.0)
+    made.again()
+    assert not made.due(5.5)
+    assert made.due(6.0)
+    assert not made.due(7.0)

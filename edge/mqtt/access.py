@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import ssl
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge import files
 from edge.errors import ConfigError
-from edge.messages import Broker, Incoming, Message, Tls
+from edge.messages import PAYLOAD_MAX, Broker, Incoming, Message, Tls
+from edge.mqtt.client import PACKET_MAX, Client
 
 log = logging.getLogger(__name__)
-PACKET_MAX: Final = 256 * 1024
-"""Bytes; a broker that speaks MQTT 5 sends nothing longer."""
+RECEIVE_MAX: Final = 100
+"""Messages of QoS 1 that a broker which speaks MQTT 5 sends before the first is acknowledged."""
+KINDS: Final = 16
+"""Times of expiry whose properties are kept; a request may change them."""
 
 
 class Access:
@@ -39,19 +40,28 @@ class Access:
         """Whether messages can have properties."""
         return self._broker.protocol == "5"
 
-    def client(self, client_id: str, *, reconnect: bool) -> paho.Client:
-        """Return a client that is not connected yet.
+    def client(
+        self,
+        client_id: str,
+        *,
+        reconnect: bool = False,
+        payload_max: int = PAYLOAD_MAX,
+        on_incoming: Callable[[Incoming], None] = lambda _: None,
+        on_ended: Callable[[str], None] = lambda _: None,
+    ) -> Client:
+        """Return a client that is not connected yet, as Client's docstring has it.
 
         reconnect  whether paho tries again by itself
         """
         broker = self._broker
-        version = MQTTProtocolVersion.MQTTv5 if self.version5 else MQTTProtocolVersion.MQTTv311
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=version,
+        client = Client(
+            client_id,
+            version5=self.version5,
             transport=broker.transport,
-            reconnect_on_failure=reconnect,
+            reconnect=reconnect,
+            payload_max=payload_max,
+            on_incoming=on_incoming,
+            on_ended=on_ended,
         )
         if broker.transport == "websockets":
             client.ws_set_options(path=broker.path)
@@ -69,6 +79,7 @@ class Access:
             return asked
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.MaximumPacketSize = PACKET_MAX
+        properties.ReceiveMaximum = RECEIVE_MAX
         return {**asked, "clean_start": True, "properties": properties}
 
 
@@ -80,34 +91,25 @@ class Outgoing:
 
     def __init__(self, user: tuple[str, str]) -> None:
         self._user = user
-        self._made: dict[int | None, Properties] = {}
+        self._made: dict[int | None, tuple[Properties, int]] = {}
 
-    def properties(self, message: Message) -> Properties:
-        """Return the MQTT 5 properties of ``message``."""
-        made = None if message.correlation else self._made.get(message.expires_s)
-        if made is None:
-            made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            made.UserProperty = self._user
-            if message.expires_s is not None:
-                made.MessageExpiryInterval = message.expires_s
-            if message.correlation:
-                made.CorrelationData = message.correlation
-            else:
-                self._made[message.expires_s] = made
-        return made
-
-
-def incoming(message: paho.MQTTMessage) -> Incoming:
-    """Return what has come."""
-    told = getattr(message, "properties", None)
-    return Incoming(
-        topic=message.topic,
-        payload=bytes(message.payload),
-        retained=message.retain,
-        came_s=time.monotonic(),
-        answer_to=getattr(told, "ResponseTopic", ""),
-        correlation=bytes(getattr(told, "CorrelationData", b"")),
-    )
+    def properties(self, message: Message) -> tuple[Properties, int]:
+        """Return the MQTT 5 properties of ``message``, and how many bytes they are in a packet."""
+        kept = None if message.correlation else self._made.get(message.expires_s)
+        if kept is not None:
+            return kept
+        made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        made.UserProperty = self._user
+        if message.expires_s is not None:
+            made.MessageExpiryInterval = message.expires_s
+        if message.correlation:
+            made.CorrelationData = message.correlation
+        packed_bytes = len(made.pack())  # type: ignore[no-untyped-call]
+        if not message.correlation:
+            if len(self._made) >= KINDS:
+                self._made.clear()
+            self._made[message.expires_s] = made, packed_bytes
+        return made, packed_bytes
 
 
 def context(tls: Tls) -> ssl.SSLContext:

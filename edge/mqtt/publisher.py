@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from edge.messages import Broker, EventQueue, Incoming, Message
+from edge.messages import Broker, EventQueue, Message
 from edge.mqtt.link import Link
+from edge.mqtt.mailbox import Mailbox
+from edge.mqtt.outage import Outage, Seldom
+from edge.mqtt.outbox import Outbox
 from edge.types import Seconds
 
 log = logging.getLogger(__name__)
 CLAIM_S: Final = 1.0
 """How long another daemon of the same name has to object, before anything is published."""
-INCOMING: Final = 1000
-"""Messages that have come and wait to be looked at, beyond which more are ignored."""
 LEAVE_S: Final = 0.5
-IN_FLIGHT: Final = 20
-"""Events handed over and not yet acknowledged."""
-UNWRITTEN: Final = 100
-"""QoS 0 messages handed over and not yet on their way, beyond which more are dropped."""
 
 
 class Publisher:
@@ -57,21 +53,24 @@ class Publisher:
         user: tuple[str, str] = ("", ""),
     ) -> None:
         self._where, self._birth, self._claim = broker.address, birth, claim
-        self._link = Link(broker, client_id=client_id, will=will, topics=topics, user=user)
-        self._begins_at_s = float("inf")
-        self.incoming: deque[Incoming] = deque()
+        self.incoming = Mailbox()
         """What has come, oldest first; the daemon's loop takes it."""
-        self._retained: dict[str, Message] = {}  # topic -> newest
-        self._due: dict[str, None] = {}  # retained topics to be sent, in order
+        self._link = Link(
+            broker,
+            client_id=client_id,
+            will=will,
+            topics=topics,
+            user=user,
+            mailbox=self.incoming,
+        )
+        self._outage, self._seldom = Outage(broker.address), Seldom(broker.address)
+        self._outbox = Outbox(self._link, events, self._seldom)
         self._events = events
-        self._handed = 0  # number of the last event handed to this connection
-        self._flying: dict[int, str | int] = {}  # paho's number -> topic or event, QoS 1
-        self._loose: set[int] = set()  # paho's numbers, QoS 0
-        self._told: set[str] = set()
+        self._begins_at_s = float("inf")
+        self._dropped = 0
         self._connects_total = 0
         self.online = False
         """Whether the broker is there now, as far as is known, and nobody has objected."""
-        self._unsent = 0
 
     @property
     def reconnects_total(self) -> int:
@@ -81,7 +80,7 @@ class Publisher:
     @property
     def unsent_total(self) -> int:
         """Messages that nobody will get."""
-        return self._unsent + self._events.dropped_total
+        return self._outbox.unsent_total + self._events.dropped_total
 
     def connect(self) -> None:
         """Begin to connect; returns at once. What was published before goes first."""
@@ -90,45 +89,50 @@ class Publisher:
     def publish(self, message: Message) -> None:
         """Take ``message``; never waits, never raises for a broker that is away."""
         if message.retain:
-            self._retained[message.topic] = message
-            self._due[message.topic] = None
+            self._outbox.keep(message)
         elif message.qos:
-            self._events.add(message)
-        elif self.online and len(self._loose) < UNWRITTEN:
-            self._loose.add(self._link.send(message))
+            self._outbox.add(message)
+        elif self.online:
+            self._outbox.let_go(message)
         else:
-            self._unsent += 1
+            self._outbox.unsent_total += 1
         self.poll()
 
     def poll(self) -> None:
         """See to what has happened, and send what may be sent; called often, never waits."""
+        now = time.monotonic()
         for what, value in self._link.happened():
             match what:
                 case "taken" | "denied":
-                    self._taken(value, what == "denied")
+                    if denied := self._outbox.taken(value, what == "denied"):
+                        self._warn(f"does not let us write: {denied}")
                 case "deaf":
-                    self._tell("does not let us read", value)
-                case "message" if len(self.incoming) < INCOMING:
-                    self.incoming.append(value)
+                    self._warn(f"does not let us read: {value}")
+                case "flood":
+                    self._warn(f"brings too much on {value}: not read for a while")
+                case "aside":
+                    name, size = value
+                    length = f" of {size} bytes" if size else ""
+                    self._warn(f"hangs up on {name}{length}: set aside for a while")
                 case "up":
-                    self._greet()
-                case "down" if self.online or self.greeting:
-                    self._end()
-                    self._tell("gone", value)
+                    self._greet(now)
                 case "down":
-                    self._tell("ended the connection", value)
+                    state = "gone" if self.online or self.greeting else "ended the connection"
+                    self._end()
+                    self._outage.failed(f"{state}: {value}", now)
                 case "refused":
                     old = "protocol version" in value.lower()
-                    mend = '; set mqtt.protocol = "3.1.1"' if old else ""
-                    self._tell("refused the connection", value + mend)
+                    hint = '; set mqtt.protocol = "3.1.1"' if old else ""
+                    self._outage.failed(f"refused the connection: {value}{hint}", now)
                 case "unreachable":
-                    self._tell("cannot be reached", value)
-        now = time.monotonic()
+                    self._outage.failed(f"cannot be reached: {value}", now)
         if now >= self._begins_at_s:
-            self._begin()
+            self._begin(now)
         self._events.tick(now)
+        self._outage.tick(now)
+        self._count()
         if self.online:
-            self._send_due()
+            self._outbox.send_due(now)
 
     def settle(self, timeout_s: Seconds) -> None:
         """Wait until the broker has answered and nobody has objected, or for so long."""
@@ -140,19 +144,19 @@ class Publisher:
         """Deliver what waits, then ``farewell``, and disconnect, all within ``timeout_s``."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until - timeout_s / 2 and (
-            self._link.waiting or self.greeting or (self.online and (self._events or self._due))
+            self._link.waiting or self.greeting or (self.online and self._outbox.busy)
         ):
             self._rest()
         self._birth = farewell  # should the broker answer only now
         if self.online:
             self.publish(farewell)
-        while time.monotonic() < until and self.online and (self._due or self._flying):
+        while time.monotonic() < until and self.online and self._outbox.busy:
             self._rest()
         self._link.close(max(0.1, until - time.monotonic()))
         lost = self._events.volatile
-        undelivered = lost + len(self._loose)
+        undelivered = lost + len(self._outbox.loose)
         self._end()
-        self._unsent += lost
+        self._outbox.unsent_total += lost
         if undelivered:
             log.warning("broker %s: %d messages were not delivered", self._where, undelivered)
         if kept := len(self._events) - lost:
@@ -170,10 +174,10 @@ class Publisher:
 
     def answer(self, message: Message) -> None:
         """Send at once or never: the answer to what has come is of use only now."""
-        if (self.online or self.greeting) and len(self._loose) < UNWRITTEN:
-            self._loose.add(self._link.send(message))
+        if self.online or self.greeting:
+            self._outbox.let_go(message)
         else:
-            self._unsent += 1
+            self._outbox.unsent_total += 1
 
     def reassert(self) -> None:
         """Publish the birth again: the will of a connection that is no more has come after it."""
@@ -185,62 +189,37 @@ class Publisher:
         self._end()
         self._link.close(LEAVE_S)
 
-    def _greet(self) -> None:
-        log.info("broker %s: connected", self._where, extra={"event": "broker_up"})
-        self._told.clear()
+    def _greet(self, now: Seconds) -> None:
+        self._outage.up(now)
+        for note in self._link.limits.notes():
+            self._warn(note)
         first = self._connects_total == 0
-        self._begins_at_s = time.monotonic() + (CLAIM_S if first and self._claim else 0.0)
+        self._begins_at_s = now + (CLAIM_S if first and self._claim else 0.0)
         if self._claim:
             self.answer(self._claim())
 
-    def _taken(self, number: int, denied: bool) -> None:
-        """The broker has answered for a message; one that it denies it would deny again."""
-        self._loose.discard(number)
-        done = self._flying.pop(number, None)
-        if denied:
-            self._unsent += 1
-            what = "events" if isinstance(done, int) else done or "an answer"
-            self._tell("does not let us write", what)
-        if isinstance(done, int):
-            self._events.done(done)
-
-    def _begin(self) -> None:
+    def _begin(self, now: Seconds) -> None:
         self._begins_at_s = float("inf")
         self.online = True
         self._connects_total += 1
-        self._retained.pop(self._birth.topic, None)
-        self._retained[self._birth.topic] = self._birth
-        self._due = dict.fromkeys(self._retained)
-        self._handed = 0
+        self._outbox.begin(self._birth, now)
 
     def _end(self) -> None:
-        """The connection is lost, and with it all that was handed to it and not acknowledged."""
         self.online = False
         self._begins_at_s = float("inf")
-        self._unsent += len(self._loose)
-        self._loose.clear()
-        self._flying.clear()
+        self._outbox.end()
 
-    def _send_due(self) -> None:
-        """Hand over the newest of each retained topic, one at a time, and the next events."""
-        if self._due:
-            flying = set(self._flying.values())
-            for topic in [topic for topic in self._due if topic not in flying]:
-                del self._due[topic]
-                self._flying[self._link.send(self._retained[topic])] = topic
-        while len(self._flying) < IN_FLIGHT and (waiting := self._events.after(self._handed)):
-            self._handed, message = waiting
-            self._flying[self._link.send(message)] = self._handed
+    def _count(self) -> None:
+        """Log that something has come and was not looked at."""
+        dropped = self.incoming.dropped_total + self._link.unreadable_total
+        if dropped != self._dropped:
+            self._dropped = dropped
+            what = "brings messages that cannot be read, or more than can be"
+            self._seldom.warn("dropped", f"{what}: {dropped} dropped so far")
+
+    def _warn(self, text: str) -> None:
+        self._seldom.warn(text, f"{text}; running on")
 
     def _rest(self) -> None:
         time.sleep(0.005)
         self.poll()
-
-    def _tell(self, what: str, why: str) -> None:
-        """Log once per outage, not once per try."""
-        key = f"{what} {why}" if what.startswith("does not let") else what
-        if key not in self._told:
-            self._told.add(key)
-            text = "broker %s: %s: %s; running on"
-            extra = {} if what.startswith("does not let") else {"event": "broker_away"}
-            log.warning(text, self._where, what, why, extra=extra)

@@ -6,15 +6,20 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from paho.mqtt.client import WebsocketConnectionError
-
 from edge.errors import PublishError
-from edge.messages import Broker
+from edge.messages import Broker, Incoming
 from edge.mqtt.access import Access, reason
 from edge.types import Seconds
 
 CLEAR_S: Final = 5.0
 """Longest wait for one acknowledgement."""
+WATCHED_MAX: Final = 65_536
+"""Bytes of a payload; a state of a thousand labels has 25,000."""
+KEPT_MAX: Final = 2000
+"""Topics that are looked at."""
+KEPT_BYTES: Final = 4_194_304
+"""Of all payloads together; of what comes after that only the beginning is kept."""
+CUT: Final = 16
 QUIET_S: Final = 1.0
 """The broker sends what it keeps at once; after so long without any, that was all."""
 
@@ -22,18 +27,30 @@ QUIET_S: Final = 1.0
 def subscribe(
     broker: Broker,
     topics: list[str],
-    on_message: Callable[[str, bytes], None],
+    on_message: Callable[[Incoming], None],
     on_connection: Callable[[str], None],
     client_id: str = "",
 ) -> Callable[[], None]:
-    """Call ``on_message`` with topic and payload from paho's thread; return what ends it.
+    """Call ``on_message`` with each message from paho's thread; return what ends it.
 
     on_connection  called with what is wrong with the connection, or "" when it is there
     client_id      empty: the broker makes one
-    Raises PublishError where the broker cannot be reached at first.
+    Payloads longer than WATCHED_MAX come cut. Raises PublishError where the broker cannot be
+    reached at first.
     """
+
+    def ended(why: str) -> None:
+        if client.on_disconnect is not None:  # else this end is our own
+            on_connection(f"gone, trying again{f': {why}' if why else ''}")
+
     access = Access(broker)
-    client = access.client(client_id, reconnect=True)
+    client = access.client(
+        client_id,
+        reconnect=True,
+        payload_max=WATCHED_MAX,
+        on_incoming=on_message,
+        on_ended=ended,
+    )
 
     def connected(_: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
         if code.is_failure:
@@ -44,10 +61,9 @@ def subscribe(
 
     client.on_connect = connected
     client.on_disconnect = lambda *_: on_connection("gone, trying again")
-    client.on_message = lambda _, __, message: on_message(message.topic, bytes(message.payload))
     try:
         client.connect(**access.connection())
-    except (OSError, WebsocketConnectionError) as exc:
+    except (OSError, ValueError) as exc:
         raise PublishError(
             f"broker cannot be reached: {reason(exc)}",
             where=broker.address,
@@ -56,7 +72,7 @@ def subscribe(
     client.loop_start()
 
     def end() -> None:
-        client.on_disconnect = None  # this end is our own
+        client.on_disconnect = None
         client.disconnect()
         client.loop_stop()
 
@@ -66,23 +82,26 @@ def subscribe(
 def kept(
     broker: Broker, topics: list[str], longest_s: Seconds, client_id: str = ""
 ) -> dict[str, bytes]:
-    """Return what the broker keeps on ``topics``. Raises PublishError."""
+    """Return what the broker keeps on ``topics``, of KEPT_MAX at most. Raises PublishError."""
     found: dict[str, bytes] = {}
     states: list[str] = []
-    last_s: list[Seconds] = []
+    last_s: list[Seconds] = [0.0]
+    room = [KEPT_BYTES]
 
-    def on_message(topic: str, payload: bytes) -> None:
-        found[topic] = payload
-        last_s.append(time.monotonic())
+    def on_message(incoming: Incoming) -> None:
+        if len(found) < KEPT_MAX:
+            room[0] -= len(incoming.payload)
+            found[incoming.topic] = incoming.payload[: None if room[0] >= 0 else CUT]
+        last_s[0] = time.monotonic()
 
     def on_connection(wrong: str) -> None:
-        last_s.append(time.monotonic())
-        states.append(wrong)  # after it: the loop below looks at this first
+        last_s[0] = time.monotonic()
+        states[:] = [*states[-8:], wrong]  # after it: the loop below looks at this first
 
     end = subscribe(broker, topics, on_message, on_connection, client_id)
     until = time.monotonic() + longest_s
     while (now := time.monotonic()) < until and not any(states):
-        if states and (now > last_s[-1] + QUIET_S or set(topics) <= found.keys()):
+        if states and (now > last_s[0] + QUIET_S or set(topics) <= found.keys()):
             break
         time.sleep(0.02)
     end()
@@ -95,7 +114,7 @@ def kept(
 def clear(broker: Broker, topics: list[str]) -> None:
     """Make the broker forget what it keeps on ``topics``. Raises PublishError."""
     access = Access(broker)
-    client = access.client("", reconnect=False)
+    client = access.client("")
     try:
         client.connect(**access.connection())
         client.loop_start()

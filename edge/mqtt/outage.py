@@ -1,0 +1,82 @@
+"""What is logged about the broker, and how seldom. On the daemon's thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from edge.types import Seconds
+
+log = logging.getLogger(__name__)
+STAYS_S: Final = 5.0
+"""A broker is back once a connection has lasted so long."""
+REASONS: Final = 5
+"""Reasons logged of one outage; the rest are DEBUG."""
+AGAIN_S: Final = 3600.0
+"""Before what is seldom is logged again."""
+KEYS: Final = 100
+
+
+class Outage:
+    """Logs one line when an outage begins, one for each other reason, and one at its end.
+
+    A connection that ends at once does not end the outage.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._began_s: Seconds | None = None
+        self._up_s: Seconds | None = None
+        self._failures = 0
+        self._reasons: set[str] = set()
+
+    def failed(self, what: str, now_s: Seconds) -> None:
+        """Note that there is no connection; ``what``: in words."""
+        if self._began_s is None:
+            self._began_s = now_s
+        self._up_s = None
+        self._failures += 1
+        known = what in self._reasons or len(self._reasons) >= REASONS
+        level = logging.DEBUG if known else logging.WARNING
+        self._reasons = self._reasons if known else self._reasons | {what}
+        log.log(
+            level, "broker %s: %s; running on", self._where, what, extra={"event": "broker_away"}
+        )
+
+    def up(self, now_s: Seconds) -> None:
+        """Note a connection."""
+        self._up_s = now_s
+        level = logging.INFO if self._began_s is None else logging.DEBUG
+        log.log(level, "broker %s: connected", self._where, extra={"event": "broker_up"})
+
+    def tick(self, now_s: Seconds) -> None:
+        """End the outage once the connection has lasted."""
+        if self._began_s is None or self._up_s is None or now_s - self._up_s < STAYS_S:
+            return
+        text = "broker %s: connected again after %.0f s, %d failures"
+        values = (self._where, self._up_s - self._began_s, self._failures)
+        log.info(text, *values, extra={"event": "broker_up"})
+        self._began_s, self._failures = None, 0
+        self._reasons.clear()
+
+
+class Seldom:
+    """Logs what repeats once, and again when AGAIN_S have passed, with a count."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._logged: dict[str, tuple[Seconds, int]] = {}  # key -> when, how often since
+
+    def warn(self, key: str, text: str) -> None:
+        """Log ``text``, unless ``key`` has been logged already."""
+        now_s = time.monotonic()
+        at_s, since = self._logged.get(key, (-AGAIN_S, 0))
+        if now_s - at_s < AGAIN_S:
+            self._logged[key] = at_s, since + 1
+            return
+        if len(self._logged) >= KEYS:
+            self._logged.clear()
+        self._logged[key] = now_s, 0
+        count = f" ({since} times more in the last hour)" if since else ""
+        log.warning("broker %s: %s%s", self._where, text, count)

@@ -1,0 +1,71 @@
+"""What has come and waits: bounded in number and in bytes, for the daemon and for `edge watch`."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from edge.messages import Incoming
+from edge.mqtt import mailbox
+from edge.mqtt.mailbox import BURST, FLOOD, Flood, Mailbox
+from edge.view import View
+from tests.test_watch import drawn
+
+
+def message(size: int, name: str = "a") -> Incoming:
+    """Return a message with a payload of ``size`` bytes."""
+    return Incoming(f"edge/d/request/{name}", bytes(size))
+
+
+def test_a_mailbox_is_bounded_in_number_and_bytes() -> None:
+    """The oldest stay; what does not fit is counted; what is taken makes room."""
+    box = Mailbox(messages=3, size_bytes=10_000)
+    for number in range(5):
+        box.put(message(10, str(number)))
+    assert (len(box), box.dropped_total) == (3, 2)
+    first = box.take()
+    assert first is not None
+    assert first.topic.endswith("/0")
+    box.put(message(9_500))
+    assert box.dropped_total == 3  # too long beside the others
+    assert [box.take() is None for _ in range(3)] == [False, False, True]
+    box.put(message(9_500))
+    assert (len(box), box.dropped_total) == (1, 3)
+
+
+def test_a_full_mailbox_takes_no_more_than_it_says() -> None:
+    """Measured: of tiny messages, and of long ones with long names."""
+    for incoming in (
+        [Incoming(f"edge/d/request/{n}", b"%d" % n, came_s=1.5 * n) for n in range(5000)],
+        [Incoming("t" * 900 + str(n), bytes(16_000), answer_to="a" * 900) for n in range(500)],
+    ):
+        tracemalloc.start()
+        box = Mailbox()
+        copies = [Incoming(i.topic + "x", i.payload + b"x", False, 1.0) for i in incoming]
+        before = tracemalloc.get_traced_memory()[0]
+        del copies
+        after = tracemalloc.get_traced_memory()[0]
+        each = (before - after) / len(incoming)
+        for one in incoming:
+            box.put(one)
+        assert len(box) * each < mailbox.BYTES + 200_000
+        assert box.dropped_total
+        tracemalloc.stop()
+
+
+def test_the_subscription_that_floods_is_found() -> None:
+    """Beyond the burst the one that brings most is named; a rate below is not."""
+    flood = Flood()
+    named = [flood.add("b" if number % 3 else "a", 0.0) for number in range(BURST)]
+    assert named[:-1] == [None] * (BURST - 1)
+    assert named[-1] == "b"
+    calm = Flood()
+    for second in range(20):
+        for _ in range(FLOOD):
+            assert calm.add("a", float(second)) is None
+
+
+def test_messages_that_came_too_fast_are_said() -> None:
+    """In the screen."""
+    view = View()
+    view.dropped_total = 7
+    assert "7 messages came too fast to be shown" in drawn(view)
