@@ -98,10 +98,6 @@ def read(path: Path) -> ModelCard:
 def _read(path: Path) -> tuple[ModelCard, frozenset[str]]:
     tables: dict[str, Any] = toml.read(path, ModelError)
     card = toml.convert(tables, ModelCard, str(path), ModelError)
-    names = {"file": card.file, "golden.picture": card.golden.picture if card.golden else ""}
-    for key, name in names.items():
-        if "\0" in name:
-            raise ModelError("not a file's name", where=f"{path}: {key}", got=name)
     if card.golden and len(card.golden.scores) != len(card.labels):
         raise ModelError(
             "wrong number of scores",
