@@ -67,15 +67,23 @@ def test_a_stream_without_a_key_frame_says_so(rtsp: Make) -> None:
         assert "camera.stall_timeout_s" in error.mend
 
 
-def test_a_lost_key_frame_does_not_end_the_stream(rtsp: Make) -> None:
-    """Two seconds of frames refer to it: what cannot be decoded is skipped, the stream is kept."""
-    camera = rtsp(lost=(30,))
+@pytest.mark.parametrize("lost", ["the key frame", "all up to the next"])
+def test_a_lost_key_frame_does_not_end_the_stream(rtsp: Make, lost: str) -> None:
+    """What cannot be decoded until the next one is skipped, and counted; the stream is kept."""
+    pictures = units(GOP.read_bytes())
+    if lost == "the key frame":
+        camera = rtsp(lost=(30,))
+    else:
+        camera = rtsp(pictures[:10] + [[b"\x41" + bytes(40)]] * 45 + pictures[30:])
     with opened(camera.url) as stream:
         until = time.monotonic() + 2.5 * KEY_FRAME_S
         frames = [frame_of(stream)]
         while time.monotonic() < until:
             frames.append(frame_of(stream))
-    assert frames[-1].sequence > 30
+        if lost != "the key frame":
+            assert stream.corrupt_total >= 40
+    assert camera.sent > 60
+    assert len(frames) > 20
 
 
 def giant(send: Callable[[bytes], None]) -> None:

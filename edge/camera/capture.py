@@ -52,6 +52,13 @@ class Capture:
         except (cv2.error, MemoryError):
             return False
 
+    def rewind(self) -> bool:
+        """Go to the beginning; say whether the film could, which its next frame must confirm."""
+        try:
+            return self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        except (cv2.error, MemoryError):
+            return False
+
     def retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
         """Return what was grabbed, in ``buffer`` where that fits; None where it is corrupt."""
         try:

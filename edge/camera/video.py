@@ -4,7 +4,8 @@ No thread: a late reader skips the frames whose time has passed, which are decod
 converted to pixels. A film that decodes slower than it plays is shown slower, its gaps counted.
 
 FFmpeg is given the open file, never its name, in which it would see a protocol, a pattern or
-options. At its end the film is opened again, for not every one can be rewound.
+options. At its end the film is rewound; one that does not begin with its first frame then, or with
+none at all, is opened again.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class VideoCamera:
         self._steps = Steps(fps)
         self._sequence = asked.first_sequence - 1  # of the frame that was grabbed last
         self._due_ns: int | None = None  # when it is to be shown; None once it was
+        self._first_ms = 0.0  # the timestamp of the first frame
         self._shown_ns: int | None = None  # when the one before was; None before the first
         self._step_ns = 0  # from the frame before to it
         self._in_pass = self._corrupt_in_pass = 0  # frames of this pass through the film
@@ -74,6 +76,7 @@ class VideoCamera:
         self._is_short = False  # as was logged
         try:
             self._next()
+            self._first_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         except BaseException:
             self.close()
             raise
@@ -163,10 +166,19 @@ class VideoCamera:
         self._last_ms = 0.0
         if not self._asked.loop:
             raise EndOfSource
+        self._steps.begin_again()
+        if self._is_rewound():
+            self._in_pass = 1
+            return
         self._capture.release()
         self._capture = self._open()
-        self._steps.begin_again()
         self._grab()
+
+    def _is_rewound(self) -> bool:
+        """Rewind; say whether the first frame is the grabbed one again."""
+        if not self._capture.rewind() or not self._capture.grab():
+            return False
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) == self._first_ms
 
     def _count_missing(self) -> None:
         """Count the frames of which the index says that they come after the last one.
