@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from collections.abc import Iterator
 
@@ -10,6 +11,9 @@ import pytest
 
 from edge.camera import fence
 from edge.camera.fence import PIXEL_BYTES, RESERVE_BYTES, ROOM_BYTES, Fence
+from edge.camera.ffmpeg import open_film
+from edge.types import Asked
+from tests.streams import CLIP
 
 SLACK = 1_000_000
 """The kernel counts the main thread's stack elsewhere."""
@@ -80,3 +84,12 @@ def test_a_model_may_be_loaded_beside_a_stream(standing: Fence) -> None:
     assert not standing.is_close()
     assert can_have(ROOM_BYTES // 2)
     assert not can_have(2 * ROOM_BYTES)
+
+
+def test_a_forgotten_source_takes_its_fence_along() -> None:
+    """A film that nobody closed would limit the process for ever."""
+    film = open_film(str(CLIP), Asked(source=str(CLIP), shown="film"), "film")
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
+    del film
+    gc.collect()
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY

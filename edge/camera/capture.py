@@ -6,6 +6,7 @@ nor films. One thread at a time uses it.
 
 from __future__ import annotations
 
+import weakref
 from typing import Final
 
 import cv2
@@ -20,10 +21,14 @@ MOTION_JPEG: Final = frozenset({b"MJPG", b"mjpe"})
 
 
 class Capture:
-    """An open ``cv2.VideoCapture`` and the fence around it. Its owner must ``release`` it."""
+    """An open ``cv2.VideoCapture`` and the fence around it. Its owner must ``release`` it.
+
+    The fence of one that was forgotten goes with it: it would limit the process for ever.
+    """
 
     def __init__(self, capture: cv2.VideoCapture, fence: Fence) -> None:
         self._capture, self.fence = capture, fence
+        weakref.finalize(self, fence.lift)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -34,7 +34,7 @@ STACK_BYTES: Final = 8_400_000
 """Of a thread: counted in full, little of it ever used."""
 _PAGE_BYTES: Final = resource.getpagesize()
 _STATM: Final = Path("/proc/self/statm")
-_changing = threading.Lock()
+_changing = threading.RLock()  # a forgotten source may be collected, and lifted, within it
 _fences: set[Fence] = set()
 _outside = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 """The limits of the process as they were without a fence."""
@@ -112,7 +112,7 @@ def lifted() -> Iterator[None]:
         yield
     finally:
         with _changing:
-            for fence in _fences:
+            for fence in tuple(_fences):
                 fence._base += max(0, allocated_bytes() - before)
             _lifted -= 1
             _apply()
@@ -122,7 +122,7 @@ def _apply() -> None:
     """Have the kernel keep the widest of all fences, the lock held."""
     soft, hard = _outside
     if _fences and not _lifted:
-        wanted = max(fence.limit for fence in _fences)
+        wanted = max(fence.limit for fence in tuple(_fences))
         soft = wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
