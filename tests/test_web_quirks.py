@@ -183,6 +183,13 @@ def test_a_login_goes_to_no_other_host(web: Web) -> None:
     assert "s3cret" not in str(error)
 
 
+@pytest.mark.parametrize("to", ["rtsp://127.0.0.1/x", "http://[", "file:///etc/passwd", "//:x"])
+def test_a_redirect_to_nowhere_is_refused(web: Web, to: str) -> None:
+    """Only to http and https, and to what is an address."""
+    camera = web(lambda connection, *_: connection.sendall(redirect(to)))
+    assert refused(camera.url).what == "cannot be opened"
+
+
 def test_a_redirect_is_followed_with_the_login(web: Web) -> None:
     """To another path of the same server."""
 

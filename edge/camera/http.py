@@ -139,7 +139,7 @@ class Client:
                 if redirects > MAX_REDIRECTS:
                     what = f"redirected more than {MAX_REDIRECTS} times"
                     raise CameraError(what, where=self._shown, mend="check the address")
-                place = self._parsed(urljoin(_without_login(place), target))
+                place = self._parsed(target, _without_login(place))
                 continue
             self._place = place if answer.status < 400 else self._own
             return answer
@@ -200,9 +200,9 @@ class Client:
             place.scheme == "https" or (own.scheme == "http" and _port(place) == _port(own))
         )
 
-    def _parsed(self, address: str) -> SplitResult:
+    def _parsed(self, address: str, base: str = "") -> SplitResult:
         try:
-            place = urlsplit(address)
+            place = urlsplit(urljoin(base, address))
             if place.scheme in ("http", "https") and place.hostname and _port(place):
                 return place
         except ValueError:
