@@ -22,6 +22,8 @@ DEVICES_MAX: Final = 1000
 BYTES_MAX: Final = 4_194_304
 """The same, of all payloads together; decoded they take about ten times as much."""
 EVENTS: Final = 8
+LINE_MAX: Final = 1000
+"""Characters of a message as a line."""
 WHOLE: Final = 3
 """Devices that are shown whole; more are a table."""
 
@@ -75,8 +77,11 @@ class View:
         except (ValueError, RecursionError):  # somebody else's, or another version's
             self.unreadable_total += 1
             return None
+        if kind == "availability" and body not in ("online", "offline"):
+            self.unreadable_total += 1
+            return None
         self._keep(name, kind, body, len(payload))
-        return f"{time.strftime('%H:%M:%S')} {name} {line(kind, body)}"
+        return f"{time.strftime('%H:%M:%S')} {name} {line(kind, body)}"[:LINE_MAX]
 
     def _keep(self, name: str, kind: str, body: Any, size: int) -> None:
         device = self.devices.pop(name, Device())
