@@ -78,7 +78,8 @@ def run(
     finally:
         end()
         if arrived.dropped_total:
-            print(f"{arrived.dropped_total} messages came too fast to be shown", file=sys.stderr)
+            text = f"{arrived.dropped_total} messages came too fast to be shown"
+            print(escaped(text), file=sys.stderr)
 
 
 def _drain(arrived: Mailbox, view: View) -> list[str]:

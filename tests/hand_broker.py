@@ -75,6 +75,10 @@ class Connection:
         if websocket:
             self._upgrade()
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, to wait for."""
+        return self._plain.fileno()
+
     def read(self) -> tuple[int, bytes]:
         """Return the next packet's first byte and body. Raises EOFError."""
         command = self._exactly(1)[0]

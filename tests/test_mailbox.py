@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
+from subprocess import PIPE
 
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from deploy.broker import PrivateBroker
 from edge.messages import Incoming
 from edge.mqtt import mailbox
 from edge.mqtt.mailbox import BURST, FLOOD, Flood, Mailbox
 from edge.view import View
-from tests.test_watch import drawn
+from tests.conftest import ROOT, WAIT_S
+from tests.test_watch import STATE, drawn
 
 
 def message(size: int, name: str = "a") -> Incoming:
@@ -62,6 +73,34 @@ def test_the_subscription_that_floods_is_found() -> None:
     for second in range(20):
         for _ in range(FLOOD):
             assert calm.add("a", float(second)) is None
+
+
+def test_watching_a_hostile_broker_is_bounded(broker: PrivateBroker) -> None:
+    """2,000 devices with retained states of 60 KB, 100 payloads of 1 MB: 110 MB at most."""
+    scores = {f"label {number}": 0.5 for number in range(3_000)}
+    body = json.dumps(STATE | {"scores": scores}).encode()
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    for number in range(2000):
+        sent = client.publish(f"edge/d{number}/state", body, 1, True)
+        if number % 20 == 0:
+            client.publish(f"edge/e{number}/info", b"[" * 1_000_000, 1, True)
+            sent.wait_for_publish(WAIT_S)
+    sent.wait_for_publish(WAIT_S)
+    client.disconnect()
+    client.loop_stop()
+    command = [sys.executable, "-m", "edge", "watch", "--broker", broker.address]
+    with subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        lines = [watch.stdout.readline() for _ in range(300)]
+        status = Path(f"/proc/{watch.pid}/status").read_text()
+        watch.send_signal(signal.SIGINT)
+        _, errors = watch.communicate(timeout=WAIT_S)
+    assert all(" state a 0.50" in line for line in lines)
+    assert "Traceback" not in errors
+    peak_kb = int(status.split("VmHWM:")[1].split()[0])
+    assert peak_kb < 110_000
 
 
 def test_messages_that_came_too_fast_are_said() -> None:

@@ -29,7 +29,7 @@ from tests.hand_broker import (
     text,
     variable,
 )
-from tests.test_control import Asker
+from tests.test_control import Asker, online
 from tests.test_mqtt import OFFLINE, ONLINE, Polled
 
 Start = Callable[..., Daemon]
@@ -194,6 +194,27 @@ def test_many_long_requests_are_cut_when_they_come(protocol: str, daemon: Start,
         assert peak_bytes(running) < before + MARGIN
         time.sleep(1.5)  # the rate fills up again
         ping(connection, "after", 3)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_requests_that_are_too_long_do_not_stop_the_broker(
+    protocol: str, broker: PrivateBroker, daemon: Start, rgb: Path
+) -> None:
+    """150 of 300 KB through a real one: refused by their length; the next good one is answered."""
+    asker = Asker(broker)
+    arguments = ("--source", "synthetic", "--model", rgb, "--broker", broker.address)
+    daemon(*arguments, config=config(protocol))
+    online(broker)
+    assert asker.ask("ping")["status"] == "ok"
+    for _ in range(150):
+        asker.send("ping", b"x" * 300_000)
+    asker.wait_for(20)
+    errors = {answer["error"] for _, answer, _ in asker.answers[1:]}
+    assert "300000 bytes: expected at most 16384" in errors
+    asker.wait_for(151)
+    time.sleep(1.5)  # the rate fills up again
+    assert asker.ask("ping", {"transaction": "after"})["transaction"] == "after"
+    asker.close()
 
 
 def utf8(*characters: str) -> bytes:

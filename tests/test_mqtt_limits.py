@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +56,38 @@ def test_no_more_is_in_flight_than_the_broker_takes(
     assert made.reconnects_total == 0
     made.close(OFFLINE, 1.0)
     listener.close()
+
+
+@pytest.mark.parametrize("most", [1, 10])
+def test_a_broker_that_counts_what_is_in_flight_counts_no_more(most: int) -> None:
+    """It acknowledges as late as it may, and hangs up on one message more: it never has to."""
+    kicks, events = [0], []
+
+    def serve(connection: Connection) -> None:
+        connection.greet(b"\x21" + most.to_bytes(2, "big"))
+        waiting: list[bytes] = []
+        while len(waiting) <= most:
+            if not select.select([connection], [], [], 0.05)[0]:
+                for mid in waiting:
+                    connection.send(b"\x40\x02" + mid)
+                waiting.clear()
+                continue
+            command, body = connection.read()
+            size = int.from_bytes(body[:2], "big")
+            if command >> 4 == 3 and command & 6:
+                waiting.append(body[2 + size : 4 + size])
+                events.append(body[2 : 2 + size] == b"edge/d/event")
+        kicks[0] += 1
+
+    with HandBroker(serve) as broker:
+        made = publisher(broker.port)
+        for number in range(40):
+            made.publish(event(number))
+        made.connect()
+        made.till_up()
+        assert sum(events) == 40
+        assert kicks == [0]
+        made.close(OFFLINE, 0.5)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])

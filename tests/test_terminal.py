@@ -32,6 +32,8 @@ ESCAPED = "\\x1b]0;owned\\x07\\x9b2J\\r\\n\\u202efake\\u2066"
 GOLDEN = ROOT / "tests" / "golden"
 FIELD = json.dumps(ATTACK)[1:-1]
 """As TOML and JSON write it."""
+LABEL = "\u202efake\u2066"
+"""Of the attack what a label may hold: one with a control character is refused."""
 
 
 def obeyed(text: str) -> str:
@@ -50,11 +52,11 @@ def harmless(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A model whose folder, name and labels are the attack."""
+    """A model whose folder and name are the attack; a label as far as it may be."""
     folder = model_folder(tmp_path / f"m{ATTACK.replace('/', '')}")
     card = (folder / "model.toml").read_text()
     card = card.replace('name = "uint8io"', f'name = "{FIELD}"')
-    (folder / "model.toml").write_text(card.replace('"red"', f'"{FIELD}"'))
+    (folder / "model.toml").write_text(card.replace('"red"', json.dumps(LABEL)))
     return folder
 
 
@@ -73,13 +75,18 @@ def test_check_classify_and_bench(hostile: Path, tmp_path: Path) -> None:
         assert done.returncode == 1
         harmless(done)
         if not options:
-            assert f"p{ESCAPED}.png: {ESCAPED} 0." in done.stdout
+            assert f"p{ESCAPED}.png: \\u202efake\\u2066 0." in done.stdout
             assert f"p{ESCAPED}.pngx: no such file" in done.stderr
     done = edge("bench", "--model", hostile, "--frames", "5")
     assert done.returncode == 0, done.stderr
     harmless(done, "owned")
     done = edge("bench", "--model", hostile, "--frames", "5", "--budget-ms", "0.000001")
     harmless(done, "over the budget")
+    card = hostile / "model.toml"
+    card.write_text(card.read_text().replace(json.dumps(LABEL), f'"{FIELD}"'))
+    done = edge("check", "--config", config)
+    assert done.returncode == 78
+    harmless(done, f"label 0 holds a control character: got {ESCAPED}")
 
 
 def test_markup_in_a_models_name_is_text(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 _lock = threading.Lock()
 _inside = 0
-_stderr = -1
+_stderr = _null = -1
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 
 def _enter() -> None:
-    global _inside, _stderr
+    global _inside, _stderr, _null
     with _lock:
         _inside += 1
         if _inside > 1:
@@ -37,9 +37,9 @@ def _enter() -> None:
         except OSError:  # there is none
             _stderr = -1
             return
-        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        os.dup2(null, 2)
-        os.close(null)
+        if _null < 0:  # kept: opening it each time took most of the time
+            _null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(_null, 2)
 
 
 def _leave() -> None:

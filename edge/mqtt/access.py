@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties
 from edge import files
 from edge.errors import ConfigError
 from edge.messages import PAYLOAD_MAX, Broker, Incoming, Message, Tls
-from edge.mqtt.client import PACKET_MAX, Client
+from edge.mqtt.client import Client
 
 log = logging.getLogger(__name__)
 RECEIVE_MAX: Final = 100
@@ -72,13 +72,17 @@ class Access:
         return client
 
     def connection(self) -> dict[str, Any]:
-        """Return the arguments of ``connect`` and ``connect_async``."""
+        """Return the arguments of ``connect`` and ``connect_async``.
+
+        No Maximum Packet Size is asked for: mosquitto 2.0.11 counts what it drops for that as sent
+        and never acknowledged, and after Receive Maximum such messages sends nothing more. The
+        client reads and drops what is too long.
+        """
         broker = self._broker
         asked = {"host": broker.host, "port": broker.port, "keepalive": broker.keepalive_s}
         if not self.version5:
             return asked
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.MaximumPacketSize = PACKET_MAX
         properties.ReceiveMaximum = RECEIVE_MAX
         return {**asked, "clean_start": True, "properties": properties}
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PACKET_MAX: Final = 256 * 1024
-"""Bytes that are held of a packet; a broker that speaks MQTT 5 sends nothing longer."""
+"""Bytes that are held of a packet."""
 CHUNK: Final = 64 * 1024
 """Bytes read at once."""
 UNWRITTEN_MAX: Final = 2000
