@@ -76,7 +76,7 @@ class Fence:
             _apply()
 
     def is_close(self) -> bool:
-        """Say whether less than the reserve is left; the rest of the daemon gets it anew, once."""
+        """Say whether less than the reserve is left; the rest of the daemon gets it again, once."""
         with _changing:
             if self not in _fences or allocated_bytes() < self.limit - RESERVE_BYTES:
                 return False
