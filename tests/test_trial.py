@@ -26,6 +26,9 @@ from tests.test_systemd import Manager
 
 Start = Callable[..., Daemon]
 NOWHERE = ("--source", "synthetic", "--broker", "localhost:1")
+BIG = "too much memory"
+LITTLE = "max_memory_bytes = 40_000_000"
+"""What that one may take: an input of the largest size has 50 MB."""
 USUAL_BYTES = 80_000_000
 """Of the process with a small model, at most."""
 MORE_BYTES = 100_000_000
@@ -93,16 +96,16 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "too wide": (
         made(odd_models.wide, 20_000),
-        "the model's input is too large: expected at most 50331648 values,"
-        " got 1 x 20000 x 20000 x 3",
+        "the model's input is too large: expected at most 2048 pixels a side,"
+        " got (1, 20000, 20000, 3)",
     ),
-    "too much memory": (
-        made(odd_models.wide, 4_000),
-        "if it needs more than 256 MB, raise `max_memory_bytes` in [model]",
+    BIG: (
+        made(odd_models.wide, 2_048),
+        "if it needs more than 40 MB, raise `max_memory_bytes` in [model]",
     ),
     "golden NUL": (golden_nul, "model.toml: golden.picture: NUL character"),
     "pipe": (pipe, "pipe.tflite: the model cannot be read: is a named pipe: expected a regular"),
-    "sparse": (sparse, "model file is too large: expected at most 512000000 bytes, got 322122547"),
+    "sparse": (sparse, "model file is too large: expected at most 536870912 bytes, got 322122547"),
     "folder": (no_model, "folder.tflite/model.toml: model not found"),
 }
 """Kind -> what makes it below a folder, and what is said of it."""
@@ -113,7 +116,9 @@ def test_a_bad_model_ends_the_start_in_one_line(kind: str, tmp_path: Path) -> No
     """Status 78, no traceback, and neither process takes much more than usual."""
     make, words = BAD[kind]
     model = make(tmp_path / "model")
-    command = [sys.executable, "-m", "edge", "run", *NOWHERE, "--model", str(model)]
+    (tmp_path / "edge.toml").write_text(f"[model]\n{LITTLE if kind == BIG else ''}\n")
+    config = ("--config", str(tmp_path / "edge.toml"))
+    command = [sys.executable, "-m", "edge", "run", *config, *NOWHERE, "--model", str(model)]
     with (tmp_path / "log").open("wb") as log:
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, *command],
@@ -136,9 +141,9 @@ def test_no_bad_model_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rgb
     running = daemon(*NOWHERE, config=f'[model]\npath = "{rgb}"\n')
     running.wait_for_log("red -> green")
     before = hwm(running.process.pid)
-    for number, (make, words) in enumerate(BAD.values()):
-        model = make(tmp_path / f"model{number}")
-        (tmp_path / "edge.toml").write_text(f'[model]\npath = "{model}"\n')
+    for number, (kind, (make, words)) in enumerate(BAD.items()):
+        model, limit = make(tmp_path / f"model{number}"), LITTLE if kind == BIG else ""
+        (tmp_path / "edge.toml").write_text(f'[model]\npath = "{model}"\n{limit}\n')
         running.process.send_signal(signal.SIGHUP)
         running.wait_for_log(words)
         wait_for_lines(running, "not reloaded", number + 1)
