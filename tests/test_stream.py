@@ -137,13 +137,13 @@ def test_credentials_are_never_shown(serve: Callable[..., RtspServer], tmp_path:
     ]
     code = (
         "import logging, sys, traceback\n"
-        "from edge.camera.stream import StreamCamera\n"
+        "from edge.camera.stream import open_live\n"
         "from edge.config.secrets import without_credentials\n"
         "from edge.types import Asked\n"
         "logging.basicConfig(level=logging.DEBUG)\n"
         "for url in sys.argv[1:]:\n"
         "    try:\n"
-        "        camera = StreamCamera(Asked(url, without_credentials(url), timeout_s=5.0))\n"
+        "        camera = open_live(Asked(url, without_credentials(url), timeout_s=5.0))\n"
         "    except OSError:\n"
         "        traceback.print_exc()\n"
         "    else:\n"

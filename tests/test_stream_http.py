@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.camera import jpeg
-from edge.camera.grabber import BAD_FRAMES, STOP_S
+from edge.camera.newest import BAD_FRAMES, STOP_S
 from edge.errors import CameraError
 from tests.certificates import Authority
 from tests.conftest import WAIT_S

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge.camera.images import ImagesCamera
-from edge.camera.stream import StreamCamera
+from edge.camera.stream import open_live
 from edge.camera.synthetic import SyntheticCamera
 from edge.camera.v4l2 import V4l2Camera
 from edge.camera.v4l2_device import is_camera
@@ -39,7 +39,7 @@ def open_camera(asked: Asked) -> Camera:
 
         return open_web(asked)
     if "://" in source:
-        return StreamCamera(asked)
+        return open_live(asked)
     try:
         path = Path(source).expanduser()
         if path.is_char_device() or source.startswith(("/dev/video", "/dev/v4l/")):

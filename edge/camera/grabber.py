@@ -2,7 +2,7 @@
 
 The grabber's thread alone uses the capture, and releases it however long after ``stop`` that is:
 a server that has fallen silent holds a grab for as long as the read time-out. [1] marks what it
-shares with the reader; ``_changed`` guards it. Three buffers go round: one being written, one
+shares with the reader. Three buffers go round: one being written, one
 newest, one held by the reader; motion JPEG comes as new bytes each time instead.
 
 A process must not wind Python down while a grab is held: before 3.14, one that returns just then
@@ -16,9 +16,7 @@ picture, frames that need a lost one count, and the stream is kept until ``timeo
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -27,34 +25,17 @@ from numpy.typing import NDArray
 from edge.camera import jpeg
 from edge.camera.capture import Capture
 from edge.camera.ffmpeg import no_key_frame
-from edge.errors import CameraError, CameraReason
+from edge.camera.newest import BAD_FRAMES, STOP_S, Newest, Picture
+from edge.errors import CameraError
 from edge.types import Seconds
 
-STOP_S: Final = 1.0
-"""Longest wait for the thread to end."""
-BAD_FRAMES: Final = 30
-"""In a row: a stream of pictures that need no others is given up."""
 GIVE_UP: Final = 0.9
 """Of the time-out without a picture: sooner than whoever reads sees nothing but silence."""
 ENDED_S: Final = 0.001
 """A grab at the end of a stream fails sooner (0.03 ms); one of a corrupt frame waited for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What came.
-
-    pixels          (H, W, 3) BGR, or the (N,) bytes of a JPEG
-    captured_ns     when
-    replaced_total  how many before it were replaced unseen
-    """
-
-    pixels: NDArray[np.uint8]
-    captured_ns: int
-    replaced_total: int
-
-
-class Grabber:
+class Grabber(Newest):
     """Owns an open ``capture`` from here on.
 
     is_jpeg    it gives motion JPEG as it came
@@ -63,40 +44,24 @@ class Grabber:
     """
 
     def __init__(self, capture: Capture, is_jpeg: bool, timeout_s: Seconds, shown: str) -> None:
-        self._capture, self._is_jpeg = capture, is_jpeg
-        self._timeout_s, self._shown = timeout_s, shown
-        self._changed = threading.Condition()
-        self._newest: Picture | None = None  # [1]
+        self._capture, self._is_jpeg, self._timeout_s = capture, is_jpeg, timeout_s
         self._free: list[NDArray[np.uint8]] = []  # [1]
-        self._replaced_total = 0  # [1]
-        self._corrupt_total = 0  # [1]
-        self._failure: CameraError | None = None  # [1]
         self._stop = False  # [1]
         self._held: NDArray[np.uint8] | None = None
-        self._thread = threading.Thread(target=self._run, name="grabber", daemon=True)
-        self._thread.start()
-
-    @property
-    def corrupt_total(self) -> int:
-        """Frames that came and could not be decoded."""
-        with self._changed:
-            return self._corrupt_total
+        super().__init__(shown)
 
     def peek(self, timeout_s: Seconds) -> Picture | None:
         """Return the newest picture not yet taken, or None after ``timeout_s``.
 
-        Raises CameraError where no more will come.
+        Raises CameraError where no more will come, or FFmpeg has taken too much memory.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._newest or self._failure, timeout_s)
-            if self._newest is None and self._failure is not None:
-                raise self._failure
-            return self._newest
+        self._capture.check_memory(self._shown)
+        return super().peek(timeout_s)
 
     def take(self, timeout_s: Seconds) -> Picture | None:
         """Return what ``peek`` does, to keep: overwritten after the next ``take``."""
-        with self._changed:  # which its owner may lock again
-            picture, self._newest = self.peek(timeout_s), None
+        with self._changed:
+            picture = super().take(timeout_s)
             if picture is not None:
                 if self._held is not None:
                     self._free.append(self._held)
@@ -109,19 +74,11 @@ class Grabber:
             self._stop = True
         self._thread.join(STOP_S)
 
-    def _run(self) -> None:
-        """[1] Take frames until told to stop, or until no more come."""
-        failure = self._error("cannot be read any more", "failed")
-        try:
-            failure = self._take_all()
-        finally:
-            self._capture.release()
-            with self._changed:
-                self._failure = failure
-                self._changed.notify_all()
+    def _release(self) -> None:
+        self._capture.release()
 
-    def _take_all(self) -> CameraError:
-        """Return why there are no more frames."""
+    def _receive(self) -> CameraError:
+        """[1] Take frames until told to stop; return why there are no more."""
         missed = cut = ended = 0  # in a row: not given; given, but not whole; refused at once
         whole_ns, first = time.monotonic_ns(), True
         while True:
@@ -164,12 +121,9 @@ class Grabber:
 
     def _put(self, pixels: NDArray[np.uint8], captured_ns: int) -> None:
         """Offer a picture, the lock held."""
-        if self._newest is not None:
-            self._replaced_total += 1
-            if not self._is_jpeg:
-                self._free.append(self._newest.pixels)
-        self._newest = Picture(pixels, captured_ns, self._replaced_total)
-        self._changed.notify_all()
+        if self._newest is not None and not self._is_jpeg:
+            self._free.append(self._newest.pixels)
+        super()._put(pixels, captured_ns)
 
     def _retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
         """Return what was grabbed, in ``buffer`` where that fits; None where it is corrupt."""
@@ -180,6 +134,3 @@ class Grabber:
             pixels = pixels.reshape(-1)
             return pixels if jpeg.is_whole(pixels) else None
         return pixels if pixels.ndim == 3 and pixels.shape[2] == 3 else None
-
-    def _error(self, what: str, reason: CameraReason) -> CameraError:
-        return CameraError(what, reason=reason, where=self._shown)

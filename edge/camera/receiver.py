@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import jpeg
-from edge.camera.grabber import BAD_FRAMES, STOP_S, Picture
 from edge.camera.http import Answer, Client
 from edge.camera.multipart import Multipart, Part
+from edge.camera.newest import BAD_FRAMES, STOP_S, Newest, Picture
 from edge.camera.partbuffer import LARGE_BYTES
-from edge.errors import CameraError, CameraReason
+from edge.errors import CameraError
 from edge.types import Asked, Seconds
 
 log = logging.getLogger(__name__)
@@ -33,45 +33,22 @@ OTHERS: Final = ("audio/", "text/", "video/", "application/")
 """Types of parts that are no pictures, and no damage either."""
 
 
-class Receiver:
+class Receiver(Newest):
     """What motion JPEG and single pictures share. Owns ``client`` from here on."""
 
     def __init__(self, client: Client, asked: Asked) -> None:
         self._client, self._asked = client, asked
-        self._changed = threading.Condition()
-        self._newest: Picture | None = None  # [1]
-        self._replaced_total = 0  # [1]
         self._lent_bytes = 0  # [1] of the picture that the reader has
-        self._corrupt_total = 0  # [1]
-        self._failure: CameraError | None = None  # [1]
         self._stopped = threading.Event()  # [2]
         self._corrupt = 0  # in a row
-        self._thread = threading.Thread(target=self._run, name="grabber", daemon=True)
-        self._thread.start()
-
-    @property
-    def corrupt_total(self) -> int:
-        """Pictures that came and are none, or too large to be held."""
-        with self._changed:
-            return self._corrupt_total
-
-    def peek(self, timeout_s: Seconds) -> Picture | None:
-        """Return the newest picture not yet taken, or None after ``timeout_s``.
-
-        Raises CameraError where no more will come.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._newest or self._failure, timeout_s)
-            if self._newest is None and self._failure is not None:
-                raise self._failure
-            return self._newest
+        super().__init__(asked.shown)
 
     def take(self, timeout_s: Seconds) -> Picture | None:
         """Return what ``peek`` does; it is the reader's until its next ``take``."""
         with self._changed:  # which its owner may lock again
             self._lent_bytes = 0
             self._changed.notify_all()
-            picture, self._newest = self.peek(timeout_s), None
+            picture = super().take(timeout_s)
             self._lent_bytes = len(picture.pixels) if picture else 0
             return picture
 
@@ -83,30 +60,13 @@ class Receiver:
         self._client.close()
         self._thread.join(STOP_S)
 
-    def _run(self) -> None:
-        """[1] Take pictures until told to stop, or until no more come."""
-        failure = self._error("cannot be read any more", "failed")
-        try:
-            failure = self._receive()
-        except CameraError as exc:
-            failure = exc
-        finally:
-            self._client.drop()
-            with self._changed:
-                self._failure = failure
-                self._changed.notify_all()
-
-    def _receive(self) -> CameraError:
-        """Return, or raise, why there are no more pictures."""
-        raise NotImplementedError
+    def _release(self) -> None:
+        self._client.drop()
 
     def _offer(self, content: NDArray[np.uint8], captured_ns: int) -> None:
         """[1] Make a picture the newest one."""
         self._corrupt = 0
-        with self._changed:
-            self._replaced_total += self._newest is not None
-            self._newest = Picture(content, captured_ns, self._replaced_total)
-            self._changed.notify_all()
+        self._put(content, captured_ns)
 
     def _make_room(self) -> None:
         """[1] Have nobody hold a large picture, for the next is one, too; wait for the reader."""
@@ -132,9 +92,6 @@ class Receiver:
             raise CameraError(text, reason="corrupt", where=self._asked.shown, got=what)
         if first:
             log.warning("%s: skipped %s; more are only counted", self._asked.shown, what)
-
-    def _error(self, what: str, reason: CameraReason) -> CameraError:
-        return CameraError(what, reason=reason, where=self._asked.shown)
 
 
 class MotionJpeg(Receiver):

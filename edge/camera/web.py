@@ -1,34 +1,24 @@
 """A camera's web server: motion JPEG, or a single picture that is asked for again and again.
 
-Pictures are kept as they came, and decoded here on the reader's thread, no larger than is useful,
-once their header has said that they are within the limits: what nobody takes costs nothing.
 What else a web server may give (HLS, MPEG-TS, FLV, MP4 ...) is FFmpeg's.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edge.camera import controls, jpeg, picture
-from edge.camera.grabber import BAD_FRAMES, Picture
+from edge.camera import jpeg
 from edge.camera.http import Answer, Client, NotHttp
+from edge.camera.jpegs import JpegCamera
 from edge.camera.polled import Polled
 from edge.camera.receiver import MotionJpeg, Receiver
 from edge.camera.refusal import refused
-from edge.camera.stream import STILL_S, StreamCamera
+from edge.camera.stream import open_live
 from edge.errors import CameraError
-from edge.types import Asked, Camera, CameraMode, Control, Frame, Seconds
+from edge.types import Asked, Camera, Seconds
 
-log = logging.getLogger(__name__)
 OK: Final = 200
-FULL: Final = 1
 
 
 def open_web(asked: Asked) -> Camera:
@@ -42,8 +32,10 @@ def open_web(asked: Asked) -> Camera:
         raise
     if receiver is None:
         client.drop()
-        return StreamCamera(asked)
-    return WebCamera(receiver, asked, until_s)
+        return open_live(asked)
+    if isinstance(receiver, Polled):
+        return JpegCamera(receiver, asked, until_s, form="jpeg", fps=asked.fps)
+    return JpegCamera(receiver, asked, until_s, form="mjpeg")
 
 
 def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | None:
@@ -75,127 +67,3 @@ def _check_encoding(answer: Answer, asked: Asked) -> None:
         what = "pictures come in an encoding that was not asked for"
         mend = "switch compression off in the server"
         raise CameraError(what, reason="unsupported", where=asked.shown, got=encoding, mend=mend)
-
-
-class WebCamera:
-    """The pictures that ``receiver`` gets; owns it from here on.
-
-    until_s  when the first one must have come, on the monotonic clock
-    Raises CameraError where none does.
-    """
-
-    def __init__(self, receiver: Receiver, asked: Asked, until_s: Seconds) -> None:
-        self._receiver, self._asked = receiver, asked
-        polled = isinstance(receiver, Polled)
-        fps, form = (asked.fps, "jpeg") if polled else (0.0, "mjpeg")
-        self.mode = CameraMode("stream", asked.shown, 0, 0, fps, form)
-        self._reduced = FULL
-        # Were it let go before the next is decoded, malloc would give its memory back to the system
-        # and take it again for each frame: 300 page faults, 0.7 ms at 1280x720.
-        self._held: NDArray[np.uint8] | None = None
-        self._taken_total = 0
-        self._undecodable_total = self._undecodable = 0  # ever, in a row
-        try:
-            while True:
-                first = receiver.peek(until_s - time.monotonic())
-                if first is None:
-                    what = "opened, but gives no frame"
-                    raise CameraError(what, reason="stalled", where=asked.shown)
-                if self._adopt(first.pixels) is not None:
-                    break
-                receiver.take(0.0)
-        except CameraError:
-            self.close()
-            raise
-
-    @property
-    def corrupt_total(self) -> int:
-        """Pictures that came and could not be decoded, or were over the limits."""
-        return self._receiver.corrupt_total + self._undecodable_total
-
-    def read(self, timeout_s: Seconds) -> Frame | None:
-        """Return the newest frame."""
-        until = time.monotonic() + timeout_s
-        while taken := self._receiver.take(until - time.monotonic()):
-            pixels = self._decode(taken.pixels)
-            if pixels is not None:
-                self._held = pixels
-                self._undecodable = 0
-                self._taken_total += 1
-                return self._frame(taken, pixels, self._taken_total - 1)
-        return None
-
-    def still(self) -> Frame | None:
-        """Return the newest picture in full size where ``read`` gives it smaller, else None."""
-        if self.mode.still is None:
-            return None
-        taken = self._receiver.peek(min(STILL_S, self._asked.timeout_s))
-        if taken is None:
-            return None
-        pixels = jpeg.decode(taken.pixels, FULL, self._asked.max_pixels)
-        return None if pixels is None else self._frame(taken, pixels, self._taken_total)
-
-    def control(self, wanted: Mapping[str, Control]) -> None:
-        """Raise CameraError: a web server's pictures are as it makes them."""
-        controls.check(wanted, (), self.mode.source)
-
-    def close(self) -> None:
-        """End the connection, within a second."""
-        self._receiver.stop()
-
-    def _frame(self, taken: Picture, pixels: NDArray[np.uint8], number: int) -> Frame:
-        """Return a frame; a gap in its numbers is just the pictures that were replaced unseen."""
-        sequence = self._asked.first_sequence + number + taken.replaced_total
-        return Frame(sequence, taken.captured_ns, pixels, "bgr", self._asked.view)
-
-    def _decode(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Return a picture as BGR, whatever its size is now; None where it is corrupt."""
-        try:
-            pixels = picture.decode(content, self._asked.max_pixels, self._reduced)
-        except picture.Unreadable as exc:
-            self._count_corrupt(str(exc))
-            return None
-        if pixels.shape[:2] == (self.mode.height, self.mode.width):
-            return pixels
-        before = self.mode
-        adopted = self._adopt(content)
-        if adopted is not None:
-            log.warning(
-                "%s: the picture is now %d x %d, was %d x %d",
-                *(before.source, self.mode.width, self.mode.height, before.width, before.height),
-            )
-        return adopted
-
-    def _adopt(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Learn the size from a picture; return its pixels, None where it is corrupt."""
-        most = self._asked.max_pixels
-        try:
-            header = picture.read_header(content)
-            if header is None:
-                raise picture.Unreadable("not a picture")
-            full = picture.fitting(header, most, FULL, len(content))
-            useful = jpeg.reduction(header.width, header.height, self._asked.useful)
-            reduced = picture.fitting(header, most, useful, len(content))
-            pixels = picture.decode(content, most, reduced)
-        except picture.Unreadable as exc:
-            self._count_corrupt(str(exc))
-            return None
-        height, width = pixels.shape[:2]
-        whole = (-(-header.width // full), -(-header.height // full))
-        if (header.width > header.height) != (width > height):  # turned, as its EXIF says
-            whole = whole[::-1]
-        self._reduced = reduced
-        still = whole if reduced > full else None
-        self.mode = replace(self.mode, width=width, height=height, still=still)
-        return pixels
-
-    def _count_corrupt(self, what: str) -> None:
-        """Count a picture that cannot be decoded. Raises CameraError at last."""
-        self._undecodable_total += 1
-        self._undecodable += 1
-        shown = self.mode.source
-        if self._undecodable >= BAD_FRAMES:
-            text = f"{BAD_FRAMES} frames in a row are corrupt"
-            raise CameraError(text, reason="corrupt", where=shown, got=what)
-        if self._undecodable_total == 1:
-            log.warning("%s: skipped a picture: %s; more are only counted", shown, what)
