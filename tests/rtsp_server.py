@@ -10,8 +10,9 @@ It prints the port and serves until it is killed. Each client gets a pipeline of
     /clip    the file as it is, H.264, in real time, to its end
     /colors  red, green, blue, each for ten frames, again and again
     /clock   the server's monotonic clock, in pixels: see ``clock_picture``
+    /jpeg    red, as motion JPEG
 
-``width``, ``height`` and ``fps`` are those of the last two.
+``width``, ``height`` and ``fps`` are those of all but the first.
 """
 
 from __future__ import annotations
@@ -103,6 +104,10 @@ def main() -> None:
         f'( filesrc location="{asked.clip}" ! qtdemux ! h264parse'
         " ! rtph264pay name=pay0 pt=96 config-interval=1 )"
     )
+    jpeg = GstRtspServer.RTSPMediaFactory()
+    jpeg.set_launch(
+        f"( videotestsrc is-live=true pattern=red ! {caps} ! jpegenc ! rtpjpegpay name=pay0 pt=26 )"
+    )
     colors = Drawn(lambda number: color_picture(width, height, number), caps, fps)
     clock = Drawn(lambda _: clock_picture(width, height, time.monotonic_ns()), caps, fps)
     mounts = server.get_mount_points()
@@ -117,7 +122,7 @@ def main() -> None:
         else:
             auth.add_basic(GstRtspServer.RTSPAuth.make_basic(name, password), token)
         server.set_auth(auth)
-    for path, factory in (("/clip", clip), ("/colors", colors), ("/clock", clock)):
+    for path, factory in (("/clip", clip), ("/colors", colors), ("/clock", clock), ("/jpeg", jpeg)):
         if asked.login:
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("user", "media.factory.access", True)

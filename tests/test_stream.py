@@ -83,6 +83,22 @@ def test_rtsp_has_the_right_colors(rtsp: RtspServer) -> None:
     assert seen == turns[turns.index(seen[0]) :][:5]
 
 
+def test_motion_jpeg_is_kept_as_it_came(rtsp: RtspServer) -> None:
+    """Decoded no larger than is of use, in full for a still, and within the limits."""
+    useful = (SIZE[0] // 2, SIZE[1] // 2)
+    with opened(rtsp.url("jpeg"), useful=useful) as camera:
+        mode = camera.mode
+        assert (mode.driver, mode.format, mode.still) == ("stream", "mjpeg", SIZE)
+        frames = [frame_of(camera) for _ in range(3)]
+        assert {frame.pixels.shape for frame in frames} == {(useful[1], useful[0], 3)}
+        assert frames[0].pixels.mean(axis=(0, 1)).argmax() == 2
+        still = camera.still()
+        assert still is not None
+        assert still.pixels.shape[1::-1] == SIZE
+        assert camera.corrupt_total == 0
+    assert "camera.max_pixels" in str(refused(rtsp.url("jpeg"), max_pixels=10_000))
+
+
 def test_a_slow_reader_sees_the_newest_frame(rtsp: RtspServer) -> None:
     """The server's clock is in the pixels: frames do not age in a queue, gaps are what it sent."""
     frames, ages_s = [], []
