@@ -62,7 +62,8 @@ class Attempt:
                 self._trial, before._trial = before._trial, None
             elif self.sha256 != SHIPPED_SHA256 and not proof.known(self.proof, self._folder):
                 plain = msgspec.to_builtins(config)
-                self._trial = Trial(plain, str(found.path), config.max_memory_bytes)
+                limit = config.max_memory_bytes
+                self._trial = Trial(plain, str(found.path), limit, self.sha256)
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Wait and check; return False where ``stopped`` says so first. Raises ModelError."""

@@ -60,6 +60,7 @@ class Control:
         self._apply, self.reload, self._reloaded = apply, reload, reloaded
         self._inbox = requests.Inbox()
         self._resume_at_s = float("inf")
+        self._status_topic = status_topic(reporter.config)
         self._rivals: set[str] = set()
         self._waiting: list[Asked] = []  # for the reload that is under way
         self._claims = requests.Rate(requests.RATE)
@@ -95,7 +96,7 @@ class Control:
         elif topic == f"{self._wiring.base}/availability":
             if incoming.payload == OFFLINE and not incoming.retained:
                 self._stale.again()
-        elif topic == status_topic(self._reporter.config):
+        elif topic == self._status_topic:
             if incoming.payload == b"online":
                 self._status.again()
         else:

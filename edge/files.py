@@ -83,8 +83,8 @@ def open_regular(path: Path) -> int:
 
 
 def _read_all(file: int, max_bytes: int) -> bytes:
-    parts, left = [], max_bytes
-    while left and (part := os.read(file, min(left, 1 << 20))):
+    parts, left, at_once = [], max_bytes, os.fstat(file).st_size + 1
+    while left and (part := os.read(file, min(left, at_once))):
         parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+        left, at_once = left - len(part), 1 << 20
+    return parts[0] if len(parts) == 1 else b"".join(parts)  # a large file is not held twice

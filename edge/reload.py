@@ -20,7 +20,7 @@ from edge import config as configs
 from edge import startup
 from edge.attempt import Attempt
 from edge.config import Config
-from edge.errors import ConfigError, EdgeError, boundary
+from edge.errors import ConfigError, EdgeError, ModelError, boundary
 from edge.recovery import Call
 from edge.startup import Engine
 
@@ -46,8 +46,12 @@ class Reload:
         self._underway: _Underway | None = None
         self._error: EdgeError | None = None
 
-    def begin(self) -> None:
-        """Read the config, and begin to prove the model."""
+    def begin(self, in_force: Config) -> None:
+        """Read the config, and begin to prove the model.
+
+        in_force  what is changed from now on, by requests, is kept
+        """
+        self._in_force = in_force
         before, self._underway, self._error = self._underway, None, None
         try:
             with boundary(ConfigError, "the config cannot be used", "reload"):
@@ -73,28 +77,40 @@ class Reload:
         if now is None or not now.attempt.wait(0.0):
             return None
         try:
-            if now.loading is None:
-                now.attempt.check()
-                model, sha256 = now.config.model, now.attempt.sha256
-                now.loading = Call(lambda: startup.load(model, sha256), name="model")
-            if not now.loading.wait(0.0):
-                return None
-            engine = now.loading.result()
+            with boundary(ModelError, "the model cannot be used", "reload"):
+                if now.loading is None:
+                    now.attempt.check()
+                    model, sha256 = now.config.model, now.attempt.sha256
+                    now.loading = Call(lambda: startup.load(model, sha256), name="model")
+                if not now.loading.wait(0.0):
+                    return None
+                engine = now.loading.result()
         except EdgeError:
             self._underway = None
             raise
         self._underway = None
         return now.config, engine
 
+    def merged(self, now: Config, new: Config) -> tuple[Config, list[str]]:
+        """Return what is in force after a reload, and the tables that only a restart would change.
+
+        now  in force until then; what requests have changed in it meanwhile is newer than ``new``
+        """
+        tables = {name: getattr(new, name) for name in RELOADABLE}
+        for name in configs.CHANGEABLE:
+            if getattr(now, name) != getattr(self._in_force, name):
+                tables[name] = getattr(now, name)
+        prefix = now.homeassistant.prefix  # whose status is subscribed to
+        tables["homeassistant"] = msgspec.structs.replace(new.homeassistant, prefix=prefix)
+        result = msgspec.structs.replace(now, **tables)
+        left = set(Config.__struct_fields__) - set(configs.CHANGEABLE)
+        return result, [
+            name
+            for name in Config.__struct_fields__
+            if name in left and getattr(new, name) != getattr(result, name)
+        ]
+
     def close(self) -> None:
         """Give up what is under way."""
         if self._underway is not None:
             self._underway.attempt.close()
-
-
-def merged(before: Config, new: Config) -> tuple[Config, list[str]]:
-    """Return what is in force after a reload, and the tables that only a restart would change."""
-    tables = {name: getattr(new, name) for name in RELOADABLE}
-    result = msgspec.structs.replace(before, **tables)
-    fields: tuple[str, ...] = Config.__struct_fields__
-    return result, [name for name in fields if getattr(new, name) != getattr(result, name)]

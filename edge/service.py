@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from edge import config as configs
-from edge import reload, signals, startup, wire
+from edge import reload, signals, smoothing, startup, wire
 from edge.attempt import Attempt
 from edge.config import Config
 from edge.control import Control, status_topic
@@ -123,7 +123,7 @@ class Service:
         if not self._await_camera(camera):
             return
         self._start_s = round(process_age_s(), 3)
-        self._assemble()
+        self._assemble(*startup.parts(self._engine, self._config.smoothing))
         self._notifier.ready(self._proven())
         seen = camera.mode or camera.error
         text = "ready after %.2f s: %s, %s"
@@ -184,12 +184,10 @@ class Service:
         if self._assembled:
             self._describe()
 
-    def _assemble(self) -> None:
-        """Put the engine into a pipeline of its own, and say what this device is."""
-        engine, smoothing = self._engine, msgspec.structs.asdict(self._config.smoothing)
-        self._wiring.labels = engine.card.labels
-        self._smoother = Smoother(engine.card.labels, **smoothing)
-        self._pipeline = Pipeline(engine.preprocess, engine.classifier, self._smoother)
+    def _assemble(self, pipeline: Pipeline, smoother: Smoother) -> None:
+        """Classify by these from now on, and say what this device is."""
+        self._wiring.labels = self._engine.card.labels
+        self._pipeline, self._smoother = pipeline, smoother
         self._assembled = True
         self._describe()
 
@@ -209,8 +207,10 @@ class Service:
     def _apply(self, config: Config) -> None:
         """Go on with other settings of camera controls, smoothing, publishing and log.
 
-        Raises CameraError where the camera has no such control; nothing is changed then.
+        Raises EdgeError where the camera has no such control, or the window is too large; nothing
+        is changed then.
         """
+        smoothing.check(config.smoothing.window, self._engine.card.labels)
         if config.camera.controls != self._config.camera.controls:
             told = msgspec.structs.asdict(config.camera.controls)
             self._camera.control({name: to for name, to in told.items() if to is not None})
@@ -223,7 +223,7 @@ class Service:
 
     def _begin_reload(self) -> None:
         self._notifier.reloading()
-        self._reload.begin()
+        self._reload.begin(self._config)
 
     def _finish_reload(self) -> list[str] | None:
         """Go on with the new config and model once they are proven; until then with the old ones.
@@ -241,8 +241,9 @@ class Service:
                 self._notifier.ready(self._proven())
 
     def _take_over(self, new: Config, engine: Engine) -> list[str]:
+        merged, restart = self._reload.merged(self._config, new)
+        parts = startup.parts(engine, merged.smoothing)
         before, self._engine = self._engine, engine
-        merged, restart = reload.merged(self._config, new)
         self._config = self._reporter.config = merged
         logging.getLogger().setLevel(merged.log.level.upper())
         if engine.card.labels != before.card.labels:
@@ -253,5 +254,5 @@ class Service:
             self._camera.want(wanted.open)
             if mode and mode.still:
                 self._camera.reopen()  # its frames are of the size that was of use
-        self._assemble()
+        self._assemble(*parts)
         return restart

@@ -38,9 +38,10 @@ def stopped() -> bool:
 
 def hung_up() -> bool:
     """Return whether SIGHUP has come since the last call."""
-    came = signal.SIGHUP in _came
+    if signal.SIGHUP not in _came:  # else one that comes between two looks would be lost
+        return False
     _came.discard(signal.SIGHUP)
-    return came
+    return True
 
 
 def give_back() -> None:

@@ -9,12 +9,27 @@ Pure state; runs on the caller's thread; allocates nothing image-sized.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import ConfigError
 from edge.types import LabelChange, Prediction
+
+VALUES_MAX: Final = 1_000_000
+"""Scores that a window may hold, 4 bytes each: 10,000 frames of 100 labels."""
+
+
+def check(window: int, labels: tuple[str, ...]) -> None:
+    """Raise ConfigError where a window of so many frames would hold too much."""
+    if window * len(labels) > VALUES_MAX:
+        raise ConfigError(
+            "the window is too large for so many labels",
+            where="smoothing.window",
+            expected=f"at most {VALUES_MAX // len(labels)} with {len(labels)} labels",
+            got=str(window),
+        )
 
 
 class Smoother:
@@ -25,6 +40,8 @@ class Smoother:
     method       "mean" over the window, or "exponential" with alpha = 2 / (window + 1)
     enter, exit  a label comes when its smoothed score is at least ``enter`` for
                  ``hold_frames`` frames in a row, and goes when it is below ``exit`` for as long
+
+    Raises ConfigError where the window would hold too much.
     """
 
     def __init__(
@@ -37,6 +54,7 @@ class Smoother:
         exit: float = 0.4,
         hold_frames: int = 3,
     ) -> None:
+        check(window, labels)
         self._labels = labels
         self._window = window
         self._alpha = 2.0 / (window + 1) if method == "exponential" else 0.0

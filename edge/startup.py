@@ -23,12 +23,14 @@ from edge.camera import fence, open_camera
 from edge.camera.images import read_pixels
 from edge.camera.picture import Unreadable as Unreadable
 from edge.classifier import Classifier
-from edge.config import CameraConfig, ModelConfig
-from edge.errors import ModelError, boundary
+from edge.config import CameraConfig, ModelConfig, SmoothingConfig
+from edge.errors import ConfigError, ModelError, boundary
 from edge.modelcard import Golden, InputFrom, ModelCard
 from edge.payloads import ModelInfo
+from edge.pipeline import Pipeline
 from edge.preprocess import Preprocessor
 from edge.recovery import Policy
+from edge.smoothing import Smoother
 from edge.types import Asked, Camera, Frame, View
 
 log = logging.getLogger(__name__)
@@ -198,6 +200,13 @@ def policy(config: CameraConfig) -> Policy:
     return Policy(
         config.required, config.stall_timeout_s, config.max_reopens, config.reopen_window_s
     )
+
+
+def parts(engine: Engine, smoothing: SmoothingConfig) -> tuple[Pipeline, Smoother]:
+    """Return the engine in a pipeline of its own, and its window. Raises ConfigError."""
+    with boundary(ConfigError, "cannot be used", "[smoothing]"):
+        smoother = Smoother(engine.card.labels, **msgspec.structs.asdict(smoothing))
+        return Pipeline(engine.preprocess, engine.classifier, smoother), smoother
 
 
 def describe(engine: Engine) -> ModelInfo:

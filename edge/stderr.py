@@ -27,6 +27,12 @@ class Handler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``, or as much of it as there is room for."""
         try:
+            self._emit(record)
+        except Exception:  # a record that cannot be formatted is its caller's fault, not its end
+            self.handleError(record)
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        try:
             file = self.stream.fileno()
         except (AttributeError, OSError, ValueError):  # there is none; it is no file, or closed
             super().emit(record)

@@ -24,6 +24,8 @@ from edge.types import Seconds
 
 LIMIT_S: Final = 40.0
 """Longest trial. The model is loaded again after it: both fit into the 90 s of systemd's start."""
+KILL_S: Final = 1.0
+"""Longest wait for the end of a child that was killed."""
 ANSWER_BYTES: Final = 65_536
 PRINTED_BYTES: Final = 4_096
 CODE: Final = (
@@ -38,15 +40,24 @@ class Trial:
 
     config            of the model, as plain values
     where             the model's file, for messages
-    max_memory_bytes  for the model alone
+    max_memory_bytes  for the model alone, beside its file
+    sha256            of its file: another is refused
     """
 
-    def __init__(self, config: dict[str, Any], where: str, max_memory_bytes: int) -> None:
+    def __init__(
+        self, config: dict[str, Any], where: str, max_memory_bytes: int, sha256: str
+    ) -> None:
         self._where, self._max_memory_bytes = where, max_memory_bytes
         self._until_s = time.monotonic() + LIMIT_S
         self._late = False
         self._answer, self._printed = os.memfd_create("answer"), os.memfd_create("printed")
-        request = {"config": config, "limit_s": LIMIT_S, "max_memory_bytes": max_memory_bytes}
+        request = {
+            "config": config,
+            "sha256": sha256,
+            "limit_s": LIMIT_S,
+            "max_memory_bytes": max_memory_bytes,
+            "file_bytes": os.stat(where).st_size,
+        }
         environment = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
         flags = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
         try:
@@ -70,13 +81,13 @@ class Trial:
         if self._process.poll() is None and time.monotonic() >= self._until_s:
             self._late = True
             self._kill()
-        return self._process.returncode is not None
+        return self._late or self._process.returncode is not None
 
     def check(self) -> None:
         """Return where the model has passed; once it is over. Raises ModelError."""
         answer, printed = _head(self._answer, ANSWER_BYTES), _tail(self._printed)
         self._release()
-        status = self._process.returncode
+        status = self._process.returncode or 0
         if self._late or -status in (signal.SIGXCPU, signal.SIGALRM):
             what = f"the model does not finish in {LIMIT_S:.0f} s"
             raise ModelError(what, where=self._where, mend=SMALLER)
@@ -91,7 +102,9 @@ class Trial:
             what = f"the model was killed, as for want of memory; it may take {memory}"
             raise ModelError(what, where=self._where, mend=SMALLER)
         if status < 0:
-            name = signal.Signals(-status).name
+            name = signal.strsignal(-status) or f"signal {-status}"
+            with contextlib.suppress(ValueError):
+                name = signal.Signals(-status).name
             raise ModelError(
                 f"the model crashes its interpreter: {name}",
                 where=self._where,
@@ -111,7 +124,8 @@ class Trial:
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a read from a dying card lasts
+            self._process.wait(KILL_S)
 
     def _release(self) -> None:
         for file in (self._answer, self._printed):

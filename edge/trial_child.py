@@ -40,8 +40,8 @@ def _tried(request: dict[str, Any]) -> dict[str, str]:
     memory = f"{max_bytes / 1e6:.0f} MB"
     raised = "raise `max_memory_bytes` in [model]"
     try:
-        _limit_memory(max_bytes)
-        startup.load(config)
+        _limit_memory(max_bytes + request["file_bytes"])
+        startup.load(config, request["sha256"])
     except ModelError as exc:
         what, mend = exc.what, exc.mend
         if isinstance(exc.__cause__, MemoryError):

@@ -56,8 +56,8 @@ COMPOSERS = {
     "attest": {"card", "classifier", "preprocess", "msgspec", "numpy"},
     "attempt": {"card", "classifier", "config", "proof", "trial", "edge", "msgspec"},
     "startup": {
-        *("attempt", "attest", "camera", "card", "classifier", "config", "preprocess"),
-        "recovery",
+        *("attempt", "attest", "camera", "card", "classifier", "config", "pipeline"),
+        *("preprocess", "recovery", "smoothing"),
         *("msgspec", "numpy"),
     },
     "trial_child": {"startup", "config"},

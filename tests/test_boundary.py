@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from edge import config
+from edge import config, smoothing
 from edge.config import Config
 from edge.errors import ConfigError, EdgeError, ModelError, boundary
 from edge.reload import Reload
+from edge.smoothing import Smoother
 from tests.conftest import WAIT_S, Daemon, edge
 
 Start = Callable[..., Daemon]
@@ -127,7 +130,57 @@ def test_a_reload_whose_reading_fails_in_any_way_is_refused_once(raised: Excepti
     reloading = Reload(load)
     assert reloading.poll() is None
     for _ in range(2):
-        reloading.begin()
+        reloading.begin(Config())
         with pytest.raises(ConfigError, match=type(raised).__name__):
             reloading.poll()
         assert reloading.poll() is None
+
+
+def test_what_a_request_sets_during_a_reload_is_newer_than_the_file() -> None:
+    """The file was read before; a prefix whose status is subscribed to waits for a restart."""
+    before = Config()
+    set_since = replace(before, smoothing=replace(before.smoothing, window=20))
+    new = replace(
+        before,
+        smoothing=replace(before.smoothing, window=5),
+        publish=replace(before.publish, top_k=3),
+        homeassistant=replace(before.homeassistant, prefix="ha", discovery=False),
+    )
+    reloading = Reload(lambda: new)
+    reloading.begin(before)
+    try:
+        result, restart = reloading.merged(set_since, new)
+    finally:
+        reloading.close()
+    assert (result.smoothing.window, result.publish.top_k) == (20, 3)
+    assert (result.homeassistant.prefix, result.homeassistant.discovery) == ("homeassistant", False)
+    assert restart == ["homeassistant"]
+
+
+def test_no_exception_of_a_reload_reaches_the_loop(
+    monkeypatch: pytest.MonkeyPatch, rgb: Path
+) -> None:
+    """As where no thread can be started for the model."""
+
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    reloading = Reload(lambda: replace(Config(), model=replace(Config().model, path=str(rgb))))
+    monkeypatch.setattr("edge.reload.Call", no_thread)
+    reloading.begin(Config())
+    until = time.monotonic() + WAIT_S
+    while not reloading._underway or not reloading._underway.attempt.wait(0.1):
+        assert time.monotonic() < until
+    with pytest.raises(ModelError, match="can't start new thread"):
+        reloading.poll()
+
+
+def test_a_window_that_would_take_all_memory_is_refused() -> None:
+    """One request of `set` could ask for 10,000 frames of 21,841 labels."""
+    labels = tuple(map(str, range(1001)))
+    smoother = Smoother(labels, window=10)
+    with pytest.raises(ConfigError, match="at most 999 with 1001 labels, got 10000"):
+        smoothing.check(10_000, labels)
+    with pytest.raises(ConfigError, match="window is too large"):
+        Smoother(labels, window=10_000)
+    assert smoother.update(np.zeros(1001, np.float32), 0, 1)[0].label is None

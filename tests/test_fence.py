@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -36,6 +37,10 @@ def standing() -> Iterator[Fence]:
     """A fence that does not outlive the test, and is alone."""
     for other in tuple(fence._fences):  # of a camera whose server still holds its last grab
         other.lift()
+    for thread in threading.enumerate():  # whose stacks would be given back while it is measured
+        if thread is not threading.current_thread():
+            thread.join(2.0)
+    gc.collect()
     around = Fence()
     yield around
     around.lift()
@@ -95,3 +100,13 @@ def test_a_forgotten_source_takes_its_fence_along() -> None:
     del film
     gc.collect()
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_without_a_fence_no_limit_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is tried has a limit of its own, which loading it must not lift."""
+    touched = []
+    monkeypatch.setattr(fence, "_outside", None)
+    monkeypatch.setattr(resource, "setrlimit", lambda *limits: touched.append(limits))
+    with fence.lifted():
+        assert not touched
+    assert not touched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,14 @@ def test_bytes_that_are_no_text_are_located(tmp_path: Path) -> None:
     """Latin-1 and worse."""
     (tmp_path / "file").write_bytes(b"gr\xfcn")
     assert refusal(tmp_path / "file") == "is not UTF-8: invalid start byte at byte 2"
+
+
+def test_a_large_file_is_held_once(tmp_path: Path) -> None:
+    """Not in parts and as a whole."""
+    (tmp_path / "file").write_bytes(bytes(20_000_000))
+    tracemalloc.start()
+    content = files.read(tmp_path / "file", 10**8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(content) == 20_000_000
+    assert peak < 30_000_000

@@ -14,6 +14,7 @@ import pytest
 
 from deploy.broker import PrivateBroker
 from edge.messages import Message
+from edge.mqtt.outage import Outage
 from edge.mqtt.suspects import ASIDE_S, ROW, SHORT_S, Suspects
 from tests.conftest import WAIT_S, Listener
 from tests.hand_broker import Connection, HandBroker
@@ -290,3 +291,19 @@ def test_three_hundred_reconnects_cost_nothing(caplog: pytest.LogCaptureFixture)
     assert now_threads <= threads + 4
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before_kb + 6_000
     assert len(caplog.messages) <= 5, caplog.messages
+
+
+def test_a_connection_that_comes_and_goes_is_one_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """Every half minute for two hours: some lines, not two each time; the last says it is back."""
+    caplog.set_level(logging.INFO)
+    outage, now = Outage("b:1883"), 0.0
+    outage.up(now)
+    while now < 7200:
+        outage.failed("gone", now)
+        outage.up(now + 1)
+        for second in range(2, 31):
+            outage.tick(now + second)
+        now += 30
+    assert len(caplog.messages) < 16
+    outage.tick(now + 600)
+    assert "connected again" in caplog.messages[-1]

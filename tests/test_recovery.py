@@ -83,6 +83,7 @@ class Bench:
         self.changes: list[Change] = []
         self.cameras: list[Scripted] = []
         self.open_at: list[float] = []
+        self.driver = "scripted"
         self.kept = Recovery(
             self.open,
             Policy(**policy),  # type: ignore[arg-type]
@@ -98,7 +99,7 @@ class Bench:
         script = self.scripts.pop(0) if self.scripts else ABSENT
         if isinstance(script, CameraError):
             raise script
-        self.cameras.append(Scripted(script, first, self.clock))
+        self.cameras.append(Scripted(script, first, self.clock, self.driver))
         return self.cameras[-1]
 
     def step(self, timeout_s: float = 0.2) -> Frame | None:
@@ -235,6 +236,14 @@ def test_what_is_recorded_does_not_come_back() -> None:
         with pytest.raises(type(fault)):
             kept.read(0.1)
         assert not bench.changes
+
+
+def test_a_folder_that_is_not_required_is_tried_again() -> None:
+    """It may be renamed for a moment, or hold nothing but broken pictures for a while."""
+    fault = CameraError("the folder cannot be read any more", reason="gone")
+    bench = Bench([1, fault], [1], required=False)
+    bench.driver = "images"
+    bench.until(lambda: bench.states == [("recovering", "gone"), ("online", "")])
 
 
 def test_chance_takes_up_to_half_of_a_wait() -> None:

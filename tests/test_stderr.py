@@ -87,3 +87,14 @@ def test_what_is_not_unicode_is_escaped(pipe: Pipe) -> None:
     reader, _, handler = pipe
     say(handler, "caf\udce9")
     assert os.read(reader, 100) == b"caf\\udce9\n"
+
+
+def test_a_record_that_cannot_be_formatted_is_not_the_end(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's mistake is not raised into the loop."""
+    reader, _, handler = pipe
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    handler.emit(logging.makeLogRecord({"msg": "%d x", "args": ("bad",)}))
+    say(handler, "next")
+    assert os.read(reader, 1 << 16) == b"next\n"

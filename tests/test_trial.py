@@ -249,9 +249,11 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     tried: list[str] = []
 
     class Counted(trial.Trial):
-        def __init__(self, config: dict[str, object], where: str, max_memory_bytes: int) -> None:
+        def __init__(
+            self, config: dict[str, object], where: str, max_memory_bytes: int, sha256: str
+        ) -> None:
             tried.append(Path(where).name)
-            super().__init__(config, where, max_memory_bytes)
+            super().__init__(config, where, max_memory_bytes, sha256)
 
     monkeypatch.setattr(attempt, "Trial", Counted)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

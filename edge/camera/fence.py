@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import resource
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 log = logging.getLogger(__name__)
@@ -33,17 +33,18 @@ Measured: 25 in all, H.264 with eight reference frames, at 3840x2160 and at 4608
 STACK_BYTES: Final = 8_400_000
 """Of a thread: counted in full, little of it ever used."""
 _PAGE_BYTES: Final = resource.getpagesize()
-_STATM: Final = Path("/proc/self/statm")
+_STATM: Final = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+"""Kept open: it is read for each frame, 1 us instead of 10."""
 _changing = threading.RLock()  # a forgotten source may be collected, and lifted, within it
 _fences: set[Fence] = set()
-_outside = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-"""The limits of the process as they were without a fence."""
+_outside: tuple[int, int] | None = None
+"""The limits of the process as they were before the first fence; None until there is one."""
 _lifted = 0
 
 
 def allocated_bytes() -> int:
     """Return what RLIMIT_DATA counts of this process. Source: proc(5), statm."""
-    return int(_STATM.read_text().split()[5]) * _PAGE_BYTES
+    return int(os.pread(_STATM, 256, 0).split()[5]) * _PAGE_BYTES
 
 
 class Fence:
@@ -120,6 +121,8 @@ def lifted() -> Iterator[None]:
 
 def _apply() -> None:
     """Have the kernel keep the widest of all fences, the lock held."""
+    if _outside is None:
+        return
     soft, hard = _outside
     if _fences and not _lifted:
         wanted = max(fence.limit for fence in tuple(_fences))

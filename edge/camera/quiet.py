@@ -32,13 +32,13 @@ def _enter() -> None:
         _inside += 1
         if _inside > 1:
             return
+        _stderr = -1
         try:
+            if _null < 0:  # kept: opening it each time took most of the time
+                _null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
             _stderr = os.dup(2)
-        except OSError:  # there is none
-            _stderr = -1
+        except OSError:  # there is no stderr, or no descriptor left
             return
-        if _null < 0:  # kept: opening it each time took most of the time
-            _null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(_null, 2)
 
 

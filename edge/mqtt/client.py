@@ -106,7 +106,8 @@ class Client(paho.Client):
         kind, length = packet["command"] >> 4, packet["remaining_length"]
         try:
             if len(self._out_packet) > UNWRITTEN_MAX:
-                raise ValueError("and reads nothing")
+                self.why = "reads nothing of what it is sent"
+                return MQTTErrorCode.MQTT_ERR_PROTOCOL
             if kind == PUBLISH:
                 return self._handle_publish()
             if length > PACKET_MAX:

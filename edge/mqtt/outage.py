@@ -11,6 +11,9 @@ from edge.types import Seconds
 log = logging.getLogger(__name__)
 STAYS_S: Final = 5.0
 """A broker is back once a connection has lasted so long."""
+SOON_S: Final = 60.0
+LONGEST_S: Final = 300.0
+"""An outage that begins so soon after another must be over for twice as long, LONGEST_S at most."""
 REASONS: Final = 5
 """Reasons logged of one outage; the rest are DEBUG."""
 AGAIN_S: Final = 3600.0
@@ -28,12 +31,15 @@ class Outage:
         self._where = where
         self._began_s: Seconds | None = None
         self._up_s: Seconds | None = None
+        self._ended_s, self._stays_s = float("-inf"), STAYS_S
         self._failures = 0
         self._reasons: set[str] = set()
 
     def failed(self, what: str, now_s: Seconds) -> None:
         """Note that there is no connection; ``what``: in words."""
         if self._began_s is None:
+            soon = now_s - self._ended_s < SOON_S  # a connection that comes and goes: one outage
+            self._stays_s = min(2 * self._stays_s, LONGEST_S) if soon else STAYS_S
             self._began_s = now_s
         self._up_s = None
         self._failures += 1
@@ -52,12 +58,12 @@ class Outage:
 
     def tick(self, now_s: Seconds) -> None:
         """End the outage once the connection has lasted."""
-        if self._began_s is None or self._up_s is None or now_s - self._up_s < STAYS_S:
+        if self._began_s is None or self._up_s is None or now_s - self._up_s < self._stays_s:
             return
         text = "broker %s: connected again after %.0f s, %d failures"
         values = (self._where, self._up_s - self._began_s, self._failures)
         log.info(text, *values, extra={"event": "broker_up"})
-        self._began_s, self._failures = None, 0
+        self._began_s, self._ended_s, self._failures = None, now_s, 0
         self._reasons.clear()
 
 

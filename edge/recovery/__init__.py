@@ -161,7 +161,7 @@ class Recovery:
         now, before = self._clock(), self.error
         if camera is not None:
             self._corrupt_before += camera.corrupt_total
-            if camera.mode.driver in RECORDED:
+            if camera.mode.driver in RECORDED and self._policy.required:
                 camera.close()
                 raise error
             self._closing = Call(camera.close, self._clock)

@@ -220,14 +220,14 @@ class Spool:
                 log.warning("spool %s: %s; events wait in memory", path, exc.strerror or exc)
             self._failing = self._reported = True
             return
-        self.set_aside_total += file.set_aside
-        self.dropped_total += file.dropped + file.set_aside
         try:
             file.renumber(self._last)  # what waits in memory has been handed over already, maybe
         except sqlite3.Error:
             file.close()
-            self._reopen_at_s = float("inf")
+            self._reopen_at_s = time.monotonic() + REOPEN_S
             return
+        self.set_aside_total += file.set_aside
+        self.dropped_total += file.dropped + file.set_aside
         self._file, self._last = file, max(self._last, file.last)
         for number, size in file.waiting.items():
             self._wait(number, size)
