@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run the command line; return the exit status."""
     import argparse
+    import errno
     import io
 
     from edge import cli, commands, logs
@@ -35,7 +36,10 @@ def main() -> int:
     try:
         if args.command != "run":  # which looks at them itself
             signals.give_back()
-        return int(commands.COMMANDS[args.command](args))
+        status = int(commands.COMMANDS[args.command](args))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except EdgeError as exc:
         logs.fail(exc)
         return exc.exit_status
@@ -44,6 +48,12 @@ def main() -> int:
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         sys.stderr.close()
         return 0
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC or exc.filename:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is for nobody
+        logs.fail(EdgeError(f"stdout cannot be written: {exc.strerror}"))
+        return 74
     except KeyboardInterrupt:
         return 130
 
@@ -64,7 +74,7 @@ def leave() -> NoReturn:
     if any(thread.daemon for thread in threading.enumerate()):
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # or there is none
                 stream.flush()
         os._exit(status)
     sys.exit(status)

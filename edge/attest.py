@@ -41,6 +41,7 @@ def complete(found: Found, classifier: Classifier) -> tuple[ModelCard, InputFrom
         mean, std, source = normalisation(tensor, found.stated, classifier.first)
         how = msgspec.structs.replace(how, mean=mean, std=std)
     output = msgspec.structs.replace(card.output, activation=classifier.activation)
+    _check_last(card, classifier, str(found.path))
     warnings = []
     if source == "quantisation" and found.stated.mean:
         text = f"mean {list(found.stated.mean)}, std {list(found.stated.std)}"
@@ -48,6 +49,20 @@ def complete(found: Found, classifier: Classifier) -> tuple[ModelCard, InputFrom
     if classifier.facts.kind == "int16":
         warnings.append("int16 activations: XNNPACK has no kernels for them; TFLite's are slow")
     return msgspec.structs.replace(card, preprocessing=how, output=output), source, warnings
+
+
+def _check_last(card: ModelCard, classifier: Classifier, where: str) -> None:
+    """Raise ModelError where a card asks for a softmax after one."""
+    if card.output.activation == "logits" and classifier.last in LAST:
+        last = classifier.last.lower()
+        right = "sigmoid" if classifier.last == "LOGISTIC" else "softmax"
+        raise ModelError(
+            f"the model's last layer is a {last} already",
+            where=f"{where}: output.activation",
+            expected=right,
+            got="logits",
+            mend=f'set activation = "{right}" in [output] of {CARD}',
+        )
 
 
 def doubts(how: Preprocessing, source: InputFrom, classifier: Classifier) -> list[str]:

@@ -69,7 +69,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     picture: str
     scores: tuple[float, ...]
-    tolerance: float = 0.1
+    tolerance: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
 
 
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

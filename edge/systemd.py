@@ -9,13 +9,14 @@ systemd.journal-fields(7).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
 import socket
 import time
 import uuid
-from typing import Any, Final
+from typing import Final
 
 from edge.text import escaped
 
@@ -27,6 +28,8 @@ except ImportError:  # systemd-python is not installed: nothing to notify
 
 STATUS_MAX: Final = 500
 """Characters that ``systemctl status`` shows on a screen or two."""
+READY_S: Final = 1.0
+"""Longest wait for a manager that is to hear of READY."""
 SOCKET: Final = "/run/systemd/journal/socket"
 EVENTS: Final = uuid.UUID("9b6c3f0e-5f6d-4b0e-9a55-3a8f1c7d2e41")
 """The namespace of the journal's MESSAGE_ID: an event's is its UUID version 5 in it."""
@@ -36,9 +39,9 @@ class Notifier:
     """Sends the service's state to the manager that started it, if any."""
 
     def __init__(self) -> None:
-        self._notify: Any = _notify if os.environ.get("NOTIFY_SOCKET") else None
+        self._socket = os.environ.get("NOTIFY_SOCKET", "")
         usec = os.environ.get("WATCHDOG_USEC", "")
-        self.watchdog_interval_s: float | None = int(usec) / 2e6 if usec.isdigit() else None
+        self.watchdog_interval_s: float | None = int(usec) / 2e6 if usec.isdecimal() else None
         """How often the watchdog wants a sign of life: half its time-out; None without one."""
 
     def ready(self, status: str) -> None:
@@ -63,8 +66,13 @@ class Notifier:
         self._send("STOPPING=1")
 
     def _send(self, state: str) -> None:
-        if self._notify:
-            self._notify(state)
+        """Send, unless that would wait for a manager that hangs; one that has gone is no error."""
+        if not self._socket or _notify is None:
+            return
+        wait_s = READY_S if state.startswith("READY") else 0.0
+        with contextlib.suppress(OSError):
+            if not full(self._socket.replace("@", "\0", 1), wait_s):
+                _notify(state)
 
 
 def _line(status: str) -> str:
@@ -98,22 +106,24 @@ class Room:
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether ``record`` can be sent without waiting."""
-        if self._full():
+        if full(self._path):
             self._missing += 1
             return False
         if self._missing:
             record.EDGE_MISSING, self._missing = self._missing, 0
         return True
 
-    def _full(self) -> bool:
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-                probe.connect(self._path)  # each time: it may be another journald
-                poll = select.poll()
-                poll.register(probe, select.POLLOUT)
-                return not poll.poll(0)
-        except OSError:  # no journald, or one that is beginning: sending does not wait for it
-            return False
+
+def full(path: str, wait_s: float = 0.0) -> bool:
+    """Return whether a datagram to the socket ``path`` would wait, after ``wait_s``."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            probe.connect(path)  # each time: it may be another one's
+            poll = select.poll()
+            poll.register(probe, select.POLLOUT)
+            return not poll.poll(1000 * wait_s)
+    except (OSError, ValueError):  # nobody is there: sending does not wait
+        return False
 
 
 def journaled() -> bool:

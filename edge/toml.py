@@ -103,6 +103,9 @@ def _translate(
         )
     if found := _MISSING.search(what):
         return error(f"key `{found[1]}` is missing", where=at, mend="add it")
+    if allowed := getattr(_kind(into, steps), "values", ()):  # one of some words
+        words = ", ".join(map(str, allowed))
+        return error("wrong value", where=at, expected=f"one of {words}", got=got)
     if what.startswith("Expected "):
         expected = what.removeprefix("Expected ").split(", got")[0].replace("`", "")
         kind = _kind(into, steps)

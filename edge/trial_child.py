@@ -46,7 +46,7 @@ def _tried(request: dict[str, Any]) -> dict[str, str]:
         what, mend = exc.what, exc.mend
         if isinstance(exc.__cause__, MemoryError):
             what, mend = f"the model takes more than {memory}", f"use a smaller model, or {raised}"
-        elif isinstance(exc.__cause__, RuntimeError | ValueError):
+        elif isinstance(exc.__cause__, RuntimeError):
             # a runtime that gets no memory says that some node cannot be prepared
             more = f"if it needs more than {memory}, {raised}"
             mend = f"{mend}; {more}" if mend else more

@@ -57,6 +57,19 @@ def test_a_file_without_card_takes_labels_beside_or_inside_it(tmp_path: Path) ->
             r"golden.picture: NUL character",
         ),
         ({"file": '"a\\u0000b"'}, r"file: NUL character"),
+        (
+            {"golden": '{picture = "no.png", scores = [1.0, 0.0, 0.0], tolerance = inf}'},
+            "golden.tolerance: wrong value",
+        ),
+        (
+            {"golden": '{picture = "no.png", scores = [1.0, 0.0, 0.0], tolerance = nan}'},
+            "golden.tolerance",
+        ),
+        (
+            {"golden": '{picture = "no.png", scores = [nan, 0.0, 0.0]}'},
+            "golden.scores: expected numbers from 0 to 1",
+        ),
+        ({"labels": '[" red", "green", "blue"]'}, "label 0 begins or ends with white space"),
         ({"preprocessing": "{mean = 1e308, std = 5e-324}"}, "give no usable input"),
     ],
 )

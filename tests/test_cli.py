@@ -18,7 +18,7 @@ import pytest
 
 from deploy.broker import PrivateBroker
 from edge import cli
-from tests.conftest import Daemon, edge
+from tests.conftest import ROOT, Daemon, edge
 
 COMMANDS = ("run", "check", "classify", "bench", "watch", "schema")
 BENCH_KEYS = {
@@ -177,3 +177,19 @@ def test_a_call_that_is_left_behind_does_not_abort_the_end() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (3, "done\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("schema",), ("classify", "--json", "deploy/demo/pictures/cat_plasma_tabby.jpg")]
+)
+def test_an_output_that_is_full_is_one_line(command: tuple[str, ...]) -> None:
+    """As on a full disk; no traceback."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge", *command],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False,
+        )  # fmt: skip
+    assert done.returncode == 74
+    last = done.stderr.splitlines()[-1]
+    assert last == "edge: stdout cannot be written: No space left on device"
+    assert "Traceback" not in done.stderr

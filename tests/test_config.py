@@ -18,7 +18,7 @@ WRONG = {
     "[smoothing]\nwindow = 0": ["smoothing.window", "int >= 1", "got 0"],
     "[smoothing]\nenter = 0.3\nexit = 0.5": ["smoothing.exit", "at most 0.3", "got 0.5"],
     '[device]\nid = "a/b"': ["device.id", "not a device id", "got a/b"],
-    '[camera]\npace = "slow"': ["camera.pace", "invalid enum value", "slow"],
+    '[camera]\npace = "slow"': ["camera.pace", "one of fast, realtime", 'got "slow"'],
     "[mqtt]\nport = 70000": ["mqtt.port", "65535", "got 70000"],
     '[mqtt]\npassword_file = "/x"': ["mqtt.username", "password without"],
     "camera = 3": ["camera", "expected object", "got 3"],

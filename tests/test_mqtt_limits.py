@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy.broker import PrivateBroker
-from edge.messages import Message
+from edge.errors import PublishError
+from edge.messages import Broker, Message
+from edge.mqtt import clear, packets
 from edge.mqtt.limits import Limits, limits
 from edge.mqtt.packets import publish_bytes
 from tests.conftest import WAIT_S, Daemon, Listener
@@ -233,3 +235,47 @@ def test_limits_as_no_broker_may_name_them_are_survived() -> None:
     assert limits({}) == Limits()
     assert limits({33: b"\0\0", 39: b"\0\0\0\0", 36: b"", 37: b"\1"}).receive_max == 1
     assert limits({39: b"\0\0\0\0"}).packet_max == Limits().packet_max
+
+
+def test_a_message_that_the_broker_only_denies_is_named_and_the_rest_goes_on(
+    limited: Callable[..., PrivateBroker], daemon: Start, rgb: Path
+) -> None:
+    """mosquitto's ``message_size_limit`` answers with a reason that is none of PUBACK's."""
+    broker = limited("message_size_limit 1500")
+    listener = Listener(broker, "#")
+    arguments = ("--source", "synthetic", "--model", rgb, "--broker", broker.address)
+    running = daemon(*arguments, config=config("5"))
+    listener.wait_for(lambda: len(listener.bodies("event")) >= 4)
+    log = running.log.read_text()
+    assert "online" in listener.payloads("availability")
+    assert listener.bodies("state")
+    assert not listener.bodies("info")
+    assert log.count("connected") == 1, log
+    assert log.count("edge/wall/info") == 1, log
+    assert listener.payloads("availability").count("online") == 1
+    assert running.stop() == 0
+    listener.close()
+
+
+@pytest.mark.parametrize("code", [0x95, 0xFF, 0x80])
+def test_any_reason_for_not_taking_a_message_is_one(code: int) -> None:
+    """Properties of an acknowledgement may be broken; from 0x80 on it denies, below it takes."""
+    for more in (b"", b"\0", b"\xff\xff"):
+        plain = packets.acknowledged(packets.PUBACK, bytes([0, 7, code]) + more)
+        assert plain == bytes([0, 7, 0x80])
+        assert packets.acknowledged(packets.PUBACK, b"\0\7\x01" + more) == b"\0\7\0"
+    assert packets.acknowledged(packets.PUBACK, b"\0\7") == b"\0\7"
+    subscribed = packets.acknowledged(packets.SUBACK, bytes([0, 7, 0, 1, code, 3]))
+    assert subscribed == bytes([0, 7, 0, 1, 0x80, 0])
+
+
+def test_purge_says_what_the_broker_does_not_let_it_clear(
+    limited: Callable[..., PrivateBroker], tmp_path: Path
+) -> None:
+    """It said that all was cleared."""
+    (tmp_path / "acl").write_text("topic read #\n")
+    (tmp_path / "acl").chmod(0o644)
+    broker = limited(f"acl_file {tmp_path / 'acl'}")
+    denied = Message("edge/old/state", b"{}", 1, True)
+    with pytest.raises(PublishError, match="does not let us write: Not authorized"):
+        clear(Broker("127.0.0.1", broker.port), [denied.topic])

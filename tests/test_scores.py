@@ -158,6 +158,13 @@ def test_a_sigmoid_that_a_card_calls_softmax_is_named(tmp_path: Path) -> None:
         startup.start(ModelConfig(path=str(tmp_path)))
 
 
+def test_a_softmax_after_a_softmax_is_refused(tmp_path: Path) -> None:
+    """Its best score would be 0.57 of three labels: below what any label needs to come."""
+    folder = case("px_float", tmp_path / "card", '[output]\nactivation = "logits"')
+    with pytest.raises(ModelError, match=r"last layer is a softmax already.*expected softmax"):
+        startup.start(ModelConfig(path=folder))
+
+
 def test_a_model_that_fails_in_the_dark_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

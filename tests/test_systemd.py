@@ -219,3 +219,22 @@ def test_the_catalogue_explains_every_event() -> None:
     entries = re.findall(r"^-- ([0-9a-f]{32})\nSubject: (.+)\n\n(.+)", text, re.MULTILINE)
     assert {number for number, _, _ in entries} == {systemd.message_id(e) for e in EVENTS}
     assert len(entries) == len(EVENTS)
+
+
+def test_a_manager_that_hangs_or_has_gone_holds_up_nothing(
+    daemon: Start, tmp_path: Path, rgb: Path
+) -> None:
+    """Its socket is full, then it is no more: frames go on, SIGTERM is obeyed, no traceback."""
+    deaf = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    deaf.bind(str(tmp_path / "notify"))
+    running = daemon(
+        *("--source", "synthetic", "--model", rgb, "--broker", "localhost:1"),
+        NOTIFY_SOCKET=str(tmp_path / "notify"),
+        WATCHDOG_USEC="20000",
+    )
+    running.wait_for_log("green -> blue")
+    deaf.close()
+    (tmp_path / "notify").unlink()
+    running.wait_for_log("blue -> red")
+    assert running.stop() == 0
+    assert "Traceback" not in running.log.read_text()

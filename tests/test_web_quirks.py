@@ -15,7 +15,7 @@ import pytest
 
 from edge.camera.login import Login
 from tests.conftest import WAIT_S
-from tests.streams import frame_of, opened, refused, to_the_end
+from tests.streams import frame_of, opened, picture, refused, to_the_end
 from tests.web_cameras import MULTIPART, WebCamera, color, part, show, show_once
 
 Web = Callable[..., WebCamera]
@@ -284,6 +284,19 @@ def test_what_is_no_motion_jpeg_is_still_ffmpegs(web: Web) -> None:
     with opened(web(answer).url) as camera:
         assert frame_of(camera).pixels.shape == (480, 640, 3)
         assert camera.mode.format == "bgr"
+
+
+def test_pictures_that_follow_each_other_are_ffmpegs(web: Web) -> None:
+    """JPEGs as one body without end, of no type that says so."""
+
+    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+        head = b"HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n"
+        connection.sendall(head)
+        show(connection, picture(200), lambda: False)
+
+    with opened(web(answer).url) as camera:
+        for _ in range(3):
+            assert 190 < frame_of(camera).pixels.mean() < 210
 
 
 def test_close_ends_every_wait_at_once(web: Web) -> None:

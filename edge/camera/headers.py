@@ -126,17 +126,7 @@ def _jpeg_size(view: memoryview, marker: int, at: int, scan_at: int) -> Header |
 def _png(view: memoryview) -> Header | None:
     if bytes(view[12:16]) != b"IHDR":
         return None
-    width, height = _big(view, 16, 4), _big(view, 20, 4)
-    # an animated one is put together on a canvas; its mark stands before the pixels
-    at = 33
-    for _ in range(MAX_STEPS):
-        kind = bytes(view[at + 4 : at + 8])
-        if kind == b"acTL":
-            return Header("png", width, height, 9 * width * height)
-        if kind in (b"IDAT", b"IEND", b""):
-            break
-        at += 12 + _big(view, at, 4)
-    return Header("png", width, height)
+    return Header("png", _big(view, 16, 4), _big(view, 20, 4))
 
 
 def _bmp(view: memoryview) -> Header:

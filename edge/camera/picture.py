@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera import jpeg_end
+from edge.camera import jpeg_end, png
 from edge.camera.headers import KINDS, Header, read_header
 from edge.camera.quiet import quiet
 
@@ -79,7 +79,8 @@ def decode(content: NDArray[np.uint8], max_pixels: int, reduced: int = 1) -> NDA
     header = read_header(content)
     if header is None:
         raise Unreadable(f"not a picture, or damaged: expected {KINDS}")
-    flags = FLAGS[fitting(header, max_pixels, reduced, len(content))]
+    held_bytes = len(content) * (2 if header.kind == "png" else 1)
+    flags = FLAGS[fitting(header, max_pixels, reduced, held_bytes)]
     try:
         with quiet():
             pixels = _pixels(content, header, flags)
@@ -93,5 +94,10 @@ def decode(content: NDArray[np.uint8], max_pixels: int, reduced: int = 1) -> NDA
 def _pixels(content: NDArray[np.uint8], header: Header, flags: int) -> NDArray[np.uint8] | None:
     if header.kind == "jpeg":
         return jpeg_end.decode(content, header, flags)
+    if header.kind == "png":
+        alone = png.stripped(content)
+        if alone is None:
+            return None
+        content = alone
     pixels = cv2.imdecode(content, flags)
     return None if pixels is None else np.asarray(pixels, np.uint8)

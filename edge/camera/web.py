@@ -55,7 +55,8 @@ def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | None
             begun += more
     except OSError as exc:
         raise CameraError("opened, but sends nothing", reason="stalled", where=asked.shown) from exc
-    if begun.startswith(jpeg.START) or answer.type.startswith("image/j"):
+    one = answer.length is not None or answer.type != "application/octet-stream"
+    if begun.startswith(jpeg.START) and one:  # else pictures that follow each other without end
         _check_encoding(answer, asked)
         return Polled(client, answer, begun, asked)
     return None

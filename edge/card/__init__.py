@@ -8,6 +8,7 @@ file that TFLite metadata packs into the model itself. What a card leaves out, t
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from io import BufferedReader
 from pathlib import Path
@@ -105,6 +106,15 @@ def _read(path: Path) -> tuple[ModelCard, frozenset[str]]:
             expected=f"{len(card.labels)}, one per label",
             got=str(len(card.golden.scores)),
         )
+    if card.golden and not all(0 <= score <= 1 for score in card.golden.scores):
+        raise ModelError(
+            "wrong score",
+            where=f"{path}: golden.scores",
+            expected="numbers from 0 to 1",
+            got=str(list(card.golden.scores)),
+        )
+    if card.golden and math.isnan(card.golden.tolerance):
+        raise ModelError("not a number", where=f"{path}: golden.tolerance", expected="0 to 1")
     given = set(tables)
     for part in ("preprocessing", "output"):
         given |= {f"{part}.{key}" for key in tables.get(part, {})}

@@ -102,6 +102,13 @@ def read(text: str, where: str) -> tuple[str, ...]:
 def check(labels: tuple[str, ...], where: str) -> None:
     """Raise ModelError unless every label can be shown and told from the others."""
     for number, label in enumerate(labels):
+        if label != label.strip():
+            raise ModelError(
+                f"label {number} begins or ends with white space",
+                where=where,
+                got=f"`{label[:_SHOWN]}`",
+                mend="remove it",
+            )
         if _CONTROL.search(label):
             raise ModelError(
                 f"label {number} holds a control character",

@@ -114,6 +114,7 @@ class Client(paho.Client):
                 raise ValueError(f"a packet of {length} bytes")
             given: dict[int, bytes] = {}
             if version5:
+                packet["packet"] = packets.acknowledged(kind, packet["packet"])
                 packet["packet"], given = packets.without_properties(
                     packet["command"], packet["packet"]
                 )

@@ -31,6 +31,9 @@ _PAIR: Final = 38
 _SUBSCRIPTION: Final = 11
 _PROPERTIES_AT: Final = {2: 2, 4: 3, 5: 3, 6: 3, 7: 3, 9: 2, 11: 2, 14: 1}
 """Type of a packet, all but PUBLISH -> where its properties begin."""
+PUBACK, PUBREC, PUBCOMP, SUBACK = 4, 5, 7, 9
+_PUBACK: Final = frozenset({0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
+_SUBACK: Final = frozenset({0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2})
 CUT_BYTES: Final = 1024
 """Of a payload that is too long, so much is kept."""
 NAME_BYTES: Final = 1024
@@ -110,6 +113,25 @@ def without_properties(
         return bytearray(packet), {}
     given, end = properties(packet, at)
     return bytearray(packet[:at]) + b"\0" + packet[end:], given
+
+
+def acknowledged(kind: int, packet: bytes | bytearray) -> bytearray:
+    """Return an acknowledgement of MQTT 5 with reason codes that every client knows.
+
+    A code that is none of its packet's counts as 0x80, unspecified error, from 0x80 on, and as
+    success below. mosquitto answers with one where its ``message_size_limit`` is exceeded. The
+    properties of PUBACK and its like are of no use, and may be broken.
+    """
+    if kind in (PUBACK, PUBREC, PUBCOMP):
+        return bytearray(packet[:2]) + bytearray(_known(code, _PUBACK) for code in packet[2:3])
+    if kind == SUBACK:
+        plain, _ = without_properties(kind << 4, packet)
+        return plain[:3] + bytearray(_known(code, _SUBACK) for code in plain[3:])
+    return bytearray(packet)
+
+
+def _known(code: int, codes: frozenset[int]) -> int:
+    return code if code in codes else 0x80 if code >= 0x80 else 0
 
 
 def properties(packet: bytes | bytearray, at: int) -> tuple[dict[int, bytes], int]:

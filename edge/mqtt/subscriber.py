@@ -115,6 +115,13 @@ def clear(broker: Broker, topics: list[str]) -> None:
     """Make the broker forget what it keeps on ``topics``. Raises PublishError."""
     access = Access(broker)
     client = access.client("")
+    denied: list[str] = []
+
+    def on_publish(_: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
+        if code.is_failure:
+            denied.append(str(code))
+
+    client.on_publish = on_publish
     try:
         client.connect(**access.connection())
         client.loop_start()
@@ -123,6 +130,9 @@ def clear(broker: Broker, topics: list[str]) -> None:
             message.wait_for_publish(CLEAR_S)
         if not all(message.is_published() for message in sent):
             raise PublishError("did not take all", where=broker.address, mend="try again")
+        if denied:
+            what = f"does not let us write: {denied[0]}"
+            raise PublishError(what, where=broker.address, mend="see the broker's ACL")
     except (OSError, RuntimeError, ValueError) as exc:
         raise PublishError(f"broker: {reason(exc)}", where=broker.address) from exc
     finally:

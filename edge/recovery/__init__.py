@@ -30,7 +30,7 @@ __all__ = ["Call", "Change", "Policy", "Recovery", "State"]
 log = logging.getLogger(__name__)
 STUCK_S: Final = 60.0
 """A call that takes so much longer than it may will not come back."""
-CLOSE_S: Final = 3.0
+CLOSE_S: Final = 1.0
 """Longest wait at the end of the process."""
 RECORDED: Final = ("file", "images")
 """Drivers of what is recorded: it is never silent, and does not come back."""
