@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 import cv2
 import numpy as np
@@ -27,12 +28,18 @@ from edge.errors import CameraError
 from edge.types import Asked, Camera, CameraMode, Control, Frame, Seconds
 
 log = logging.getLogger(__name__)
+FIRST_S: Final = 1.0
+"""Shortest wait for the first frame, however long the opening took."""
 
 
-def open_live(asked: Asked) -> Camera:
-    """Return the camera at a network address. Raises CameraError."""
+def open_live(asked: Asked, search: str = "") -> Camera:
+    """Return the camera at a network address. Raises CameraError.
+
+    search  see ``open_stream``
+    """
     until_s = time.monotonic() + asked.timeout_s
-    capture = open_stream(asked)
+    capture = open_stream(asked, search)
+    until_s = max(until_s, time.monotonic() + FIRST_S)
     if capture.keep_jpeg():
         grabber = Grabber(capture, True, asked.timeout_s, asked.shown)
         return JpegCamera(grabber, asked, until_s, form="mjpeg")

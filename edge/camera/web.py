@@ -19,6 +19,8 @@ from edge.errors import CameraError
 from edge.types import Asked, Camera, Seconds
 
 OK: Final = 200
+ROW: Final = "fpsprobesize;0|analyzeduration;1000000|probesize;1000000"
+"""Else FFmpeg looks at a row of small pictures until the time is up."""
 
 
 def open_web(asked: Asked) -> Camera:
@@ -30,20 +32,20 @@ def open_web(asked: Asked) -> Camera:
     except BaseException:
         client.drop()
         raise
-    if receiver is None:
+    if isinstance(receiver, str):
         client.drop()
-        return open_live(asked)
+        return open_live(asked, receiver)
     if isinstance(receiver, Polled):
         return JpegCamera(receiver, asked, until_s, form="jpeg", fps=asked.fps)
     return JpegCamera(receiver, asked, until_s, form="mjpeg")
 
 
-def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | None:
-    """Return who receives what the server has; None where that is not for us."""
+def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | str:
+    """Return who receives what the server has; how far FFmpeg is to look where that is its own."""
     try:
         answer = client.get()
     except NotHttp:
-        return None
+        return ""
     if answer.status != OK:
         raise refused(answer.status, asked.shown)
     if answer.type.startswith("multipart/"):
@@ -55,11 +57,12 @@ def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | None
             begun += more
     except OSError as exc:
         raise CameraError("opened, but sends nothing", reason="stalled", where=asked.shown) from exc
-    one = answer.length is not None or answer.type != "application/octet-stream"
-    if begun.startswith(jpeg.START) and one:  # else pictures that follow each other without end
-        _check_encoding(answer, asked)
-        return Polled(client, answer, begun, asked)
-    return None
+    if not begun.startswith(jpeg.START):
+        return ""
+    if answer.length is None and answer.type == "application/octet-stream":
+        return ROW  # of pictures, without end
+    _check_encoding(answer, asked)
+    return Polled(client, answer, begun, asked)
 
 
 def _check_encoding(answer: Answer, asked: Asked) -> None:
