@@ -315,6 +315,7 @@ def test_what_is_not_mqtt_ends_one_connection_and_not_the_client(
 
 def publisher(port: int, **more: Any) -> Polled:
     """Return a publisher for a broker on this machine."""
+    events = more.pop("events", Spool(None, 1000, 1_000_000))
     made = Broker("127.0.0.1", port, reconnect_s=more.pop("reconnect_s", 1), **more)
     topics = tuple(f"edge/d/{kind}" for kind in ("request/+", "claim", "availability"))
     return Polled(
@@ -322,7 +323,7 @@ def publisher(port: int, **more: Any) -> Polled:
         client_id="d",
         will=OFFLINE,
         birth=ONLINE,
-        events=Spool(None, 1000, 1_000_000),
+        events=events,
         topics=topics,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from edge.messages import Broker, Message
 from edge.mqtt import clear, packets
 from edge.mqtt.limits import Limits, limits
 from edge.mqtt.packets import publish_bytes
+from edge.spool import Spool
 from tests.conftest import WAIT_S, Daemon, Listener
 from tests.hand_broker import Connection, HandBroker
 from tests.test_mqtt import OFFLINE, event
@@ -279,3 +281,24 @@ def test_purge_says_what_the_broker_does_not_let_it_clear(
     denied = Message("edge/old/state", b"{}", 1, True)
     with pytest.raises(PublishError, match="does not let us write: Not authorized"):
         clear(Broker("127.0.0.1", broker.port), [denied.topic])
+
+
+def test_an_event_that_the_broker_denies_is_set_aside(
+    limited: Callable[..., PrivateBroker], tmp_path: Path
+) -> None:
+    """In the spool's table, for a person; counted once, and not sent again."""
+    (tmp_path / "acl").write_text("topic read #\ntopic write edge/d/availability\n")
+    (tmp_path / "acl").chmod(0o644)
+    broker = limited(f"acl_file {tmp_path / 'acl'}")
+    spool = Spool(tmp_path / "spool.db", 10, 100_000)
+    made = publisher(broker.port, events=spool)
+    made.publish(event(7))
+    made.connect()
+    made.till_up()
+    made.until(lambda: spool.set_aside_total == 1)
+    assert (len(spool), made.unsent_total) == (0, 1)
+    made.close(OFFLINE, 1.0)
+    spool.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as database:
+        kept = database.execute("SELECT payload, reason FROM set_aside").fetchall()
+    assert kept == [(b"7", "the broker cannot take it")]

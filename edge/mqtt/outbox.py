@@ -124,16 +124,19 @@ class Outbox:
     def taken(self, number: int, denied: bool) -> str:
         """Note that the broker has answered; return what it denies, empty where it does not.
 
-        What it denies it would deny again.
+        What it denies it would deny again: an event is set aside, where a person can look at it.
         """
         self.loose.pop(number, None)
         done = self.flying.pop(number, None)
         if isinstance(done, int):
+            if denied:
+                self._events.set_aside(done)
+                return "events"
             self._events.done(done)
         if not denied:
             return ""
         self.unsent_total += 1
-        return "events" if isinstance(done, int) else done or "an answer"
+        return str(done or "an answer")
 
     def _hand(self, message: Message, name: str | int) -> None:
         """Send what is to be acknowledged. An event that is set aside stays in its queue."""
