@@ -67,7 +67,7 @@ def test_a_file_without_card_takes_labels_beside_or_inside_it(tmp_path: Path) ->
         ),
         (
             {"golden": '{picture = "no.png", scores = [nan, 0.0, 0.0]}'},
-            "golden.scores: expected numbers from 0 to 1",
+            "golden.scores: wrong score: expected numbers from 0 to 1",
         ),
         ({"labels": '[" red", "green", "blue"]'}, "label 0 begins or ends with white space"),
         ({"preprocessing": "{mean = 1e308, std = 5e-324}"}, "give no usable input"),

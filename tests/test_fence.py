@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 import threading
 from collections.abc import Iterator
@@ -40,7 +39,6 @@ def standing() -> Iterator[Fence]:
     for thread in threading.enumerate():  # whose stacks would be given back while it is measured
         if thread is not threading.current_thread():
             thread.join(2.0)
-    gc.collect()
     around = Fence()
     yield around
     around.lift()
@@ -98,7 +96,6 @@ def test_a_forgotten_source_takes_its_fence_along() -> None:
     film = open_film(str(CLIP), Asked(source=str(CLIP), shown="film"), "film")
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
     del film
-    gc.collect()
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
 
 

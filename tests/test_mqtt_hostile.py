@@ -281,7 +281,6 @@ WRONG = {
     "PUBLISH without a topic": packet(0x30, b"\xff"),
     "PUBLISH of QoS 3": packet(0x36, text(REQUEST) + b"\0\1\0{"),
     "CONNACK again": packet(0x20, b"\0\0\0"),
-    "SUBACK of an unknown code": packet(0x90, b"\0\1\0\x77"),
     "SUBACK that is cut": packet(0x90, b"\0"),
     "PUBACK of nothing": packet(0x40, b""),
     "DISCONNECT with a mark": packet(0xE0, b"\x8b" + section(b"\x1f" + text(utf8("\ufeff")))),

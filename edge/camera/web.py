@@ -57,7 +57,10 @@ def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | str:
             begun += more
     except OSError as exc:
         raise CameraError("opened, but sends nothing", reason="stalled", where=asked.shown) from exc
-    if not begun.startswith(jpeg.START):
+    picture = begun.startswith(jpeg.START) or (
+        answer.type.startswith("image/j") and not begun.startswith(b"--")  # of a multipart body
+    )
+    if not picture:
         return ""
     if answer.length is None and answer.type == "application/octet-stream":
         return ROW  # of pictures, without end
