@@ -69,12 +69,12 @@ def meet(name: str, ssh: tuple[str, ...]) -> Host:
     facts = done.stdout.split()
     if done.returncode == LOST:
         told = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
-        mend = f"what says `ssh {name} true`? keys, not passwords, are used"
-        raise DeployError(69, "not reached", where=name, got=told, mend=mend)
+        hint = f"what says `ssh {name} true`? keys, not passwords, are used"
+        raise DeployError(69, "not reached", where=name, got=told, hint=hint)
     if len(facts) < 3:
         raise DeployError(65, "not a Debian", where=name, got=done.stderr.strip())
     if "root" not in facts:
-        mend = f"let it use sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
-        raise DeployError(77, "no root there", where=name, mend=mend)
+        hint = f"let it use sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
+        raise DeployError(77, "no root there", where=name, hint=hint)
     release = RELEASES.get(facts[1], facts[1])
     return Host(name, ssh, facts[0], release, "" if facts[2] == "0" else "sudo -n ")

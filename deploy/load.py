@@ -24,13 +24,13 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
+from edge.contract import StageTimes  # noqa: E402
+from edge.contract.encode import Wire  # noqa: E402
+from edge.frames import Prediction  # noqa: E402
 from edge.messages import Broker  # noqa: E402
 from edge.mqtt import Publisher  # noqa: E402
-from edge.payloads import StageTimes  # noqa: E402
-from edge.spool import Spool  # noqa: E402
+from edge.mqtt.spool import Spool  # noqa: E402
 from edge.telemetry import Stages  # noqa: E402
-from edge.types import Prediction  # noqa: E402
-from edge.wire import Wire  # noqa: E402
 
 LABELS: Final = ("cat", "dog")
 GROUP: Final = 100

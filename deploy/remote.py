@@ -64,7 +64,7 @@ def main(given: Sequence[str]) -> int:
     hosts, done, status = asked.hosts.split(), [], 0
     try:
         if not hosts or any(name.startswith("-") for name in hosts):
-            raise DeployError(64, "no HOST given", mend="HOST=user@pi, or HOST='pi1 pi2 pi3'")
+            raise DeployError(64, "no HOST given", hint="HOST=user@pi, or HOST='pi1 pi2 pi3'")
         ssh = words(asked.ssh)
         with tempfile.TemporaryDirectory(prefix="edge-deploy-") as sockets:
             for name in hosts:
@@ -114,7 +114,7 @@ def newest(folder: Path, host: Host) -> Path:
             66,
             f"no edge-camera_*~{host.release}_{host.arch}.deb in {folder}",
             where=host.name,
-            mend=f"run `make deb ARCH={host.arch}{suite}`, or name one: DEB=FILE",
+            hint=f"run `make deb ARCH={host.arch}{suite}`, or name one: DEB=FILE",
         )
     return found[-1]
 
@@ -189,13 +189,13 @@ def install(host: Host, package: Path, timeout_s: float) -> None:
         return
     how = f"journalctl -t {UNIT} there says how it ended"
     if status == LOST:
-        raise DeployError(69, "the connection broke", where=host.name, mend=f"it goes on; {how}")
+        raise DeployError(69, "the connection broke", where=host.name, hint=f"it goes on; {how}")
     if EXISTS.search(told):
         raise DeployError(BUSY, "another deploy is under way", where=host.name)
     if not last:  # systemd-run, sudo or python3 itself
         raise DeployError(74, "nothing was begun", where=host.name, got=reason)
     if status not in OUTCOMES or (status == BACK and not last.startswith(RETURNED)):
-        raise DeployError(70, "broken off", where=host.name, got=reason, mend=how)
+        raise DeployError(70, "broken off", where=host.name, got=reason, hint=how)
     raise DeployError(status, OUTCOMES[status], where=host.name)
 
 

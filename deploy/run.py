@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
-from edge import cli, watch  # noqa: E402
+from edge.cli import arguments, watch  # noqa: E402
 from edge.config import broker, load  # noqa: E402
 from edge.errors import EdgeError  # noqa: E402
 from edge.text import escaped  # noqa: E402
@@ -71,7 +71,7 @@ def show(args: argparse.Namespace) -> int:
             args.broker = private.address
             print(f"private broker on {private.address}; see it all with:")
             print(f"  mosquitto_sub -h {private.host} -p {private.port} -v -t 'edge/#'", flush=True)
-        mqtt = load(Path(args.config) if args.config else None, cli.overrides(args)).mqtt
+        mqtt = load(Path(args.config) if args.config else None, arguments.overrides(args)).mqtt
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-run-")))
         daemon = _start(args, folder)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from edge import signals
+from edge.daemon import signals
 
 TYPE_CHECKING = False  # typing itself is of weight
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ def main() -> int:
     import errno
     import io
 
-    from edge import cli, commands, logs
+    from edge.cli import arguments, commands
+    from edge.daemon import logs
     from edge.errors import EdgeError
 
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # read as cv2 is imported
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "400000000")  # camera.max_pixels at most
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: errors are told once, by us
-    parser = cli.parser()
+    parser = arguments.parser()
     args = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")

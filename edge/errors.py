@@ -7,7 +7,7 @@
     |- CameraError(OSError)          74  EX_IOERR: a restart may help
     `- PublishError(ConnectionError) 69  EX_UNAVAILABLE
 
-A message is one line: where, what is wrong, what was expected, what came, and the mend. What of it
+A message is one line: where, what is wrong, what was expected, what came, and the hint. What of it
 came from outside is escaped.
 """
 
@@ -30,7 +30,7 @@ class EdgeError(Exception):
     where     file and key, device or topic
     expected  what would have been right
     got       what came instead
-    mend      what the reader can do about it
+    hint      what the reader can do about it
     """
 
     exit_status: ClassVar[int] = 1
@@ -42,20 +42,20 @@ class EdgeError(Exception):
         where: str = "",
         expected: str = "",
         got: str = "",
-        mend: str = "",
+        hint: str = "",
     ) -> None:
         self.what = what = escaped(" ".join(what.split()))
         self.where = where = escaped(where)
         self.expected = expected = escaped(" ".join(expected.split()))
         self.got = got = escaped(got)
-        self.mend = mend = escaped(" ".join(mend.split()))
+        self.hint = hint = escaped(" ".join(hint.split()))
         line = f"{where}: {what}" if where else what
         if expected:
             line += f": expected {expected}"
         if got:
             line += f", got {got}" if expected else f": got {got}"
-        if mend:
-            line += f"; {mend}"
+        if hint:
+            line += f"; {hint}"
         super().__init__(line)
 
     def __str__(self) -> str:
@@ -114,9 +114,9 @@ class CameraError(EdgeError, OSError):
         where: str = "",
         expected: str = "",
         got: str = "",
-        mend: str = "",
+        hint: str = "",
     ) -> None:
-        super().__init__(what, where=where, expected=expected, got=got, mend=mend)
+        super().__init__(what, where=where, expected=expected, got=got, hint=hint)
         self.reason = reason
 
 

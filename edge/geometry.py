@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.types import View
+from edge.frames import View
 
 Roi = tuple[float, float, float, float]
 

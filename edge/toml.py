@@ -1,4 +1,4 @@
-"""TOML into frozen structs, with errors that name file, key, expected, got and a mend.
+"""TOML into frozen structs, with errors that name file, key, expected, got and a hint.
 
 Used by the config and the model card; knows neither.
 """
@@ -41,7 +41,7 @@ def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
             raise ValueError(f"a key of more than {KEY_PARTS_MAX} parts")
         return tomllib.loads(text)
     except FileNotFoundError as exc:
-        raise error("file not found", where=str(path), mend="check the path") from exc
+        raise error("file not found", where=str(path), hint="check the path") from exc
     except OSError as exc:
         raise error(f"cannot be read: {exc.strerror}", where=str(path)) from exc
     except RecursionError as exc:
@@ -67,7 +67,7 @@ def convert(tables: dict[str, Any], into: type[T], where: str, error: type[EdgeE
 def _check(value: Any, where: str, key: str, error: type[EdgeError]) -> None:
     """Raise ``error`` where a text holds a NUL, which no file or host can have in its name."""
     if isinstance(value, str) and "\0" in value:
-        raise error("NUL character", where=f"{where}: {key}", got=_shown(value), mend="remove it")
+        raise error("NUL character", where=f"{where}: {key}", got=_shown(value), hint="remove it")
     if isinstance(value, dict):
         for name, inner in value.items():
             _check(inner, where, f"{key}.{name}" if key else str(name), error)
@@ -99,10 +99,10 @@ def _translate(
             "unknown key",
             where=f"{where}: {key + '.' if key else ''}{escaped(found[1], KEY_MAX)}",
             expected="one of " + ", ".join(known) if known else "",
-            mend=f"did you mean `{close[0]}`?" if close else "remove it",
+            hint=f"did you mean `{close[0]}`?" if close else "remove it",
         )
     if found := _MISSING.search(what):
-        return error(f"key `{found[1]}` is missing", where=at, mend="add it")
+        return error(f"key `{found[1]}` is missing", where=at, hint="add it")
     if allowed := getattr(_kind(into, steps), "values", ()):  # one of some words
         words = ", ".join(map(str, allowed))
         return error("wrong value", where=at, expected=f"one of {words}", got=got)

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ConfigError
-from edge.modelcard import Preprocessing, TensorSpec
-from edge.preprocess import Preprocessor
-from edge.types import Frame
+from edge.frames import Frame
+from edge.model.card import Preprocessing, TensorSpec
+from edge.model.preprocess import Preprocessor
 
 Part = Literal["train", "validation", "held_out", "none"]
 """What a sample is for; "none" where it would teach what a test picture asks."""
@@ -50,7 +50,7 @@ def classes(folder: Path) -> tuple[str, ...]:
             "no training pictures",
             where=str(folder),
             expected="a folder with one folder of pictures per class",
-            mend="bring Dogs-vs-Cats or Oxford-IIIT Pet sorted into cat/ and dog/,"
+            hint="bring Dogs-vs-Cats or Oxford-IIIT Pet sorted into cat/ and dog/,"
             " and give its place with --data",
         ) from None
     except OSError as exc:
@@ -68,7 +68,7 @@ def classes(folder: Path) -> tuple[str, ...]:
             f"class name {odd!r} cannot be a label",
             where=str(folder),
             expected="printable characters, no space at either end",
-            mend="rename the folder",
+            hint="rename the folder",
         )
     return names
 
@@ -92,7 +92,7 @@ def scan(folder: Path, labels: Sequence[str] = ()) -> tuple[tuple[str, ...], lis
             raise ConfigError(
                 f"class `{name}` holds no picture",
                 where=str(folder),
-                mend="put pictures into it, or remove it",
+                hint="put pictures into it, or remove it",
             )
         samples += [Sample(path.absolute(), index) for path in files]
     return names, samples
@@ -161,7 +161,7 @@ def split(
                 "too few pictures for the split",
                 expected=f"more than {held_out + validation}",
                 got=str(len(labels)),
-                mend="lower --held-out and --validation",
+                hint="lower --held-out and --validation",
             )
     return parts
 

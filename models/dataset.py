@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from edge.errors import ConfigError, EdgeError
-from edge.modelcard import Preprocessing
+from edge.model.card import Preprocessing
 from models import data, duplicates, options
 
 STORED: Final = 256
@@ -68,7 +68,7 @@ def load(out: Path) -> Dataset:
         pictures = np.load(out / "pictures.npy", mmap_mode="r")
     except FileNotFoundError as exc:
         raise ConfigError(
-            "no data set", where=str(exc.filename), mend="run python -m models.dataset first"
+            "no data set", where=str(exc.filename), hint="run python -m models.dataset first"
         ) from None
     samples = tuple(data.Sample(Path(path), label) for path, label, _ in told["samples"])
     parts = tuple(part for _, _, part in told["samples"])

@@ -19,10 +19,10 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from edge import startup
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError, ModelError
-from edge.startup import Engine
+from edge.model import engine as engines
+from edge.model.engine import Engine
 from models import data, dataset, metrics, options
 
 WORST: Final = 24
@@ -52,8 +52,8 @@ def judge(engine: Engine, samples: Sequence[data.Sample]) -> Judged:
     seen, scores = [], []
     for sample in samples:
         try:
-            frame = startup.read_picture(sample.path)
-        except startup.Unreadable:
+            frame = engines.read_picture(sample.path)
+        except engines.Unreadable:
             continue
         out = np.empty(len(engine.card.labels), np.float32)
         if not engine.classify(frame, out):
@@ -81,7 +81,7 @@ def test_sets(folder: Path, out: Path) -> dict[str, list[data.Sample]]:
 
 def judge_all(model: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Judged]:
     """Return what ``model`` says of every set."""
-    engine = startup.start(ModelConfig(path=str(model)))
+    engine = engines.start(ModelConfig(path=str(model)))
     return {name: judge(engine, samples) for name, samples in sets.items()}
 
 

@@ -24,12 +24,12 @@ import keras
 import msgspec
 import numpy as np
 
-from edge import card as cards
-from edge import startup
 from edge.config import ModelConfig
 from edge.errors import EdgeError, ModelError
-from edge.modelcard import Golden, ModelCard, Output
-from edge.types import Frame
+from edge.frames import Frame
+from edge.model import engine as engines
+from edge.model import locate
+from edge.model.card import Golden, ModelCard, Output
 from models import dataset, evaluate, metadata, options, variants
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
@@ -70,7 +70,7 @@ def write_model(folder: Path, content: bytes, found: dataset.Dataset) -> ModelCa
 
 def attest(folder: Path, picture: Path) -> Golden:
     """Write golden.png from ``picture``; return it with the scores that the model gives it."""
-    engine = startup.start(ModelConfig(path=str(folder)))
+    engine = engines.start(ModelConfig(path=str(folder)))
     side = engine.classifier.input.shape[1]
     golden = folder / "golden.png"
     cv2.imwrite(str(golden), cv2.resize(_picture(picture).pixels, (side, side)))
@@ -84,8 +84,8 @@ def attest(folder: Path, picture: Path) -> Golden:
 
 def _picture(path: Path) -> Frame:
     try:
-        return startup.read_picture(path)
-    except startup.Unreadable as exc:
+        return engines.read_picture(path)
+    except engines.Unreadable as exc:
         raise ModelError(f"golden picture cannot be used: {exc}", where=str(path)) from exc
 
 
@@ -144,7 +144,7 @@ def main() -> None:
     args = parser.parse_args()
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
-        raise ModelError("no trained network", where=str(trained), mend="run models.train first")
+        raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     found = dataset.load(args.out)
     sets = evaluate.test_sets(args.data, args.out)
     sets["validation"] = [found.samples[i] for i in found.indices("validation")]
@@ -169,9 +169,9 @@ def main() -> None:
         folder = Path(temporary) / "model"
         shutil.copytree(args.out / "variants" / "int8", folder)
         golden = attest(folder, args.golden or _golden(found))
-        card = cards.read(folder / cards.CARD)
+        card = locate.read(folder / locate.CARD)
         write_card(folder, msgspec.structs.replace(card, golden=golden, accuracy=accuracy))
-        startup.start(ModelConfig(path=str(folder)))  # the new card must attest
+        engines.start(ModelConfig(path=str(folder)))  # the new card must attest
         replace_folder(folder, args.to)
     print(args.to)
 

@@ -15,7 +15,7 @@ from mediapipe.tasks.metadata import metadata_schema_py_generated as scheme
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from edge.modelcard import ModelCard
+from edge.model.card import ModelCard
 
 NAME: Final = "TFLITE_METADATA"
 IDENTIFIER: Final = b"M001"

@@ -92,7 +92,7 @@ def load_weights(network: Any, path: Path) -> None:
                         where=str(path),
                         expected=f"{layer.name}/{weight.name} of {tuple(weight.shape)}",
                         got=str(arrays[key].shape) if key in arrays else "none",
-                        mend="give weights of MobileNetV2 without top, of the width --alpha",
+                        hint="give weights of MobileNetV2 without top, of the width --alpha",
                     )
                 values.append(arrays[key])
             if values:

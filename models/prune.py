@@ -106,7 +106,7 @@ def main() -> None:
     args = parser.parse_args()
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
-        raise ModelError("no trained network", where=str(trained), mend="run models.train first")
+        raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     model = keras.models.load_model(trained, compile=False)
     found = dataset.load(args.out)
     pruned: Path = args.out / "pruned.keras"

@@ -156,7 +156,7 @@ def main() -> None:
     args = parser.parse_args()
     trained, to = args.out / f"{args.name}.keras", args.out / f"{args.name}-int8.keras"
     if not trained.is_file():
-        raise ModelError("no trained network", where=str(trained), mend="run models.train first")
+        raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     if to.is_file():
         print(f"{to} is there already; remove it to train again")
         return

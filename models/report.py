@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from edge import card as cards
 from edge.errors import ConfigError, EdgeError
+from edge.model import locate
 from models import metrics, options
 
 BEGIN: Final = "<!-- measured: written by models.report -->"
@@ -149,11 +149,11 @@ def main() -> None:
         table = json.loads((args.out / "variants.json").read_text())
     except FileNotFoundError as exc:
         raise ConfigError(
-            "nothing measured", where=str(exc.filename), mend="run python -m models.export first"
+            "nothing measured", where=str(exc.filename), hint="run python -m models.export first"
         ) from None
     other = args.out / "points.json"
     points = json.loads(other.read_text()) if other.is_file() else []
-    card = cards.read(args.to / cards.CARD)
+    card = locate.read(args.to / locate.CARD)
     readme = args.to / "README.md"
     text = readme.read_text() if readme.is_file() else f"# {card.name}\n\n{card.description}\n"
     pruned = args.out / "pruned.json"

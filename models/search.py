@@ -129,7 +129,7 @@ def main() -> None:
     args = parser.parse_args()
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
-        raise ModelError("no trained network", where=str(trained), mend="run models.train first")
+        raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     found = dataset.load(args.out)
     shown = train.taught(found, args)
     file = args.out / "points.json"

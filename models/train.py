@@ -178,7 +178,7 @@ def taught(
             views, logits = np.asarray(arrays["views"]), np.asarray(arrays["logits"])
     except FileNotFoundError as exc:
         raise ConfigError(
-            "no teacher", where=str(exc.filename), mend="run python -m models.teacher first"
+            "no teacher", where=str(exc.filename), hint="run python -m models.teacher first"
         ) from None
     return views, data.soft_targets(classes, len(found.labels), logits, args.distil)
 

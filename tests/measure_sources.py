@@ -23,10 +23,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import startup
 from edge.camera import jpeg
 from edge.config import ModelConfig
-from edge.types import AS_IT_IS, Frame
+from edge.frames import AS_IT_IS, Frame
+from edge.model import engine as engines
 from tests.conftest import ROOT
 from tests.streams import Pictures, RtspServer
 from tests.test_geometry import layouts
@@ -91,7 +91,7 @@ def in_memory(work: Callable[[], object], seconds: float) -> float:
 
 def row(size: tuple[int, int], seconds: float, folder: Path) -> dict[str, float]:
     """Return the cost of every source at one size, measured once."""
-    engine = startup.start(ModelConfig(threads=1))
+    engine = engines.start(ModelConfig(threads=1))
     useful = engine.preprocess.useful(AS_IT_IS)
     shown = pictures(*size)
     sent = [cv2.imencode(".jpg", picture)[1] for picture in shown]

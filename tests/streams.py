@@ -18,7 +18,7 @@ import pytest
 from edge.camera import open_camera
 from edge.config.secrets import without_credentials
 from edge.errors import CameraError
-from edge.types import Asked, Camera, Frame
+from edge.frames import Camera, CameraSpec, Frame
 from tests.certificates import Pair
 from tests.conftest import ROOT, WAIT_S
 
@@ -132,7 +132,7 @@ def picture(level: int, size: tuple[int, int] = (320, 240)) -> bytes:
 @contextlib.contextmanager
 def opened(url: str, **changes: object) -> Iterator[Camera]:
     """Open a stream for as long as it is used."""
-    asked = Asked(source=url, shown=without_credentials(url), timeout_s=5.0)
+    asked = CameraSpec(source=url, shown=without_credentials(url), timeout_s=5.0)
     camera = open_camera(replace(asked, **changes))  # type: ignore[arg-type]
     try:
         yield camera

@@ -1,4 +1,7 @@
-"""The parts never import each other, and each library has the one importer it should have."""
+"""Rooms know only what lies below them, and each library has the one importer it should have.
+
+Leaves know leaves. Parts know leaves, never each other. Composers know parts and leaves.
+"""
 
 from __future__ import annotations
 
@@ -11,113 +14,57 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {
-    *("types", "modelcard", "messages", "errors", "toml", "payloads", "geometry"),
-    *("files", "text"),
-}
-"""Shared by all; know nobody else."""
 
-PARTS = {
-    "types": {"numpy"},
-    "modelcard": {"msgspec", "numpy"},
-    "messages": set(),
+LEAVES = {
     "errors": set(),
-    "toml": {"msgspec"},
-    "geometry": {"cv2", "numpy"},
+    "frames": {"numpy"},
+    "messages": set(),
     "files": set(),
     "text": set(),
-    "recovery": set(),
+    "toml": {"msgspec"},
+    "geometry": {"cv2", "numpy"},
+    "background": set(),
+    "fence": set(),
+    "pictures": {"cv2", "numpy"},
     "config": {"msgspec"},
-    "requests": {"msgspec"},
-    "discovery": {"msgspec"},
-    "snapshot": {"cv2", "numpy"},
-    "card": set(),
-    "camera": {"cv2", "numpy", "picamera2", "libcamera"},
-    "preprocess": {"cv2", "numpy"},
-    "classifier": {"numpy"},
-    "smoothing": {"numpy"},
-    "pipeline": {"numpy"},
-    "telemetry": {"numpy"},
-    "payloads": {"msgspec"},
-    "wire": {"msgspec"},
-    "mqtt": {"paho"},
-    "spool": set(),
-    "stderr": set(),
-    "systemd": {"systemd"},
-    "statusline": set(),
-    "signals": set(),
-    "proof": set(),
-    "trial": set(),
+    "contract": {"msgspec"},
 }
-"""Part -> third-party packages it may import; of ours, the leaves only."""
+"""Records, Protocols and pure functions that every room may use -> third-party packages."""
+
+PARTS = {
+    "camera": {"cv2", "msgspec", "numpy", "picamera2", "libcamera"},
+    "model": {"cv2", "msgspec", "numpy"},
+    "pipeline": {"cv2", "numpy"},
+    "gates": set(),
+    "observers": set(),
+    "mqtt": {"paho"},
+    "telemetry": {"numpy"},
+}
+"""Each does one thing; they never import each other -> third-party packages."""
 
 COMPOSERS = {
-    "eventlog": {"recovery"},
-    "attest": {"card", "classifier", "preprocess", "msgspec", "numpy"},
-    "attempt": {"card", "classifier", "config", "proof", "trial", "edge", "msgspec"},
-    "startup": {
-        *("attempt", "attest", "camera", "card", "classifier", "config", "pipeline"),
-        *("preprocess", "recovery", "smoothing"),
-        *("msgspec", "numpy"),
-    },
-    "trial_child": {"startup", "config"},
-    "reload": {"attempt", "config", "recovery", "startup", "msgspec"},
-    "settings": {"config", "msgspec"},
-    "reporter": {
-        *("wire", "config", "mqtt", "systemd", "spool", "telemetry", "discovery", "snapshot"),
-        *("recovery", "statusline", "eventlog", "edge"),
-    },
-    "control": {"reporter", "requests", "settings", "wire", "config", "mqtt", "edge", "msgspec"},
-    "service": {
-        *("startup", "wire", "config", "mqtt", "pipeline", "smoothing", "systemd", "attempt"),
-        *("spool", "telemetry", "reporter", "control", "recovery", "reload", "signals", "msgspec"),
-    },
-    "bench": {
-        *("startup", "wire", "config", "pipeline", "smoothing", "telemetry"),
-        *("cv2", "msgspec", "numpy"),
-    },
-    "bench_source": {"startup", "config", "numpy"},
-    "view": {"rich", "edge"},
-    "watch": {"mqtt", "view", "rich", "edge"},
-    "purge": {"mqtt", "discovery", "edge"},
-    "doctor": {
-        *("camera", "config", "mqtt", "recovery", "settings", "startup", "telemetry", "edge"),
-        *("msgspec", "rich"),
-    },
-    "cli": {"edge"},
-    "commands": {
-        *(
-            "cli",
-            "config",
-            "startup",
-            "service",
-            "bench",
-            "bench_source",
-            "watch",
-            "purge",
-            "doctor",
-            "settings",
-            "mqtt",
-        ),
-        *("numpy", "rich"),
-    },
-    "logs": {"stderr", "systemd"},
-    "__main__": {"cli", "commands", "logs", "signals"},
-    "__init__": set(),
+    "daemon": ({*PARTS}, {"msgspec", "systemd"}),
+    "doctor": ({"camera", "model", "mqtt", "telemetry"}, {"msgspec", "rich"}),
+    "cli": ({*PARTS, "daemon", "doctor"}, {"cv2", "msgspec", "numpy", "rich"}),
+    "__main__": ({"daemon", "cli"}, set()),
+    "__init__": (set(), set()),
 }
-"""What may know parts, and which; only these."""
+"""What puts parts together -> (rooms below it, third-party packages)."""
+
+SOLE = {"paho": {"mqtt"}, "picamera2": {"camera"}, "libcamera": {"camera"}, "systemd": {"daemon"}}
+"""Third-party package -> the one room that imports it."""
 
 MODULES = sorted((ROOT / "edge").rglob("*.py"))
 
 
 def room(path: Path) -> str:
-    """Return the part a file belongs to."""
+    """Return the room a file belongs to, or the name of a file at the top."""
     parts = path.relative_to(ROOT / "edge").parts
     return parts[0] if len(parts) > 1 else path.stem
 
 
 def imports(path: Path) -> set[str]:
-    """Return what a file imports: our parts by their name, others by their package."""
+    """Return what a file imports: our rooms by their name, others by their package."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
@@ -136,32 +83,47 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name not in sys.stdlib_module_names}
 
 
+def allowed(name: str) -> set[str]:
+    """Return what a file of the room ``name`` may import; ``edge`` alone is its version."""
+    rooms, packages = COMPOSERS.get(name) or (set(), LEAVES.get(name) or PARTS.get(name) or set())
+    return {*LEAVES, *rooms, *packages, name, "edge"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_are_as_the_table_says(path: Path) -> None:
-    """A new arrow between parts must be argued for here."""
+def test_a_room_knows_only_what_lies_below_it(path: Path) -> None:
+    """A new arrow between rooms must be argued for here."""
     name = room(path)
-    allowed = LEAVES | (PARTS[name] if name in PARTS else COMPOSERS[name]) | {name}
-    assert imports(path) <= allowed, f"{name} imports {imports(path) - allowed}"
+    assert imports(path) <= allowed(name), f"{name} imports {imports(path) - allowed(name)}"
 
 
-def test_the_table_names_what_there_is() -> None:
+def test_every_room_has_one_layer() -> None:
     """Neither a missing nor a forgotten row."""
-    assert {room(path) for path in MODULES} == set(PARTS) | set(COMPOSERS)
+    rows = [*LEAVES, *PARTS, *COMPOSERS]
+    assert sorted(rows) == sorted({room(path) for path in MODULES})
 
 
-def test_only_the_classifier_names_a_tflite_package() -> None:
+@pytest.mark.parametrize(("package", "rooms"), SOLE.items())
+def test_a_library_has_one_importer(package: str, rooms: set[str]) -> None:
+    """What it raises is translated there, and nowhere else."""
+    assert {room(path) for path in MODULES if package in imports(path)} <= rooms
+
+
+def test_only_the_model_room_names_a_tflite_package() -> None:
     """It imports them by name, which the table above cannot see."""
     naming = {
-        room(path)
+        str(path.relative_to(ROOT / "edge"))
         for path in MODULES
         if re.search(r"[\"'](tflite_runtime|ai_edge_litert|tensorflow)", path.read_text())
     }
-    assert naming == {"classifier"}
+    assert naming == {"model/runtime.py"}
 
 
 def test_starting_a_command_imports_nothing_heavy() -> None:
     """--help and schema must not wait for OpenCV, numpy or TFLite."""
-    code = "import sys, edge.cli, edge.commands, edge.logs; print(*sys.modules)"
+    code = (
+        "import sys, edge.cli.arguments, edge.cli.commands, edge.daemon.logs, edge.config;"
+        "print(*sys.modules)"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout.split()

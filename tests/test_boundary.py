@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from edge import config, smoothing
+from edge import config
 from edge.config import Config
+from edge.daemon.reload import Reload
 from edge.errors import ConfigError, EdgeError, ModelError, boundary
-from edge.reload import Reload
-from edge.smoothing import Smoother
+from edge.pipeline import smoothing
+from edge.pipeline.smoothing import Smoother
 from tests.conftest import WAIT_S, Daemon, edge
 
 Start = Callable[..., Daemon]
@@ -166,7 +167,7 @@ def test_no_exception_of_a_reload_reaches_the_loop(
         raise RuntimeError("can't start new thread")
 
     reloading = Reload(lambda: replace(Config(), model=replace(Config().model, path=str(rgb))))
-    monkeypatch.setattr("edge.reload.Call", no_thread)
+    monkeypatch.setattr("edge.daemon.reload.Call", no_thread)
     reloading.begin(Config())
     until = time.monotonic() + WAIT_S
     while not reloading._underway or not reloading._underway.attempt.wait(0.1):

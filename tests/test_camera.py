@@ -14,7 +14,7 @@ import pytest
 from edge.camera import open_camera, video
 from edge.camera.pace import Pace
 from edge.errors import CameraError
-from edge.types import Asked, Camera, EndOfSource
+from edge.frames import Camera, CameraSpec, EndOfSource
 
 FRAMES = 45
 FPS = 15.0
@@ -24,7 +24,7 @@ def open_source(source: str | Path, **changes: object) -> Camera:
     """Open a source as fast as it goes, to its end."""
     asked: dict[str, object] = {"width": 320, "height": 240, "fast": True, "loop": False}
     asked |= {"timeout_s": 5.0} | changes
-    return open_camera(Asked(str(source), str(source), **asked))  # type: ignore[arg-type]
+    return open_camera(CameraSpec(str(source), str(source), **asked))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import images, open_camera, picture
+from edge.camera import open_camera
 from edge.camera.images import IDLE_S, REPORTED, ImagesCamera
 from edge.errors import CameraError
-from edge.types import Asked, Camera, EndOfSource
+from edge.frames import Camera, CameraSpec, EndOfSource
+from edge.pictures import picture
+from edge.pictures.read import read_pixels
 from tests.bombs import BOMBS, LARGE, encoded
 from tests.conftest import WAIT_S, Daemon, edge
 
@@ -26,7 +28,7 @@ OLD_S = 1_600_000_000
 def folder(path: Path, **changes: object) -> Camera:
     """Open a folder, as fast as it goes unless told otherwise."""
     asked: dict[str, object] = {"fast": True, "loop": True, "fps": 200.0} | changes
-    return open_camera(Asked(str(path), str(path), **asked))  # type: ignore[arg-type]
+    return open_camera(CameraSpec(str(path), str(path), **asked))  # type: ignore[arg-type]
 
 
 def put(path: Path, level: int = 100) -> Path:
@@ -312,8 +314,8 @@ def test_a_jpeg_in_a_file_needs_no_end_marker(tmp_path: Path) -> None:
     expected = np.asarray(cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR))
     for name, content in (("a", whole[:-2]), ("b", whole + bytes(20_000)), ("c", whole[:-1])):
         (tmp_path / f"{name}.jpg").write_bytes(content)
-        assert np.array_equal(images.read_pixels(tmp_path / f"{name}.jpg"), expected)
+        assert np.array_equal(read_pixels(tmp_path / f"{name}.jpg"), expected)
     for content in (whole[: len(whole) // 2], whole[: len(whole) // 2] + bytes(20_000)):
         (tmp_path / "d.jpg").write_bytes(content)
         with pytest.raises(picture.Unreadable):
-            images.read_pixels(tmp_path / "d.jpg")
+            read_pixels(tmp_path / "d.jpg")

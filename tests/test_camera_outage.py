@@ -199,14 +199,14 @@ def broker_publish(broker: PrivateBroker, topic: str, body: str) -> None:
 
 SLOW = """
 import time
-from edge import classifier
-real = classifier.Classifier.invoke
+from edge.model import runtime
+real = runtime.Classifier.invoke
 
 def invoke(self):
     time.sleep(1.0)
     real(self)
 
-classifier.Classifier.invoke = invoke
+runtime.Classifier.invoke = invoke
 """
 """Makes every invoke of the daemon take a second longer."""
 

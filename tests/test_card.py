@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from edge import card
 from edge.config import ModelConfig
 from edge.errors import ModelError
-from edge.startup import start
+from edge.model import locate
+from edge.model.engine import start
 from tests.conftest import MODELS, model_folder
 
 
 def test_a_model_is_given_as_folder_card_or_file(rgb: Path) -> None:
     """All three find the same."""
-    found = [card.find(str(place)) for place in (rgb, rgb / "model.toml", rgb / "uint8io.tflite")]
+    found = [locate.find(str(place)) for place in (rgb, rgb / "model.toml", rgb / "uint8io.tflite")]
     assert found[0] == found[1] == found[2]
     assert found[0][0].labels == ("red", "green", "blue")
 
@@ -26,12 +26,12 @@ def test_a_file_without_card_takes_labels_beside_or_inside_it(tmp_path: Path) ->
     """labels.txt first, then the text file that TFLite metadata appends."""
     model = Path(shutil.copy(MODELS / "int8.tflite", tmp_path))
     with pytest.raises(ModelError, match=r"no labels.*labels\.txt"):
-        card.find(str(model))
+        locate.find(str(model))
     with zipfile.ZipFile(model, "a") as archive:
         archive.writestr("labels.txt", "r\ng\nb\n")
-    assert card.find(str(model))[0].labels == ("r", "g", "b")
+    assert locate.find(str(model))[0].labels == ("r", "g", "b")
     (tmp_path / "labels.txt").write_text("rot\ngrün\n\nblau\n", encoding="utf-8")
-    assert card.find(str(model))[0].labels == ("rot", "grün", "blau")
+    assert locate.find(str(model))[0].labels == ("rot", "grün", "blau")
     assert start(ModelConfig(path=str(model))).classifier.labels_total == 3
 
 
@@ -125,11 +125,11 @@ def test_repeated_labels_are_refused_wherever_they_come_from(tmp_path: Path) -> 
     model = Path(shutil.copy(MODELS / "int8.tflite", tmp_path))
     (tmp_path / "labels.txt").write_text("crane\nred\ncrane\n")
     with pytest.raises(ModelError, match="labels must be distinct"):
-        card.find(str(model))
+        locate.find(str(model))
 
 
 @pytest.mark.parametrize("model", ["~nobody-here/m", "x" * 300])
 def test_a_path_that_cannot_be_is_one_line(model: str) -> None:
     """No traceback for an unknown user or a name too long."""
     with pytest.raises(ModelError, match=r"cannot be read|not found"):
-        card.find(model)
+        locate.find(model)

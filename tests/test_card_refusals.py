@@ -258,7 +258,7 @@ def test_who_may_not_write_is_told_how(loop: Path) -> None:
         error = refused(loop)
     finally:
         os.seteuid(0)
-    assert (error.status, error.mend) == (77, "run it as root: sudo make flash ...")
+    assert (error.status, error.hint) == (77, "run it as root: sudo make flash ...")
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev", "/dev/sd-misspelt"])

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from deploy.broker import PrivateBroker
-from edge import card, startup
 from edge.config import ModelConfig
+from edge.model import engine as engines
+from edge.model import locate
 from models import data, evaluate
 from tests.conftest import ROOT, SHARED, Daemon, Listener
 
@@ -37,7 +38,7 @@ def expected(path: Path) -> list[tuple[str, int]]:
 
 def test_the_shipped_model_is_small_int8_and_golden() -> None:
     """At most 1 MB, uint8 in and out, all layers XNNPACK's, golden scores proven."""
-    engine = startup.start(ModelConfig())
+    engine = engines.start(ModelConfig())
     facts = engine.classifier.facts
     assert engine.card.labels == ("cat", "dog")
     assert engine.path.stat().st_size <= 1_000_000
@@ -45,18 +46,18 @@ def test_the_shipped_model_is_small_int8_and_golden() -> None:
     assert facts.kind == "int8"
     assert set(facts.left_out) <= {"QUANTIZE"}
     assert facts.delegated_share > 0.9
-    assert startup.describe(engine).golden == "passed"
+    assert engines.describe(engine).golden == "passed"
 
 
 def test_the_card_states_what_was_measured() -> None:
     """Accuracy with its interval on both sets, float beside int8; the labels file agrees."""
-    shipped = card.read(card.shipped() / "model.toml")
+    shipped = locate.read(locate.shipped() / "model.toml")
     for name in ("held_out", "test_independent"):
         int8, float32 = shipped.accuracy[f"{name}_int8"], shipped.accuracy[f"{name}_float"]
         assert int8["images"] == float32["images"]
         assert float(int8["low95"]) < float(int8["accuracy"]) < float(int8["high95"])
         assert abs(float(int8["accuracy"]) - float(float32["accuracy"])) < 0.01
-    lines = (card.shipped() / "labels.txt").read_text().split()
+    lines = (locate.shipped() / "labels.txt").read_text().split()
     assert tuple(lines) == shipped.labels
 
 
@@ -104,14 +105,14 @@ def test_on_pictures_of_another_source() -> None:
     folder = SHARED / "images" / "test_independent"
     if not folder.is_dir():
         pytest.skip("LEFT OUT: accuracy on an independent set: its pictures are not here")
-    figures = evaluate.judge(startup.start(ModelConfig()), data.scan(folder)[1]).figures()
+    figures = evaluate.judge(engines.start(ModelConfig()), data.scan(folder)[1]).figures()
     assert figures["images"] > 1200
     assert figures["accuracy"] >= 0.97
 
 
 def test_int8_is_as_good_as_float() -> None:
     """On both sets together, measured by the recipe on the same pictures: within 0.3 points."""
-    told = card.read(card.shipped() / "model.toml").accuracy
+    told = locate.read(locate.shipped() / "model.toml").accuracy
     right = {"float": 0, "int8": 0}
     images = 0
     for name in ("held_out", "test_independent"):
@@ -125,7 +126,7 @@ def test_int8_is_as_good_as_float() -> None:
 
 def test_the_card_readme_gives_the_cards_figures() -> None:
     """The accuracies in prose are those of model.toml."""
-    shipped = card.read(card.shipped() / "model.toml")
-    text = (card.shipped() / "README.md").read_text()
+    shipped = locate.read(locate.shipped() / "model.toml")
+    text = (locate.shipped() / "README.md").read_text()
     for figures in shipped.accuracy.values():
         assert re.search(rf"\b{100 * float(figures['accuracy']):.2f}\b", text), figures

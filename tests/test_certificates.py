@@ -246,15 +246,15 @@ BAD: dict[str, tuple[tuple[str, ...], str, str, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_certificate_is_named_as_what_it_is(name: str, tmp_path: Path) -> None:
     """In OpenSSL's words, with what to do; never a cause that is not true."""
-    commands, host, words, mend = BAD[name]
+    commands, host, words, hint = BAD[name]
     sh(tmp_path, *commands)
     with serving(tmp_path) as port:
         found = look(port, tmp_path, host)
     assert found.verdict == "fault", found
     assert f"its certificate is not accepted: {words}" in found.line
-    assert found.mend.startswith(mend)
-    if "ca_file" not in mend:
-        assert "ca_file" not in found.mend
+    assert found.hint.startswith(hint)
+    if "ca_file" not in hint:
+        assert "ca_file" not in found.hint
     assert found.facts["certificate"]["verified"] is False
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import classifier, startup
-from edge.classifier import Classifier, delegated
 from edge.config import ModelConfig
 from edge.errors import ModelError
-from edge.types import Frame
+from edge.frames import Frame
+from edge.model import engine as engines
+from edge.model import runtime
+from edge.model.runtime import Classifier, delegated
 from tests.conftest import MODELS, model_folder
 
 COLORS = {"red": (0, 0, 200), "green": (0, 200, 0), "blue": (200, 0, 0)}
@@ -26,7 +27,7 @@ def solid(color: str) -> Frame:
 @pytest.mark.parametrize("name", ["int8", "uint8io", "float", "sigmoid"])
 def test_every_kind_of_model_names_the_color(name: str, tmp_path: Path) -> None:
     """int8, uint8 and float; softmax and one sigmoid value."""
-    engine = startup.start(ModelConfig(path=str(model_folder(tmp_path / "m", name)), threads=1))
+    engine = engines.start(ModelConfig(path=str(model_folder(tmp_path / "m", name)), threads=1))
     scores = np.empty(len(engine.card.labels), np.float32)
     for label in engine.card.labels:
         engine.classify(solid(label), scores)
@@ -43,8 +44,8 @@ def test_no_more_threads_than_cores(tmp_path: Path) -> None:
     cores = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(cores)})
-        assert startup.start(ModelConfig(path=path, threads=8)).classifier.facts.threads == 1
-        assert startup.start(ModelConfig(path=path)).classifier.facts.threads == 1
+        assert engines.start(ModelConfig(path=path, threads=8)).classifier.facts.threads == 1
+        assert engines.start(ModelConfig(path=path)).classifier.facts.threads == 1
     finally:
         os.sched_setaffinity(0, cores)
 
@@ -91,7 +92,7 @@ def test_a_model_without_its_delegate_is_refused(monkeypatch: pytest.MonkeyPatch
     def none_taken(ops: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return (), ("CONV_2D",)
 
-    monkeypatch.setattr(classifier, "delegated", none_taken)
+    monkeypatch.setattr(runtime, "delegated", none_taken)
     with pytest.raises(ModelError, match=r"XNNPACK has not taken this int8 model.*require_xnnpack"):
         Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1)
     slow = Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1, require_xnnpack=False)
@@ -100,7 +101,7 @@ def test_a_model_without_its_delegate_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_a_uint8_model_may_run_without_the_delegate(monkeypatch: pytest.MonkeyPatch) -> None:
     """One scale a tensor: some runtimes give such models to XNNPACK, the Pi's to ruy by design."""
-    monkeypatch.setattr(classifier, "delegated", lambda ops: ((), ("CONV_2D",)))
+    monkeypatch.setattr(runtime, "delegated", lambda ops: ((), ("CONV_2D",)))
     found = Classifier(MODELS / "uint8.tflite", 3, "softmax", threads=1)
     assert (found.facts.kind, found.facts.xnnpack) == ("uint8", False)
     scores = np.empty(3, np.float32)
@@ -113,7 +114,7 @@ def test_a_uint8_model_may_run_without_the_delegate(monkeypatch: pytest.MonkeyPa
 
 def test_without_a_runtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither package installed."""
-    monkeypatch.setattr(classifier, "RUNTIMES", ("no_such_runtime",))
+    monkeypatch.setattr(runtime, "RUNTIMES", ("no_such_runtime",))
     with pytest.raises(ModelError, match="pip install ai-edge-litert"):
         Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1)
 
@@ -144,6 +145,6 @@ def test_the_golden_picture_must_give_its_scores(tmp_path: Path) -> None:
         (folder / "model.toml").write_text(card + golden)
         if message:
             with pytest.raises(ModelError, match=message):
-                startup.start(ModelConfig(path=str(folder)))
+                engines.start(ModelConfig(path=str(folder)))
         else:
-            assert startup.describe(startup.start(ModelConfig(path=str(folder)))).golden == "passed"
+            assert engines.describe(engines.start(ModelConfig(path=str(folder)))).golden == "passed"

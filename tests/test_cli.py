@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from deploy.broker import PrivateBroker
-from edge import cli
+from edge.cli import arguments
 from tests.conftest import ROOT, Daemon, edge
 
 COMMANDS = ("run", "check", "classify", "bench", "watch", "schema")
@@ -34,7 +34,7 @@ def test_every_command_has_help_with_an_example_that_parses(command: str) -> Non
     shown = edge(command, "--help").stdout
     example = re.search(r"example: edge (.*)", shown)
     assert example, shown
-    cli.parser().parse_args(example[1].split(" | ")[0].split())
+    arguments.parser().parse_args(example[1].split(" | ")[0].split())
 
 
 def test_classify_reports_bad_files_and_goes_on(rgb: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_watch_without_a_broker_is_one_line() -> None:
 )
 def test_broker_addresses(text: str, host: str, port: int) -> None:
     """Names, IPv4 and IPv6, with and without a port."""
-    assert cli.broker(text) == (host, port)
+    assert arguments.broker(text) == (host, port)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Config and TOML errors: one line that names file, key, expected, got and the mend."""
+"""Config and TOML errors: one line that names file, key, expected, got and the hint."""
 
 from __future__ import annotations
 

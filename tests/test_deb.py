@@ -19,7 +19,8 @@ import pytest
 
 from deploy.package import build, carried, manual
 from deploy.runtime.pins import ARCHES, VERSION, BuildError, sha256, sources
-from edge import __version__, cli, errors
+from edge import __version__, errors
+from edge.cli import arguments
 from tests.conftest import ROOT, tracked
 
 DEBIAN = ROOT / "deploy" / "debian"
@@ -136,11 +137,11 @@ def test_the_manual_has_every_command_option_and_exit_status() -> None:
     """And every key of the config, for the file is in it as it stands."""
     pages = manual.pages(0)
     page = pages["edge.1"].replace("\\-", "-")
-    for name, parser in manual.subparsers(cli.parser()).items():
+    for name, parser in manual.subparsers(arguments.parser()).items():
         section = page.split(f".SS edge {name}\n")[1].split(".S")[0]
         for action in parser._actions:
             assert action.dest == "help" or all(o in section for o in action.option_strings)
-        assert cli.EXAMPLES[name] in section
+        assert arguments.EXAMPLES[name] in section
     kinds = [one for _, one in inspect.getmembers(errors, inspect.isclass)]
     statuses = {one.exit_status for one in kinds if issubclass(one, errors.EdgeError)}
     told = page.split(".SH EXIT STATUS")[1].split(".SH")[0]
@@ -328,7 +329,7 @@ def test_the_launcher_finds_the_private_folder_alone(packages: list[Path], tmp_p
     assert launcher.startswith("#!/usr/bin/python3 -IB\n")
     way = launcher.replace('"/usr/lib/edge-camera"', repr(str(private))).split("from edge")[0]
     asks = """
-import importlib.metadata, edge.payloads, msgspec, paho.mqtt.client
+import importlib.metadata, edge.contract, msgspec, paho.mqtt.client
 for module in (edge, msgspec, paho.mqtt):
     print(module.__path__[0])
 print(*(importlib.metadata.version(name) for name in ("msgspec", "paho-mqtt", "tflite-runtime")))

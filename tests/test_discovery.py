@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import SandboxedEnvironment
 
-from edge import discovery
-from edge.types import Prediction
-from edge.wire import Wire
+from edge.contract import homeassistant
+from edge.contract.encode import Wire
+from edge.frames import Prediction
 
 WIRE = Wire("edge/wall", ("cat", "dog"), "cafe", lambda: 1.0)
 TELEMETRY: dict[str, Any] = {
@@ -41,7 +41,7 @@ UNITS = {"duration": "ms", "temperature": "°C", "data_size": "B"}
 
 def announced(labels: tuple[str, ...] = ("cat", "dog"), device: str = "wall") -> dict[str, Any]:
     """Return the announcement, decoded."""
-    message = discovery.announce(
+    message = homeassistant.announce(
         prefix="homeassistant", base=f"edge/{device}", device=device, version="1", labels=labels,
         model="catdog", telemetry_interval_s=10.0, snapshots=True,
     )  # fmt: skip
@@ -120,14 +120,14 @@ def test_topics_are_this_devices_own_and_ids_are_unique() -> None:
     ids = [component["unique_id"] for component in told["components"].values()]
     assert len(set(ids)) == len(ids)
     assert told["topic"] == "homeassistant/device/wall/config"
-    gone = discovery.remove("homeassistant", "wall")
+    gone = homeassistant.remove("homeassistant", "wall")
     assert (gone.topic, gone.payload, gone.retain) == (told["topic"], b"", True)
 
 
 def test_two_devices_never_share_a_name() -> None:
     """Home Assistant allows no dots; what replaces them replaces nothing else."""
     names = ["a.b", "a_b", "a-b", "a_2Eb", "a_5F2Eb", "a__2Eb", "a.2Eb", "a_.b", "a._b", "a_5Fb"]
-    made = [discovery.object_id(name) for name in names]
+    made = [homeassistant.object_id(name) for name in names]
     assert len(set(made)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in made)
 

@@ -29,7 +29,7 @@ from edge.doctor import camera, disk, journal, machine, model, service
 from edge.doctor.checks import Check, lasted, size
 from edge.doctor.service import Unit
 from edge.messages import Message
-from edge.spool import Spool
+from edge.mqtt.spool import Spool
 from tests.conftest import MODELS, ROOT, Daemon, edge
 
 MACHINES = Path(__file__).parent / "machines"
@@ -61,13 +61,13 @@ def test_what_systemd_shows_is_judged(name: str, verdict: str, line: str) -> Non
     """Recorded from systemd 252, the service in each of these states."""
     found = service.check(unit(name), NOW_S)
     assert (found.verdict, found.line[: len(line)]) == (verdict, line)
-    assert found.mend
+    assert found.hint
 
 
 def test_a_service_as_it_should_be_needs_no_mend() -> None:
     """Enabled and running: ok, with the facts of the unit."""
     found = service.check(unit("running", UnitFileState="enabled", MemoryPeak="99000000"), NOW_S)
-    assert (found.verdict, found.mend) == ("ok", "")
+    assert (found.verdict, found.hint) == ("ok", "")
     assert found.facts["memory_max_bytes"] == 314_572_800
     assert found.facts["memory_peak_bytes"] == 99_000_000
     assert found.facts["memory_bytes"] is None
@@ -128,7 +128,7 @@ def test_events_are_the_newest_each_once(programs: Callable[[str, str], None]) -
     programs("journalctl", "echo 'No journal files were opened due to insufficient permissions.' "
              ">&2; exit 1")  # fmt: skip
     assert journal.read().verdict == "unknown"
-    assert journal.read().mend == "sudo edge doctor"
+    assert journal.read().hint == "sudo edge doctor"
 
 
 def test_every_throttle_bit_has_its_words(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_every_throttle_bit_has_its_words(tmp_path: Path) -> None:
         "throttled since boot",
     ]
     assert "62 °C" in found.line
-    assert found.mend.startswith("a supply of 5.1 V")
+    assert found.hint.startswith("a supply of 5.1 V")
     firmware = tmp_path / "devices/platform/soc/soc:firmware"
     firmware.mkdir(parents=True)
     zone = tmp_path / "class/thermal/thermal_zone0"
@@ -264,7 +264,7 @@ def test_the_spool_of_a_living_daemon_is_looked_into(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all, of any kind " * 200)
     broken = disk.check(SpoolConfig(), path, tmp_path, PI / "sys")
     assert "a copy of it cannot be read: file is not a database" in broken.line
-    assert (broken.verdict, broken.mend) == ("unknown", "ask again")
+    assert (broken.verdict, broken.hint) == ("unknown", "ask again")
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -292,7 +292,7 @@ def test_a_copy_that_fails_is_made_once_more(
         assert "1 events wait" in found.line
     else:
         assert "No space left on device" in found.line
-        assert (found.verdict, found.mend) == ("unknown", "ask again")
+        assert (found.verdict, found.hint) == ("unknown", "ask again")
     assert len(places) == 2
 
 
@@ -305,14 +305,14 @@ def test_a_worn_card_is_told(tmp_path: Path) -> None:
 
 
 def test_a_model_is_proven_or_the_fault_told(rgb: Path) -> None:
-    """The facts of the runtime; a file that is not the card's is a fault with its mend."""
+    """The facts of the runtime; a file that is not the card's is a fault with its hint."""
     found = model.check(configs.load(None, {"model": {"path": str(rgb)}}).model)
     assert (found.verdict, found.facts["golden"]) == ("ok", "none")
     (rgb / "uint8io.tflite").write_bytes((MODELS / "uint8io.tflite").read_bytes()[:1000])
     broken = model.check(configs.load(None, {"model": {"path": str(rgb)}}).model)
     assert broken.verdict == "fault"
     assert str(rgb) in broken.line
-    assert broken.mend
+    assert broken.hint
 
 
 def test_a_card_that_contradicts_its_file_is_a_warning(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_card_that_contradicts_its_file_is_a_warning(tmp_path: Path) -> None:
     found = model.check(configs.load(None, {"model": {"path": str(tmp_path)}}).model)
     assert found.verdict == "warning"
     assert "maps 128 of 256 pixel values onto one value" in found.line
-    assert found.mend
+    assert found.hint
 
 
 def look(source: str) -> Check:
@@ -341,10 +341,10 @@ def test_sources_that_need_no_hardware(tmp_path: Path) -> None:
     assert look("synthetic").verdict == "ok"
     missing = look("/dev/video77")
     assert (missing.verdict, missing.line) == ("fault", "/dev/video77: is not there")
-    assert "by-id" in missing.mend
+    assert "by-id" in missing.hint
     assert "no camera found" in look("auto").line
     libcamera = look("picamera2")
-    assert (libcamera.verdict, libcamera.mend) == ("fault", "apt install python3-picamera2")
+    assert (libcamera.verdict, libcamera.hint) == ("fault", "apt install python3-picamera2")
     assert look("/dev/null").line == "/dev/null: is not a camera"
 
 
@@ -446,7 +446,7 @@ def test_a_probe_that_hangs_or_raises_takes_no_other_away() -> None:
     assert found[0].line == "no answer in 0.1 s"
     assert found[1].line == "could not be examined: ZeroDivisionError: on purpose"
     for one in found[:2]:
-        assert one.mend
+        assert one.hint
         assert doctor.status([one]) == 1
         assert doctor.report([one])["healthy"] is False
     assert doctor.status([Check("heat", "unknown", "no such thing here")]) == 0
@@ -479,7 +479,7 @@ def test_the_shape_of_the_json(config: Path) -> None:
     assert told["healthy"] is False
     assert [check["name"] for check in told["checks"]] == NAMES
     for check in told["checks"]:
-        assert check.keys() == {"name", "verdict", "line", "mend", "facts"}
+        assert check.keys() == {"name", "verdict", "line", "hint", "facts"}
         assert check["verdict"] in ("ok", "warning", "fault", "unknown")
     faults = {check["name"] for check in told["checks"] if check["verdict"] == "fault"}
     assert "camera" in faults
@@ -517,7 +517,7 @@ def test_credentials_that_others_may_read_are_told(
     key, word = tmp_path / "mqtt-key", tmp_path / "mqtt-password"
     assert found.verdict == "warning"
     assert found.line.startswith(f"{key} has mode 604; {word} has mode 640; ")
-    assert found.mend == f"chmod 600 {key}; chmod 600 {word}"
+    assert found.hint == f"chmod 600 {key}; chmod 600 {word}"
 
 
 def test_a_broken_config_is_78_and_the_rest_is_still_shown(tmp_path: Path) -> None:

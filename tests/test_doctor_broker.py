@@ -74,7 +74,7 @@ def test_no_broker() -> None:
     found, told = probe.check(config(free_port()), Unit())
     assert (found.verdict, told.verdict) == ("fault", "unknown")
     assert "nothing listens there" in found.line
-    assert "start the broker" in found.mend
+    assert "start the broker" in found.hint
     named = probe.check(config(1883, host="no-such-host.invalid"), Unit())[0]
     assert "no-such-host.invalid:1883: name not found" in named.line
 
@@ -112,7 +112,7 @@ def test_logins(guarded: PrivateBroker, tmp_path: Path) -> None:
     refused = look(guarded.port, **mqtt)
     assert refused.verdict == "fault"
     assert "login as wall: refused the connection" in refused.line
-    assert "mqtt.username" in refused.mend
+    assert "mqtt.username" in refused.hint
     assert "wrong-password" not in str(refused)
     assert "login without a name: refused" in look(guarded.port).line
     file.write_text("")
@@ -138,12 +138,12 @@ def test_tls(authority: Authority, tmp_path: Path) -> None:
         assert careless.facts["certificate"]["names"] == ["127.0.0.1"]
         plain = look(broker.port)
         assert plain.verdict == "fault"
-        assert "mqtt.tls" in plain.mend
+        assert "mqtt.tls" in plain.hint
         lost = look(broker.port, tls=True, ca_file=str(tmp_path / "none"))
         assert (lost.verdict, lost.line.split(":")[0]) == ("fault", f"mqtt.ca_file {tmp_path}/none")
     with encrypted(authority.sign("soon", days=7)) as broker:
         soon = look(broker.port, **mqtt)
-        assert (soon.verdict, soon.mend) == ("warning", "renew it")
+        assert (soon.verdict, soon.hint) == ("warning", "renew it")
         assert re.match("its certificate ends in (6 d 23|7 d 0) h", soon.line)
 
 
@@ -154,15 +154,15 @@ def test_a_certificate_that_is_refused_is_described(authority: Authority, tmp_pa
         old = look(broker.port, **mqtt)
         assert "certificate has expired" in old.line
         assert old.facts["certificate"]["expires_in_days"] < 0
-        assert old.mend.startswith("renew it")
+        assert old.hint.startswith("renew it")
     with encrypted(authority.sign("else", address="DNS:broker.example")) as broker:
         named = look(broker.port, **mqtt)
         assert "IP address mismatch" in named.line
-        assert named.mend == "set mqtt.host to a name in it: broker.example"
+        assert named.hint == "set mqtt.host to a name in it: broker.example"
     with encrypted(Authority(tmp_path, "other").sign("strange")) as broker:
         strange = look(broker.port, **mqtt)
         assert "not accepted" in strange.line
-        assert strange.mend == f"mqtt.ca_file must hold other; it is {authority.cert}"
+        assert strange.hint == f"mqtt.ca_file must hold other; it is {authority.cert}"
         assert strange.facts["certificate"]["verified"] is False
     for found in (old, named, strange):
         assert found.verdict == "fault"
@@ -173,7 +173,7 @@ def test_tls_to_a_broker_without(broker: PrivateBroker) -> None:
     """It says that the port does not speak TLS, and does not hang."""
     found = look(broker.port, tls=True)
     assert found.verdict == "fault"
-    assert found.mend == "does the broker speak TLS there? see mqtt.port and mqtt.tls"
+    assert found.hint == "does the broker speak TLS there? see mqtt.port and mqtt.tls"
 
 
 NOW_S = 1_800_000_000.0
@@ -212,11 +212,11 @@ def test_what_is_published_is_judged() -> None:
     for change, verdict, line in cases:
         found = told(good | change)
         assert (found.verdict, found.line[: len(line)]) == (verdict, line)
-        assert found.mend
+        assert found.hint
     away = golden("info")
     away["camera"] |= {"state": "recovering", "error": "/dev/video0: has gone"}
     lost = told(good | {"info": away})
-    assert (lost.verdict, lost.mend) == ("fault", "see `camera`")
+    assert (lost.verdict, lost.hint) == ("fault", "see `camera`")
     assert lost.line.startswith("its camera is recovering: /dev/video0: has gone")
     stateless = told({topic: good[topic] for topic in ("availability", "info")})
     assert stateless.line.startswith("no state: nothing has been classified")
@@ -263,7 +263,7 @@ def test_an_encrypted_credential_is_the_running_services(
     assert (found.verdict, told.verdict) == ("unknown", "unknown")
     assert "only the running service has mqtt-password; " in found.line
     assert "reached in" in found.line
-    assert found.mend == "start the service, then ask again"
+    assert found.hint == "start the service, then ask again"
     (tmp_path / "mqtt-key.cred").write_text("k6iUCUh0RJCQyvL8k8q1UyAA")
     sealed = probe.check(config(guarded.port, tls=True), RUNNING)[0]
     assert (sealed.verdict, sealed.facts["tls"]) == ("unknown", True)

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from edge.camera import fence
-from edge.camera.fence import PIXEL_BYTES, RESERVE_BYTES, ROOM_BYTES, Fence
+from edge import fence
 from edge.camera.ffmpeg import open_film
-from edge.types import Asked
+from edge.fence import PIXEL_BYTES, RESERVE_BYTES, ROOM_BYTES, Fence
+from edge.frames import CameraSpec
 from tests.conftest import ROOT
 from tests.streams import CLIP
 
@@ -35,7 +35,7 @@ def can_have(size: int) -> bool:
 @pytest.mark.parametrize("check", ["beyond", "pictures", "little", "widest", "model"])
 def test_the_limit_is_kept_by_the_kernel(check: str) -> None:
     """Each in a process of its own: other tests' threads give their stacks back meanwhile."""
-    code = f"from edge.camera.fence import Fence; from tests.test_fence import {check} as check;"
+    code = f"from edge.fence import Fence; from tests.test_fence import {check} as check;"
     done = subprocess.run(
         [sys.executable, "-c", f"{code} check(Fence())"],
         capture_output=True,
@@ -97,7 +97,7 @@ def test_a_forgotten_source_takes_its_fence_along() -> None:
     """A film that nobody closed would limit the process for ever."""
     for other in tuple(fence._fences):  # of a camera whose server still holds its last grab
         other.lift()
-    film = open_film(str(CLIP), Asked(source=str(CLIP), shown="film"), "film")
+    film = open_film(str(CLIP), CameraSpec(source=str(CLIP), shown="film"), "film")
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
     del film
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY

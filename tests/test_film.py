@@ -19,7 +19,7 @@ import pytest
 from deploy.broker import PrivateBroker
 from edge.camera.pace import LONGEST_S, Steps
 from edge.errors import CameraError
-from edge.types import EndOfSource
+from edge.frames import EndOfSource
 from tests.conftest import ROOT, Daemon, Listener
 from tests.quirky_rtsp import MEDIA
 from tests.test_camera import open_source
@@ -133,8 +133,8 @@ def test_a_film_may_have_any_name(name: str, tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from edge.camera import open_camera\n"
-        "from edge.types import Asked\n"
-        "camera = open_camera(Asked(sys.argv[1], sys.argv[1], fast=True))\n"
+        "from edge.frames import CameraSpec\n"
+        "camera = open_camera(CameraSpec(sys.argv[1], sys.argv[1], fast=True))\n"
         "sys.exit(camera.read(1.0).sequence)\n"
     )
     for place in (name, str(tmp_path / name)):
@@ -260,13 +260,13 @@ def test_a_hostile_film_takes_no_memory(name: str, tmp_path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from edge.camera import open_camera\n"
-        "from edge.types import Asked\n"
+        "from edge.frames import CameraSpec\n"
         "def peak():\n"
         "    status = Path('/proc/self/status').read_text()\n"
         "    return int(status.partition('VmHWM:')[2].split()[0])\n"
         "before = peak()\n"
         "try:\n"
-        "    open_camera(Asked(sys.argv[1], sys.argv[1])).read(1.0)\n"
+        "    open_camera(CameraSpec(sys.argv[1], sys.argv[1])).read(1.0)\n"
         "except OSError as exc:\n"
         "    print(peak() - before, exc)\n"
     )

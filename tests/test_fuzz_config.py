@@ -11,7 +11,7 @@ from hypothesis import given
 
 from deploy.image import config as sites
 from edge import config as configs
-from edge import settings
+from edge.config import persisted
 from edge.errors import ConfigError
 from tests.conftest import ROOT
 from tests.fuzz import corpus, fuzz, mutated
@@ -64,7 +64,7 @@ def test_no_settings_keep_the_daemon_from_starting(
 ) -> None:
     """What does not fit is left out."""
     folder = tmp_path_factory.getbasetemp()
-    (folder / settings.NAME).write_bytes(content)
+    (folder / persisted.NAME).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STATE_DIRECTORY", str(folder))
-        assert configs.load(None, settings=settings.read()).device.id
+        assert configs.load(None, settings=persisted.read()).device.id

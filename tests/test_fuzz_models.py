@@ -13,11 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge import card
-from edge.card import metadata
 from edge.errors import ModelError
-from edge.modelcard import Stated, TensorSpec
-from edge.preprocess import Preprocessor, contradiction, normalisation
+from edge.model import locate, metadata
+from edge.model.card import Stated, TensorSpec
+from edge.model.preprocess import Preprocessor, contradiction, normalisation
 from tests.conftest import MODELS, ROOT
 from tests.fuzz import corpus, fuzz, mutated
 
@@ -33,7 +32,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def found(folder: Path, look: Callable[[], card.Found]) -> card.Found | None:
+def found(folder: Path, look: Callable[[], locate.Found]) -> locate.Found | None:
     """Return what is found, None for a refusal, which is one printable line that says where."""
     try:
         return look()
@@ -52,7 +51,7 @@ def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
     (folder / "m.tflite").write_bytes(MODEL)
     (folder / "labels.txt").unlink(missing_ok=True)
     (folder / "model.toml").write_bytes(content)
-    taken = found(folder, lambda: card.find(str(folder)))
+    taken = found(folder, lambda: locate.find(str(folder)))
     if taken is None:
         return
     assert all(0 < len(label) < 256 for label in taken.card.labels)
@@ -73,7 +72,7 @@ def test_any_bytes_as_labels(folder: Path, content: bytes) -> None:
     (folder / "model.toml").unlink(missing_ok=True)
     (folder / "m.tflite").write_bytes(MODEL)
     (folder / "labels.txt").write_bytes(content)
-    taken = found(folder, lambda: card.find(str(folder / "m.tflite")))
+    taken = found(folder, lambda: locate.find(str(folder / "m.tflite")))
     if taken is not None:
         labels = taken.card.labels
         assert len(set(labels)) == len(labels) > 0
@@ -88,7 +87,7 @@ def test_any_bytes_as_a_packed_list(folder: Path, tail: bytes) -> None:
     for name in ("model.toml", "labels.txt"):
         (folder / name).unlink(missing_ok=True)
     (folder / "m.tflite").write_bytes(PACKED[:-200] + tail)
-    found(folder, lambda: card.find(str(folder / "m.tflite")))
+    found(folder, lambda: locate.find(str(folder / "m.tflite")))
 
 
 def stated(content: bytes) -> Stated:

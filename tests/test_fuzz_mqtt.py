@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import MQTTErrorCode
 
-from edge import requests
+from edge.contract import REQUESTS
+from edge.daemon import inbox
+from edge.daemon.inbox import Inbox
 from edge.messages import PAYLOAD_MAX, Broker, Incoming
 from edge.mqtt import packets
 from edge.mqtt.access import Access
 from edge.mqtt.client import Client
 from edge.mqtt.limits import limits
-from edge.payloads import REQUESTS
-from edge.requests import Inbox
 from tests.fuzz import corpus, fuzz, mutated
 from tests.hand_broker import Connection, HandBroker
 from tests.test_mqtt import OFFLINE
@@ -90,7 +90,7 @@ def test_no_request_is_raised_into_the_loop(command: str, payload: bytes, cut: i
     assert asked is not None
     assert (asked.body is None) == bool(asked.error)
     assert len(asked.error) <= 200
-    requests.claim(Incoming("edge/d/claim", payload))
+    inbox.claim(Incoming("edge/d/claim", payload))
 
 
 @pytest.mark.fuzz

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.camera import headers, picture
-from edge.camera.headers import MAX_SCANS, read_header
-from edge.camera.quiet import quiet
+from edge.pictures import headers, picture
+from edge.pictures.headers import MAX_SCANS, read_header
+from edge.pictures.quiet import quiet
 from tests.bombs import BOMBS, LARGE
 from tests.fuzz import CORPUS, corpus, fuzz, mutated
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.messages import Message
-from edge.spool import Spool
+from edge.mqtt.spool import Spool
 from tests.fuzz import corpus, fuzz, mutated
 
 MEMORY = Path("/dev/shm")

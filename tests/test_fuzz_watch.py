@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from edge import config as configs
+from edge.cli.screen import TOPICS, Screen
 from edge.doctor import _cleaned, published
 from edge.doctor.checks import Check
 from edge.doctor.service import Unit
-from edge.view import TOPICS, View
 from tests.conftest import ROOT
 from tests.fuzz import corpus, fuzz, mutated
 
@@ -52,7 +52,7 @@ SEEDS = [json.dumps(body).encode() for body in GOLDEN.values()]
 MESSAGES = wild() | st.tuples(st.sampled_from(TOPICS), mutated([*SEEDS, *corpus("published")]))
 
 
-def drawn(view: View) -> str:
+def drawn(view: Screen) -> str:
     """Return the screen as text."""
     console = Console(width=120, file=io.StringIO())
     with console.capture() as captured:
@@ -65,7 +65,7 @@ def drawn(view: View) -> str:
 @given(messages=st.lists(st.tuples(st.text(max_size=9), MESSAGES), min_size=1, max_size=6))
 def test_watch_shows_whatever_comes(messages: list[tuple[str, tuple[str, bytes]]]) -> None:
     """No exception, no line that a terminal obeys, a screen of some size."""
-    view = View()
+    view = Screen()
     for name, (kind, payload) in messages:
         shown = view.take(f"edge/{name}/{kind}", payload)
         assert shown is None or (shown.isprintable() and len(shown) < 20_000)
@@ -104,7 +104,7 @@ def test_each_field_with_each_wild_value(kind: str) -> None:
             for value in WILD:
                 table[key] = value
                 payload = json.dumps(body).encode()
-                view = View()
+                view = Screen()
                 if view.take(f"edge/wall/{kind}", payload):
                     drawn(view)
                 if kind in published.TOPICS:
@@ -114,7 +114,7 @@ def test_each_field_with_each_wild_value(kind: str) -> None:
 
 def test_invented_devices_take_no_memory() -> None:
     """A thousand are shown; of the others it is said, once, that there are more."""
-    view, state = View(), json.dumps(GOLDEN["state"]).encode()
+    view, state = Screen(), json.dumps(GOLDEN["state"]).encode()
     shown = [view.take(f"edge/d{number}/state", state) for number in range(5000)]
     assert len(view.devices) == 1000
     assert [line for line in shown[1000:] if line] == [
@@ -125,7 +125,7 @@ def test_invented_devices_take_no_memory() -> None:
 
 def test_a_message_is_held_as_far_as_it_is_shown() -> None:
     """Long names and lists are cut, a large message is counted; the best scores stay."""
-    view = View()
+    view = Screen()
     scores = {f"label {number:04}": number / 2000 for number in range(1001)}
     assert view.take("edge/a/state", json.dumps(GOLDEN["state"] | {"scores": scores}).encode())
     held = view.devices["a"].newest["state"]["scores"]

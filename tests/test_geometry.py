@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge import geometry, snapshot
-from edge.modelcard import Preprocessing, TensorSpec
-from edge.preprocess import Preprocessor
-from edge.types import Frame, PixelFormat, Rotation, View
+from edge import geometry
+from edge.frames import Frame, PixelFormat, Rotation, View
+from edge.model.card import Preprocessing, TensorSpec
+from edge.model.preprocess import Preprocessor
+from edge.pipeline import jpeg as snapshots
 
 ROTATIONS: tuple[Rotation, ...] = (0, 90, 180, 270)
 VIEWS = [View(r, h, v) for r in ROTATIONS for h in (False, True) for v in (False, True)]
@@ -110,7 +111,7 @@ def test_a_snapshot_is_upright_and_shows_what_is_classified() -> None:
     rgb = np.zeros((48, 64, 3), np.uint8)
     rgb[:, :32], rgb[:, 32:] = (200, 30, 40), (30, 40, 200)
     frame = Frame(0, 0, layouts(rgb)["i420"], "i420", View(90, roi=(0.0, 0.5, 1.0, 0.5)))
-    jpeg = snapshot.encode(frame, width=640, max_bytes=100_000)
+    jpeg = snapshots.encode(frame, width=640, max_bytes=100_000)
     assert jpeg
     shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert shown is not None

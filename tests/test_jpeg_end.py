@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.camera import jpeg, jpeg_end
+from edge.camera import jpeg
+from edge.pictures import jpeg_end
 from tests.conftest import WAIT_S
 from tests.streams import Pictures, frame_of, opened, to_the_end
 from tests.streams import picture as sent_picture

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge import card
-from edge.card import labels
 from edge.errors import ModelError
+from edge.model import labels, locate
 from tests.conftest import MODELS, ROOT
 
 RGB = ("red", "green", "blue")
@@ -54,9 +53,9 @@ def packed(folder: Path, text: bytes, name: str = "labels.txt", method: int = 8)
 )
 def test_labels_are_read_as_they_are_written(text: bytes, tmp_path: Path) -> None:
     """Teachable Machine's and Coral's numbers, in any order; marks and line ends of any system."""
-    assert card.find(str(model(tmp_path, text))).card.labels == RGB
+    assert locate.find(str(model(tmp_path, text))).card.labels == RGB
     (tmp_path / "labels.txt").unlink()
-    assert card.find(str(packed(tmp_path, text))).card.labels == RGB
+    assert locate.find(str(packed(tmp_path, text))).card.labels == RGB
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_numbers_that_are_labels_stay(text: str, expected: tuple[str, ...]) -> N
 def test_a_list_that_cannot_be_used_is_one_line(text: bytes, message: str, tmp_path: Path) -> None:
     """Gaps, repetitions, other encodings, what a terminal obeys, what no display shows."""
     with pytest.raises(ModelError, match=message) as caught:
-        card.find(str(model(tmp_path, text)))
+        locate.find(str(model(tmp_path, text)))
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()
     assert str(tmp_path) in str(caught.value)
@@ -108,7 +107,7 @@ def test_a_cards_labels_are_checked_as_well(tmp_path: Path) -> None:
         f'name = "x"\nfile = "{path.name}"\nlabels = ["a\\u001b[2J", "b", "c"]\n'
     )
     with pytest.raises(ModelError, match=r"label 0 holds a control character: got a\\x1b"):
-        card.find(str(tmp_path))
+        locate.find(str(tmp_path))
 
 
 def test_labels_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
@@ -116,19 +115,19 @@ def test_labels_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
     path = model(tmp_path)
     os.mkfifo(tmp_path / "labels.txt")
     with pytest.raises(ModelError, match="labels cannot be read: is a named pipe"):
-        card.find(str(path))
+        locate.find(str(path))
     os.mkfifo(tmp_path / "n.tflite")
     with pytest.raises(ModelError, match="cannot be read: is a named pipe"):
-        card.find(str(tmp_path / "n.tflite"))
+        locate.find(str(tmp_path / "n.tflite"))
 
 
 def test_the_list_that_the_metadata_name_is_taken(tmp_path: Path) -> None:
     """A model may have more than one text in it."""
     path = Path(shutil.copy(ROOT / "models" / "catdog" / "model.tflite", tmp_path))
-    assert card.find(str(path)).card.labels == ("dog",)
+    assert locate.find(str(path)).card.labels == ("dog",)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("a.txt", "read me\n")
-    assert card.find(str(path)).card.labels == ("dog",)
+    assert locate.find(str(path)).card.labels == ("dog",)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -140,9 +139,9 @@ def test_a_packed_list_is_unpacked_to_a_limit(method: int, tmp_path: Path) -> No
             entry.write(b"\0" * 1_000_000)
     assert path.stat().st_size < 2_000_000
     code = (
-        "import resource, sys; from edge import card; from edge.errors import ModelError\n"
+        "import resource, sys; from edge.model import locate; from edge.errors import ModelError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try: card.find(sys.argv[1])\n"
+        "try: locate.find(sys.argv[1])\n"
         "except ModelError as exc: print(exc)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
@@ -173,7 +172,7 @@ def test_an_archive_that_cannot_be_unpacked_is_one_line(
         content[content.index(b"PK\x01\x02") + offset + 2] = value[0]
     path.write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        card.find(str(path))
+        locate.find(str(path))
 
 
 def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
@@ -182,10 +181,10 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"red\ngreen", b"rad\ngreen"))
     with pytest.raises(ModelError, match=r"damaged.*CRC"):
-        card.find(str(path))
+        locate.find(str(path))
     path.write_bytes(whole.replace(b"PK\x03\x04", b"PK\x03\x05"))
     with pytest.raises(ModelError, match="damaged"):
-        card.find(str(path))
+        locate.find(str(path))
 
 
 def test_labels_at_the_end_of_a_large_model_are_found(tmp_path: Path) -> None:
@@ -194,4 +193,4 @@ def test_labels_at_the_end_of_a_large_model_are_found(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0" * 5_000_000)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "red\ngreen\nblue\n")
-    assert card.find(str(path)).card.labels == RGB
+    assert locate.find(str(path)).card.labels == RGB

@@ -14,10 +14,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.broker import PrivateBroker
+from edge.cli.screen import Screen
 from edge.messages import Incoming
 from edge.mqtt import mailbox
 from edge.mqtt.mailbox import BURST, FLOOD, Flood, Mailbox
-from edge.view import View
 from tests.conftest import ROOT, WAIT_S
 from tests.test_watch import STATE, drawn
 
@@ -105,6 +105,6 @@ def test_watching_a_hostile_broker_is_bounded(broker: PrivateBroker) -> None:
 
 def test_messages_that_came_too_fast_are_said() -> None:
     """In the screen."""
-    view = View()
+    view = Screen()
     view.dropped_total = 7
     assert "7 messages came too fast to be shown" in drawn(view)

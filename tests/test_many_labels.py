@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge import discovery
-from edge.payloads import schema
-from edge.types import Prediction
-from edge.wire import Wire
+from edge.contract import homeassistant, schema
+from edge.contract.encode import Wire
+from edge.frames import Prediction
 from tests.conftest import ROOT, Daemon, Listener
 from tests.test_control import publish
 
@@ -73,7 +72,7 @@ def test_what_is_left_out_is_never_better(values: list[float], k: int) -> None:
 
 def announced(labels: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
     """Return the announcement's bytes, and its components."""
-    message = discovery.announce(
+    message = homeassistant.announce(
         prefix="homeassistant", base="edge/wall", device="wall", version="1", labels=labels,
         model="m", telemetry_interval_s=10.0, snapshots=True,
     )  # fmt: skip

@@ -15,9 +15,9 @@ from deploy.broker import PrivateBroker, free_port
 from edge.errors import PublishError
 from edge.messages import Broker, Message
 from edge.mqtt import Publisher, subscribe
-from edge.mqtt import link as linking
+from edge.mqtt import connection as linking
 from edge.mqtt import outbox as sending
-from edge.spool import Spool
+from edge.mqtt.spool import Spool
 from tests.conftest import WAIT_S, Listener
 
 ONLINE = Message("edge/d/availability", b"online", 1, True)
@@ -240,7 +240,7 @@ def test_close_without_a_broker_does_not_wait(
 
 
 def test_a_subscriber_without_a_broker_is_one_line() -> None:
-    """`edge watch` names the address and the mend."""
+    """`edge watch` names the address and the hint."""
     port = free_port()
     with pytest.raises(PublishError, match=f"127.0.0.1:{port}: broker cannot be reached") as caught:
         subscribe(Broker("127.0.0.1", port), ["#"], lambda *_: None, lambda _: None)

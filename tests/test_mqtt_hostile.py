@@ -16,7 +16,7 @@ import pytest
 
 from deploy.broker import PrivateBroker
 from edge.messages import Broker
-from edge.spool import Spool
+from edge.mqtt.spool import Spool
 from tests.certificates import Authority
 from tests.conftest import WAIT_S, Daemon, Listener
 from tests.hand_broker import (

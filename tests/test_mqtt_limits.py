@@ -17,7 +17,7 @@ from edge.messages import Broker, Message
 from edge.mqtt import clear, packets
 from edge.mqtt.limits import Limits, limits
 from edge.mqtt.packets import publish_bytes
-from edge.spool import Spool
+from edge.mqtt.spool import Spool
 from tests.conftest import WAIT_S, Daemon, Listener
 from tests.hand_broker import Connection, HandBroker
 from tests.test_mqtt import OFFLINE, event

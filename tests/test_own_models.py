@@ -12,15 +12,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge import startup
-from edge.card import metadata
 from edge.config import ModelConfig
 from edge.errors import ModelError
-from edge.modelcard import Affine, Preprocessing, Stated, TensorSpec
-from edge.preprocess import contradiction, lookup_table, normalisation
-from edge.preprocess.stated import NEAR
-from edge.startup import Engine
-from edge.types import Frame
+from edge.frames import Frame
+from edge.model import engine as engines
+from edge.model import metadata
+from edge.model.card import Affine, Preprocessing, Stated, TensorSpec
+from edge.model.engine import Engine
+from edge.model.normalisation import NEAR
+from edge.model.preprocess import contradiction, lookup_table, normalisation
 from tests.conftest import MODELS, ROOT, edge
 
 CASES = ROOT / "tests" / "cases" / "models"
@@ -31,7 +31,7 @@ LABELS = "red\ngreen\nblue\n"
 
 def start(path: Path | str) -> Engine:
     """Return a model at work."""
-    return startup.start(ModelConfig(path=str(path)))
+    return engines.start(ModelConfig(path=str(path)))
 
 
 def names_colors(engine: Engine) -> bool:
@@ -59,7 +59,7 @@ def test_the_file_knows_its_own_input(name: str, mean: float, std: float, source
     engine = start(CASES / name / "m.tflite")
     how = engine.card.preprocessing
     assert (how.mean, how.std, engine.input_from) == (mean, std, source)
-    assert startup.describe(engine).input_from == source
+    assert engines.describe(engine).input_from == source
     assert names_colors(engine)
 
 
@@ -211,9 +211,9 @@ def test_one_label_too_few_is_often_the_background(tmp_path: Path) -> None:
 
 def test_a_gray_model_needs_no_card_to_be_gray() -> None:
     """One channel is no colour."""
-    from edge import attest
-    from edge.card import find
-    from edge.classifier import Classifier
+    from edge.model import attest
+    from edge.model.locate import find
+    from edge.model.runtime import Classifier
 
     found = find(str(CASES / "nan" / "m.tflite"))
     classifier = Classifier(found.path, 3, None, threads=1)

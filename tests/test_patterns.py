@@ -16,8 +16,8 @@ from deploy.image import config as sites
 from deploy.image import patterns as site_patterns
 from edge import config as configs
 from edge.config import Config, device
+from edge.contract import PAYLOADS, REQUESTS, Claim
 from edge.errors import ConfigError
-from edge.payloads import PAYLOADS, REQUESTS, Claim
 from tests.conftest import ROOT
 
 TABLES = (Config, sites.Site, Claim, *REQUESTS.values(), *(body for body, *_ in PAYLOADS.values()))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge import geometry
 from edge.camera import isp, planes
 from edge.errors import CameraError
-from edge.types import Asked, PixelFormat, Rotation, View
+from edge.frames import CameraSpec, PixelFormat, Rotation, View
 
 BOTH = list(product((False, True), repeat=2))
 OFFERED: dict[str, tuple[Any, Any, Any]] = {
@@ -80,7 +80,7 @@ def test_the_small_stream_has_all_that_the_model_can_use(
     size: tuple[int, int], useful: tuple[int, int] | None, lores: tuple[int, int] | None
 ) -> None:
     """In the picture's shape, rows without padding; none where it would not be smaller."""
-    asked = Asked("", "", *size, useful=useful)
+    asked = CameraSpec("", "", *size, useful=useful)
     assert isp.plan(asked, cropping=True) == isp.Plan(size, lores, (False, False))
 
 
@@ -93,7 +93,7 @@ def test_the_small_stream_is_smaller_and_large_enough(
     width: int, height: int, useful: tuple[int, int]
 ) -> None:
     """Of any size, even of odd ones."""
-    plan = isp.plan(Asked("", "", width, height, useful=useful), cropping=False)
+    plan = isp.plan(CameraSpec("", "", width, height, useful=useful), cropping=False)
     assert plan.main[0] % 2 == plan.main[1] % 2 == 0
     if plan.lores:
         assert useful[0] <= plan.lores[0] < plan.main[0]
@@ -115,7 +115,7 @@ def test_a_stretched_picture_comes_stretched(
     size: tuple[int, int], useful: tuple[int, int] | None, lores: tuple[int, int] | None
 ) -> None:
     """In the size the model takes; in the picture's shape where no crop makes sure of the whole."""
-    asked = Asked("", "", *size, useful=useful, any_shape=True)
+    asked = CameraSpec("", "", *size, useful=useful, any_shape=True)
     assert isp.plan(asked, cropping=True) == isp.Plan(size, lores, (False, False))
     kept = isp.plan(replace(asked, any_shape=False), cropping=False)
     assert isp.plan(asked, cropping=False) == kept
@@ -124,13 +124,13 @@ def test_a_stretched_picture_comes_stretched(
 def test_a_stretched_part_comes_stretched() -> None:
     """What is needed of the whole picture is needed of its part, which is all that comes."""
     half = View(roi=(0.5, 0.0, 0.5, 1.0))
-    asked = Asked("", "", 1280, 720, view=half, useful=(512, 256), any_shape=True)
+    asked = CameraSpec("", "", 1280, 720, view=half, useful=(512, 256), any_shape=True)
     assert isp.plan(asked, cropping=True) == isp.Plan((640, 720), (256, 256), (False, False))
 
 
 def test_the_streams_have_the_shape_of_the_part_that_is_used() -> None:
     """A camera that can cut scales the part up; another gives the whole picture."""
-    asked = Asked("", "", 1280, 720, view=View(roi=(0.5, 0.0, 0.5, 1.0)), useful=(448, 224))
+    asked = CameraSpec("", "", 1280, 720, view=View(roi=(0.5, 0.0, 0.5, 1.0)), useful=(448, 224))
     assert isp.plan(asked, cropping=True) == isp.Plan((640, 720), (256, 288), (False, False))
     assert isp.plan(asked, cropping=False) == isp.Plan((1280, 720), (448, 252), (False, False))
     turned = replace(asked, view=View(90, roi=(0.0, 0.5, 1.0, 0.5)))

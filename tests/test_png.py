@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.camera import picture, png
+from edge.pictures import picture, png
 from tests.conftest import ROOT
 
 SIGNATURE = png.SIGNATURE
@@ -68,7 +68,7 @@ def test_no_png_takes_more_than_its_pixels(kind: str, tmp_path: Path) -> None:
     """Decoded or refused, within 100 MB and at once; each took 190 to 2,170 MB, or 2 s and more."""
     (tmp_path / "a.png").write_bytes(BOMBS[kind])
     code = (
-        "import resource, sys, time, numpy as np; from edge.camera import picture;"
+        "import resource, sys, time, numpy as np; from edge.pictures import picture;"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak()\n"
         "try: picture.decode(np.fromfile(sys.argv[1], np.uint8), 16_000_000)\n"
         "except picture.Unreadable: pass\n"

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from edge.camera.planes import unpad
 from edge.errors import ModelError
-from edge.modelcard import Color, Preprocessing, Resize, TensorSpec
-from edge.preprocess import Preprocessor, lookup_table
-from edge.types import Frame, PixelFormat, Rotation, View
+from edge.frames import Frame, PixelFormat, Rotation, View
+from edge.model.card import Color, Preprocessing, Resize, TensorSpec
+from edge.model.preprocess import Preprocessor, lookup_table
 from tests.conftest import ROOT
 from tests.test_geometry import layouts
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from edge.camera.quiet import quiet
+from edge.pictures.quiet import quiet
 from tests.conftest import ROOT
 
 
@@ -48,8 +48,8 @@ def test_stderr_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
 def test_the_log_is_not_silenced(closed: str) -> None:
     """It has a descriptor of its own; without any stderr, nothing fails."""
     code = (
-        f"{closed}import logging, os; from edge.logs import configure; configure();"
-        "from edge.camera.quiet import quiet\n"
+        f"{closed}import logging, os; from edge.daemon.logs import configure; configure();"
+        "from edge.pictures.quiet import quiet\n"
         "with quiet(): logging.warning('still here'); print(end='done')"
     )
     env = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge import card
+from edge.model import locate
 from tests.conftest import ROOT
 
 PYTHON = ROOT / ".venv-train" / "bin" / "python"
@@ -127,7 +127,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_five_classes_run_in_the_daemon_by_config_alone(made: Path) -> None:
     """The model is int8, attests itself, and gives five probabilities."""
-    read = card.read(made / "model" / "model.toml")
+    read = locate.read(made / "model" / "model.toml")
     assert read.labels == SHAPES
     assert read.golden
     picture = made / "train" / "ring" / "0.png"
@@ -178,7 +178,7 @@ def test_other_sizes_are_measured_by_cost(made: Path) -> None:
 def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
     """MediaPipe classifies with the file alone, as the daemon does."""
     picture = made / "model" / "golden.png"
-    read = card.read(made / "model" / "model.toml")
+    read = locate.read(made / "model" / "model.toml")
     golden, share = read.golden, read.preprocessing.central_fraction
     assert golden
     assert share == 0.875
@@ -191,11 +191,11 @@ def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
 
 def test_another_reader_reads_the_shipped_model() -> None:
     """The one label is that of its one output; the golden picture has its golden score."""
-    shipped = card.read(card.shipped() / "model.toml")
+    shipped = locate.read(locate.shipped() / "model.toml")
     assert shipped.golden
-    picture = card.shipped() / shipped.golden.picture
+    picture = locate.shipped() / shipped.golden.picture
     share = shipped.preprocessing.central_fraction
-    found = json.loads(python("-c", READER, card.shipped() / shipped.file, picture, share))
+    found = json.loads(python("-c", READER, locate.shipped() / shipped.file, picture, share))
     assert found == {"dog": pytest.approx(shipped.golden.scores[1], abs=0.01)}
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from edge import recovery
+from edge.camera import policy, reconnect
+from edge.camera.reconnect import Change, Policy, Recovery
 from edge.errors import CameraError, ConfigError
-from edge.recovery import Change, Policy, Recovery, policy
-from edge.types import CameraMode, Control, EndOfSource, Frame
+from edge.frames import CameraMode, ControlValue, EndOfSource, Frame
 
 GONE = CameraError("has gone", reason="gone", where="cam")
 ABSENT = CameraError("is not there", reason="absent", where="cam")
@@ -63,7 +63,7 @@ class Scripted:
         """Every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Take any."""
 
     def close(self) -> None:
@@ -501,4 +501,4 @@ def test_the_end_closes_what_is_open_or_just_being_opened() -> None:
     bench.kept.close()
     assert [camera.closed for camera in bench.cameras] == [1]
     bench.kept.close()
-    assert recovery.CLOSE_S < 5
+    assert reconnect.CLOSE_S < 5

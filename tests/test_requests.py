@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge import requests
+from edge.contract import REQUESTS, Claim, Pause, Request
+from edge.daemon import inbox
+from edge.daemon.inbox import RATE, REMEMBERED, Inbox
 from edge.messages import Incoming, Message
-from edge.payloads import REQUESTS, Claim, Pause, Request
-from edge.requests import RATE, REMEMBERED, Inbox
 
 
 def ask(command: str, body: object = None, **more: object) -> Incoming:
@@ -131,7 +131,7 @@ def test_no_payload_breaks_the_inbox(command: str, payload: bytes) -> None:
     asked = Inbox().read(Incoming(f"edge/d/request/{command}", payload, came_s=1.0), 1.0)
     assert asked is not None
     assert (asked.body is None) == bool(asked.error)
-    requests.claim(Incoming("edge/d/claim", payload))
+    inbox.claim(Incoming("edge/d/claim", payload))
 
 
 def test_a_request_that_waited_too_long_is_not_done() -> None:
@@ -146,10 +146,10 @@ def test_a_request_that_waited_too_long_is_not_done() -> None:
 def test_who_was_there_first_keeps_the_name() -> None:
     """A daemon at work never yields; of two beginners one does, and both agree on which."""
     for settled in (True, False):
-        assert not requests.yields("a", True, Claim("b", "m", settled))
-    assert requests.yields("a", False, Claim("b", "m", True))
-    assert requests.yields("b", False, Claim("a", "m", False))
-    assert not requests.yields("a", False, Claim("b", "m", False))
+        assert not inbox.yields("a", True, Claim("b", "m", settled))
+    assert inbox.yields("a", False, Claim("b", "m", True))
+    assert inbox.yields("b", False, Claim("a", "m", False))
+    assert not inbox.yields("a", False, Claim("b", "m", False))
 
 
 @pytest.mark.parametrize("transaction", ["a", 5, None])
@@ -171,12 +171,12 @@ def test_a_cut_request_is_never_done() -> None:
     assert asked is not None
     assert asked.body is None
     claim = b'{"run": "a", "machine": "m", "settled": true}'
-    assert requests.claim(Incoming("edge/d/claim", claim, cut_bytes=1)) is None
+    assert inbox.claim(Incoming("edge/d/claim", claim, cut_bytes=1)) is None
 
 
 def test_what_repeats_is_done_at_once_and_then_seldom() -> None:
     """The last time it is asked for is done as well."""
-    made = requests.Repeated(1.0)
+    made = inbox.Repeated(1.0)
     assert not made.due(5.0)
     made.again()
     assert made.due(5.0)

@@ -64,7 +64,7 @@ def test_a_stream_without_a_key_frame_says_so(rtsp: Make) -> None:
         camera = rtsp(stream, announced=announced, join=1, lost=range(0, 600, 30))
         error = refused(camera.url, timeout_s=1.5)
         assert error.reason == "stalled"
-        assert "camera.stall_timeout_s" in error.mend
+        assert "camera.stall_timeout_s" in error.hint
 
 
 @pytest.mark.parametrize("lost", ["the key frame", "all up to the next"])

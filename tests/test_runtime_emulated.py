@@ -20,11 +20,11 @@ from deploy.runtime.emulated import Guest, add_wheels, make_root
 from deploy.runtime.guest import PAUSES
 from deploy.runtime.peers import EMULATED, NUMPY
 from deploy.runtime.pins import HERE, VERSION, BuildError, sha256
-from edge import card
-from edge.camera.images import read_pixels
-from edge.modelcard import TensorSpec
-from edge.preprocess import Preprocessor
-from edge.types import Frame
+from edge.frames import Frame
+from edge.model import locate
+from edge.model.card import TensorSpec
+from edge.model.preprocess import Preprocessor
+from edge.pictures.read import read_pixels
 from tests.conftest import MODELS, ROOT, SHARED
 
 pytestmark = pytest.mark.emulated
@@ -153,7 +153,7 @@ def test_the_shipped_model_answers_as_with_ai_edge_litert(
 
 def real_pictures(folder: Path, total: int) -> NDArray[np.uint8]:
     """Return pictures of another source as the daemon would give them to the model."""
-    shipped = card.read(ROOT / "models" / "catdog" / "model.toml")
+    shipped = locate.read(ROOT / "models" / "catdog" / "model.toml")
     spec = TensorSpec((1, 224, 224, 3), np.dtype(np.uint8), 1 / 127.5, 127)
     preprocess = Preprocessor(shipped.preprocessing, spec)
     paths = sorted(folder.glob("*/*.jpg"))
@@ -229,7 +229,7 @@ def test_as_many_threads_run_as_were_asked_for(
 DAEMON = """
 import json, sys
 from pathlib import Path
-from edge.classifier import Classifier
+from edge.model.runtime import Classifier
 facts = []
 for path, labels, activation in (
     (sys.argv[1], 2, "sigmoid"), (sys.argv[2], 3, "softmax"), (sys.argv[3], 3, "softmax")):

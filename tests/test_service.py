@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from deploy.broker import PrivateBroker
-from edge import payloads
+from edge import contract
 from tests.conftest import WAIT_S, Daemon, Listener, edge
 
 Start = Callable[..., Daemon]
@@ -44,7 +44,7 @@ def test_every_payload_is_as_its_schema_says(
     daemon("--source", "synthetic", "--model", rgb, "--broker", broker.address, config=CONFIG)
     kinds = ("info", "state", "result", "event", "telemetry")
     listener.wait_for(lambda: all(listener.payloads(kind) for kind in kinds))
-    schemas = payloads.schema()
+    schemas = contract.schema()
     for kind in kinds:
         for payload in listener.payloads(kind):
             jsonschema.validate(payload, schemas[kind])

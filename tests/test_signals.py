@@ -29,15 +29,16 @@ def catches(pid: int, number: int) -> bool:
 def test_signals_are_taken_before_anything_is_imported() -> None:
     """Not even typing, which takes longer than the interpreter itself."""
     code = (
-        "import sys; before = {*sys.modules}; from edge import __main__ as entry, signals;"
+        "import sys; before = {*sys.modules}; from edge import __main__ as entry;"
+        "from edge.daemon import signals;"
         "signals.remember = lambda: (print(*sorted({*sys.modules} - before)), sys.exit(0));"
         "entry.leave()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     loaded = set(done.stdout.split())
-    assert {"edge", "edge.__main__", "edge.signals", "signal"} <= loaded
+    assert {"edge", "edge.__main__", "edge.daemon.signals", "signal"} <= loaded
     assert len(loaded) < 20, loaded
-    assert not {"typing", "logging", "argparse", "msgspec", "edge.cli"} & loaded
+    assert not {"typing", "logging", "argparse", "msgspec", "edge.cli.arguments"} & loaded
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -103,7 +104,8 @@ def test_a_service_loses_no_signal_while_python_starts(
 def test_other_commands_end_as_programs_do(number: int, status: int) -> None:
     """Also by a signal that came before they could look: as one would without this program."""
     code = (
-        "import os, sys; from edge import __main__ as entry, signals; real = signals.remember;"
+        "import os, sys; from edge import __main__ as entry;"
+        "from edge.daemon import signals; real = signals.remember;"
         f"signals.remember = lambda: (real(), os.kill(os.getpid(), {int(number)}));"
         "sys.argv[1:] = ['schema']; entry.leave()"
     )
@@ -114,7 +116,8 @@ def test_other_commands_end_as_programs_do(number: int, status: int) -> None:
 def test_what_ignored_a_hangup_goes_on_ignoring_it() -> None:
     """`nohup edge bench`: a terminal that closes is nobody's business."""
     code = (
-        "import os, sys; from edge import __main__ as entry, signals; real = signals.remember;"
+        "import os, sys; from edge import __main__ as entry;"
+        "from edge.daemon import signals; real = signals.remember;"
         f"signals.remember = lambda: (real(), os.kill(os.getpid(), {int(signal.SIGHUP)}));"
         "sys.argv[1:] = ['schema']; entry.leave()"
     )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.smoothing import Smoother
-from edge.types import LabelChange, Prediction
+from edge.frames import LabelChange, Prediction
+from edge.pipeline.smoothing import Smoother
 
 LABELS = ("cat", "dog")
 CAT, DOG, UNSURE = (0.95, 0.05), (0.05, 0.95), (0.5, 0.5)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.snapshot import encode
-from edge.types import Frame, PixelFormat
+from edge.frames import Frame, PixelFormat
+from edge.pipeline.jpeg import encode
 from tests.test_preprocess import FORMATS, RED_RGB, solid
 
 NOISE = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from edge.messages import Message
-from edge.spool import IN_MEMORY, REMOVE_S, SYNC_S, Spool
-from edge.spool.queue import REOPEN_S
+from edge.mqtt.spool import IN_MEMORY, REMOVE_S, SYNC_S, Spool
+from edge.mqtt.spool.queue import REOPEN_S
 from tests.loops import fill, remount, tmpfs
 
 
@@ -120,7 +120,7 @@ def test_what_waits_is_there_after_the_process(tmp_path: Path) -> None:
 def test_sigkill_at_any_instant_loses_nothing_that_was_added(tmp_path: Path) -> None:
     """A process that adds and removes without end is killed ten times; the file stays whole."""
     program = (
-        "import sys; from pathlib import Path; from edge.spool import Spool;"
+        "import sys; from pathlib import Path; from edge.mqtt.spool import Spool;"
         " from edge.messages import Message; s = Spool(Path(sys.argv[1]), 50, 10**7)\n"
         "while True:\n"
         "  n = s.add(Message('t', b'x' * 100, 1, False)); s.done(n - 30)\n"
@@ -204,7 +204,7 @@ def test_an_unreadable_file_is_set_aside_and_begun_anew(
 
 def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """On a disk of 256 KB: told once, counted, kept in memory, and written again when it can."""
-    caplog.set_level("INFO", "edge.spool")
+    caplog.set_level("INFO", "edge.mqtt.spool")
     with tmpfs(tmp_path / "disk", "256k") as disk:
         spool = begin(disk)
         for number in range(300):
@@ -245,7 +245,7 @@ def test_a_disk_that_comes_and_goes_is_not_reported_each_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once a minute at most: another program may fill and free it all day."""
-    caplog.set_level("INFO", "edge.spool")
+    caplog.set_level("INFO", "edge.mqtt.spool")
     with tmpfs(tmp_path / "disk", "256k") as disk:
         spool = begin(disk)
         number = spool.add(event(0, size=1000))
@@ -265,7 +265,7 @@ def test_a_disk_that_is_read_only_at_the_start_is_taken_when_it_can_be(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What waits in the file is sent after what came meanwhile: those numbers are taken."""
-    caplog.set_level("INFO", "edge.spool")
+    caplog.set_level("INFO", "edge.mqtt.spool")
     with tmpfs(tmp_path / "disk", "1m") as disk:
         spool = begin(disk)
         for number in range(3):

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from edge.messages import Message
-from edge.spool import Spool
+from edge.mqtt.spool import Spool
 from tests.conftest import ROOT
 
 LOOSE: Final = (
@@ -141,7 +141,7 @@ def test_a_text_that_is_not_utf8_is_set_aside(tmp_path: Path) -> None:
 PEAK: Final = """
 import resource, sys
 from pathlib import Path
-from edge.spool import Spool
+from edge.mqtt.spool import Spool
 usual = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 spool = Spool(Path(sys.argv[1]), 10_000, 10**7)
 at, came = 0, []

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from edge import config as configs
-from edge import startup
+from edge.camera import wishes
 from edge.config import ModelConfig
 from edge.errors import CameraError
-from edge.types import Camera, View
+from edge.frames import Camera, View
+from edge.model import engine as engines
 
 
 def opened(rgb: Path, text: str) -> Camera:
     """Return the camera of a config."""
     path = rgb / "edge.toml"
     path.write_text(text)
-    engine = startup.start(ModelConfig(path=str(rgb)))
-    return startup.camera(configs.load(path).camera, engine, 7)
+    engine = engines.start(ModelConfig(path=str(rgb)))
+    return wishes.wanted(configs.load(path).camera, engine.preprocess).open(7)
 
 
 def test_view_controls_and_numbers_are_the_configs(rgb: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from edge.statusline import line, seen
-from edge.types import Prediction
+from edge.daemon.statusline import line, seen
+from edge.frames import Prediction
 
 FIGURES: dict[str, Any] = {
     "fps": 29.97,

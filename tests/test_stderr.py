@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from edge import stderr
+from edge.daemon import stderr
 
 Pipe = tuple[int, TextIO, stderr.Handler]
 

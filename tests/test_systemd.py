@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from edge import systemd
-from edge.payloads import EventType
+from edge.contract import EventType
+from edge.daemon import systemd
 from tests.conftest import ROOT, WAIT_S, Daemon
 
 Start = Callable[..., Daemon]
@@ -140,7 +140,7 @@ def test_a_closed_stderr_is_nobodys() -> None:
 
 def test_stderr_of_another_is_not_the_journal() -> None:
     """JOURNAL_STREAM is inherited by a shell's children whose output goes elsewhere."""
-    code = "from edge import systemd; print(systemd.journaled(), systemd.journal())"
+    code = "from edge.daemon import systemd; print(systemd.journaled(), systemd.journal())"
     env = {**os.environ, "JOURNAL_STREAM": "8:1"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -168,7 +168,7 @@ def test_an_entry_can_be_found_by_event_and_stage(sent: list[dict[str, Any]]) ->
     log = logging.getLogger("edge.camera.stream")
     log.info("opened %d", 1)
     extra = {"event": "camera_stalled", "stage": "camera"}
-    logging.getLogger("edge.reporter").warning("camera: %s", "no frame", extra=extra)
+    logging.getLogger("edge.daemon.reporter").warning("camera: %s", "no frame", extra=extra)
     plain, event = sent
     assert plain["MESSAGE"] == "opened 1"
     assert plain["PRIORITY"] == "6"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.frames import FrameTimes
 from edge.telemetry import HealthReader, LatencyRing, Stages, process_age_s
-from edge.types import StageTimes
 
 PI = Path(__file__).parent / "machines" / "pi4"
 
@@ -29,7 +29,7 @@ def test_stages_add_up() -> None:
     """Pipeline is preprocess to publish; overhead is that less invoke."""
     stages = Stages()
     assert stages.percentiles_ms() == {}
-    stages.add(9_000_000, StageTimes(1_000_000, 5_000_000, 200_000), 300_000, 8_000_000)
+    stages.add(9_000_000, FrameTimes(1_000_000, 5_000_000, 200_000), 300_000, 8_000_000)
     p50 = {name: times["p50"] for name, times in stages.percentiles_ms().items()}
     assert p50 == {
         "capture_wait": 9.0,

@@ -23,8 +23,8 @@ import pytest
 from deploy import remote
 from deploy.broker import PrivateBroker
 from deploy.host import Host
-from edge import systemd
-from edge.logs import OneLine
+from edge.daemon import systemd
+from edge.daemon.logs import OneLine
 from tests.conftest import ROOT, edge, model_folder
 
 ATTACK = "\x1b]0;owned\x07\x9b2J\r\n\u202efake\u2066"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.daemon.logs import OneLine
 from edge.errors import CameraError, EdgeError
-from edge.logs import OneLine
 from edge.text import LONGEST, escaped
 
 
@@ -48,7 +48,7 @@ def test_long_text_is_cut_and_says_so() -> None:
 
 def test_an_error_is_one_line_whoever_named_what_is_in_it() -> None:
     """Every field of it, and the fields themselves, which others show again."""
-    error = CameraError("no\nsuch", where="a\x1b[2J.jpg", expected="b\u202e", got="c\r", mend="d\0")
+    error = CameraError("no\nsuch", where="a\x1b[2J.jpg", expected="b\u202e", got="c\r", hint="d\0")
     assert str(error) == ("a\\x1b[2J.jpg: no such: expected b\\u202e, got c\\r; d\\x00")
     assert error.where == "a\\x1b[2J.jpg"
     assert str(EdgeError("plain")) == "plain"

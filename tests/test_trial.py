@@ -15,10 +15,11 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from edge import attempt, proof, startup, trial
-from edge.attempt import SHIPPED_SHA256, Attempt
 from edge.config import ModelConfig
 from edge.errors import ModelError
+from edge.model import attempt, proof, trial
+from edge.model import engine as engines
+from edge.model.attempt import SHIPPED_SHA256, Attempt
 from tests import odd_models
 from tests.conftest import MODELS, ROOT, WAIT_S, Daemon, model_folder
 from tests.fuzz import fuzz, mutated
@@ -221,7 +222,7 @@ def test_a_trial_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(trial, "LIMIT_S", 2.0)
     wanted = ModelConfig(path=str(odd_models.endless(tmp_path)), require_xnnpack=False)
     with pytest.raises(ModelError, match=r"endless\.tflite: the model does not finish in 2 s"):
-        startup.start(wanted)
+        engines.start(wanted)
     assert not children(os.getpid())
 
 
@@ -267,19 +268,19 @@ def test_a_model_is_tried_once(
 ) -> None:
     """In the process and after it; again with another card, other threads or another file."""
     wanted = ModelConfig(path=str(rgb), threads=1)
-    startup.start(wanted)
-    startup.start(wanted)
+    engines.start(wanted)
+    engines.start(wanted)
     assert trials == ["uint8io.tflite"]
     monkeypatch.setattr(proof, "_process", set())  # as in another process
-    startup.start(wanted)
+    engines.start(wanted)
     assert len(trials) == 1
-    startup.start(msgspec.structs.replace(wanted, require_xnnpack=False))
+    engines.start(msgspec.structs.replace(wanted, require_xnnpack=False))
     assert len(trials) == 2
     model_folder(rgb, labels='["red", "green", "azure"]')
-    startup.start(wanted)
+    engines.start(wanted)
     assert len(trials) == 3
     model_folder(rgb, "int8")
-    startup.start(wanted)
+    engines.start(wanted)
     assert trials[3:] == ["int8.tflite"]
 
 
@@ -290,19 +291,19 @@ def test_what_proved_itself_is_remembered_in_the_state_directory(
     state = tmp_path / "state"
     monkeypatch.setenv("STATE_DIRECTORY", str(state))
     wanted = ModelConfig(path=str(rgb), threads=1)
-    startup.start(wanted)
+    engines.start(wanted)
     (known,) = json.loads((state / "proven.json").read_text())
     for content in (b"\xff\xfe", b'{"a": 1}', b"[" * 5000, b"[1, null]", b""):
         (state / "proven.json").write_bytes(content)
         monkeypatch.setattr(proof, "_process", set())
-        startup.start(wanted)
+        engines.start(wanted)
         assert json.loads((state / "proven.json").read_text()) == [known]
     assert len(trials) == 6
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "file"))
     monkeypatch.setattr(proof, "_process", set())
-    startup.start(wanted)
-    startup.start(wanted)
+    engines.start(wanted)
+    engines.start(wanted)
     assert len(trials) == 7
     assert not (tmp_path / "cache").exists()
 
@@ -318,7 +319,7 @@ def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
 
 def test_the_shipped_model_is_not_tried(trials: list[str]) -> None:
     """Its start stays as fast as it was; its checksum is the card's."""
-    engine = startup.start(ModelConfig())
+    engine = engines.start(ModelConfig())
     assert not trials
     assert engine.sha256 == engine.card.sha256 == SHIPPED_SHA256
 
@@ -328,7 +329,7 @@ def test_a_refusal_is_not_remembered(trials: list[str], tmp_path: Path) -> None:
     wanted = ModelConfig(path=str(odd_models.patched(tmp_path / "bad", "crashes")))
     for _ in range(2):
         with pytest.raises(ModelError, match="SIGSEGV"):
-            startup.start(wanted)
+            engines.start(wanted)
     assert len(trials) == 2
     assert not (tmp_path / "cache").exists()
 
@@ -341,7 +342,7 @@ def test_only_what_was_proven_is_loaded(trials: list[str], rgb: Path) -> None:
     crashing = odd_models.patched(rgb.parent / "bad", "crashes") / "model.tflite"
     (rgb / "uint8io.tflite").write_bytes(crashing.read_bytes())
     with pytest.raises(ModelError, match="the model's file has changed while it was being proven"):
-        startup.load(wanted, tried.sha256)
+        engines.load(wanted, tried.sha256)
 
 
 def test_the_child_finds_a_package_that_lies_apart(tmp_path: Path, rgb: Path) -> None:
@@ -363,7 +364,7 @@ def test_the_child_finds_a_package_that_lies_apart(tmp_path: Path, rgb: Path) ->
 
 def test_what_takes_too_long_to_import_is_not_the_models_memory(rgb: Path) -> None:
     """The smallest limit is enough for a small model: the program itself does not count."""
-    startup.start(ModelConfig(path=str(rgb), threads=1, max_memory_bytes=10_000_000))
+    engines.start(ModelConfig(path=str(rgb), threads=1, max_memory_bytes=10_000_000))
 
 
 @pytest.mark.fuzz

@@ -157,7 +157,7 @@ def reloads(listener: Listener) -> list[str]:
     return [kind for kind in types if kind in ("reloaded", "reload_failed")]
 
 
-HASTY = "from edge.recovery import policy; policy.LONGEST_WAIT_S = 0.2"
+HASTY = "from edge.camera import policy; policy.LONGEST_WAIT_S = 0.2"
 """Losses that follow each other are tried at after a quarter of a minute: an hour for 300."""
 
 

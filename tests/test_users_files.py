@@ -12,8 +12,7 @@ import pytest
 
 from deploy.image import config as sites
 from edge import config as configs
-from edge import settings
-from edge.config import CameraConfig, MqttConfig, device
+from edge.config import CameraConfig, MqttConfig, device, persisted
 from edge.errors import ConfigError
 from tests.conftest import ROOT, edge
 
@@ -36,7 +35,7 @@ def test_config_password_and_settings(tmp_path: Path, monkeypatch: pytest.Monkey
         tmp_path / "edge.toml",
         f'[device]\nid = "porch"\n[mqtt]\nusername = "me"\npassword_file = "{secret}"\n',
     )
-    config = configs.load(path, settings=settings.read())
+    config = configs.load(path, settings=persisted.read())
     assert (config.device.id, config.smoothing.window) == ("porch", 7)
     assert configs.password(config.mqtt) == "s\u00e9cret word"
     camera = CameraConfig(source="rtsp://cam/1", username="me", password_file=str(secret))
@@ -123,7 +122,7 @@ def test_settings_that_are_none_are_left_out(
     """Whatever is in the file; with one line."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     (tmp_path / "settings.json").write_bytes(content)
-    assert configs.load(None, settings=settings.read()) == configs.load(None)
+    assert configs.load(None, settings=persisted.read()) == configs.load(None)
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert len(caplog.messages[0]) < 1000
 
@@ -135,11 +134,11 @@ def test_settings_that_are_no_file_do_not_hold_the_start(
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     file = tmp_path / "settings.json"
     os.mkfifo(file)
-    assert settings.read() == {}
+    assert persisted.read() == {}
     file.unlink()
     with file.open("wb") as out:
         out.truncate(30_000_000_000)
-    assert settings.read() == {}
+    assert persisted.read() == {}
     assert "is a named pipe" in caplog.messages[0]
     assert "is too large" in caplog.messages[1]
 

@@ -15,7 +15,7 @@ from edge.camera import v4l2_abi as abi
 from edge.camera.v4l2_controls import level
 from edge.camera.v4l2_formats import FORMATS, Decoder
 from edge.errors import CameraError
-from edge.types import Asked
+from edge.frames import CameraSpec
 
 NUMBERS = (
     *("QUERYCAP", "ENUM_FMT", "S_FMT", "REQBUFS", "QUERYBUF", "QBUF", "DQBUF", "STREAMON"),
@@ -58,7 +58,7 @@ def test_a_formats_letters_are_its_number() -> None:
 def decoder(format: str, width: int, height: int, stride: int = 0, **asked: object) -> Decoder:
     """Return a decoder for what a driver is said to have agreed to."""
     pix = abi.PixFormat(width, height, abi.code(format.upper()), bytesperline=stride)
-    return Decoder(pix, Asked("/dev/video0", "/dev/video0", **asked))  # type: ignore[arg-type]
+    return Decoder(pix, CameraSpec("/dev/video0", "/dev/video0", **asked))  # type: ignore[arg-type]
 
 
 def filled(content: bytes, spare: int = 64) -> mmap.mmap:

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from edge.payloads import Telemetry
-from edge.types import Prediction
-from edge.view import View
-from edge.wire import Wire
+from edge.cli.screen import Screen
+from edge.contract import Telemetry
+from edge.contract.encode import Wire
+from edge.frames import Prediction
 from tests.test_wire import GOLDEN
 
 
-def drawn(view: View) -> str:
+def drawn(view: Screen) -> str:
     """Return the screen as text."""
     console = Console(width=120, file=io.StringIO())
     with console.capture() as captured:
@@ -29,7 +29,7 @@ def drawn(view: View) -> str:
 
 def test_the_screen_shows_state_event_and_times() -> None:
     """Label, scores, changes, fps, percentiles, memory."""
-    view = View()
+    view = Screen()
     assert "waiting" in drawn(view)
     wire = Wire("edge/wall", ("cat", "dog"), "cafe", lambda: 1.0)
     times = {"p50": 1.25, "p90": 2.0, "p99": 3.5, "max": 9.0}
@@ -53,7 +53,7 @@ def test_the_screen_shows_state_event_and_times() -> None:
 
 def test_a_camera_that_is_away_is_seen() -> None:
     """State and reason, from `info`."""
-    view, golden = View(), json.loads((GOLDEN / "info.json").read_text())
+    view, golden = Screen(), json.loads((GOLDEN / "info.json").read_text())
     assert view.take(golden["topic"], json.dumps(golden["payload"]).encode())
     assert "camera recovering: picamera2:0: no frame for 10 s" in " ".join(drawn(view).split())
 
@@ -74,7 +74,7 @@ JSON = st.recursive(
 )
 def test_whatever_else_is_published_there_is_survived(kind: str, payload: bytes) -> None:
     """Another program's bytes, or another version's fields: counted, or shown; never a crash."""
-    view = View()
+    view = Screen()
     taken = view.take(f"edge/x/{kind}", payload)
     assert view.unreadable_total == (taken is None)
     drawn(view)
@@ -93,7 +93,7 @@ STATE |= {"since_s": 1.0, "partial": False, "frame": 1}
 )
 def test_values_outside_the_contract_are_counted(kind: str, payload: dict[str, Any]) -> None:
     """No bar as long as the universe, no date beyond the calendar."""
-    view = View()
+    view = Screen()
     assert view.take(f"edge/x/{kind}", json.dumps(payload).encode()) is None
     assert view.unreadable_total == 1
     drawn(view)
@@ -101,7 +101,7 @@ def test_values_outside_the_contract_are_counted(kind: str, payload: dict[str, A
 
 def test_nothing_commands_the_terminal() -> None:
     """Neither escape sequences nor rich's markup."""
-    view = View()
+    view = Screen()
     shown = view.take("edge/x/state", json.dumps(STATE | {"label": "\x1b[2J"}).encode())
     assert shown is not None
     assert "\x1b" not in shown
@@ -119,7 +119,7 @@ def test_nothing_commands_the_terminal() -> None:
 
 def test_other_topics_are_left_alone() -> None:
     """Only the public topics of devices."""
-    view = View()
+    view = Screen()
     assert view.take("edge/wall/request/ping", b"{}") is None
     assert view.take("edge/wall/snapshot", b"\xff") is None
     assert view.devices == {}
@@ -127,7 +127,7 @@ def test_other_topics_are_left_alone() -> None:
 
 def test_many_devices_are_a_table() -> None:
     """A row each: label, rate, p99, temperature, age; who is offline, and how many are not."""
-    view = View()
+    view = Screen()
     times = {"p50": 1.0, "p90": 1.0, "p99": 7.5, "max": 9.0}
     for number in range(5):
         wire = Wire(f"edge/d{number}", ("cat", "dog"), "cafe", time.time)

@@ -10,11 +10,18 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edge import discovery
+from edge.contract import (
+    PAYLOADS,
+    REQUESTS,
+    CameraInfo,
+    ModelInfo,
+    StageTimes,
+    homeassistant,
+    schema,
+)
+from edge.contract.encode import Wire
+from edge.frames import LabelChange, Prediction
 from edge.messages import Message
-from edge.payloads import PAYLOADS, REQUESTS, CameraInfo, ModelInfo, StageTimes, schema
-from edge.types import LabelChange, Prediction
-from edge.wire import Wire
 from tests.conftest import edge
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -130,7 +137,7 @@ def every_message() -> dict[str, Message]:
         "response": wiring.response("ping", "t1", data={"run": "cafe"}),
         "refusal": wiring.response("", None, error="unknown command: expected one of ping"),
         "claim": wiring.claim("Linux 6.12 aarch64", settled=True),
-        "discovery": discovery.announce(
+        "discovery": homeassistant.announce(
             prefix="homeassistant", base="edge/wall", device="wall", version="0.1.0",
             labels=("cat", "dog"), model="catdog", telemetry_interval_s=10.0, snapshots=True,
         ),

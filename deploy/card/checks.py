@@ -32,14 +32,14 @@ def refuse(disk: Disk, *, force: bool) -> None:
             "a partition",
             where=where,
             expected="the disk it is on",
-            mend=f"DEVICE=/dev/{disk.whole}",
+            hint=f"DEVICE=/dev/{disk.whole}",
         )
     if own := [place for _, place in disk.users if place in SYSTEM]:
         told = f"this system runs from it: it is mounted at {own[0]}"
         raise FlashError("own disk", told, where=where)
     if disk.users:
         told = "in use: " + ", ".join(f"{name} {_use(use)}" for name, use in disk.users)
-        raise FlashError("in use", told, where=where, mend=_mend(disk))
+        raise FlashError("in use", told, where=where, hint=_mend(disk))
     if not disk.size_bytes and disk.bus != "file":
         raise FlashError("too small", "there is no card in it", where=where)
     if not is_card(disk) and not force:
@@ -49,14 +49,14 @@ def refuse(disk: Disk, *, force: bool) -> None:
             where=where,
             expected="a removable medium on USB or in a card slot",
             got=f"{disk.model or 'a disk'} ({disk.bus}{'' if disk.removable else ', fixed'})",
-            mend=f"where it is the right one all the same: FORCE=1, and its serial {disk.serial}",
+            hint=f"where it is the right one all the same: FORCE=1, and its serial {disk.serial}",
         )
     if disk.read_only:
         raise FlashError(
             "write-protected",
             "it is write-protected",
             where=where,
-            mend="look for the slide on the card or its adapter",
+            hint="look for the slide on the card or its adapter",
         )
 
 
@@ -68,8 +68,8 @@ def refuse_by_opening(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_WRONLY | (os.O_EXCL if path.is_block_device() else 0)))
     except PermissionError as exc:
-        mend = "run it as root: sudo make flash ..."
-        raise FlashError("no permission", "may not be written", where=str(path), mend=mend) from exc
+        hint = "run it as root: sudo make flash ..."
+        raise FlashError("no permission", "may not be written", where=str(path), hint=hint) from exc
     except OSError as exc:
         reasons = {
             errno.EBUSY: ("in use", "something uses it"),

@@ -67,10 +67,10 @@ def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
     if not asked.device:
         for line in _candidates(machine):
             print(escaped(f"flash:   {line}"), file=sys.stderr)
-        raise FlashError("no device", "no DEVICE given", mend="see what might be meant above")
+        raise FlashError("no device", "no DEVICE given", hint="see what might be meant above")
     for program, package in TOOLS.items():
         if not shutil.which(program):
-            raise FlashError("no program", f"needs {program}", mend=f"apt-get install {package}")
+            raise FlashError("no program", f"needs {program}", hint=f"apt-get install {package}")
     path, force = Path(asked.device), asked.force == "1"
     disk = machine.disk(path)
     checks.refuse(disk, force=force)
@@ -196,8 +196,8 @@ def confirm(disk: Disk, asked: argparse.Namespace) -> None:
 
 def _answer(question: str) -> str:
     if not sys.stdin.isatty():
-        mend = "YES=1 for a card, SERIAL=... for another disk"
-        raise FlashError("not confirmed", "there is nobody to ask", mend=mend)
+        hint = "YES=1 for a card, SERIAL=... for another disk"
+        raise FlashError("not confirmed", "there is nobody to ask", hint=hint)
     with contextlib.suppress(EOFError):
         return input(escaped(f"flash: {question}")).strip()
     return ""

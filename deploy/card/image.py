@@ -63,8 +63,8 @@ def newest(folder: Path) -> Path:
     """Return the image that was made last."""
     found = sorted(folder.glob("*.img.zst"), key=lambda path: path.stat().st_mtime)
     if not found:
-        mend = "run `make image` or `make provision`, or name one: IMAGE=FILE.img[.zst|.xz|.gz]"
-        raise FlashError("image missing", "no *.img.zst", where=str(folder), mend=mend)
+        hint = "run `make image` or `make provision`, or name one: IMAGE=FILE.img[.zst|.xz|.gz]"
+        raise FlashError("image missing", "no *.img.zst", where=str(folder), hint=hint)
     return found[-1]
 
 
@@ -147,8 +147,8 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
             )
     except FileNotFoundError as exc:
         package = {"xz": "xz-utils"}.get(program, program)
-        mend = f"apt-get install {package}"
-        raise FlashError("no program", f"needs {program}", where=str(path), mend=mend) from exc
+        hint = f"apt-get install {package}"
+        raise FlashError("no program", f"needs {program}", where=str(path), hint=hint) from exc
     with process:
         assert process.stdout is not None
         assert process.stderr is not None

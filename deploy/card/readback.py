@@ -39,7 +39,7 @@ def compare(path: Path, image: Image, report: Report = lambda _: None) -> None:
                         "what is read back is not what was written",
                         where=str(path),
                         got=f"another checksum of bytes {one.start:,}-{one.end:,}",
-                        mend="write it anew; if it stays so, the card or its reader is broken",
+                        hint="write it anew; if it stays so, the card or its reader is broken",
                     )
     except OSError as exc:
         told = exc.strerror or str(exc)

@@ -111,7 +111,7 @@ def package(suite: str, arch: str = "arm64") -> Path:
             where=str(DIST),
             expected=f"edge-camera_*~{SUITES[suite][1]}_{arch}.deb",
             got="none",
-            mend=f"run `make deb ARCH={arch} SUITE={suite}`, or name one with DEB=FILE",
+            hint=f"run `make deb ARCH={arch} SUITE={suite}`, or name one with DEB=FILE",
         )
     return found[-1]
 

@@ -176,14 +176,14 @@ def _check_secrets(site: Site, where: str) -> None:
         raise ConfigError(
             "a login in an address, which everybody on the card may read",
             where=f"{where}: edge.camera.source",
-            mend="give edge.camera.username, and the password as camera.password",
+            hint="give edge.camera.username, and the password as camera.password",
         )
     found = [key for key, value in told.items() if value]
     if found and not site.secrets:
         raise ConfigError(
             "a secret, and nothing says that it may be written into the image",
             where=f"{where}: {found[0]}",
-            mend="set `secrets = true` at the top, and keep the image as you would keep the secret",
+            hint="set `secrets = true` at the top, and keep the image as you would keep the secret",
         )
 
 
@@ -214,7 +214,7 @@ def _check_wifi(wifi: Wifi, where: str) -> None:
             "a network without its country",
             where=f"{where}: wifi.country",
             expected='two letters, such as "DE"',
-            mend="without it the radio stays off",
+            hint="without it the radio stays off",
         )
     if wifi.password and not wifi.ssid:
         raise ConfigError("a password without a network", where=f"{where}: wifi.ssid")

@@ -41,7 +41,7 @@ def run(
         )
     except FileNotFoundError as exc:
         raise BuildError(
-            69, "a tool is missing", got=arguments[0], mend="run `deploy/setup.sh image`"
+            69, "a tool is missing", got=arguments[0], hint="run `deploy/setup.sh image`"
         ) from exc
     if done.returncode not in accepted:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()

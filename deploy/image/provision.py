@@ -54,7 +54,7 @@ def provision(asked: argparse.Namespace) -> None:
             "not on Raspberry Pi OS, which has a switch of its own for it",
             where=f"{asked.config}: system.read_only",
             expected="false",
-            mend="leave it out; on the Pi: raspi-config, Performance, Overlay File System",
+            hint="leave it out; on the Pi: raspi-config, Performance, Overlay File System",
         )
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="provision-", dir=CACHE) as made:

@@ -20,9 +20,9 @@ RECOGNISED: Final = "a Raspberry Pi OS Lite (64-bit) image, .img or .img.xz"
 KINDS: Final = {"c": 0xC, "83": 0x83}
 
 
-def refuse(base: Path, what: str, got: str, mend: str = "") -> BuildError:
+def refuse(base: Path, what: str, got: str, hint: str = "") -> BuildError:
     """Return the one error of everything that is not recognised; status 65."""
-    return BuildError(65, what, where=str(base), expected=RECOGNISED, got=got, mend=mend)
+    return BuildError(65, what, where=str(base), expected=RECOGNISED, got=got, hint=hint)
 
 
 def copy(base: Path, image: Path) -> None:
@@ -38,7 +38,7 @@ def copy(base: Path, image: Path) -> None:
                     target.write(block)
             target.truncate(target.tell())
     except FileNotFoundError as exc:
-        raise BuildError(66, "no such file", where=str(base), mend="download it first") from exc
+        raise BuildError(66, "no such file", where=str(base), hint="download it first") from exc
     except (lzma.LZMAError, EOFError) as exc:
         raise refuse(base, "damaged", str(exc), "download it again") from exc
 

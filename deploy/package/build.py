@@ -94,7 +94,7 @@ def build(arch: str, suite: str, runtime: Path | None = None) -> Path:
             69,
             "a tool is missing",
             got=", ".join(sorted(lacking)),
-            mend=f"apt-get install {' '.join(sorted(set(lacking.values())))}",
+            hint=f"apt-get install {' '.join(sorted(set(lacking.values())))}",
         )
     python, end = SUITES[suite]
     runtime = runtime or carried.runtime(arch, python, DIST)
@@ -144,7 +144,7 @@ def libraries(private: Path) -> str:
     found = [elf.needs(path) for path in sorted(private.rglob("*.so"))]
     glibc = max(needs.newest("GLIBC") for needs in found)
     if glibc[:2] > elf.NEWEST_GLIBC:  # msgspec compiled on a newer system than Debian 12
-        raise BuildError(69, "needs a newer glibc than Debian 12's", mend="build on Debian 12")
+        raise BuildError(69, "needs a newer glibc than Debian 12's", hint="build on Debian 12")
     cxx = max(needs.newest("GLIBCXX") for needs in found)
     since = next(version for symbol, version in CXX.items() if cxx >= symbol)
     return f"libc6 (>= {glibc[0]}.{glibc[1]}), libgcc-s1, libstdc++6 (>= {since})"

@@ -43,7 +43,7 @@ def runtime(arch: str, python: str, folder: Path) -> Path:
             where=str(folder),
             expected=name,
             got="none",
-            mend=f"run `make runtime ARCH={arch} PY={python}` first: a quarter of an hour",
+            hint=f"run `make runtime ARCH={arch} PY={python}` first: a quarter of an hour",
         )
     return found[-1]
 

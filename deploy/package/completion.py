@@ -14,7 +14,7 @@ from typing import Final
 import shtab
 
 from deploy.package.manual import subparsers
-from edge import cli
+from edge.cli import arguments
 
 PATHS: Final = ("model", "password_file", "source")
 """Options whose value may be a path; those of the type Path are one."""
@@ -22,7 +22,7 @@ PATHS: Final = ("model", "password_file", "source")
 
 def complete(shell: str) -> str:
     """Return the completion for ``shell``."""
-    parser = cli.parser()
+    parser = arguments.parser()
     for command in subparsers(parser).values():
         for action in command._actions:
             if action.type is Path or action.dest in PATHS:

@@ -11,7 +11,8 @@ import datetime
 from pathlib import Path
 from typing import Final
 
-from edge import __version__, cli
+from edge import __version__
+from edge.cli import arguments
 
 HERE: Final = Path(__file__).resolve().parent
 CONFIG: Final = HERE.parent / "edge.toml"
@@ -23,7 +24,7 @@ def pages(epoch: int) -> dict[str, str]:
     epoch  their date, seconds
     """
     day = datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%d")
-    generated = {"edge.1": commands(cli.parser()), "edge.toml.5": literal(CONFIG.read_text())}
+    generated = {"edge.1": commands(arguments.parser()), "edge.toml.5": literal(CONFIG.read_text())}
     return {
         name: (HERE / f"{name}.in")
         .read_text()
@@ -50,7 +51,7 @@ def commands(parser: argparse.ArgumentParser) -> str:
         for action in one._actions:
             if not isinstance(action, argparse._HelpAction):
                 lines += [".TP", _call(action), escaped((action.help or "") % vars(action))]
-        lines += [".PP", "Example:", ".EX", escaped(cli.EXAMPLES[name]), ".EE"]
+        lines += [".PP", "Example:", ".EX", escaped(arguments.EXAMPLES[name]), ".EE"]
     return "\n".join(lines) + "\n"
 
 

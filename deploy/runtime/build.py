@@ -112,7 +112,7 @@ def build(
             69,
             "a tool is missing",
             got=", ".join(sorted(lacking)),
-            mend=f"apt-get install {packages}",
+            hint=f"apt-get install {packages}",
         )
     here = ROOT / "build" / "runtime"
     here.mkdir(parents=True, exist_ok=True)

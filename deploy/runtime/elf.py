@@ -86,7 +86,7 @@ def platform_tag(found: Needs, arch: str) -> str:
             "built against a glibc that Debian 12 has not got",
             expected="2.36 or older",
             got=".".join(map(str, glibc)),
-            mend="build on Debian 12",
+            hint="build on Debian 12",
         )
     minor = max(17, *glibc[1:2])
     for version, since in CXX_SINCE.items():

@@ -107,7 +107,7 @@ def make_root(folder: Path, suite: str, arch: str, more: Sequence[str] = ()) -> 
     root = folder / f"{suite}-{arch}"
     guest = Guest(root, arch, suite)
     if not shutil.which(QEMU[arch]):
-        raise BuildError(69, "a tool is missing", got=QEMU[arch], mend="apt-get install qemu-user")
+        raise BuildError(69, "a tool is missing", got=QEMU[arch], hint="apt-get install qemu-user")
     if (root / ".complete").exists():
         return guest
     shutil.rmtree(root, ignore_errors=True)

@@ -32,7 +32,7 @@ def mirror(targets: str) -> str:
     raise BuildError(
         69,
         "apt knows no Debian archive here",
-        mend="run `apt-get update` on Debian, or give the files with SOURCES=DIR",
+        hint="run `apt-get update` on Debian, or give the files with SOURCES=DIR",
     )
 
 
@@ -95,5 +95,5 @@ def _download(source: Source, site: str, part: Path) -> None:
             "the mirror does not give a pinned file",
             where=source.path,
             got=lines[-1] if lines else f"status {done.returncode}",
-            mend="try again, or give the files with SOURCES=DIR",
+            hint="try again, or give the files with SOURCES=DIR",
         )

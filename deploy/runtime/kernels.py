@@ -59,7 +59,7 @@ def shares(blocks: Sequence[model_a72.Block], base: int, link_map: Path) -> list
     base  address that the extension was loaded at
     """
     if not link_map.exists():
-        raise BuildError(69, "no linker's map", where=str(link_map), mend="make runtime")
+        raise BuildError(69, "no linker's map", where=str(link_map), hint="make runtime")
     pieces = functions(link_map.read_text())
     starts = [start for start, _, _ in pieces]
     total = sum(block.work for block in blocks)

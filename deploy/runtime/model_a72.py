@@ -164,7 +164,7 @@ def _llvm(command: list[str], text: str) -> str:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     except FileNotFoundError as exc:
         raise BuildError(
-            69, "a tool is missing", got=command[0], mend="apt-get install llvm"
+            69, "a tool is missing", got=command[0], hint="apt-get install llvm"
         ) from exc
     if done.returncode:
         raise BuildError(70, f"{command[0]} failed", got=done.stderr.splitlines()[0])

@@ -25,7 +25,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from edge.camera.images import read_pixels
+from edge.pictures.read import read_pixels
 from models import network
 
 DEMO: Final = Path(__file__).resolve().parents[1] / "demo" / "pictures"

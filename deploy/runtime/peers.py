@@ -105,7 +105,7 @@ def our_wheel(arch: str, python: str) -> Path:
     pattern = f"*{VERSION}-{tag}-{tag}-*_{ARCHES[arch]}.whl"
     found = sorted((ROOT / "build" / "dist").glob(pattern))
     if not found:
-        raise BuildError(69, "no such wheel", mend=f"make runtime ARCH={arch} PY={python}")
+        raise BuildError(69, "no such wheel", hint=f"make runtime ARCH={arch} PY={python}")
     return found[-1]
 
 

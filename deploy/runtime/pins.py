@@ -44,16 +44,16 @@ class BuildError(EdgeError):
         where: str = "",
         expected: str = "",
         got: str = "",
-        mend: str = "",
+        hint: str = "",
     ) -> None:
-        super().__init__(what, where=where, expected=expected, got=got, mend=mend)
+        super().__init__(what, where=where, expected=expected, got=got, hint=hint)
         self.status = status
 
 
 def no_space(where: str) -> BuildError:
     """Return what is raised where FULL is in a program's output, or ENOSPC was raised."""
     return BuildError(
-        74, "no space left", where=where, mend="make room and run it again: it goes on"
+        74, "no space left", where=where, hint="make room and run it again: it goes on"
     )
 
 
@@ -114,5 +114,5 @@ def check(source: Source, path: Path) -> None:
             where=str(path),
             expected=f"sha256 {source.sha256}",
             got=got,
-            mend="delete it, or correct deploy/runtime/sources.toml",
+            hint="delete it, or correct deploy/runtime/sources.toml",
         )

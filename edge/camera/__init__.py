@@ -14,10 +14,10 @@ from edge.camera.v4l2 import V4l2Camera
 from edge.camera.v4l2_device import is_camera
 from edge.camera.video import VideoCamera
 from edge.errors import CameraError
-from edge.types import Asked, Camera
+from edge.frames import Camera, CameraSpec
 
 
-def open_camera(asked: Asked) -> Camera:
+def open_camera(asked: CameraSpec) -> Camera:
     """Return an open camera. Raises CameraError."""
     source = asked.source
     if source == "auto":
@@ -73,5 +73,5 @@ def find() -> str:
         reason="absent",
         where="camera.source = auto",
         expected="picamera2 installed, or a /dev/videoN",
-        mend="connect one, or name a source: --source FILE.mp4",
+        hint="connect one, or name a source: --source FILE.mp4",
     )

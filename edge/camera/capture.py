@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera.fence import Fence
 from edge.errors import CameraError
+from edge.fence import Fence
 
 MOTION_JPEG: Final = frozenset({b"MJPG", b"mjpe"})
 """What OpenCV calls it; the second is 4.6's name."""

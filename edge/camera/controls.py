@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge.errors import CameraError
-from edge.types import Control
+from edge.frames import ControlValue
 
 
-def check(wanted: Mapping[str, Control], known: tuple[str, ...], shown: str) -> None:
+def check(wanted: Mapping[str, ControlValue], known: tuple[str, ...], shown: str) -> None:
     """Raise CameraError where ``wanted`` names a control that is not ``known``.
 
     shown  the source, for the message

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 
-from edge.types import Seconds
+from edge.frames import Seconds
 
 
 class Connection:

@@ -17,10 +17,10 @@ from typing import Final
 import cv2
 
 from edge.camera.capture import Capture
-from edge.camera.fence import RESERVE_BYTES, ROOM_BYTES, Fence
 from edge.camera.refusal import TOO_LARGE, refusal
 from edge.errors import CameraError
-from edge.types import Asked, Seconds
+from edge.fence import RESERVE_BYTES, ROOM_BYTES, Fence
+from edge.frames import CameraSpec, Seconds
 
 OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 THREADS: Final = "OPENCV_FFMPEG_THREADS"
@@ -47,7 +47,7 @@ _greedy: Counter[str] = Counter()
 """How often a source has failed to open and left the process grown; of the few that ever did."""
 
 
-def open_stream(asked: Asked, search: str = "") -> Capture:
+def open_stream(asked: CameraSpec, search: str = "") -> Capture:
     """Return the open stream. Raises CameraError.
 
     search  how far FFmpeg looks for what it is, where the source is no RTSP's
@@ -56,8 +56,8 @@ def open_stream(asked: Asked, search: str = "") -> Capture:
     """
     until = time.monotonic() + asked.timeout_s
     if "\0" in asked.source or not _is_utf8(asked.source):  # OpenCV would crash on it
-        what, mend = "is no address", "write special characters as %XX"
-        raise CameraError(what, reason="unsupported", where=asked.shown, mend=mend)
+        what, hint = "is no address", "write special characters as %XX"
+        raise CameraError(what, reason="unsupported", where=asked.shown, hint=hint)
     if _greedy[asked.source]:
         _check_greedy(asked)
     capture = _open(asked.source, _stream_options(asked, search), asked.timeout_s)
@@ -75,7 +75,7 @@ def open_stream(asked: Asked, search: str = "") -> Capture:
     return _fitting(capture, asked, asked.shown)
 
 
-def open_film(name: str, asked: Asked, shown: str) -> Capture:
+def open_film(name: str, asked: CameraSpec, shown: str) -> Capture:
     """Return the open film in the file ``name``. Raises CameraError."""
     options = f"protocol_whitelist;file|format_whitelist;{FILMS}"
     threads = min(os.cpu_count() or 1, FILM_THREADS)
@@ -89,12 +89,12 @@ def open_film(name: str, asked: Asked, shown: str) -> Capture:
             where=shown,
             expected=f"at most {asked.max_pixels} pixels (camera.max_pixels) and"
             f" {ROOM_BYTES // 1_000_000} MB of memory to open it",
-            mend="try it with ffprobe",
+            hint="try it with ffprobe",
         )
     return _fitting(capture, asked, shown)
 
 
-def _check_greedy(asked: Asked) -> None:
+def _check_greedy(asked: CameraSpec) -> None:
     """Raise CameraError where a source that took all it might would do so again.
 
     What FFmpeg gives back is not always given back to the system, so each time adds to the last.
@@ -104,7 +104,7 @@ def _check_greedy(asked: Asked) -> None:
             f"has taken all the memory that it may {GREEDY_TIMES} times, and is opened no more",
             reason="unsupported",
             where=asked.shown,
-            mend="see to its server, then restart the daemon",
+            hint="see to its server, then restart the daemon",
         )
     error = refusal(asked.source, asked.shown, asked.timeout_s)
     if error.what == TOO_LARGE:
@@ -117,11 +117,11 @@ def no_key_frame(shown: str, waited_s: Seconds) -> CameraError:
         f"frames come, but no key frame to begin with in {waited_s:.1f} s",
         reason="stalled",
         where=shown,
-        mend=KEY_FRAMES,
+        hint=KEY_FRAMES,
     )
 
 
-def _fitting(capture: Capture, asked: Asked, shown: str) -> Capture:
+def _fitting(capture: Capture, asked: CameraSpec, shown: str) -> Capture:
     """Give a decoder of this size its room. Raises CameraError where the size is too large."""
     width, height = capture.size
     if width * height > asked.max_pixels:
@@ -137,7 +137,7 @@ def _fitting(capture: Capture, asked: Asked, shown: str) -> Capture:
     return capture
 
 
-def _stream_options(asked: Asked, search: str) -> str:
+def _stream_options(asked: CameraSpec, search: str) -> str:
     """Return what FFmpeg is to do.
 
     Measured on loopback, H.264, 20 frames a second: with this ``search`` RTSP opens in 0.1 s

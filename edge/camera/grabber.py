@@ -27,7 +27,7 @@ from edge.camera.capture import Capture
 from edge.camera.ffmpeg import no_key_frame
 from edge.camera.newest import BAD_FRAMES, STOP_S, Newest, Picture
 from edge.errors import CameraError
-from edge.types import Seconds
+from edge.frames import Seconds
 
 GIVE_UP: Final = 0.9
 """Of the time-out without a picture: sooner than whoever reads sees nothing but silence."""

@@ -24,7 +24,7 @@ from edge.camera.deadline import Connection
 from edge.camera.login import Login
 from edge.camera.refusal import PORTS, unreachable
 from edge.errors import CameraError
-from edge.types import Seconds
+from edge.frames import Seconds
 
 CHUNK_BYTES: Final = 65_536
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -138,7 +138,7 @@ class Client:
                 self.drop()
                 if redirects > MAX_REDIRECTS:
                     what = f"redirected more than {MAX_REDIRECTS} times"
-                    raise CameraError(what, where=self._shown, mend="check the address")
+                    raise CameraError(what, where=self._shown, hint="check the address")
                 place = self._parsed(target, _without_login(place))
                 continue
             self._place = place if answer.status < 400 else self._own
@@ -207,8 +207,8 @@ class Client:
                 return place
         except ValueError:
             pass
-        mend = "check the address, and try it with ffprobe"
-        raise CameraError("cannot be opened", where=self._shown, mend=mend)
+        hint = "check the address, and try it with ffprobe"
+        raise CameraError("cannot be opened", where=self._shown, hint=hint)
 
 
 def _port(place: SplitResult) -> int:

@@ -17,16 +17,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import files
-from edge.camera import controls, picture
+from edge.camera import controls
 from edge.camera.folder import SUFFIXES, Folder
 from edge.camera.pace import Pace
 from edge.errors import CameraError
-from edge.types import Asked, CameraMode, Control, EndOfSource, Frame, Seconds
+from edge.frames import CameraMode, CameraSpec, ControlValue, EndOfSource, Frame, Seconds
+from edge.pictures import picture
+from edge.pictures.read import read_pixels
 
 log = logging.getLogger(__name__)
-MAX_BYTES: Final = 32_000_000
-"""Of a file, where nothing else is asked for."""
 SETTLED_S: Final = 5.0
 """A file that has not changed for so long is whole."""
 LOOK_AGAIN_S: Final = 10.0
@@ -39,22 +38,6 @@ IDLE_S: Final = 0.05
 """Wait where there is nothing to show."""
 
 
-def read_pixels(
-    path: Path, max_pixels: int = picture.MAX_PIXELS, max_bytes: int = MAX_BYTES
-) -> NDArray[np.uint8]:
-    """Return the picture in ``path`` as (H, W, 3) BGR uint8, turned as its EXIF says.
-
-    Raises picture.Unreadable, its words fit to be shown after the file's name.
-    """
-    try:
-        content = files.read(path, max_bytes)
-    except FileNotFoundError as exc:
-        raise picture.Unreadable("no such file") from exc
-    except OSError as exc:
-        raise picture.Unreadable(exc.strerror or str(exc)) from exc
-    return picture.decode(np.frombuffer(content, np.uint8), max_pixels)
-
-
 class ImagesCamera:
     """The pictures of a folder in the order of their names.
 
@@ -63,7 +46,7 @@ class ImagesCamera:
     Raises CameraError where the folder holds none, or none that can be read.
     """
 
-    def __init__(self, folder: Path, asked: Asked) -> None:
+    def __init__(self, folder: Path, asked: CameraSpec) -> None:
         self._folder = Folder(folder)
         if not self._folder.names:
             raise CameraError(
@@ -71,7 +54,7 @@ class ImagesCamera:
                 reason="absent",
                 where=str(folder),
                 expected="files ending in " + ", ".join(sorted(SUFFIXES)),
-                mend="with camera.required = false they are waited for",
+                hint="with camera.required = false they are waited for",
             )
         self.mode = CameraMode("images", str(folder), 0, 0, asked.fps, "bgr")
         self.corrupt_total = 0
@@ -106,7 +89,7 @@ class ImagesCamera:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Raise CameraError: what is recorded cannot be exposed anew."""
         controls.check(wanted, (), self.mode.source)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from edge import geometry
 from edge.camera import controls
 from edge.errors import CameraError
-from edge.types import Asked, Control, View
+from edge.frames import CameraSpec, ControlValue, View
 
 NUMBERS: Final = {
     "exposure_us": "ExposureTime",
@@ -38,7 +38,7 @@ ROW: Final = 64
 
 
 def translated(
-    wanted: Mapping[str, Control], offered: Mapping[str, tuple[Any, Any, Any]], shown: str
+    wanted: Mapping[str, ControlValue], offered: Mapping[str, tuple[Any, Any, Any]], shown: str
 ) -> dict[str, Any]:
     """Return controls in libcamera's words.
 
@@ -75,7 +75,7 @@ def translated(
     return given
 
 
-def _refused(name: str, expected: str, got: Control, shown: str) -> CameraError:
+def _refused(name: str, expected: str, got: ControlValue, shown: str) -> CameraError:
     what = f"control `{name}` cannot be set so"
     return CameraError(what, reason="unsupported", where=shown, expected=expected, got=str(got))
 
@@ -113,7 +113,7 @@ class Plan:
     flips: tuple[bool, bool]
 
 
-def plan(asked: Asked, cropping: bool) -> Plan:
+def plan(asked: CameraSpec, cropping: bool) -> Plan:
     """Return what serves ``asked``, of a camera that can cut out a part of its picture or not."""
     main, needed = whole(asked), asked.useful
     if cropping:
@@ -126,7 +126,7 @@ def plan(asked: Asked, cropping: bool) -> Plan:
     return Plan(main, scaled(main, needed), flips(asked.view))
 
 
-def whole(asked: Asked) -> tuple[int, int]:
+def whole(asked: CameraSpec) -> tuple[int, int]:
     """Return the size of the whole picture, before a part is cut out of it; even."""
     return _even(asked.width), _even(asked.height)
 

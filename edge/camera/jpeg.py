@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera import jpeg_end, picture
+from edge.pictures import jpeg_end, picture
 
 START: Final = b"\xff\xd8"
 END: Final = jpeg_end.END

@@ -15,10 +15,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera import controls, jpeg, picture
+from edge.camera import controls, jpeg
 from edge.camera.newest import BAD_FRAMES, Newest, Picture
 from edge.errors import CameraError
-from edge.types import Asked, CameraMode, Control, Frame, Seconds
+from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
+from edge.pictures import picture
 
 log = logging.getLogger(__name__)
 FULL: Final = 1
@@ -36,7 +37,7 @@ class JpegCamera:
     """
 
     def __init__(
-        self, newest: Newest, asked: Asked, until_s: Seconds, *, form: str, fps: float = 0.0
+        self, newest: Newest, asked: CameraSpec, until_s: Seconds, *, form: str, fps: float = 0.0
     ) -> None:
         self._newest, self._asked = newest, asked
         self.mode = CameraMode("stream", asked.shown, 0, 0, fps, form)
@@ -86,7 +87,7 @@ class JpegCamera:
         pixels = jpeg.decode(taken.pixels, FULL, self._asked.max_pixels)
         return None if pixels is None else self._frame(taken, pixels, self._taken_total)
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Raise CameraError: a live source's pictures are as it makes them."""
         controls.check(wanted, (), self.mode.source)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import CameraError, CameraReason
-from edge.types import Seconds
+from edge.frames import Seconds
 
 STOP_S: Final = 1.0
 """Longest wait for the thread to end."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from edge.types import Seconds
+from edge.frames import Seconds
 
 SHORTEST_S: Final = 0.001
 LONGEST_S: Final = 10.0

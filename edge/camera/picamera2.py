@@ -21,7 +21,7 @@ from typing import Any, Final
 from edge import geometry
 from edge.camera import isp, planes
 from edge.errors import CameraError, CameraReason
-from edge.types import Asked, CameraMode, Control, Frame, Seconds
+from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
 
 BUFFERS: Final = 4
 """Two that are filled, the newest that waits to be read, and one that is read."""
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Picamera2Camera:
     """Camera ``number`` of libcamera's list. Raises CameraError where it cannot be had."""
 
-    def __init__(self, number: int, asked: Asked) -> None:
+    def __init__(self, number: int, asked: CameraSpec) -> None:
         self._where, self._timeout_s = asked.shown, asked.timeout_s
         self.corrupt_total = 0
         self._job: Any = None
@@ -48,7 +48,7 @@ class Picamera2Camera:
                 raise
             raise _failed("cannot be started", exc, asked.shown) from exc
 
-    def _start(self, asked: Asked) -> None:
+    def _start(self, asked: CameraSpec) -> None:
         """Configure the streams, read back what they have become, and start them."""
         import libcamera
 
@@ -114,7 +114,7 @@ class Picamera2Camera:
             )
         return frame
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Hand controls to libcamera, from the next frames on."""
         given = isp.translated(wanted, self._camera.camera_controls, self._where)
         self._camera.set_controls(given)
@@ -188,7 +188,7 @@ def _open(number: int, where: str) -> Any:
             f"picamera2 cannot be imported: {exc}",
             reason="unsupported",
             where=where,
-            mend="apt install python3-picamera2",
+            hint="apt install python3-picamera2",
         ) from exc
     try:
         found = len(Picamera2.global_camera_info())
@@ -201,7 +201,7 @@ def _open(number: int, where: str) -> Any:
             reason="denied" if closed else "absent",
             where=where,
             expected=f"one of {found}" if found else "",
-            mend=f"add this user to the group of {closed[0]}"
+            hint=f"add this user to the group of {closed[0]}"
             if closed
             else "check the cable and `rpicam-hello --list-cameras`",
         )

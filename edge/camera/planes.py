@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import CameraError
-from edge.types import PixelFormat
+from edge.frames import PixelFormat
 
 FORMATS: Final[dict[str, PixelFormat]] = {
     "YUV420": "i420",
@@ -67,7 +67,7 @@ def stream(name: str, got: Mapping[str, Any], where: str) -> Stream:
             where=where,
             expected=" or ".join(FORMATS),
             got=str(got["format"]),
-            mend="a USB camera is best named by its /dev/v4l/by-id/...",
+            hint="a USB camera is best named by its /dev/v4l/by-id/...",
         )
     width, height = got["size"]
     return Stream(name, width, height, int(got["stride"]), layout)

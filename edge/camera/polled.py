@@ -21,7 +21,7 @@ from edge.camera.partbuffer import PartBuffer
 from edge.camera.receiver import Receiver
 from edge.camera.refusal import refused
 from edge.errors import CameraError
-from edge.types import Asked, Seconds
+from edge.frames import CameraSpec, Seconds
 
 FIRST_WAIT_S: Final = 0.25
 """After a question without a good answer; twice as long each time."""
@@ -40,7 +40,7 @@ class Polled(Receiver):
     begun   what was already read of it
     """
 
-    def __init__(self, client: Client, answer: Answer, begun: bytes, asked: Asked) -> None:
+    def __init__(self, client: Client, answer: Answer, begun: bytes, asked: CameraSpec) -> None:
         self._first: Answer | None = answer
         self._begun = begun
         self._period_s = 1.0 / asked.fps

@@ -23,7 +23,7 @@ from edge.camera.multipart import Multipart, Part
 from edge.camera.newest import BAD_FRAMES, STOP_S, Newest, Picture
 from edge.camera.partbuffer import LARGE_BYTES
 from edge.errors import CameraError
-from edge.types import Asked, Seconds
+from edge.frames import CameraSpec, Seconds
 
 log = logging.getLogger(__name__)
 BURST_PARTS: Final = 64
@@ -36,7 +36,7 @@ OTHERS: Final = ("audio/", "text/", "video/", "application/")
 class Receiver(Newest):
     """What motion JPEG and single pictures share. Owns ``client`` from here on."""
 
-    def __init__(self, client: Client, asked: Asked) -> None:
+    def __init__(self, client: Client, asked: CameraSpec) -> None:
         self._client, self._asked = client, asked
         self._lent_bytes = 0  # [1] of the picture that the reader has
         self._stopped = threading.Event()  # [2]
@@ -97,7 +97,7 @@ class Receiver(Newest):
 class MotionJpeg(Receiver):
     """The parts of ``answer``, a body in several parts without end."""
 
-    def __init__(self, client: Client, answer: Answer, asked: Asked) -> None:
+    def __init__(self, client: Client, answer: Answer, asked: CameraSpec) -> None:
         self._answer = answer
         super().__init__(client, asked)
 

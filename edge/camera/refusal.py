@@ -14,10 +14,10 @@ import time
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from edge.camera.fence import ROOM_BYTES
 from edge.camera.login import Login
 from edge.errors import CameraError
-from edge.types import Seconds
+from edge.fence import ROOM_BYTES
+from edge.frames import Seconds
 
 PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 TIMEOUT_S: Final = 3.0
@@ -35,7 +35,7 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
     timeout_s  for each step, at most ``TIMEOUT_S``
     """
     unknown = CameraError(
-        "cannot be opened", where=shown, mend="check the address, and try it with ffprobe"
+        "cannot be opened", where=shown, hint="check the address, and try it with ffprobe"
     )
     try:
         url = urlsplit(source)
@@ -59,30 +59,30 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
 def unreachable(error: Exception, port: int, shown: str) -> CameraError:
     """Return the error for a server that has not answered because of ``error``."""
     if isinstance(error, socket.gaierror):
-        what, mend = "the server's name cannot be resolved", "check the name and the network"
-        return CameraError(what, reason="absent", where=shown, mend=mend)
+        what, hint = "the server's name cannot be resolved", "check the name and the network"
+        return CameraError(what, reason="absent", where=shown, hint=hint)
     if isinstance(error, ConnectionRefusedError):
-        what, mend = f"nothing listens on port {port}", "check the port, and start the server"
-        return CameraError(what, reason="absent", where=shown, mend=mend)
+        what, hint = f"nothing listens on port {port}", "check the port, and start the server"
+        return CameraError(what, reason="absent", where=shown, hint=hint)
     what = "no answer in time" if isinstance(error, TimeoutError) else "no answer"
-    mend = "check the address and the network"
-    return CameraError(what, reason="absent", where=shown, mend=mend)
+    hint = "check the address and the network"
+    return CameraError(what, reason="absent", where=shown, hint=hint)
 
 
 def refused(status: int, shown: str) -> CameraError:
     """Return the error for a server that has answered with ``status``, and given no stream."""
     got = f"status {status}"
     if status in (401, 403):
-        mend = "check user and password, special characters written as %XX"
-        return CameraError("login refused", reason="denied", where=shown, got=got, mend=mend)
+        hint = "check user and password, special characters written as %XX"
+        return CameraError("login refused", reason="denied", where=shown, got=got, hint=hint)
     if status in (404, 410, 454):
-        mend = "check the path"
-        return CameraError("no such stream", reason="absent", where=shown, got=got, mend=mend)
+        hint = "check the path"
+        return CameraError("no such stream", reason="absent", where=shown, got=got, hint=hint)
     if status == 200:
         what = "gives no stream that can be decoded"
         expected = f"one that opens within {ROOM_BYTES // 1_000_000} MB of memory"
-        mend = "try it with ffprobe"
-        return CameraError(what, reason="unsupported", where=shown, expected=expected, mend=mend)
+        hint = "try it with ffprobe"
+        return CameraError(what, reason="unsupported", where=shown, expected=expected, hint=hint)
     return CameraError("cannot be opened", where=shown, got=got)
 
 

@@ -25,14 +25,14 @@ from edge.camera.ffmpeg import KEY_FRAMES, open_stream
 from edge.camera.grabber import Grabber
 from edge.camera.jpegs import JpegCamera
 from edge.errors import CameraError
-from edge.types import Asked, Camera, CameraMode, Control, Frame, Seconds
+from edge.frames import Camera, CameraMode, CameraSpec, ControlValue, Frame, Seconds
 
 log = logging.getLogger(__name__)
 FIRST_S: Final = 1.0
 """Shortest wait for the first frame, however long the opening took."""
 
 
-def open_live(asked: Asked, search: str = "") -> Camera:
+def open_live(asked: CameraSpec, search: str = "") -> Camera:
     """Return the camera at a network address. Raises CameraError.
 
     search  see ``open_stream``
@@ -53,7 +53,7 @@ class StreamCamera:
     Raises CameraError where none does.
     """
 
-    def __init__(self, capture: Capture, asked: Asked, until_s: Seconds) -> None:
+    def __init__(self, capture: Capture, asked: CameraSpec, until_s: Seconds) -> None:
         self._asked, self._taken_total = asked, 0
         fps = capture.get(cv2.CAP_PROP_FPS)
         fps = fps if 0 < fps <= 240 else 0.0  # which only claims to know
@@ -62,7 +62,7 @@ class StreamCamera:
             first = self._grabber.peek(until_s - time.monotonic())
             if first is None:
                 what = "opened, but gives no frame"
-                raise CameraError(what, reason="stalled", where=asked.shown, mend=KEY_FRAMES)
+                raise CameraError(what, reason="stalled", where=asked.shown, hint=KEY_FRAMES)
         except CameraError:
             self.close()
             raise
@@ -88,7 +88,7 @@ class StreamCamera:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Raise CameraError: a stream is as its server makes it."""
         controls.check(wanted, (), self.mode.source)
 

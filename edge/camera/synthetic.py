@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.camera import controls
 from edge.camera.pace import Pace
-from edge.types import Asked, CameraMode, Control, Frame, Seconds
+from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
 
 COLORS: Final = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
 """Red, green, blue, as BGR."""
@@ -22,7 +22,7 @@ COLORS: Final = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
 class SyntheticCamera:
     """Frames of a known pattern; never ends."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: CameraSpec) -> None:
         width, height, fps = asked.width, asked.height, asked.fps
         self.mode = CameraMode("synthetic", "synthetic", width, height, fps, "bgr")
         self.corrupt_total = 0
@@ -44,7 +44,7 @@ class SyntheticCamera:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Set ``brightness``. Raises CameraError for any other control."""
         controls.check(wanted, ("brightness",), self.mode.source)
         self._brighter = round(255 * float(wanted.get("brightness", 0.0)))

@@ -24,11 +24,11 @@ from typing import Final
 
 from edge.camera import controls
 from edge.camera import v4l2_abi as abi
-from edge.camera.v4l2_controls import Controls
+from edge.camera.v4l2_controls import V4l2Controls
 from edge.camera.v4l2_device import identify, in_words, open_device
 from edge.camera.v4l2_formats import Decoder, negotiate
 from edge.errors import CameraError
-from edge.types import Asked, CameraMode, Control, Frame, Seconds
+from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
 
 BUFFERS: Final = 4
 """One for the reader, one newest, two for the driver: with one it would have to wait."""
@@ -51,7 +51,7 @@ class Filled:
 class V4l2Camera:
     """A video device. Raises CameraError where it cannot be had, or cannot do what is asked."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: CameraSpec) -> None:
         self._shown, self._view = asked.shown, asked.view
         self._changed = threading.Condition()
         self._newest: Filled | None = None  # [1]
@@ -68,7 +68,7 @@ class V4l2Camera:
         try:
             card = identify(self._device)
             got = negotiate(self._device, asked)
-            self._controls = Controls(self._device, asked.shown)
+            self._controls = V4l2Controls(self._device, asked.shown)
             pix = got.pix
             self._decoder = decoder = Decoder(pix, asked)
             self._stream()
@@ -107,7 +107,7 @@ class V4l2Camera:
             return None
         return self._decoded(STILL_S, full=True)
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Set what the device has of these. Raises CameraError."""
         controls.check(wanted, self._controls.known, self._shown)
         try:
@@ -143,7 +143,7 @@ class V4l2Camera:
                     f"{CORRUPT_MAX} frames in a row cannot be decoded",
                     reason="corrupt",
                     where=self._shown,
-                    mend="try another camera.format, a shorter cable or a powered hub",
+                    hint="try another camera.format, a shorter cable or a powered hub",
                 )
         return None
 

@@ -151,7 +151,7 @@ class ControlDescription(ctypes.Structure):
     )
 
 
-class ControlValue(ctypes.Structure):
+class V4l2ControlValue(ctypes.Structure):
     """struct v4l2_control"""
 
     _fields_ = (("id", c_uint32), ("value", c_int32))
@@ -183,7 +183,7 @@ DQBUF: Final = _number(3, 17, Buffer)
 STREAMON: Final = _number(1, 18, c_int32)
 STREAMOFF: Final = _number(1, 19, c_int32)
 S_PARM: Final = _number(3, 22, StreamParameters)
-S_CTRL: Final = _number(3, 28, ControlValue)
+S_CTRL: Final = _number(3, 28, V4l2ControlValue)
 QUERYCTRL: Final = _number(3, 36, ControlDescription)
 G_INPUT: Final = _number(2, 38, c_int32)
 SUBSCRIBE_EVENT: Final = _number(1, 90, EventSubscription)

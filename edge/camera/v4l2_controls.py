@@ -13,7 +13,7 @@ from typing import Final
 
 from edge.camera import v4l2_abi as abi
 from edge.errors import CameraError
-from edge.types import Control
+from edge.frames import ControlValue
 
 USER, CAMERA = 0x00980900, 0x009A0900
 AUTO_EXPOSURE, AUTO_EXPOSURE_MANUAL = CAMERA + 1, 1
@@ -32,7 +32,7 @@ SWITCHES: Final = {
 }
 
 
-class Controls:
+class V4l2Controls:
     """What one device has. known: the names it can be told."""
 
     def __init__(self, device: int, shown: str) -> None:
@@ -42,15 +42,15 @@ class Controls:
         self._has = {name: told for name, number in named.items() if (told := self._query(number))}
         self.known = tuple(self._has)
 
-    def set(self, wanted: Mapping[str, Control]) -> None:
+    def set(self, wanted: Mapping[str, ControlValue]) -> None:
         """Set controls that are ``known``; nothing where one cannot be. Raises CameraError."""
         steps: list[tuple[int, int]] = []
         for name, value in wanted.items():
             steps += self._steps(name, value)
         for number, step in steps:
-            abi.call(self._device, abi.S_CTRL, abi.ControlValue(number, step))
+            abi.call(self._device, abi.S_CTRL, abi.V4l2ControlValue(number, step))
 
-    def _steps(self, name: str, value: Control) -> list[tuple[int, int]]:
+    def _steps(self, name: str, value: ControlValue) -> list[tuple[int, int]]:
         told = self._has[name]
         if name in SWITCHES:
             number, positions = SWITCHES[name]

@@ -58,5 +58,5 @@ def is_camera(path: str) -> bool:
 def in_words(exc: OSError, shown: str) -> CameraError:
     """Return what the kernel says as one line."""
     unknown: tuple[CameraReason, str, str] = ("failed", f"fails: {exc.strerror}", "")
-    reason, what, mend = REASONS.get(exc.errno or 0, unknown)
-    return CameraError(what, reason=reason, where=shown, mend=mend.format(shown))
+    reason, what, hint = REASONS.get(exc.errno or 0, unknown)
+    return CameraError(what, reason=reason, where=shown, hint=hint.format(shown))

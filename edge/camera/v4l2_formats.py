@@ -14,10 +14,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.camera import jpeg, picture
+from edge.camera import jpeg
 from edge.camera import v4l2_abi as abi
 from edge.errors import CameraError
-from edge.types import Asked, PixelFormat
+from edge.frames import CameraSpec, PixelFormat
+from edge.pictures import picture
 
 FORMATS: Final[dict[str, PixelFormat]] = {
     "yuyv": "yuyv", "nv12": "nv12", "yu12": "i420", "mjpg": "bgr", "jpeg": "bgr",
@@ -36,7 +37,7 @@ class Negotiated:
     fps: float
 
 
-def negotiate(device: int, asked: Asked) -> Negotiated:
+def negotiate(device: int, asked: CameraSpec) -> Negotiated:
     """Have the driver send what comes nearest to ``asked``: size first, then frame rate, then cost.
 
     Raises CameraError where it has no format that can be read, OSError where it is busy.
@@ -50,7 +51,7 @@ def negotiate(device: int, asked: Asked) -> Negotiated:
             where=asked.shown,
             expected=" or ".join(FORMATS if asked.format == "auto" else (asked.format,)),
             got=", ".join(offered) or "none",
-            mend="set camera.format" if asked.format != "auto" else "",
+            hint="set camera.format" if asked.format != "auto" else "",
         )
 
     def worth(name: str) -> tuple[int, float, int]:
@@ -79,7 +80,7 @@ def _offered(device: int) -> list[str]:
             return names
 
 
-def _set(device: int, name: str, asked: Asked) -> Negotiated:
+def _set(device: int, name: str, asked: CameraSpec) -> Negotiated:
     wanted = abi.Format(type=abi.CAPTURE)
     pix = wanted.fmt.pix
     pix.width, pix.height, pix.field = asked.width, asked.height, abi.FIELD_NONE
@@ -106,7 +107,7 @@ class Decoder:
     Raises CameraError where a picture has more pixels than may be decoded.
     """
 
-    def __init__(self, pix: abi.PixFormat, asked: Asked) -> None:
+    def __init__(self, pix: abi.PixFormat, asked: CameraSpec) -> None:
         name = abi.name(pix.pixelformat).lower()
         self.layout: PixelFormat = FORMATS[name]
         self._jpeg = name in COMPRESSED

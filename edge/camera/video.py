@@ -27,7 +27,7 @@ from edge.camera.ffmpeg import FILM_S, open_film
 from edge.camera.pace import Steps
 from edge.errors import CameraError, CameraReason
 from edge.files import open_regular
-from edge.types import Asked, CameraMode, Control, EndOfSource, Frame, Seconds
+from edge.frames import CameraMode, CameraSpec, ControlValue, EndOfSource, Frame, Seconds
 
 ATTEMPTS: Final = 32
 """A failed grab is a corrupt frame if one of the next few succeeds, else the end."""
@@ -44,7 +44,7 @@ class VideoCamera:
     that ends before its index says. Raises CameraError where it cannot be opened.
     """
 
-    def __init__(self, path: Path, asked: Asked) -> None:
+    def __init__(self, path: Path, asked: CameraSpec) -> None:
         self._asked, self._where = asked, str(path)
         try:
             self._file = open_regular(path)
@@ -102,7 +102,7 @@ class VideoCamera:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, Control]) -> None:
+    def control(self, wanted: Mapping[str, ControlValue]) -> None:
         """Raise CameraError: what is recorded cannot be exposed anew."""
         controls.check(wanted, (), self.mode.source)
 

@@ -16,14 +16,14 @@ from edge.camera.receiver import MotionJpeg, Receiver
 from edge.camera.refusal import refused
 from edge.camera.stream import open_live
 from edge.errors import CameraError
-from edge.types import Asked, Camera, Seconds
+from edge.frames import Camera, CameraSpec, Seconds
 
 OK: Final = 200
 ROW: Final = "fpsprobesize;0|analyzeduration;1000000|probesize;1000000"
 """Else FFmpeg looks at a row of small pictures until the time is up."""
 
 
-def open_web(asked: Asked) -> Camera:
+def open_web(asked: CameraSpec) -> Camera:
     """Return the camera at an address of http or https. Raises CameraError."""
     until_s = time.monotonic() + asked.timeout_s
     client = Client(asked.source, asked.shown, asked.timeout_s)
@@ -40,7 +40,7 @@ def open_web(asked: Asked) -> Camera:
     return JpegCamera(receiver, asked, until_s, form="mjpeg")
 
 
-def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | str:
+def _receiver(client: Client, asked: CameraSpec, until_s: Seconds) -> Receiver | str:
     """Return who receives what the server has; how far FFmpeg is to look where that is its own."""
     try:
         answer = client.get()
@@ -68,9 +68,9 @@ def _receiver(client: Client, asked: Asked, until_s: Seconds) -> Receiver | str:
     return Polled(client, answer, begun, asked)
 
 
-def _check_encoding(answer: Answer, asked: Asked) -> None:
+def _check_encoding(answer: Answer, asked: CameraSpec) -> None:
     encoding = answer.header("Content-Encoding").lower()
     if encoding not in ("", "identity"):
         what = "pictures come in an encoding that was not asked for"
-        mend = "switch compression off in the server"
-        raise CameraError(what, reason="unsupported", where=asked.shown, got=encoding, mend=mend)
+        hint = "switch compression off in the server"
+        raise CameraError(what, reason="unsupported", where=asked.shown, got=encoding, hint=hint)

@@ -1,4 +1,4 @@
-"""``edge.toml`` -> a frozen, typed config; every fault is one line with file, key and mend.
+"""``edge.toml`` -> a frozen, typed config; every fault is one line with file, key and hint.
 
 Three layers, the later over the earlier: the file, the settings that a ``set`` request made to
 last, the command line.
@@ -82,7 +82,7 @@ def convert(tables: dict[str, Any], where: str) -> Config:
             where=f"{where}: smoothing.exit",
             expected=f"at most {config.smoothing.enter}",
             got=str(config.smoothing.exit),
-            mend="a label must go at a lower score than it comes",
+            hint="a label must go at a lower score than it comes",
         )
     check_topic(config.mqtt.base_topic, f"{where}: mqtt.base_topic")
     check_topic(config.homeassistant.prefix, f"{where}: homeassistant.prefix")
@@ -132,7 +132,7 @@ def check_host(host: str, where: str) -> None:
             where=where,
             expected="a name or an address alone",
             got=escaped(without_credentials(host.rpartition("@")[2]), HOST_MAX),
-            mend="port, user name and password_file have keys of their own in [mqtt]",
+            hint="port, user name and password_file have keys of their own in [mqtt]",
         )
 
 
@@ -152,13 +152,13 @@ def check_broker(config: MqttConfig, where: str) -> None:
     for key in ("ca_file", "cert_file", "key_file", "accept_any_certificate"):
         if getattr(config, key) and not config.tls:
             raise ConfigError(
-                f"`{key}` without TLS", where=f"{where}: mqtt.{key}", mend="set mqtt.tls = true"
+                f"`{key}` without TLS", where=f"{where}: mqtt.{key}", hint="set mqtt.tls = true"
             )
     if config.accept_any_certificate and config.ca_file:
         raise ConfigError(
             "`ca_file` would not be used",
             where=f"{where}: mqtt.accept_any_certificate",
-            mend="remove one of the two",
+            hint="remove one of the two",
         )
     if config.key_file and not config.cert_file:
         raise ConfigError("a key without its certificate", where=f"{where}: mqtt.cert_file")
@@ -187,7 +187,7 @@ def check_camera(config: CameraConfig, where: str) -> None:
         raise ConfigError(
             "two user names",
             where=f"{where}: camera.username",
-            mend="remove the one in camera.source",
+            hint="remove the one in camera.source",
         )
 
 

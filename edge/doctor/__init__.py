@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from edge import __version__, settings
+from edge import __version__
 from edge import config as configs
-from edge.config import Config
+from edge.background import Call
+from edge.config import Config, persisted
 from edge.doctor import disk, journal, machine, service
 from edge.doctor.checks import Check, Findings
 from edge.doctor.service import Unit
 from edge.errors import ConfigError
-from edge.recovery.call import Call
+from edge.frames import Seconds
 from edge.text import escaped
-from edge.types import Seconds
 
 CONFIG: Final = Path("/etc/edge-camera/edge.toml")
 STATE: Final = Path("/var/lib/edge-camera")
@@ -151,7 +151,7 @@ def _config(given: Path | None) -> tuple[Check, Config | None]:
     path = given or (CONFIG if os.path.lexists(CONFIG) else None)
     found.facts = {"path": str(path) if path else None, "device": None}
     try:
-        config = configs.load(path, settings=settings.read())
+        config = configs.load(path, settings=persisted.read())
     except ConfigError as exc:
         if isinstance(exc.__cause__, PermissionError):
             found.wrong("unknown", str(exc), "run it as root: sudo edge doctor")

@@ -22,9 +22,9 @@ from edge.doctor import published, tls
 from edge.doctor.checks import Check, Findings
 from edge.doctor.service import Unit
 from edge.errors import ConfigError, PublishError
+from edge.frames import Seconds
 from edge.messages import Broker
 from edge.mqtt import kept
-from edge.types import Seconds
 
 STEP_S: Final = 3.0
 PASSWORD: Final = "mqtt-password"
@@ -95,14 +95,14 @@ def _reached(found: Findings, broker: Broker) -> bool:
         connect(broker, STEP_S).close()
         reach_ms = round((time.monotonic() - begin_s) * 1000, 1)
     except socket.gaierror as exc:
-        mend = "check mqtt.host and the network: resolvectl query NAME; ip route"
-        found.wrong("fault", f"{broker.address}: name not found: {exc.strerror}", mend)
+        hint = "check mqtt.host and the network: resolvectl query NAME; ip route"
+        found.wrong("fault", f"{broker.address}: name not found: {exc.strerror}", hint)
         return False
     except OSError as exc:
         refused = isinstance(exc, ConnectionRefusedError)
         what = "nothing listens there" if refused else exc.strerror or "no answer in time"
-        mend = "start the broker, or check mqtt.port" if refused else "check the network: ip route"
-        found.wrong("fault", f"{broker.address}: {what}", mend)
+        hint = "start the broker, or check mqtt.port" if refused else "check the network: ip route"
+        found.wrong("fault", f"{broker.address}: {what}", hint)
         return False
     found.facts["reach_ms"] = reach_ms
     found.say(f"{broker.address} reached in {reach_ms:.0f} ms")
@@ -124,10 +124,10 @@ def _kept(found: Findings, broker: Broker, topics: list[str]) -> dict[str, bytes
         told = kept(broker, topics, STEP_S, client_id)
     except PublishError as exc:
         found.facts["login"] = False
-        mend = "check mqtt.username and the password's file" if "refused" in exc.what else (
+        hint = "check mqtt.username and the password's file" if "refused" in exc.what else (
             "does it speak MQTT there, and with TLS or without? see mqtt.port and mqtt.tls"
         )  # fmt: skip
-        found.wrong("fault", f"login {who}: {exc.what}", mend)
+        found.wrong("fault", f"login {who}: {exc.what}", hint)
         return None
     found.facts["login"] = True
     found.say(f"logged in {who}, MQTT {broker.protocol}")

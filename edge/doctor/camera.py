@@ -114,8 +114,8 @@ def _configured(
     if source.partition(":")[0] == "picamera2":
         number = source.partition(":")[2] or "0"
         if seen is None:
-            mend = "apt install python3-picamera2" if "not installed" in why else "see `events`"
-            found.wrong("fault", f"{shown}: {why}", mend)
+            hint = "apt install python3-picamera2" if "not installed" in why else "see `events`"
+            found.wrong("fault", f"{shown}: {why}", hint)
         elif not number.isdigit() or int(number) >= len(seen):
             found.wrong("fault", f"{shown}: libcamera sees {len(seen)} cameras", RIBBON)
         else:

@@ -1,4 +1,4 @@
-"""What a probe finds, in one form: a verdict, a line of facts, and a line of mend."""
+"""What a probe finds, in one form: a verdict, a line of facts, and a line of hint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from edge.errors import EdgeError
-from edge.types import Seconds
+from edge.frames import Seconds
 
 Verdict = Literal["ok", "warning", "fault", "unknown"]
 WORST: Final[tuple[Verdict, ...]] = ("fault", "warning", "unknown", "ok")
@@ -21,14 +21,14 @@ class Check:
     """What was found out about one thing.
 
     line   what is the matter, then the facts, for a person
-    mend   what to do about it; empty where all is well
+    hint   what to do about it; empty where all is well
     facts  the same for a program; of JSON's types
     """
 
     name: str
     verdict: Verdict
     line: str
-    mend: str = ""
+    hint: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,22 +45,22 @@ class Findings:
         """Add a fact for people."""
         self._said.append(text)
 
-    def wrong(self, verdict: Verdict, text: str, mend: str = "") -> None:
+    def wrong(self, verdict: Verdict, text: str, hint: str = "") -> None:
         """Add what is not as it should be."""
-        self._wrong.append((verdict, text, mend))
+        self._wrong.append((verdict, text, hint))
 
-    def error(self, exc: EdgeError, mend: str = "") -> None:
-        """Add a fault in the words of an error; ``mend`` is for one that has none."""
-        line = str(exc).removesuffix(f"; {' '.join(exc.mend.split())}")
-        self.wrong("fault", line, exc.mend or mend)
+    def error(self, exc: EdgeError, hint: str = "") -> None:
+        """Add a fault in the words of an error; ``hint`` is for one that has none."""
+        line = str(exc).removesuffix(f"; {' '.join(exc.hint.split())}")
+        self.wrong("fault", line, exc.hint or hint)
 
     def check(self) -> Check:
         """Return all of it, the worst first."""
         wrong = sorted(self._wrong, key=lambda found: WORST.index(found[0]))
         verdict = wrong[0][0] if wrong else "ok"
         line = "; ".join([text for _, text, _ in wrong] + self._said)
-        mends = dict.fromkeys(mend for _, _, mend in wrong if mend)
-        return Check(self._name, verdict, line, "; ".join(mends), self.facts)
+        hints = dict.fromkeys(hint for _, _, hint in wrong if hint)
+        return Check(self._name, verdict, line, "; ".join(hints), self.facts)
 
 
 def command(*words: str, timeout_s: Seconds) -> subprocess.CompletedProcess[str]:

@@ -71,8 +71,8 @@ def check(
             "read_only": read_only,
         }
         if read_only and name != "/":
-            mend = "dmesg shows why; then mount -o remount,rw or a new card"
-            found.wrong("fault", f"{name} {path} is read-only", mend)
+            hint = "dmesg shows why; then mount -o remount,rw or a new card"
+            found.wrong("fault", f"{name} {path} is read-only", hint)
         elif read_only:
             found.say("/ is read-only")
         if key not in seen:
@@ -96,8 +96,8 @@ def _room(found: Findings, path: Path, told: os.statvfs_result) -> None:
     else:
         found.say(shown)
     if told.f_files and told.f_favail < NEXT_TO_NOTHING[0] * told.f_files:  # btrfs counts none
-        mend = "remove small files: du --inodes -x / | sort -n | tail"
-        found.wrong("fault", f"{told.f_favail} of {told.f_files} inodes free on {path}", mend)
+        hint = "remove small files: du --inodes -x / | sort -n | tail"
+        found.wrong("fault", f"{told.f_favail} of {told.f_files} inodes free on {path}", hint)
 
 
 def _spool(found: Findings, config: SpoolConfig, path: Path) -> None:
@@ -119,8 +119,8 @@ def _spool(found: Findings, config: SpoolConfig, path: Path) -> None:
         return
     held, aside = facts["bytes"], facts["set_aside"]
     if aside:
-        mend = f"dmesg shows whether the card fails; rm {path}.unreadable-*"
-        found.wrong("warning", f"{aside} spools were unreadable and set aside", mend)
+        hint = f"dmesg shows whether the card fails; rm {path}.unreadable-*"
+        found.wrong("warning", f"{aside} spools were unreadable and set aside", hint)
     rows, payload = facts.get("rows", 0), facts.get("payload_bytes", 0)
     shown = f"{rows} events wait in {size(held)}"
     if facts.get("oldest_s") is not None:

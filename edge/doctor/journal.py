@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final, get_args
 
+from edge.contract import EventType
 from edge.doctor.checks import Check, Findings, command
 from edge.doctor.service import NAME
-from edge.payloads import EventType
 
 SHOWN: Final = 8
 LAST_WORDS: Final = 2

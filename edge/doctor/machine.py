@@ -26,15 +26,15 @@ COOL: Final = "cool it: heat sink, fan, shade"
 SUPPLY: Final = "a supply of 5.1 V and 3 A, a short thick cable"
 THROTTLED: Final[dict[int, tuple[Verdict, str, str]]] = {
     0: ("fault", "under-voltage now", SUPPLY),
-    1: ("warning", "clock capped now", "cool it, or mend its supply"),
-    2: ("warning", "throttled now", "cool it, or mend its supply"),
+    1: ("warning", "clock capped now", "cool it, or fix its supply"),
+    2: ("warning", "throttled now", "cool it, or fix its supply"),
     3: ("warning", "soft temperature limit now", COOL),
     16: ("warning", "under-voltage since boot", SUPPLY),
     17: ("warning", "clock capped since boot", ""),
     18: ("warning", "throttled since boot", ""),
     19: ("warning", "soft temperature limit since boot", COOL),
 }
-"""Bit of get_throttled -> verdict, words, mend."""
+"""Bit of get_throttled -> verdict, words, hint."""
 LOW_SHARE: Final = 0.1
 LOW_BYTES: Final = 50_000_000
 NEAR_LIMIT: Final = 0.85
@@ -62,13 +62,13 @@ def clock(
     shown = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now_s))
     found.facts = {"time_s": round(now_s, 3), "time": shown, "synchronised": synced}
     found.say(shown)
-    mend = "timedatectl set-ntp true; and see that the network lets NTP (UDP 123) through"
+    hint = "timedatectl set-ntp true; and see that the network lets NTP (UDP 123) through"
     if now_s < Path(__file__).stat().st_mtime - DAY_S:
-        found.wrong("fault", "the date is before this program was made", mend)
+        found.wrong("fault", "the date is before this program was made", hint)
     if synced is None:
         found.wrong("unknown", "the kernel does not say whether it is synchronised")
     elif not synced:
-        found.wrong("warning", "not synchronised", mend)
+        found.wrong("warning", "not synchronised", hint)
     else:
         found.say("synchronised")
     return found.check()
@@ -86,8 +86,8 @@ def heat(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Check:
         "throttled_bits": bits,
         "throttled": [word for _, word, _ in told],
     }
-    for verdict, word, mend in told:
-        found.wrong(verdict, word, mend)
+    for verdict, word, hint in told:
+        found.wrong(verdict, word, hint)
     if celsius is None:
         found.say("no thermometer")
     elif celsius >= TOO_HOT_CELSIUS:
@@ -140,14 +140,14 @@ def memory(unit: Unit, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> 
     if used is not None:
         of = f" of {size(limit)}" if limit else ""
         if limit and used > NEAR_LIMIT * limit:
-            mend = "systemctl edit edge-camera: MemoryMax=; a smaller model or camera.width"
-            found.wrong("warning", f"the daemon has {size(used)}{of}", mend)
+            hint = "systemctl edit edge-camera: MemoryMax=; a smaller model or camera.width"
+            found.wrong("warning", f"the daemon has {size(used)}{of}", hint)
         else:
             found.say(f"daemon {size(used)}{of}")
     elif unit.pid:
         found.say("the daemon's is for root to see")
     if kills:
         boot_s = float((text(proc / "uptime") or "0").split()[0])
-        mend = "journalctl -k -g 'Out of memory' names what was ended"
-        found.wrong("warning", f"{kills} OOM kills in {lasted(boot_s)} since boot", mend)
+        hint = "journalctl -k -g 'Out of memory' names what was ended"
+        found.wrong("warning", f"{kills} OOM kills in {lasted(boot_s)} since boot", hint)
     return found.check()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from edge import startup
 from edge.config import ModelConfig
 from edge.doctor.checks import Check, Findings
 from edge.errors import ModelError
+from edge.model import engine as engines
 
 
 def check(config: ModelConfig) -> Check:
     """Prove what a start of the daemon would prove."""
     found = Findings("model")
     try:
-        engine = startup.start(config)
-        told = startup.describe(engine)
+        engine = engines.start(config)
+        told = engines.describe(engine)
     except ModelError as exc:
         found.error(exc, "reinstall the model or its runtime")
         return found.check()

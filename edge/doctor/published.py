@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from edge import __version__, payloads
+from edge import __version__, contract
 from edge.config import Config
 from edge.doctor.checks import Check, Findings, lasted
 from edge.doctor.service import RESTART, Unit
@@ -30,16 +30,16 @@ def check(
         return found.check()
     if not kept:
         what = f"the broker keeps nothing under {device}"
-        mend = "is it another device.id or base_topic than the daemon's? may this login read it?"
-        found.wrong("fault" if unit.running else "unknown", what, mend)
+        hint = "is it another device.id or base_topic than the daemon's? may this login read it?"
+        found.wrong("fault" if unit.running else "unknown", what, hint)
         return found.check()
     online = kept.get(f"{device}/availability") == b"online"
     found.facts["online"] = online
     if online:
         found.say(f"{device} online")
     else:
-        mend = "see `events`: is it connected?" if unit.running else "start it: see `service`"
-        found.wrong("fault", f"{device} is offline", mend)
+        hint = "see `events`: is it connected?" if unit.running else "start it: see `service`"
+        found.wrong("fault", f"{device} is offline", hint)
     hidden = [topic for topic in TOPICS[1:] if f"{device}/{topic}" not in kept]
     told = _decoded(found, "info", kept.get(f"{device}/info"))
     if told:
@@ -48,11 +48,11 @@ def check(
     if state:
         _state(found, state, config.publish.state_interval_s, now_s, online)
     if len(hidden) == len(TOPICS) - 1:
-        mend = "give it `pattern read edge/%u/info` and the same of state, or log in as a watcher"
-        found.wrong("unknown", "this login may not read info and state", mend)
+        hint = "give it `pattern read edge/%u/info` and the same of state, or log in as a watcher"
+        found.wrong("unknown", "this login may not read info and state", hint)
     elif hidden and online:
-        mend = "see `camera` and `events`"
-        found.wrong("warning", f"no {hidden[0]}: nothing has been classified lately", mend)
+        hint = "see `camera` and `events`"
+        found.wrong("warning", f"no {hidden[0]}: nothing has been classified lately", hint)
     return found.check()
 
 
@@ -60,7 +60,7 @@ def _decoded(found: Findings, topic: str, payload: bytes | None) -> dict[str, An
     if not payload:
         return {}
     try:
-        return dict(payloads.decode(topic, payload))
+        return dict(contract.decode(topic, payload))
     except (ValueError, RecursionError):
         found.wrong("warning", f"{topic} is not what this version understands", RESTART)
         return {}

@@ -27,7 +27,7 @@ LOOP_S: Final = 600.0
 EXITED: Final = "1"
 """CLD_EXITED, of ExecMainCode; else it was killed by a signal."""
 STATUSES: Final = {
-    "78": ("config, model or device id is at fault", "mend what is a fault below"),
+    "78": ("config, model or device id is at fault", "hint what is a fault below"),
     "74": ("no camera", "see `camera` below"),
     "203": ("its program cannot be run", f"apt install --reinstall {NAME}"),
     "243": ("systemd cannot read a credential", f"ls -l /etc/{NAME}/credentials"),
@@ -103,8 +103,8 @@ def check(unit: Unit, now_s: float) -> Check:
     found, shown = Findings("service"), unit.shown
     if not unit.installed:
         why = unit.why or f"systemd has no unit {NAME}"
-        mend = "" if unit.why else f"install the package {NAME}"
-        found.wrong("fault" if unit.late else "unknown", why, mend)
+        hint = "" if unit.why else f"install the package {NAME}"
+        found.wrong("fault" if unit.late else "unknown", why, hint)
         return found.check()
     state, since = shown.get("ActiveState", ""), "StateChangeTimestampMonotonic"
     if unit.running:  # a reload changes the state too
@@ -144,14 +144,14 @@ def check(unit: Unit, now_s: float) -> Check:
         word = "stopping" if state == "deactivating" else "starting"
         found.wrong("warning", f"{word}{age}", "ask again in a moment")
     else:
-        what, mend = _reason(shown)
+        what, hint = _reason(shown)
         state = "failed" if state == "failed" else f"restarting, {restarts} times so far,"
-        found.wrong("fault", f"{state}{age}: {what}", mend)
+        found.wrong("fault", f"{state}{age}: {what}", hint)
     if not enabled and state != "inactive":
         found.wrong("warning", "does not start at boot", f"systemctl enable {NAME}")
     if shown.get("NeedDaemonReload") == "yes":
-        mend = f"systemctl daemon-reload && {RESTART}"
-        found.wrong("warning", "its unit file has changed since it was read", mend)
+        hint = f"systemctl daemon-reload && {RESTART}"
+        found.wrong("warning", "its unit file has changed since it was read", hint)
     if memory := unit.number("MemoryCurrent"):
         found.say(f"memory {size(memory)}")
     return found.check()
@@ -164,8 +164,8 @@ def _reason(shown: Mapping[str, str]) -> tuple[str, str]:
     if result in RESULTS:
         return RESULTS[result]
     if shown.get("ExecMainCode") == EXITED:
-        what, mend = STATUSES.get(status, ("see the journal", look))
-        return f"exit status {status}, {what}", mend
+        what, hint = STATUSES.get(status, ("see the journal", look))
+        return f"exit status {status}, {what}", hint
     try:
         return f"ended by {signal.Signals(int(status)).name}", look
     except ValueError:

@@ -25,7 +25,7 @@ WARNING, ERROR = 4, 3
 
 
 def draw(checks: list[Check], status: int) -> None:
-    """Print every check, its mend below it, and the events at the end."""
+    """Print every check, its hint below it, and the events at the end."""
     console = Console(highlight=False)
     faults, unknown = (
         ", ".join(check.name for check in checks if check.verdict == verdict)
@@ -50,8 +50,8 @@ def _table(checks: list[Check]) -> Table:
     table.add_column(overflow="fold")
     for check in checks:
         what = Text(check.line)
-        if check.mend:
-            what.append(f"\n-> {check.mend}", "cyan")
+        if check.hint:
+            what.append(f"\n-> {check.hint}", "cyan")
         table.add_row(check.name, Text(check.verdict, COLOURS[check.verdict]), what)
         for event in check.facts.get("events", ()):
             priority = event["priority"]
@@ -65,7 +65,7 @@ def _lines(checks: list[Check]) -> list[str]:
     for check in checks:
         lines.append(f"{check.name:<{NAME_WIDTH}} {check.verdict:<{VERDICT_WIDTH}} {check.line}")
         indent = " " * (NAME_WIDTH + VERDICT_WIDTH + 2)
-        if check.mend:
-            lines.append(f"{indent}-> {check.mend}")
+        if check.hint:
+            lines.append(f"{indent}-> {check.hint}")
         lines += [f"{indent}{e['time']}  {e['message']}" for e in check.facts.get("events", ())]
     return lines

@@ -48,9 +48,9 @@ def check(found: Findings, broker: Broker, tls: Tls, connect: Connect) -> bool:
         facts = _describe(found, _refused(tls, broker.host, connect))
         facts["verified"] = False
         known = {_name(one.get("subject", ()), *NAMED) for one in strict.get_ca_certs()}
-        mend = certificates.hint(exc.verify_code, tls, facts, known)
+        hint = certificates.hint(exc.verify_code, tls, facts, known)
         found.facts["verify_code"] = exc.verify_code
-        found.wrong("fault", reason(exc), mend)
+        found.wrong("fault", reason(exc), hint)
         return False
     except OSError as exc:
         what = reason(exc) if isinstance(exc, ssl.SSLError) else f"TLS: {exc or 'no answer'}"
@@ -59,8 +59,8 @@ def check(found: Findings, broker: Broker, tls: Tls, connect: Connect) -> bool:
         return False
     if tls.accept_any_certificate:
         shown = _refused(tls, broker.host, connect)
-        mend = "set mqtt.ca_file instead of accept_any_certificate"
-        found.wrong("warning", "its certificate is not checked", mend)
+        hint = "set mqtt.ca_file instead of accept_any_certificate"
+        found.wrong("warning", "its certificate is not checked", hint)
     facts = _describe(found, shown)
     facts |= {"version": version, "verified": not tls.accept_any_certificate}
     left_s = facts.get("expires_in_days", 365) * 86_400

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Final
 
-from edge.types import Seconds
+from edge.frames import Seconds
 
 log = logging.getLogger(__name__)
 STAYS_S: Final = 5.0

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from edge.frames import Seconds
 from edge.messages import EventQueue, Message
-from edge.mqtt.link import Link, SetAsideError
+from edge.mqtt.connection import Link, SetAsideError
 from edge.mqtt.outage import Seldom
-from edge.types import Seconds
 
 IN_FLIGHT: Final = 20
 """Events handed over and not yet acknowledged."""

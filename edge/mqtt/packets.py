@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from edge.frames import Seconds
 from edge.messages import Incoming
-from edge.types import Seconds
 
 RESPONSE_TOPIC: Final = 8
 CORRELATION_DATA: Final = 9

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from edge.frames import Seconds
 from edge.messages import Broker, EventQueue, Message
-from edge.mqtt.link import Link
+from edge.mqtt.connection import Link
 from edge.mqtt.mailbox import Mailbox
 from edge.mqtt.outage import Outage, Seldom
 from edge.mqtt.outbox import Outbox
-from edge.types import Seconds
 
 log = logging.getLogger(__name__)
 CLAIM_S: Final = 1.0

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edge.errors import PublishError
+from edge.frames import Seconds
 from edge.messages import Broker, Incoming
 from edge.mqtt.access import Access, reason
-from edge.types import Seconds
 
 CLEAR_S: Final = 5.0
 """Longest wait for one acknowledgement."""
@@ -67,7 +67,7 @@ def subscribe(
         raise PublishError(
             f"broker cannot be reached: {reason(exc)}",
             where=broker.address,
-            mend="check --broker",
+            hint="check --broker",
         ) from exc
     client.loop_start()
 
@@ -129,10 +129,10 @@ def clear(broker: Broker, topics: list[str]) -> None:
         for message in sent:
             message.wait_for_publish(CLEAR_S)
         if not all(message.is_published() for message in sent):
-            raise PublishError("did not take all", where=broker.address, mend="try again")
+            raise PublishError("did not take all", where=broker.address, hint="try again")
         if denied:
             what = f"does not let us write: {denied[0]}"
-            raise PublishError(what, where=broker.address, mend="see the broker's ACL")
+            raise PublishError(what, where=broker.address, hint="see the broker's ACL")
     except (OSError, RuntimeError, ValueError) as exc:
         raise PublishError(f"broker: {reason(exc)}", where=broker.address) from exc
     finally:

@@ -10,10 +10,10 @@ from typing import Final
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge.frames import Seconds
 from edge.mqtt.client import Client
 from edge.mqtt.limits import Limits
 from edge.mqtt.suspects import Suspects
-from edge.types import Seconds
 
 LATER_S: Final = 30.0
 """When it is seen again whether one that was set aside may be asked for."""

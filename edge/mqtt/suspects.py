@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from edge.types import Seconds
+from edge.frames import Seconds
 
 CAREFUL: Final = 2
 ROW: Final = 4

@@ -14,7 +14,7 @@ from deploy.broker import PrivateBroker
 from deploy.image import build
 from deploy.image.layout import MIB
 from deploy.runtime.pins import sha256
-from edge.spool import SYNC_S
+from edge.mqtt.spool import SYNC_S
 from tests.conftest import ROOT, Listener
 from tests.image import pi
 from tests.image.guest import Card, Guest

@@ -27,7 +27,7 @@ def test_a_first_boot_that_fails_is_tried_again(
     broker: PrivateBroker,
     tmp_path: Path,
 ) -> None:
-    """On Debian 12. Its owner can log in and mend it; after one more cut the card is as any other.
+    """On Debian 12. Its owner can log in and hint it; after one more cut the card is as any other.
 
     What fails is growing: another growpart in the place where the owner's own programs go.
     """

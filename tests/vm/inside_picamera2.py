@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge import startup
 from edge.config import ModelConfig
 from edge.errors import CameraError
-from edge.types import Asked, Frame, Rotation, View
+from edge.frames import CameraSpec, Frame, Rotation, View
+from edge.model import engine as engines
 from tests.conftest import model_folder
 from tests.vm import virtual
 
@@ -51,7 +51,7 @@ def open_one() -> Iterator[Open]:
     opened = []
 
     def begin(model: str, **changes: Any) -> Picamera2Camera:
-        asked = Asked("picamera2", "picamera2", **({"useful": (224, 224)} | changes))
+        asked = CameraSpec("picamera2", "picamera2", **({"useful": (224, 224)} | changes))
         opened.append(Picamera2Camera(virtual.number(model), asked))
         return opened[-1]
 
@@ -101,7 +101,7 @@ def test_the_bars_have_their_colours(
 
 def test_red_green_and_blue_come_in_order_up_to_the_label(open_one: Open, tmp_path: Path) -> None:
     """From libcamera's buffers to a model's scores; a reader that is late may miss some."""
-    engine = startup.start(ModelConfig(str(model_folder(tmp_path / "rgb"))))
+    engine = engines.start(ModelConfig(str(model_folder(tmp_path / "rgb"))))
     camera = open_one("colours")
     scores = np.empty(3, np.float32)
     order = ["red", "green", "blue"]
@@ -156,7 +156,7 @@ def test_a_camera_that_is_not_there(open_one: Open) -> None:
     with pytest.raises(
         CameraError, match="picamera2:7: no such camera: expected one of 2"
     ) as caught:
-        Picamera2Camera(7, Asked("picamera2:7", "picamera2:7"))
+        Picamera2Camera(7, CameraSpec("picamera2:7", "picamera2:7"))
     assert caught.value.reason == "absent"
 
 

@@ -20,9 +20,9 @@ from edge.camera import open_camera, v4l2
 from edge.camera import v4l2_abi as abi
 from edge.camera.v4l2_device import is_camera, open_device
 from edge.errors import CameraError
-from edge.modelcard import Preprocessing, TensorSpec
-from edge.preprocess import Preprocessor
-from edge.types import Asked, Camera, Frame, View
+from edge.frames import Camera, CameraSpec, Frame, View
+from edge.model.card import Preprocessing, TensorSpec
+from edge.model.preprocess import Preprocessor
 
 DEVICE = "/dev/video0"
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
@@ -48,7 +48,7 @@ def set_control(name: str, value: int) -> None:
             told = abi.call(device, abi.QUERYCTRL, abi.ControlDescription(id=number | NEXT))
             number = told.id
             if told.name.decode() == name:
-                abi.call(device, abi.S_CTRL, abi.ControlValue(number, value))
+                abi.call(device, abi.S_CTRL, abi.V4l2ControlValue(number, value))
                 return
     finally:
         os.close(device)
@@ -76,7 +76,7 @@ def opened() -> Iterator[Callable[..., Camera]]:
 
     def begin(**changes: object) -> Camera:
         asked: dict[str, object] = {"width": 640, "height": 480, "fps": 30.0} | changes
-        cameras.append(open_camera(Asked(DEVICE, DEVICE, **asked)))  # type: ignore[arg-type]
+        cameras.append(open_camera(CameraSpec(DEVICE, DEVICE, **asked)))  # type: ignore[arg-type]
         return cameras[-1]
 
     yield begin
@@ -250,7 +250,7 @@ def _as_nobody(answer: multiprocessing.connection.Connection) -> None:
     os.setgid(65534)
     os.setuid(65534)
     try:
-        open_camera(Asked(DEVICE, DEVICE))
+        open_camera(CameraSpec(DEVICE, DEVICE))
     except CameraError as exc:
         answer.send((exc.reason, str(exc)))
 
@@ -312,7 +312,7 @@ def test_what_is_no_camera_is_not_taken_for_one() -> None:
     assert is_camera(DEVICE)
     assert not is_camera("/dev/null")
     with pytest.raises(CameraError, match="is not a camera"):
-        open_camera(Asked("/dev/null", "/dev/null"))
+        open_camera(CameraSpec("/dev/null", "/dev/null"))
 
 
 def test_the_daemon_goes_on_through_an_unplugged_camera(tmp_path: Path) -> None:

@@ -1,0 +1,196 @@
+"""What each command does; the imports it needs are its own, so that the others start fast."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from typing import Any, Final
+
+from edge import config as configs
+from edge.cli import arguments
+from edge.text import escaped
+
+BAD_FILE: Final = 1
+OVER_BUDGET: Final = 1
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the daemon until its source ends or a signal comes."""
+    from edge.config import persisted
+
+    overrides = arguments.overrides(args)
+    configs.load(args.config, overrides)  # a wrong key is told before anything heavy is imported
+    from edge.daemon.service import Service
+
+    Service(lambda: configs.load(args.config, overrides, persisted.read())).run()
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print the effective config without secrets, and what the start proves."""
+    from edge.config import persisted
+
+    config = configs.load(args.config, settings=persisted.read())
+    print(json.dumps(configs.redacted(config), indent=2))
+    from edge.model import engine as engines
+    from edge.mqtt.access import Access
+
+    Access(configs.broker(config.mqtt))
+    configs.source(config.camera)
+
+    engine = engines.start(config.model)
+    facts = engine.classifier.facts
+    left = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
+    golden = engine.card.golden
+    for line in (
+        f"config   {args.config or 'defaults'}: valid",
+        f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels",
+        f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers",
+        f"XNNPACK  {facts.delegated_share:.0%} of the nodes{left}",
+        "golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"),
+        f"input    {engines.shown_input(engine)}",
+    ):
+        print(escaped(line))
+    return 0
+
+
+def classify(args: argparse.Namespace) -> int:
+    """Classify image files; an unreadable one is reported and the others go on."""
+    import numpy as np
+
+    from edge.model import engine as engines
+
+    config = configs.load(None, arguments.overrides(args))
+    engine = engines.start(config.model)
+    labels = engine.card.labels
+    scores = np.empty(len(labels), np.float32)
+    status = 0
+    for path in args.files:
+        reason, begin_ns = "", 0
+        try:
+            frame = engines.read_picture(path)
+            begin_ns = time.monotonic_ns()
+            if not engine.classify(frame, scores):
+                reason = f"the model gives no scores: {engine.classifier.fault()}"
+        except engines.Unreadable as exc:
+            reason = str(exc)
+        spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
+        if reason:
+            status = BAD_FILE
+            if args.json:
+                print(json.dumps({"path": str(path), "error": reason}), flush=True)
+            else:
+                print(escaped(f"{path}: {reason}"), file=sys.stderr)
+            continue
+        best = int(scores.argmax())
+        found = {label: round(float(s), 4) for label, s in zip(labels, scores, strict=True)}
+        if args.json:
+            answer = {"path": str(path), "label": labels[best], "score": found[labels[best]]}
+            print(json.dumps({**answer, "scores": found, "ms": spent_ms}), flush=True)
+        else:
+            print(escaped(f"{path}: {labels[best]} {scores[best]:.3f}"))
+    return status
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Print how fast and how small the pipeline is here."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from edge.cli import bench, bench_source
+
+    tables = arguments.overrides(args)
+    if not args.config:
+        tables["camera"].setdefault("source", "synthetic")
+    config = configs.load(args.config, tables)
+    if args.capture:
+        print(json.dumps(bench_source.run(config, args.capture)))
+        return 0
+    figures = bench.run(config, args.frames, args.naive)
+    title = Text(escaped(f"{figures['model']}, ms a frame"))
+    table = Table("", "p50", "p90", "p99", "max", title=title)
+    for name, values in figures.items():
+        if isinstance(values, dict):
+            cells = (
+                f"{values[p]:.3f}" if p in values else "" for p in ("p50", "p90", "p99", "max")
+            )
+            table.add_row(name.removesuffix("_ms"), *cells)
+    console = Console(stderr=args.json)
+    console.print(table)
+    for name, value in figures.items():
+        if not isinstance(value, dict):
+            console.print(Text(escaped(f"{name:>22}  {value}")))
+    if args.json:
+        print(json.dumps(figures))
+    p90_ms = figures["pipeline_ms"]["p90"]
+    if args.budget_ms is not None and p90_ms > args.budget_ms:
+        line = f"pipeline p90 {p90_ms} ms is over the budget of {args.budget_ms} ms"
+        print(escaped(line), file=sys.stderr)
+        return OVER_BUDGET
+    return 0
+
+
+def watch(args: argparse.Namespace) -> int:
+    """Show what a subscriber sees until Ctrl-C."""
+    from edge.cli import watch
+
+    config = configs.load(args.config, arguments.overrides(args))
+    watch.run(
+        configs.broker(config.mqtt),
+        config.mqtt.base_topic,
+        args.device,
+        seconds=args.seconds,
+    )
+    return 0
+
+
+def purge(args: argparse.Namespace) -> int:
+    """Make the broker forget a device."""
+    from edge.cli import purge
+
+    config = configs.load(args.config, arguments.overrides(args))
+    broker, prefix = configs.broker(config.mqtt), config.homeassistant.prefix
+    topics = purge.run(broker, config.mqtt.base_topic, args.device, prefix)
+    for topic in topics:
+        print(escaped(f"cleared {topic}"))
+    if not topics:
+        print(escaped(f"the broker keeps nothing of {args.device}"), file=sys.stderr)
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Tell whether this device is healthy, and if not, why and what to do."""
+    from edge import doctor as doctors
+    from edge.doctor import shown
+
+    logging.getLogger().setLevel(logging.ERROR)  # what matters is on the screen
+    checks = doctors.examine(args.config)
+    if args.json:
+        print(json.dumps(doctors.report(checks)))
+    else:
+        shown.draw(checks, doctors.status(checks))
+    return doctors.status(checks)
+
+
+def schema(_: argparse.Namespace) -> int:
+    """Print the JSON Schema of every payload."""
+    from edge import contract
+
+    print(json.dumps(contract.schema(), indent=2))
+    return 0
+
+
+COMMANDS: Final[dict[str, Any]] = {
+    "run": run,
+    "check": check,
+    "classify": classify,
+    "bench": bench,
+    "watch": watch,
+    "purge": purge,
+    "doctor": doctor,
+    "schema": schema,
+}

@@ -1,0 +1,67 @@
+"""Topic by topic: payload, QoS, retained; decoded against the contract, or as JSON Schema."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+import msgspec
+
+from edge.contract.payloads import Event, Info, Response, Result, Stamped, State, Telemetry
+from edge.contract.requests import REQUESTS
+
+SCHEMA: Final = 1
+"""Version of this contract; in ``info.schema``."""
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+PAYLOADS: Final[dict[str, tuple[type[Stamped], int, bool]]] = {
+    "info": (Info, 1, True),
+    "state": (State, 1, True),
+    "result": (Result, 0, False),
+    "event": (Event, 1, False),
+    "telemetry": (Telemetry, 0, False),
+}
+"""Topic -> payload, QoS, retained. ``availability`` is plain text: online or offline."""
+
+
+def decode(topic: str, payload: bytes) -> Any:
+    """Return a payload as plain values, checked against this contract. Raises ValueError."""
+    if topic == "availability":
+        return payload.decode()
+    return msgspec.to_builtins(msgspec.json.decode(payload, type=PAYLOADS[topic][0]))
+
+
+def schema() -> dict[str, Any]:
+    """Return topic -> JSON Schema of its payload, every schema complete in itself."""
+    found: dict[str, Any] = {"availability": {"type": "string", "enum": ["online", "offline"]}}
+    for topic, (payload, qos, retain) in PAYLOADS.items():
+        found[topic] = {
+            "$schema": DIALECT,
+            "title": f"edge/<device_id>/{topic}, QoS {qos}{', retained' if retain else ''}",
+            **msgspec.json.schema(payload),
+        }
+    found["response"] = {
+        "$schema": DIALECT,
+        "title": "edge/<device_id>/response/<command>, QoS 1",
+        **msgspec.json.schema(Response),
+    }
+    for command, body in REQUESTS.items():
+        found[f"request/{command}"] = {
+            "$schema": DIALECT,
+            "title": f"edge/<device_id>/request/{command}, QoS 1",
+            **msgspec.json.schema(body),
+        }
+    cleaned: dict[str, Any] = _clean(found)
+    return cleaned
+
+
+def _clean(value: Any) -> Any:
+    """Return the schema with its descriptions as Python 3.13 has docstrings: not indented."""
+    if isinstance(value, dict):
+        return {
+            key: inspect.cleandoc(inner)
+            if key == "description" and isinstance(inner, str)
+            else _clean(inner)
+            for key, inner in value.items()
+        }
+    return [_clean(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""What may skip a frame before the network."""

@@ -1,0 +1,1 @@
+"""The model: find its card, prove it, run it. engine.py is what others use."""

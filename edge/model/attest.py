@@ -1,0 +1,135 @@
+"""What a model must show before it is used: that it fits what is said of it, and gives scores.
+
+Composes what the card says with what the file says (``complete``); then shows the model a few
+pictures of which nobody knows the right answer but everybody the kind of it (``prove``): numbers
+from 0 to 1, that sum to 1 where they should. Knows no camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ModelError
+from edge.frames import Frame
+from edge.model.card import InputFrom, ModelCard, Preprocessing
+from edge.model.locate import CARD, Found
+from edge.model.preprocess import contradiction, normalisation
+from edge.model.runtime import Classifier
+
+SIDE: Final = 64
+"""Pixels of a side of the pictures shown."""
+LAST: Final = ("SOFTMAX", "LOGISTIC")
+"""Last layers that give probabilities."""
+
+
+def complete(found: Found, classifier: Classifier) -> tuple[ModelCard, InputFrom, list[str]]:
+    """Return the card with what it leaves out, where its mean and std are from, and warnings.
+
+    What the card itself says is taken as it is; the file is asked about the rest.
+    """
+    card, given = found.card, found.given
+    how, tensor = card.preprocessing, classifier.input
+    source: InputFrom = "card"
+    if len(tensor.shape) == 4 and tensor.shape[3] == 1 and "preprocessing.color" not in given:
+        how = msgspec.structs.replace(how, color="gray")
+    if not {"preprocessing.mean", "preprocessing.std"} & given:
+        mean, std, source = normalisation(tensor, found.stated, classifier.first)
+        how = msgspec.structs.replace(how, mean=mean, std=std)
+    output = msgspec.structs.replace(card.output, activation=classifier.activation)
+    _check_last(card, classifier, str(found.path))
+    warnings = []
+    if source == "quantisation" and found.stated.mean:
+        text = f"mean {list(found.stated.mean)}, std {list(found.stated.std)}"
+        warnings.append(f"metadata: {text} contradict the input's quantisation, which is used")
+    if classifier.facts.kind == "int16":
+        warnings.append("int16 activations: XNNPACK has no kernels for them; TFLite's are slow")
+    return msgspec.structs.replace(card, preprocessing=how, output=output), source, warnings
+
+
+def _check_last(card: ModelCard, classifier: Classifier, where: str) -> None:
+    """Raise ModelError where a card asks for a softmax after one."""
+    if card.output.activation == "logits" and classifier.last in LAST:
+        last = classifier.last.lower()
+        right = "sigmoid" if classifier.last == "LOGISTIC" else "softmax"
+        raise ModelError(
+            f"the model's last layer is a {last} already",
+            where=f"{where}: output.activation",
+            expected=right,
+            got="logits",
+            hint=f'set activation = "{right}" in [output] of {CARD}',
+        )
+
+
+def doubts(how: Preprocessing, source: InputFrom, classifier: Classifier) -> list[str]:
+    """Return a warning where the file contradicts what a card or its metadata say."""
+    if source not in ("card", "metadata"):
+        return []
+    text = contradiction(how, classifier.input, classifier.first)
+    return [f"{'[preprocessing]' if source == 'card' else 'metadata'}: {text}"] if text else []
+
+
+def prove(
+    classify: Callable[[Frame, NDArray[np.float32]], bool],
+    classifier: Classifier,
+    found: Found,
+) -> list[str]:
+    """Show the model a few pictures; return warnings. Raises ModelError.
+
+    Numbers that are no probabilities are refused at once. What is not even a number is refused
+    where no picture gives anything else; a model that fails for black pictures alone works by day.
+    """
+    scores = np.empty(classifier.labels_total, np.float32)
+    failed, total = [], 0
+    for name, frame in _pictures():
+        total += 1
+        if classify(frame, scores):
+            continue
+        if classifier.finite:
+            raise ModelError(
+                "the model's output is not probabilities",
+                where=str(found.path),
+                got=f"{classifier.fault()}, for a {name} picture",
+                hint=_hint(classifier, found),
+            )
+        failed.append(name)
+    if len(failed) == total:
+        raise ModelError(
+            "the model's output is not numbers",
+            where=str(found.path),
+            got=f"{classifier.fault()}, for every picture",
+            hint="convert it again, or correct `mean` and `std` in [preprocessing]",
+        )
+    if not failed:
+        return []
+    names = " and a ".join(failed)
+    return [f"gives no numbers for a {names} picture; scores of such frames will be dropped"]
+
+
+def _pictures() -> Iterator[tuple[str, Frame]]:
+    for name, value in (("black", 0), ("grey", 128), ("white", 255)):
+        yield name, Frame(0, 0, np.full((SIDE, SIDE, 3), value, np.uint8), "bgr")
+    count = np.arange(SIDE * SIDE * 3, dtype=np.uint64)
+    noise = (count * 2654435761 >> 24).astype(np.uint8)  # Knuth; numpy.random would take 3 MB
+    yield "noisy", Frame(0, 0, noise.reshape(SIDE, SIDE, 3), "bgr")
+
+
+def _hint(classifier: Classifier, found: Found) -> str:
+    """Return the line to add to the card, where there is one."""
+    activation = classifier.activation
+    if activation == "softmax" and classifier.last == "LOGISTIC":
+        activation = "sigmoid"
+    elif classifier.last not in LAST and (
+        activation == "softmax" or classifier.output.shape[-1] == 1
+    ):
+        activation = "logits"
+    else:
+        return "convert it with its last layer, a softmax or a sigmoid"
+    line = f'set activation = "{activation}" in [output] of {CARD}'
+    if found.given:
+        return line
+    return f"{line}, to be put beside the model with its `name`, `file` and `labels`"

@@ -1,0 +1,166 @@
+"""The attested start: a model is used only after it has proven what its card says.
+
+Composes card, classifier and preprocessing, and opens the camera for them; used by the daemon and
+by every command that classifies. The golden picture goes the whole way, as a frame would. A model
+that has never proven itself is tried in a child process first: it may crash its interpreter.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import fence
+from edge.config import ModelConfig
+from edge.contract import ModelInfo
+from edge.errors import ModelError, boundary
+from edge.frames import Frame
+from edge.model import attest, locate
+from edge.model.attempt import Attempt, content, threads
+from edge.model.card import Golden, InputFrom, ModelCard
+from edge.model.preprocess import Preprocessor
+from edge.model.runtime import Classifier
+from edge.pictures.picture import Unreadable as Unreadable
+from edge.pictures.read import read_pixels
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model that has proven itself, ready for frames.
+
+    card        with what it left out filled in from the file
+    input_from  where its mean and std come from
+    warnings    in what the card is doubtful; logged at the start
+    """
+
+    card: ModelCard
+    path: Path
+    sha256: str
+    classifier: Classifier
+    preprocess: Preprocessor
+    input_from: InputFrom
+    warnings: tuple[str, ...]
+
+    def classify(self, frame: Frame, out: NDArray[np.float32]) -> bool:
+        """Write the scores of one frame into ``out``, (C,) float32; False where there are none."""
+        self.preprocess(frame, self.classifier.input_view())
+        self.classifier.invoke()
+        return self.classifier.scores(out)
+
+
+def start(config: ModelConfig) -> Engine:
+    """Return the engine that ``config`` describes, verified and warm. Raises ModelError.
+
+    Waits for the trial of a model that has not proven itself; ``Attempt`` and ``load`` are for a
+    caller who cannot.
+    """
+    attempt = Attempt(config)
+    attempt.run()
+    return load(config, attempt.sha256)
+
+
+@fence.lifted()
+def load(config: ModelConfig, proven: str = "") -> Engine:
+    """Return the engine in this process, verified and warm. Raises ModelError.
+
+    proven  sha256 of the file that was proven; another is refused
+    """
+    with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
+        found = locate.find(config.path)
+        path, said = found.path, found.card
+        classifier = Classifier(
+            path,
+            len(said.labels),
+            said.output.activation if "output.activation" in found.given else None,
+            threads=threads(config),
+            require_xnnpack=config.require_xnnpack,
+            size=said.preprocessing.input,
+            usual_size=found.stated.size,
+            content=content(path, proven or found.sha256),
+        )
+        card, input_from, warnings = attest.complete(found, classifier)
+        try:
+            preprocess = Preprocessor(card.preprocessing, classifier.input)
+            warnings += attest.doubts(card.preprocessing, input_from, classifier)
+        except ModelError as exc:
+            raise ModelError(
+                exc.what, where=str(path), expected=exc.expected, got=exc.got, hint=exc.hint
+            ) from exc.__cause__
+        engine = Engine(card, path, found.sha256, classifier, preprocess, input_from, ())
+        with boundary(ModelError, "the model cannot be run", str(path)):
+            warnings += attest.prove(engine.classify, classifier, found)
+        engine = replace(engine, warnings=tuple(warnings))
+        if card.golden:
+            _attest(engine, card.golden)
+        for warning in warnings:
+            log.warning("%s: %s", path, warning)
+        return engine
+
+
+def _attest(engine: Engine, golden: Golden) -> None:
+    """Raise ModelError unless the golden picture gives its golden scores."""
+    picture = engine.path.parent / golden.picture
+    try:
+        frame = read_picture(picture)
+    except Unreadable as exc:
+        raise ModelError(f"golden picture cannot be used: {exc}", where=str(picture)) from exc
+    scores = np.empty(len(golden.scores), np.float32)
+    if not engine.classify(frame, scores):
+        raise ModelError(
+            "the model gives its golden picture no scores",
+            where=f"{engine.path} on {engine.classifier.facts.runtime}",
+            got=engine.classifier.fault(),
+        )
+    expected = np.asarray(golden.scores, np.float32)
+    off = float(np.abs(scores - expected).max())
+    if scores.argmax() != expected.argmax() or not off <= golden.tolerance:
+        raise ModelError(
+            "the model does not give its golden scores",
+            where=f"{engine.path} on {engine.classifier.facts.runtime}",
+            expected=f"{_shown(golden.scores)} within {golden.tolerance}",
+            got=_shown(scores.tolist()),
+            hint="the model, the card's [preprocessing] or the runtime is not the one it was"
+            " made with",
+        )
+
+
+def describe(engine: Engine) -> ModelInfo:
+    """Return the model and what runs it, as proven."""
+    facts, tensor = engine.classifier.facts, engine.classifier.input
+    return ModelInfo(
+        name=engine.card.name,
+        version=engine.card.version,
+        sha256=engine.sha256,
+        labels=engine.card.labels,
+        input_shape=tensor.shape,
+        input_dtype=tensor.dtype.name,
+        golden="passed" if engine.card.golden else "none",
+        input_from=engine.input_from,
+        **asdict(facts),
+    )
+
+
+def shown_input(engine: Engine) -> str:
+    """Return what pictures become for the model, and who says so, in words."""
+    how, shape = engine.card.preprocessing, engine.classifier.input.shape
+    text = f"{shape[2]}x{shape[1]} {how.color}, mean {how.mean}, std {how.std}"
+    if engine.input_from == "assumed":
+        return f"{text}: assumed, for neither card nor file says; a {locate.CARD} can"
+    who = "card" if engine.input_from == "card" else f"file's {engine.input_from}"
+    return f"{text}: from the {who}"
+
+
+def read_picture(path: Path) -> Frame:
+    """Return the picture in ``path`` as a frame, turned as its EXIF says. Raises Unreadable."""
+    return Frame(0, 0, read_pixels(path), "bgr")
+
+
+def _shown(scores: tuple[float, ...] | list[float]) -> str:
+    best = sorted(enumerate(scores), key=lambda pair: -pair[1])[:3]
+    return "(" + ", ".join(f"{index}: {score:.3f}" for index, score in best) + ")"

@@ -1,0 +1,168 @@
+"""Find a model and read its card, ``model.toml``; knows no TFLite.
+
+A model is given as a folder with a card, a card, or a ``.tflite`` file. A file without a card
+beside it gets a default one: its labels come from ``labels.txt`` beside it, or from the label
+file that TFLite metadata packs into the model itself. What a card leaves out, the file may say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from edge import files, toml
+from edge.errors import ModelError
+from edge.model import labels as lists
+from edge.model import metadata
+from edge.model.card import MODEL_MAX_BYTES, ModelCard, Stated
+
+CARD: Final = "model.toml"
+LABELS: Final = "labels.txt"
+_HERE: Final = Path(__file__).resolve().parent.parent
+
+
+class Found(NamedTuple):
+    """A model that is there.
+
+    given   what its card says itself: "name", "preprocessing.mean" ...; empty without a card
+    stated  what the file's own metadata say
+    """
+
+    card: ModelCard
+    path: Path
+    sha256: str
+    given: frozenset[str]
+    stated: Stated
+
+
+def shipped() -> Path:
+    """Return the folder of the model that comes with this program."""
+    installed = _HERE / "catdog"
+    return installed if installed.is_dir() else _HERE.parent / "models" / "catdog"
+
+
+def find(model: str) -> Found:
+    """Return the card of ``model``, the path of its ``.tflite`` file and what the file says.
+
+    model  a folder, a card or a model file; empty for the shipped model
+    Raises ModelError where something is missing or the file is not the one the card means.
+    """
+    try:
+        found = _find(Path(model).expanduser() if model else shipped())
+    except ModelError:
+        raise
+    except (OSError, RuntimeError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise ModelError(f"the model cannot be read: {reason}", where=model) from exc
+    lists.check(found.card.labels, str(found.path))
+    return found
+
+
+def _find(path: Path) -> Found:
+    if path.is_dir():
+        path = path / CARD
+    if not path.exists():
+        raise ModelError(
+            "model not found",
+            where=str(path),
+            hint=f"give a .tflite file, or a folder with a {CARD} in it",
+        )
+    beside = path if path.suffix == ".toml" else path.parent / CARD
+    card, given = _read(beside) if beside.is_file() or beside == path else (None, frozenset[str]())
+    if card is not None and beside == path:
+        path = path.parent / card.file
+        if not path.exists():
+            raise ModelError("the card's model file is missing", where=str(path))
+    elif card is not None and card.file != path.name:
+        card, given = None, frozenset()
+    try:
+        opened = os.fdopen(files.open_regular(path), "rb")
+    except OSError as exc:
+        raise ModelError(f"the model cannot be read: {exc.strerror}", where=str(path)) from exc
+    with opened as file:
+        sha256 = _checked(file, path, card.sha256 if card else "")
+        stated = metadata.stated(file.fileno())
+        if card is None:
+            card = ModelCard(path.stem, path.name, _labels(file, path, stated.labels))
+    return Found(card, path, sha256, given, stated)
+
+
+def read(path: Path) -> ModelCard:
+    """Return the card in the file ``path``. Raises ModelError."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[ModelCard, frozenset[str]]:
+    tables: dict[str, Any] = toml.read(path, ModelError)
+    card = toml.convert(tables, ModelCard, str(path), ModelError)
+    if card.golden and len(card.golden.scores) != len(card.labels):
+        raise ModelError(
+            "wrong number of scores",
+            where=f"{path}: golden.scores",
+            expected=f"{len(card.labels)}, one per label",
+            got=str(len(card.golden.scores)),
+        )
+    if card.golden and not all(0 <= score <= 1 for score in card.golden.scores):
+        raise ModelError(
+            "wrong score",
+            where=f"{path}: golden.scores",
+            expected="numbers from 0 to 1",
+            got=str(list(card.golden.scores)),
+        )
+    if card.golden and math.isnan(card.golden.tolerance):
+        raise ModelError("not a number", where=f"{path}: golden.tolerance", expected="0 to 1")
+    given = set(tables)
+    for part in ("preprocessing", "output"):
+        given |= {f"{part}.{key}" for key in tables.get(part, {})}
+    return card, frozenset(given)
+
+
+def _checked(file: BufferedReader, path: Path, sha256: str) -> str:
+    """Return the sha256 of ``file``, which must be a TFLite file and have ``sha256`` if given."""
+    size = os.fstat(file.fileno()).st_size
+    if size > MODEL_MAX_BYTES:
+        raise ModelError(
+            "model file is too large",
+            where=str(path),
+            expected=f"at most {MODEL_MAX_BYTES} bytes",
+            got=str(size),
+        )
+    came = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 and came != sha256:
+        raise ModelError(
+            "model file is not the one its card describes",
+            where=str(path),
+            expected=f"sha256 {sha256[:16]}...",
+            got=f"{came[:16]}... ({size} bytes)",
+            hint="restore the file, or correct `sha256` in the card if the change is meant",
+        )
+    identifier = os.pread(file.fileno(), 4, 4)
+    if identifier != b"TFL3":
+        raise ModelError(
+            "not a TFLite model",
+            where=str(path),
+            expected="the identifier TFL3 at byte 4",
+            got=f"{identifier!r} in {size} bytes",
+            hint="convert the model to .tflite first",
+        )
+    return came
+
+
+def _labels(file: BufferedReader, path: Path, packed_as: str) -> tuple[str, ...]:
+    """Return the labels of a model that has no card."""
+    beside = path.parent / LABELS
+    if beside.exists():
+        found, where = lists.beside(beside), str(beside)
+    else:
+        found, where = lists.packed(file, packed_as, str(path)), str(path)
+    if not found:
+        raise ModelError(
+            "model has no labels",
+            where=where,
+            hint=f"put a {LABELS} (one per line, in output order) or a {CARD} beside it",
+        )
+    return found

@@ -1,0 +1,237 @@
+"""The queue of events: numbers, bounds, and what waits in memory while the disk takes nothing.
+
+Rule 1: an event is written before it is sent and removed after it was acknowledged: a process
+        killed at any instant sends it again, with the id that it had.
+Rule 2: nothing that happens to the disk stops the daemon. What cannot be written waits in
+        memory, and is written when the disk takes it again.
+Rule 3: flash wears out. Removals go together with the next event, or after a while; nothing is
+        synced for an event that the broker has at once. SQLite keeps the file whole through a loss
+        of power; events that wait outlive it once they have waited for SYNC_S.
+
+Knows no broker. One thread, and one for as long as something is synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from bisect import bisect_right
+from pathlib import Path
+from typing import Final
+
+from edge.frames import Seconds
+from edge.messages import Message
+from edge.mqtt.spool.file import SpoolFile, open_file
+
+log = logging.getLogger(__name__)
+REMOVE_S: Final = 5.0
+"""Longest time that an acknowledged event stays on disk; it would be sent again after a kill."""
+SYNC_S: Final = 5.0
+"""Longest time that an event which waits is only the kernel's, and would go with the power."""
+IN_MEMORY: Final = 1000
+"""Events kept while the disk does not take them."""
+LOCK_S: Final = 1.0
+"""Longest wait at the start for another process that has the file."""
+REOPEN_S: Final = 30.0
+"""How often a file is tried again that could not be opened."""
+REPORT_S: Final = 60.0
+"""A disk that fails again within this time is not reported again."""
+
+
+class Spool:
+    """A queue of events, each under a number; numbers only grow.
+
+    path        the database; None for memory alone
+    events_max  beyond which the oldest is dropped and counted
+    bytes_max   the same, of all payloads together
+    """
+
+    def __init__(self, path: Path | None, events_max: int, bytes_max: int) -> None:
+        self._path, self._events_max, self._bytes_max = path, events_max, bytes_max
+        self._waiting: dict[int, int] = {}  # number -> bytes, oldest first
+        self._order: list[int] = []  # the same numbers, and some that have gone
+        self._oldest = 0  # index of the first of them that may wait
+        self._bytes = self._last = 0
+        self._memory: dict[int, Message] = {}  # what is not on disk
+        self._gone: list[tuple[int]] = []  # acknowledged, and still on disk
+        self._gone_since_s = 0.0
+        self._unsynced_since_s: float | None = 0.0  # of what the process before this one wrote
+        self._failing = self._reported = self._unreadable = False
+        self._report_at_s = self._reopen_at_s = 0.0
+        self.dropped_total = 0
+        """Events that gave way to newer ones, could not be read again, or were set aside."""
+        self.set_aside_total = 0
+        """Of those, the ones that the broker cannot have, and rows that are no events."""
+        self.failures_total = 0
+        """Events that the disk did not take."""
+        self._file: SpoolFile | None = None
+        if path is not None:
+            self._open(path, LOCK_S)
+
+    def __len__(self) -> int:
+        """Return how many events wait."""
+        return len(self._waiting)
+
+    @property
+    def volatile(self) -> int:
+        """How many of them end with the process."""
+        return len(self._memory)
+
+    def add(self, message: Message) -> int:
+        """Keep ``message``; return its number."""
+        size = len(message.payload)
+        self._last += 1
+        if size > self._bytes_max:  # all others would give way, and it would be dropped next
+            self.dropped_total += 1
+            return self._last
+        self._make_room(self._events_max - 1, self._bytes_max - size)
+        if not self._write(message):
+            self.failures_total += self._path is not None
+            self._memory[self._last] = message
+            if len(self._memory) > IN_MEMORY:
+                self._drop(next(iter(self._memory)))
+        self._wait(self._last, size)
+        return self._last
+
+    def after(self, number: int) -> tuple[int, Message] | None:
+        """Return the first event that waits after ``number``, with its own number."""
+        at = bisect_right(self._order, number, self._first())
+        while at < len(self._order):
+            other = self._order[at]
+            if other in self._waiting:
+                message = self._memory.get(other) or self._read(other)
+                if message is not None:
+                    return other, message
+                self._drop(other)
+            at += 1
+        return None
+
+    def done(self, number: int) -> None:
+        """Forget an event that the broker has acknowledged."""
+        size = self._waiting.pop(number, None)
+        if size is None:
+            return
+        self._bytes -= size
+        if self._memory.pop(number, None) is None:
+            if not self._gone:
+                self._gone_since_s = time.monotonic()
+            self._gone.append((number,))
+
+    def set_aside(self, number: int) -> None:
+        """Take an event that the broker cannot have out of the queue, and count it."""
+        if number not in self._waiting:
+            return
+        self.set_aside_total += 1
+        if self._file is not None and number not in self._memory:
+            with contextlib.suppress(sqlite3.Error):  # it is removed like those that are done
+                self._file.move(number, "the broker cannot take it")
+        self._drop(number)
+
+    def tick(self, now_s: Seconds) -> None:
+        """Remove from the disk what has been acknowledged for a while; sync what has not been."""
+        if self._file is None and self._path and now_s >= self._reopen_at_s:
+            self._open(self._path, 0.0)
+        if (self._gone or self._memory) and now_s - self._gone_since_s >= REMOVE_S:
+            self._write(None)
+        if not self._waiting or self._file is None:
+            self._unsynced_since_s = None
+        elif self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
+            self._unsynced_since_s = None
+            threading.Thread(target=self._file.sync, name="spool-sync", daemon=True).start()
+
+    def close(self) -> None:
+        """Remove what is done; the rest stays on disk for the next run."""
+        if self._file is not None:
+            if self._gone or self._memory:
+                self._write(None)
+            self._file.close()
+
+    def _wait(self, number: int, size: int) -> None:
+        self._waiting[number] = size
+        self._bytes += size
+        if len(self._order) > 2 * len(self._waiting) + 64:
+            self._order, self._oldest = list(self._waiting), 0
+        else:
+            self._order.append(number)
+
+    def _first(self) -> int:
+        """Return the index in ``_order`` of the oldest event that waits."""
+        while self._oldest < len(self._order) and self._order[self._oldest] not in self._waiting:
+            self._oldest += 1
+        return self._oldest
+
+    def _make_room(self, events: int, size: int) -> None:
+        """Drop the oldest until so many events and bytes are left."""
+        while self._waiting and (len(self._waiting) > events or self._bytes > size):
+            self._drop(self._order[self._first()])
+
+    def _drop(self, number: int) -> None:
+        self.dropped_total += 1
+        self.done(number)
+
+    def _write(self, message: Message | None) -> bool:
+        """Write all removals, what was kept in memory and one event at once; whether it went."""
+        if self._file is None:
+            return False
+        new = self._memory | ({self._last: message} if message else {})
+        now_s = time.monotonic()
+        try:
+            self._file.write(self._gone, new)
+        except sqlite3.Error as exc:
+            self._gone_since_s = now_s  # again, but not at every tick
+            if not self._failing and now_s >= self._report_at_s:
+                log.warning("spool %s: %s; new events wait in memory", self._path, exc)
+                self._report_at_s = now_s + REPORT_S
+                self._reported = True
+            self._failing = True
+            return False
+        if self._failing and self._reported:
+            log.info("spool %s: takes events again", self._path)
+            self._reported = False
+        self._failing = False
+        self._gone.clear()
+        self._memory.clear()
+        if new and self._unsynced_since_s is None:
+            self._unsynced_since_s = now_s
+        return True
+
+    def _read(self, number: int) -> Message | None:
+        if self._file is None:
+            return None
+        try:
+            return self._file.read(number)
+        except sqlite3.Error as exc:
+            if not self._unreadable:
+                text = "spool %s: events cannot be read again, this one and maybe others: %s"
+                log.warning(text, self._path, exc)
+            self._unreadable = True
+        return None
+
+    def _open(self, path: Path, lock_s: float) -> None:
+        """Take the file and what waits in it; where there is none, try again later."""
+        try:
+            file = open_file(path, self._events_max, self._bytes_max, lock_s)
+        except OSError as exc:
+            self._reopen_at_s = time.monotonic() + REOPEN_S
+            if not self._failing:
+                log.warning("spool %s: %s; events wait in memory", path, exc.strerror or exc)
+            self._failing = self._reported = True
+            return
+        try:
+            file.renumber(self._last)  # what waits in memory has been handed over already, maybe
+        except sqlite3.Error:
+            file.close()
+            self._reopen_at_s = time.monotonic() + REOPEN_S
+            return
+        self.set_aside_total += file.set_aside
+        self.dropped_total += file.dropped + file.set_aside
+        self._file, self._last = file, max(self._last, file.last)
+        for number, size in file.waiting.items():
+            self._wait(number, size)
+        file.waiting.clear()
+        self._make_room(self._events_max, self._bytes_max)
+        if self._failing:
+            self._write(None)

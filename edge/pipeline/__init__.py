@@ -1,0 +1,1 @@
+"""One frame through its stages: preprocess, invoke, smooth."""

@@ -1,0 +1,97 @@
+"""A frame as a JPEG that is not too long, with a caption or without.
+
+Pure; writes into no camera's pixels. Runs on the caller's thread: some milliseconds at 640x480.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import geometry
+from edge.frames import Frame, PixelFormat
+
+BEST: Final = 85
+"""JPEG quality that is tried first."""
+WORST: Final = 25
+"""Below it the picture gets smaller instead."""
+SMALLEST: Final = 16
+"""Pixels of the longer side, below which there is no picture."""
+FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_TO_BGR: Final[dict[PixelFormat, int]] = {
+    "rgb": cv2.COLOR_RGB2BGR,
+    "gray": cv2.COLOR_GRAY2BGR,
+    "yuyv": cv2.COLOR_YUV2BGR_YUYV,
+    "i420": cv2.COLOR_YUV2BGR_I420,
+    "nv12": cv2.COLOR_YUV2BGR_NV12,
+}
+
+
+def encode(frame: Frame, *, width: int, max_bytes: int, caption: str = "") -> bytes | None:
+    """Return ``frame`` as a JPEG; None where it cannot be so short.
+
+    width      pixels, at most; a smaller frame is not enlarged
+    max_bytes  of the JPEG; quality gives way first, then size
+    caption    drawn at the bottom left; empty for none
+    """
+    pixels = _bgr(frame)
+    height, wide = pixels.shape[:2]
+    scale = min(1.0, width / wide)
+    while max(height, wide) * scale >= SMALLEST:
+        size = (max(1, round(wide * scale)), max(1, round(height * scale)))
+        picture = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        if caption:
+            _draw(picture, caption)
+        low, high, quality = WORST, BEST, BEST
+        found = None
+        while low <= high:  # the best quality that fits
+            jpeg = _jpeg(picture, quality)
+            if len(jpeg) <= max_bytes:
+                found, low = jpeg, quality + 1
+            else:
+                high = quality - 1
+            quality = (low + high) // 2
+        if found is not None:
+            return found
+        scale *= 0.7
+    return None
+
+
+def _bgr(frame: Frame) -> NDArray[np.uint8]:
+    """Return the picture that is classified, upright, (H, W, 3) BGR."""
+    pixels = frame.pixels
+    if frame.format != "bgr":
+        pixels = np.asarray(cv2.cvtColor(pixels, _TO_BGR[frame.format]), np.uint8)
+    height, width = pixels.shape[:2]
+    used = geometry.part(height, width, geometry.before_turning(frame.view))
+    pixels = geometry.cut(pixels, used)
+    swapped, across, down = geometry.steps(frame.view)
+    if not (swapped or across or down):
+        return pixels
+    height, width = pixels.shape[:2]
+    upright = np.empty((width, height, 3) if swapped else (height, width, 3), np.uint8)
+    geometry.turn(pixels, frame.view, upright)
+    return upright
+
+
+def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _draw(picture: NDArray[np.uint8], caption: str) -> None:
+    """Write ``caption`` on a dark bar at the bottom left, shortened until it fits."""
+    height, width = picture.shape[:2]
+    scale = max(0.3, height / 600)
+    text = caption.encode("ascii", "replace").decode()  # the font knows no more
+    while text and cv2.getTextSize(text, FONT, scale, 1)[0][0] > width - 8:
+        text = text[:-1]
+    if not text:
+        return
+    (wide, high), below = cv2.getTextSize(text, FONT, scale, 1)
+    top = max(0, height - high - below - 8)
+    cv2.rectangle(picture, (0, top), (wide + 8, height), (24, 24, 24), -1)
+    at = (4, height - below - 4)
+    cv2.putText(picture, text, at, FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)

@@ -1,0 +1,151 @@
+"""Scores of single frames -> a label that can be trusted, and an event when it changes.
+
+Rule 1: only this file decides when a label changes.
+Rule 2: it never reads a clock; time arrives inside the frame.
+Rule 3: the window is ``partial`` until it is full, and says so; no label comes before that.
+
+Pure state; runs on the caller's thread; allocates nothing image-sized.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ConfigError
+from edge.frames import LabelChange, Prediction
+
+VALUES_MAX: Final = 1_000_000
+"""Scores that a window may hold, 4 bytes each: 10,000 frames of 100 labels."""
+
+
+def check(window: int, labels: tuple[str, ...]) -> None:
+    """Raise ConfigError where a window of so many frames would hold too much."""
+    if window * len(labels) > VALUES_MAX:
+        raise ConfigError(
+            "the window is too large for so many labels",
+            where="smoothing.window",
+            expected=f"at most {VALUES_MAX // len(labels)} with {len(labels)} labels",
+            got=str(window),
+        )
+
+
+class Smoother:
+    """A sliding window over the scores, with hysteresis on the label.
+
+    labels       (C,) distinct
+    window       frames
+    method       "mean" over the window, or "exponential" with alpha = 2 / (window + 1)
+    enter, exit  a label comes when its smoothed score is at least ``enter`` for
+                 ``hold_frames`` frames in a row, and goes when it is below ``exit`` for as long
+
+    Raises ConfigError where the window would hold too much.
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        *,
+        window: int = 10,
+        method: Literal["mean", "exponential"] = "mean",
+        enter: float = 0.6,
+        exit: float = 0.4,
+        hold_frames: int = 3,
+    ) -> None:
+        check(window, labels)
+        self._labels = labels
+        self._window = window
+        self._alpha = 2.0 / (window + 1) if method == "exponential" else 0.0
+        self._enter, self._exit, self._hold_frames = enter, exit, hold_frames
+        self._ring = np.zeros((window, len(labels)), np.float32)
+        self._smoothed = np.zeros(len(labels), np.float32)
+        self._current: int | None = None
+        self._since_ns = 0
+        self.refill()
+
+    def refill(self) -> None:
+        """Begin with an empty window, as after a gap; the label stays until it is full."""
+        self._seen_frames = 0
+        self._candidate: int | None = None
+        self._held_frames = 0
+
+    def configure(
+        self,
+        *,
+        window: int,
+        method: Literal["mean", "exponential"],
+        enter: float,
+        exit: float,
+        hold_frames: int,
+    ) -> None:
+        """Go on with other settings; what was smoothed so far fills the new window."""
+        self._enter, self._exit, self._hold_frames = enter, exit, hold_frames
+        alpha = 2.0 / (window + 1) if method == "exponential" else 0.0
+        if (window, alpha) == (self._window, self._alpha):
+            return
+        full = self._seen_frames >= self._window
+        self._window, self._alpha = window, alpha
+        self._ring = np.tile(self._smoothed, (window, 1))
+        self._seen_frames = window if full else min(self._seen_frames, window - 1)
+
+    def update(
+        self, scores: NDArray[np.float32], sequence: int, captured_ns: int
+    ) -> tuple[Prediction, LabelChange | None]:
+        """Take one frame's scores; return the prediction now, and the change it made if any.
+
+        scores  (C,) float32, read only, copied
+        """
+        if not self._since_ns:
+            self._since_ns = captured_ns
+        self._smooth(scores)
+        change = self._decide(captured_ns)
+        shown = int(self._smoothed.argmax()) if self._current is None else self._current
+        prediction = Prediction(
+            sequence=sequence,
+            captured_ns=captured_ns,
+            label=None if self._current is None else self._labels[self._current],
+            score=float(self._smoothed[shown]),
+            scores=tuple(self._smoothed.tolist()),
+            since_ns=self._since_ns,
+            partial=self._seen_frames < self._window,
+        )
+        return prediction, change
+
+    def _smooth(self, scores: NDArray[np.float32]) -> None:
+        if self._alpha:
+            alpha = self._alpha if self._seen_frames else 1.0
+            self._smoothed += alpha * (scores - self._smoothed)
+        else:
+            self._ring[self._seen_frames % self._window] = scores
+            count = min(self._seen_frames + 1, self._window)
+            np.mean(self._ring[:count], axis=0, out=self._smoothed)
+        self._seen_frames += 1
+
+    def _decide(self, captured_ns: int) -> LabelChange | None:
+        """Move to another label, or to none, once it has been due for ``hold_frames`` frames."""
+        if self._seen_frames < self._window:
+            return None
+        best = int(self._smoothed.argmax())
+        due: int | None = None
+        if self._current is not None and self._smoothed[self._current] >= self._exit:
+            due = self._current
+        elif self._smoothed[best] >= self._enter:
+            due = best
+        if due == self._current:
+            self._held_frames = 0
+            return None
+        self._held_frames = self._held_frames + 1 if due == self._candidate else 1
+        self._candidate = due
+        if self._held_frames < self._hold_frames:
+            return None
+        change = LabelChange(
+            captured_ns=captured_ns,
+            before=None if self._current is None else self._labels[self._current],
+            after=None if due is None else self._labels[due],
+            before_ns=captured_ns - self._since_ns,
+            score=float(self._smoothed[best]),
+        )
+        self._current, self._since_ns, self._held_frames = due, captured_ns, 0
+        return change

@@ -1,0 +1,104 @@
+"""Memory, CPU, temperature and throttling of the machine.
+
+``proc`` and ``sys`` are roots that a test replaces. What a machine does not have is None, never 0.
+Runs on the caller's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The process and the machine, now.
+
+    cpu_share         of one core, since the reading before; None at the first
+    throttled_bits    as the firmware reports them (get_throttled), None where there is none
+    """
+
+    rss_bytes: int | None
+    pss_bytes: int | None
+    cpu_share: float | None
+    temperature_celsius: float | None
+    cpu_clock_hz: int | None
+    throttled_bits: int | None
+    load_1m: float | None
+
+
+class HealthReader:
+    """Reads the health of one process and of the machine from ``proc`` and ``sys``.
+
+    process  its number; self: this one
+    Source: proc(5); Linux Documentation/admin-guide/thermal and cpu-freq;
+            /sys/devices/platform/soc/soc:firmware/get_throttled of the Raspberry Pi kernel.
+    """
+
+    def __init__(
+        self, proc: Path = Path("/proc"), sys: Path = Path("/sys"), process: str = "self"
+    ) -> None:
+        self._proc, self._sys, self._process = proc, sys, proc / process
+        self._last: tuple[int, int] | None = None
+        zones = sorted((sys / "class/thermal").glob("thermal_zone*"))
+        named = [z for z in zones if "cpu" in (_text(z / "type") or "")]
+        self._zone = next(iter(named or zones), None)
+        throttled = sorted((sys / "devices/platform").glob("soc*/soc*:firmware/get_throttled"))
+        self._throttled = throttled[0] if throttled else None
+
+    def read(self) -> Health:
+        """Return the health now."""
+        milli = _number(self._zone / "temp") if self._zone else None
+        khz = _number(self._sys / "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+        load = _text(self._proc / "loadavg")
+        return Health(
+            rss_bytes=self._kib("status", "VmRSS:"),
+            pss_bytes=self._kib("smaps_rollup", "Pss:"),
+            cpu_share=self._cpu_share(),
+            temperature_celsius=None if milli is None else milli / 1000,
+            cpu_clock_hz=None if khz is None else khz * 1000,
+            throttled_bits=_number(self._throttled, 16) if self._throttled else None,
+            load_1m=float(load.split()[0]) if load else None,
+        )
+
+    def _kib(self, file: str, field: str) -> int | None:
+        for line in (_text(self._process / file) or "").splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) * 1024
+        return None
+
+    def _cpu_share(self) -> float | None:
+        text = _text(self._process / "stat")
+        if text is None:
+            return None
+        fields = text.rpartition(")")[2].split()
+        now = (time.monotonic_ns(), int(fields[11]) + int(fields[12]))
+        last, self._last = self._last, now
+        if last is None or now[0] <= last[0]:
+            return None
+        ticks_per_s = os.sysconf("SC_CLK_TCK")
+        return round((now[1] - last[1]) / ticks_per_s / ((now[0] - last[0]) / 1e9), 4)
+
+
+def process_age_s(proc: Path = Path("/proc")) -> float:
+    """Return how long ago this process was started, to 10 ms. Source: proc(5), starttime."""
+    fields = (proc / "self/stat").read_text().rpartition(")")[2].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _number(path: Path, base: int = 10) -> int | None:
+    text = _text(path)
+    try:
+        return None if text is None else int(text, base)
+    except ValueError:
+        return None

@@ -1,0 +1,80 @@
+"""Latency rings and their percentiles. Every ring is bounded; when full, the oldest goes.
+
+Runs on the caller's thread.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.frames import FrameTimes
+
+PERCENTILES: Final = (50, 90, 99, 100)
+KEYS: Final = ("p50", "p90", "p99", "max")
+
+
+class LatencyRing:
+    """The last ``size`` durations of one stage, preallocated."""
+
+    def __init__(self, size: int = 1024) -> None:
+        self._values: NDArray[np.int64] = np.zeros(size, np.int64)
+        self.count = 0
+
+    def add(self, duration_ns: int) -> None:
+        """Keep one duration; the oldest goes when the ring is full."""
+        self._values[self.count % len(self._values)] = duration_ns
+        self.count += 1
+
+    def clear(self) -> None:
+        """Forget all durations."""
+        self.count = 0
+
+    def percentiles_ns(self) -> tuple[int, ...]:
+        """Return p50, p90, p99 and the largest of what is in the ring, which is not empty."""
+        held = self._values[: min(self.count, len(self._values))]
+        return tuple(int(value) for value in np.percentile(held, PERCENTILES, method="higher"))
+
+
+class Stages:
+    """A latency ring for every stage of a frame.
+
+    pipeline is from preprocess to publish, overhead is that less invoke, latency is from
+    capture to hand-off.
+    """
+
+    NAMES: Final = (
+        *("capture_wait", "preprocess", "invoke", "smooth", "publish"),
+        *("pipeline", "overhead", "latency"),
+    )
+
+    def __init__(self, size: int = 1024) -> None:
+        self._rings = {name: LatencyRing(size) for name in self.NAMES}
+
+    def add(self, wait_ns: int, times: FrameTimes, publish_ns: int, latency_ns: int) -> None:
+        """Keep one frame's times."""
+        rings = self._rings
+        overhead_ns = times.preprocess_ns + times.smooth_ns + publish_ns
+        rings["capture_wait"].add(wait_ns)
+        rings["preprocess"].add(times.preprocess_ns)
+        rings["invoke"].add(times.invoke_ns)
+        rings["smooth"].add(times.smooth_ns)
+        rings["publish"].add(publish_ns)
+        rings["pipeline"].add(overhead_ns + times.invoke_ns)
+        rings["overhead"].add(overhead_ns)
+        rings["latency"].add(latency_ns)
+
+    def clear(self) -> None:
+        """Begin a new interval."""
+        for ring in self._rings.values():
+            ring.clear()
+
+    def percentiles_ms(self) -> dict[str, dict[str, float]]:
+        """Return stage -> {p50, p90, p99, max} in milliseconds, of the stages that ran."""
+        return {
+            name: {k: round(ns / 1e6, 3) for k, ns in zip(KEYS, ring.percentiles_ns(), strict=True)}
+            for name, ring in self._rings.items()
+            if ring.count
+        }
