@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
-from edge.contract import StageTimes  # noqa: E402
+from edge.contract import Figures, Frames, Health, StageTimes, Totals  # noqa: E402
 from edge.contract.encode import Wire  # noqa: E402
 from edge.frames import Prediction  # noqa: E402
 from edge.messages import Broker  # noqa: E402
@@ -70,7 +70,7 @@ class Device:
 
     def telemetry(self) -> None:
         """How it goes."""
-        self.publisher.publish(self.wiring.telemetry(**TELEMETRY))
+        self.publisher.publish(self.wiring.telemetry(TELEMETRY))
 
 
 def prediction(best: int) -> Prediction:
@@ -78,13 +78,19 @@ def prediction(best: int) -> Prediction:
     return Prediction(1234, 0, LABELS[best], 0.91, (0.09, 0.91), 0, partial=False)
 
 
-TELEMETRY: Final[dict[str, Any]] = {
-    "interval_s": 10.0, "fps": 30.0, "frames_total": 1, "dropped_total": 0, "corrupt_total": 0,
-    "stages_ms": dict.fromkeys(Stages.NAMES, TIMES), "rss_bytes": 9 * 10**7,
-    "pss_bytes": 8 * 10**7, "cpu_share": 0.2, "temperature_celsius": 51.5,
-    "cpu_clock_hz": 1_800_000_000, "throttled_bits": 0, "load_1m": 0.3, "uptime_s": 9.0,
-    "unsent_total": 0, "spooled": 0, "spool_failures_total": 0, "reconnects_total": 0,
-}  # fmt: skip
+TELEMETRY: Final = Figures(
+    Frames(
+        interval_s=10.0, fps=30.0, frames_total=1, dropped_total=0, corrupt_total=0,
+        stages_ms=dict.fromkeys(Stages.NAMES, TIMES),
+    ),
+    Health(
+        rss_bytes=9 * 10**7, pss_bytes=8 * 10**7, cpu_share=0.2, temperature_celsius=51.5,
+        cpu_clock_hz=1_800_000_000, throttled_bits=0, load_1m=0.3,
+    ),
+    Totals(
+        uptime_s=9.0, unsent_total=0, spooled=0, spool_failures_total=0, reconnects_total=0,
+    ),
+)  # fmt: skip
 
 
 def cpu_s(pid: int) -> float:

@@ -12,6 +12,8 @@ from typing import Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.contract.camera import CameraMode as CameraMode
+
 PixelFormat = Literal["bgr", "rgb", "gray", "yuyv", "i420", "nv12"]
 """Layout of ``Frame.pixels`` for a picture of height H and width W.
 
@@ -96,25 +98,6 @@ class CameraSpec:
     first_sequence: int = 0
     max_pixels: int = 16_000_000
     max_bytes: int = 32_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class CameraMode:
-    """What was negotiated with a camera, as told in ``info``.
-
-    format  what the camera sends
-    device  what it calls itself, where it does
-    still   (width, height) of ``Camera.still``, where that is larger than the frames
-    """
-
-    driver: str
-    source: str
-    width: int
-    height: int
-    fps: float
-    format: str
-    device: str = ""
-    still: tuple[int, int] | None = None
 
 
 class EndOfSource(Exception):
@@ -204,3 +187,25 @@ class FrameTimes:
     preprocess_ns: int
     invoke_ns: int
     smooth_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One frame that has gone through the pipeline; every observer receives it.
+
+    frame       its pixels belong to the camera: an observer copies what it keeps
+    scores      (C,) float32, this frame's own, overwritten by the next one
+    prediction  of the window after this frame, or why the frame has no scores
+    before      the prediction before this one; None for the first
+    change      of the label, if this frame caused one
+    times       in the stages so far
+    done_ns     when they were done
+    """
+
+    frame: Frame
+    scores: NDArray[np.float32]
+    prediction: Prediction | InvalidScores
+    before: Prediction | None
+    change: LabelChange | None
+    times: FrameTimes
+    done_ns: int

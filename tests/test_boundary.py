@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from edge import config
-from edge.config import Config
+from edge.config import Config, SmoothingConfig
 from edge.daemon.reload import Reload
 from edge.errors import ConfigError, EdgeError, ModelError, boundary
 from edge.pipeline import smoothing
@@ -179,9 +179,9 @@ def test_no_exception_of_a_reload_reaches_the_loop(
 def test_a_window_that_would_take_all_memory_is_refused() -> None:
     """One request of `set` could ask for 10,000 frames of 21,841 labels."""
     labels = tuple(map(str, range(1001)))
-    smoother = Smoother(labels, window=10)
+    smoother = Smoother(labels, SmoothingConfig(window=10))
     with pytest.raises(ConfigError, match="at most 999 with 1001 labels, got 10000"):
         smoothing.check(10_000, labels)
     with pytest.raises(ConfigError, match="window is too large"):
-        Smoother(labels, window=10_000)
+        Smoother(labels, SmoothingConfig(window=10_000))
     assert smoother.update(np.zeros(1001, np.float32), 0, 1)[0].label is None

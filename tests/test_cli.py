@@ -25,6 +25,7 @@ BENCH_KEYS = {
     *("invoke_ms", "preprocess_ms", "overhead_ms", "pipeline_ms", "fps", "rss_bytes"),
     *("pss_bytes", "rss_growth_bytes", "heap_growth_bytes", "frame_peak_heap_bytes", "runtime"),
     *("xnnpack", "delegated_share", "threads", "model", "frames", "frame_size"),
+    *("plugged_pipeline_ms", "publish_ms"),
 }
 
 

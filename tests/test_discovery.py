@@ -11,17 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import SandboxedEnvironment
 
-from edge.contract import homeassistant
+from edge.contract import StageTimes, homeassistant
 from edge.contract.encode import Wire
 from edge.frames import Prediction
+from tests.figures import figures
 
 WIRE = Wire("edge/wall", ("cat", "dog"), "cafe", lambda: 1.0)
 TELEMETRY: dict[str, Any] = {
-    "interval_s": 10.0, "fps": 29.9, "frames_total": 300, "dropped_total": 0, "corrupt_total": 0,
-    "stages_ms": {"latency": {"p50": 1.0, "p90": 2.0, "p99": 3.5, "max": 4.0}},
-    "rss_bytes": 1, "pss_bytes": 61_000_000, "cpu_share": 0.1, "temperature_celsius": 51.5,
-    "cpu_clock_hz": 1, "throttled_bits": 0x50005, "load_1m": 0.1, "uptime_s": 9.0,
-    "unsent_total": 0, "spooled": 0, "spool_failures_total": 0, "reconnects_total": 0,
+    "fps": 29.9, "stages_ms": {"latency": StageTimes(1.0, 2.0, 3.5, 4.0)},
+    "pss_bytes": 61_000_000, "temperature_celsius": 51.5, "throttled_bits": 0x50005,
 }  # fmt: skip
 COMMON = {"platform", "name", "unique_id", "icon", "entity_category"}
 KEYS = {
@@ -64,7 +62,7 @@ def state(label: str | None, **more: Any) -> bytes:
 
 def telemetry(**changes: Any) -> bytes:
     """Return telemetry."""
-    return WIRE.telemetry(**(TELEMETRY | changes)).payload
+    return WIRE.telemetry(figures(**(TELEMETRY | changes))).payload
 
 
 @pytest.mark.parametrize(

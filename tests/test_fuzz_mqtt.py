@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import MQTTErrorCode
 
 from edge.contract import REQUESTS
-from edge.daemon import inbox
+from edge.daemon import identity
 from edge.daemon.inbox import Inbox
 from edge.messages import PAYLOAD_MAX, Broker, Incoming
 from edge.mqtt import packets
@@ -90,7 +90,7 @@ def test_no_request_is_raised_into_the_loop(command: str, payload: bytes, cut: i
     assert asked is not None
     assert (asked.body is None) == bool(asked.error)
     assert len(asked.error) <= 200
-    inbox.claim(Incoming("edge/d/claim", payload))
+    identity.read(Incoming("edge/d/claim", payload))
 
 
 @pytest.mark.fuzz

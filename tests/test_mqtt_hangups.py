@@ -60,7 +60,7 @@ def test_a_message_that_it_hangs_up_on_is_set_aside(
     touchy = Touchy(lambda command, body: command >> 4 == 3 and f"edge/d/{kind}".encode() in body)
     with HandBroker(touchy.serve) as broker:
         made = publisher(broker.port, protocol=protocol)
-        made._claim = lambda: Message("edge/d/claim", b"{}", 1, False)
+        made._claim = lambda _: Message("edge/d/claim", b"{}", 1, False)
         made.publish(state(1))
         for number in range(5):
             made.publish(event(number))

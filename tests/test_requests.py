@@ -1,4 +1,4 @@
-"""What may be asked of the daemon, and what becomes of everything else."""
+"""Requests as they arrive: what may be executed, and what becomes of everything else."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.contract import REQUESTS, Claim, Pause, Request
-from edge.daemon import inbox
+from edge.daemon import identity
 from edge.daemon.inbox import RATE, REMEMBERED, Inbox
+from edge.daemon.rate import Throttle
 from edge.messages import Incoming, Message
 
 
@@ -23,17 +24,17 @@ def ask(command: str, body: object = None, **more: object) -> Incoming:
 
 def error(incoming: Incoming) -> str:
     """Return why a request is refused."""
-    asked = Inbox().read(incoming, 1.0)
-    assert asked is not None
-    assert asked.body is None
-    return asked.error
+    command = Inbox().read(incoming, 1.0)
+    assert command is not None
+    assert command.body is None
+    return command.error
 
 
 def test_a_good_request_is_typed() -> None:
     """Defaults filled in, transaction kept; an empty payload is an empty request."""
-    asked = Inbox().read(ask("pause", {"seconds": 5, "transaction": "a"}), 1.0)
-    assert asked is not None
-    assert (asked.body, asked.transaction) == (Pause("a", True, 5.0), "a")
+    command = Inbox().read(ask("pause", {"seconds": 5, "transaction": "a"}), 1.0)
+    assert command is not None
+    assert (command.body, command.transaction) == (Pause("a", True, 5.0), "a")
     plain = Inbox().read(ask("ping", b""), 1.0)
     assert plain is not None
     assert plain.body == Request()
@@ -66,33 +67,32 @@ def test_the_others_are_refused_in_one_line(command: str, body: object, words: s
 
 def test_a_refusal_names_the_transaction_where_it_can() -> None:
     """So that the asker knows which of its requests was wrong."""
-    asked = Inbox().read(ask("pause", {"seconds": -1, "transaction": 7}), 1.0)
-    assert asked is not None
-    assert asked.transaction == 7
+    command = Inbox().read(ask("pause", {"seconds": -1, "transaction": 7}), 1.0)
+    assert command is not None
+    assert command.transaction == 7
 
 
 def test_a_kept_request_is_ignored() -> None:
     """Nobody asks it now."""
     inbox = Inbox()
     assert inbox.read(ask("pause", {}, retained=True), 1.0) is None
-    assert inbox.total == 0
 
 
 def test_a_transaction_is_answered_once_and_the_answer_again() -> None:
     """Only with a transaction; only for the same command; the oldest is forgotten."""
     inbox, answer = Inbox(), Message("t", b"1", 1, False)
     for number in range(REMEMBERED + 1):
-        asked = inbox.read(
+        command = inbox.read(
             ask("ping", {"transaction": number}, came_s=float(number)), float(number)
         )
-        assert asked is not None
-        assert asked.answered is None
-        inbox.answered(asked, answer)
+        assert command is not None
+        assert command.answered is None
+        inbox.answered(command, answer)
     later = float(REMEMBERED + 9)
     again = [
         inbox.read(ask("ping", {"transaction": n}, came_s=later), later) for n in (REMEMBERED, 0)
     ]
-    assert [asked and asked.answered for asked in again] == [answer, None]
+    assert [one and one.answered for one in again] == [answer, None]
     other = inbox.read(ask("resume", {"transaction": REMEMBERED}, came_s=later), later)
     assert other is not None
     assert other.answered is None
@@ -102,8 +102,8 @@ def test_too_many_are_refused_and_later_ones_are_not() -> None:
     """RATE at once; after a second again."""
     inbox = Inbox()
     answers = [inbox.read(ask("ping"), 1.0) for _ in range(RATE + 5)]
-    assert sum(bool(asked and asked.error) for asked in answers) == 5
-    assert all("too many" in asked.error for asked in answers[RATE:] if asked)
+    assert sum(bool(one and one.error) for one in answers) == 5
+    assert all("too many" in one.error for one in answers[RATE:] if one)
     fine = inbox.read(ask("ping"), 2.0)
     assert fine is not None
     assert not fine.error
@@ -128,28 +128,28 @@ def test_too_many_are_refused_and_later_ones_are_not() -> None:
 )
 def test_no_payload_breaks_the_inbox(command: str, payload: bytes) -> None:
     """Whatever comes is a request or an error."""
-    asked = Inbox().read(Incoming(f"edge/d/request/{command}", payload, came_s=1.0), 1.0)
-    assert asked is not None
-    assert (asked.body is None) == bool(asked.error)
-    inbox.claim(Incoming("edge/d/claim", payload))
+    read = Inbox().read(Incoming(f"edge/d/request/{command}", payload, came_s=1.0), 1.0)
+    assert read is not None
+    assert (read.body is None) == bool(read.error)
+    identity.read(Incoming("edge/d/claim", payload))
 
 
 def test_a_request_that_waited_too_long_is_not_done() -> None:
-    """The daemon was busy; whoever asked has given up, or asks again."""
-    asked = Inbox().read(ask("pause", {"transaction": 4}), 12.0)
-    assert asked is not None
-    assert asked.body is None
-    assert "waited longer than 10 s" in asked.error
-    assert asked.transaction == 4
+    """The daemon was busy; whoever sent it has given up, or sends it again."""
+    command = Inbox().read(ask("pause", {"transaction": 4}), 12.0)
+    assert command is not None
+    assert command.body is None
+    assert "waited longer than 10 s" in command.error
+    assert command.transaction == 4
 
 
 def test_who_was_there_first_keeps_the_name() -> None:
     """A daemon at work never yields; of two beginners one does, and both agree on which."""
     for settled in (True, False):
-        assert not inbox.yields("a", True, Claim("b", "m", settled))
-    assert inbox.yields("a", False, Claim("b", "m", True))
-    assert inbox.yields("b", False, Claim("a", "m", False))
-    assert not inbox.yields("a", False, Claim("b", "m", False))
+        assert not identity.yields("a", True, Claim("b", "m", settled))
+    assert identity.yields("a", False, Claim("b", "m", True))
+    assert identity.yields("b", False, Claim("a", "m", False))
+    assert not identity.yields("a", False, Claim("b", "m", False))
 
 
 @pytest.mark.parametrize("transaction", ["a", 5, None])
@@ -158,29 +158,29 @@ def test_a_request_that_was_cut_is_refused_by_its_length(transaction: str | int 
     body = {"transaction": transaction, "x": "x" * 300_000}
     whole = json.dumps(body).encode()
     cut = ask("ping", whole[:1024], cut_bytes=len(whole) - 1024)
-    asked = Inbox().read(cut, 1.0)
-    assert asked is not None
-    assert asked.error == f"{len(whole)} bytes: expected at most 16384"
-    assert asked.transaction == transaction
-    assert asked.body is None
+    command = Inbox().read(cut, 1.0)
+    assert command is not None
+    assert command.error == f"{len(whole)} bytes: expected at most 16384"
+    assert command.transaction == transaction
+    assert command.body is None
 
 
 def test_a_cut_request_is_never_done() -> None:
     """Not even where its beginning is a request."""
-    asked = Inbox().read(ask("pause", b"{}" + b" " * 1022, cut_bytes=20_000), 1.0)
-    assert asked is not None
-    assert asked.body is None
+    command = Inbox().read(ask("pause", b"{}" + b" " * 1022, cut_bytes=20_000), 1.0)
+    assert command is not None
+    assert command.body is None
     claim = b'{"run": "a", "machine": "m", "settled": true}'
-    assert inbox.claim(Incoming("edge/d/claim", claim, cut_bytes=1)) is None
+    assert identity.read(Incoming("edge/d/claim", claim, cut_bytes=1)) is None
 
 
 def test_what_repeats_is_done_at_once_and_then_seldom() -> None:
-    """The last time it is asked for is done as well."""
-    made = inbox.Repeated(1.0)
+    """The last time it is command for is done as well."""
+    made = Throttle(1.0)
     assert not made.due(5.0)
-    made.again()
+    made.request()
     assert made.due(5.0)
-    made.again()
+    made.request()
     assert not made.due(5.5)
     assert made.due(6.0)
     assert not made.due(7.0)

@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import ModelConfig
+from edge.config import ModelConfig, SmoothingConfig
 from edge.contract import decode
 from edge.errors import ModelError
 from edge.frames import Frame, InvalidScores, Prediction
@@ -114,10 +114,13 @@ def test_a_softmax_is_taken_and_its_input_is_not(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("method", ["mean", "exponential"])
-def test_one_frame_without_scores_does_not_reach_the_window(method: str) -> None:
+def test_one_frame_without_scores_does_not_reach_the_window(
+    method: Literal["mean", "exponential"],
+) -> None:
     """With exponential smoothing a single NaN stayed for ever."""
     engine = engines.start(ModelConfig(path=str(CASES / "nan" / "m.tflite")))
-    smoother = Smoother(engine.card.labels, window=3, method=method)  # type: ignore[arg-type]
+    smoothing = SmoothingConfig(window=3, method=method)
+    smoother = Smoother(engine.card.labels, smoothing)
     pipeline = Pipeline(engine.preprocess, engine.classifier, smoother)
     for color in (RED, RED, BLACK, RED):
         prediction, change, times = pipeline.process(solid(color))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from edge.daemon.statusline import line, seen
+from edge.contract import StageTimes
+from edge.daemon.statusline import label, line
 from edge.frames import Prediction
+from tests.figures import figures
 
-FIGURES: dict[str, Any] = {
-    "fps": 29.97,
-    "stages_ms": {"pipeline": {"p99": 12.34}},
-    "temperature_celsius": 51.5,
-}
+FIGURES = figures(fps=29.97, stages_ms={"pipeline": StageTimes(1.0, 2.0, 12.34, 20.0)})
 DOG = Prediction(1, 9, "dog", 0.93, (0.07, 0.93), 9, False)
 
 
@@ -21,7 +17,7 @@ DOG = Prediction(1, 9, "dog", 0.93, (0.07, 0.93), 9, False)
     ("last", "scores", "shown"),
     [
         (DOG, True, "dog 0.93"),
-        (None, True, "nothing certain"),
+        (None, True, "uncertain"),
         (DOG, False, "no scores"),
     ],
 )
@@ -29,24 +25,24 @@ def test_a_label_is_shown_while_it_is_known(
     last: Prediction | None, scores: bool, shown: str
 ) -> None:
     """Not the last one there was, where the model gives none any more."""
-    assert seen(last, scores) == shown
+    assert label(last, scores) == shown
 
 
 @pytest.mark.parametrize(
-    ("label", "camera", "begin"),
+    ("sees", "camera", "begin"),
     [
         ("dog 0.93", "online", "dog 0.93"),
         ("dog 0.93", "recovering", "camera recovering"),
         ("paused", "recovering", "paused"),
     ],
 )
-def test_a_camera_that_is_away_is_named_first(label: str, camera: str, begin: str) -> None:
+def test_a_camera_that_is_away_is_named_first(sees: str, camera: str, begin: str) -> None:
     """Unless nothing is looked at anyway."""
-    shown = line(FIGURES, label, camera, broker=True)
+    shown = line(FIGURES, sees, camera, broker=True)
     assert shown == f"{begin} · 30.0 fps · p99 12.3 ms · 52 °C · broker up"
 
 
 def test_what_the_machine_lacks_is_left_out() -> None:
     """No temperature, no frame yet, no broker."""
-    figures = {"fps": 0.0, "stages_ms": {}, "temperature_celsius": None}
-    assert line(figures, "x", "online", broker=False) == "x · 0.0 fps · broker away"
+    bare = figures(fps=0.0, stages_ms={}, temperature_celsius=None)
+    assert line(bare, "x", "online", broker=False) == "x · 0.0 fps · broker away"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from edge.cli.screen import Screen
-from edge.contract import Telemetry
+from edge.contract import StageTimes, Telemetry
 from edge.contract.encode import Wire
 from edge.frames import Prediction
+from tests.figures import figures
 from tests.test_wire import GOLDEN
 
 
@@ -32,17 +33,12 @@ def test_the_screen_shows_state_event_and_times() -> None:
     view = Screen()
     assert "waiting" in drawn(view)
     wire = Wire("edge/wall", ("cat", "dog"), "cafe", lambda: 1.0)
-    times = {"p50": 1.25, "p90": 2.0, "p99": 3.5, "max": 9.0}
-    telemetry: dict[str, Any] = {
-        field: None for field in Telemetry.__struct_fields__ if field not in ("seq", "ts")
-    }
-    telemetry |= {"interval_s": 1.0, "fps": 14.9, "stages_ms": {"invoke": times}}
-    telemetry |= {name: 0 for name in telemetry if name.endswith("_total")}
-    telemetry |= {"uptime_s": 9.0, "pss_bytes": 61_000_000, "spooled": 0, "camera_problem": False}
+    stages = {"invoke": StageTimes(1.25, 2.0, 3.5, 9.0)}
+    told = figures(fps=14.9, stages_ms=stages, pss_bytes=61_000_000, temperature_celsius=None)
     for message in (
         wire.availability(online=True),
         wire.state(Prediction(1, 9, "dog", 0.9, (0.1, 0.9), 9, partial=False)),
-        wire.telemetry(**telemetry),
+        wire.telemetry(told),
         wire.event("label_changed", "cat", "dog"),
     ):
         assert view.take(message.topic, message.payload)
@@ -128,20 +124,14 @@ def test_other_topics_are_left_alone() -> None:
 def test_many_devices_are_a_table() -> None:
     """A row each: label, rate, p99, temperature, age; who is offline, and how many are not."""
     view = Screen()
-    times = {"p50": 1.0, "p90": 1.0, "p99": 7.5, "max": 9.0}
+    stages = {"latency": StageTimes(1.0, 1.0, 7.5, 9.0)}
+    told = figures(fps=14.9, stages_ms=stages, temperature_celsius=51.0)
     for number in range(5):
         wire = Wire(f"edge/d{number}", ("cat", "dog"), "cafe", time.time)
-        telemetry: dict[str, Any] = {
-            field: None for field in Telemetry.__struct_fields__ if field not in ("seq", "ts")
-        }
-        telemetry |= {name: 0 for name in telemetry if name.endswith("_total")}
-        telemetry |= {"interval_s": 1.0, "fps": 14.9, "stages_ms": {"latency": times}}
-        telemetry |= {"uptime_s": 9.0, "spooled": 0, "camera_problem": False}
-        telemetry |= {"temperature_celsius": 51.0}
         for message in (
             wire.availability(online=number != 2),
             wire.state(Prediction(1, 9, "dog", 0.93, (0.1, 0.9), 9, partial=False)),
-            wire.telemetry(**telemetry),
+            wire.telemetry(told),
         ):
             assert view.take(message.topic, message.payload)
     rows = drawn(view).splitlines()

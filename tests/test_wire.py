@@ -13,16 +13,19 @@ import pytest
 from edge.contract import (
     PAYLOADS,
     REQUESTS,
+    SCHEMA,
+    About,
     CameraInfo,
     ModelInfo,
-    StageTimes,
     homeassistant,
     schema,
 )
 from edge.contract.encode import Wire
+from edge.daemon.identity import Identity
 from edge.frames import LabelChange, Prediction
 from edge.messages import Message
 from tests.conftest import edge
+from tests.figures import figures
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = 1_700_000_000.1234
@@ -109,34 +112,24 @@ def every_message() -> dict[str, Message]:
         kind="int8", xnnpack=True, delegated_share=0.97, left_out=("QUANTIZE",), threads=4,
         golden="passed", input_from="card",
     )  # fmt: skip
-    telemetry: dict[str, Any] = {
-        "interval_s": 10.0, "fps": 29.97, "frames_total": 300, "dropped_total": 1,
-        "corrupt_total": 0, "camera_problem": False,
-        "stages_ms": {"invoke": StageTimes(9.1, 9.9, 12.0, 30.5)}, "rss_bytes": 90_000_000,
-        "pss_bytes": 80_000_000, "cpu_share": 0.41, "temperature_celsius": 51.5,
-        "cpu_clock_hz": 1_800_000_000, "throttled_bits": 0x50000, "load_1m": 0.52,
-        "uptime_s": 3600.5, "unsent_total": 0, "spooled": 2, "spool_failures_total": 0,
-        "reconnects_total": 1, "requests_total": 3, "reopens_total": 2,
-        "invalid_scores_total": 4,
-    }  # fmt: skip
     return {
         "availability": wiring.availability(online=True),
-        "info": wiring.info(
-            device="wall", version="0.1.0", run="cafe", machine="Linux 6.12 aarch64",
+        "info": wiring.info(About(
+            schema=SCHEMA, device="wall", version="0.1.0", run="cafe", machine="Linux 6.12 aarch64",
             python="3.13.5", start_s=1.25, model=model,
             camera=CameraInfo(
                 "picamera2", "picamera2:0", 320, 240, 30.0, "i420", device="imx219",
                 still=(640, 480), state="recovering", error="picamera2:0: no frame for 10 s",
             ),
             config={"device": {"id": "wall"}},
-        ),
+        )),
         "state": wiring.state(PREDICTION),
         "result": wiring.result(PREDICTION, 7_654_321),
         "event": wiring.event("changed", evidence={"smoothing.window": 5}),
-        "telemetry": wiring.telemetry(**telemetry),
+        "telemetry": wiring.telemetry(figures()),
         "response": wiring.response("ping", "t1", data={"run": "cafe"}),
         "refusal": wiring.response("", None, error="unknown command: expected one of ping"),
-        "claim": wiring.claim("Linux 6.12 aarch64", settled=True),
+        "claim": Identity("edge/wall", "wall", "cafe", "Linux 6.12 aarch64").claim(settled=True),
         "discovery": homeassistant.announce(
             prefix="homeassistant", base="edge/wall", device="wall", version="0.1.0",
             labels=("cat", "dog"), model="catdog", telemetry_interval_s=10.0, snapshots=True,

@@ -28,7 +28,8 @@ from deploy.image.patterns import (
 from edge import files, toml
 from edge.config import device
 from edge.config.load import convert
-from edge.config.tables import Config, Table
+from edge.config.table import Table
+from edge.config.tables import Config
 from edge.errors import ConfigError
 
 ZONES: Final = Path("/usr/share/zoneinfo")

@@ -1,8 +1,9 @@
-"""How fast and how small: the pipeline on frames in memory, measured stage by stage.
+"""Benchmark: speed and size of the pipeline on frames in memory, stage by stage.
 
-Frames come from the source once, then go round from memory, so that no decoder is measured.
+Frames are read from the source once and then repeated from memory, so that no decoder is measured.
 Every frame's result is encoded and handed to a sink: the worst case, for a daemon hands over
-only changes and what its rates allow. Growth is measured after the timing, in a second pass.
+only changes and what its rates allow. Passes of their own measure growth, and the daemon's frame
+path with every plug that the config switches on.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def run(config: Config, frames_total: int, naive: bool = False) -> dict[str, Any
     times = loop.stages.percentiles_ms()
     health = HealthReader().read()
     figures: dict[str, Any] = {
-        f"{name}_ms": times[name] for name in ("invoke", "preprocess", "overhead", "pipeline")
+        f"{name}_ms": msgspec.structs.asdict(times[name])
+        for name in ("invoke", "preprocess", "overhead", "pipeline")
     }
     figures |= {
         "fps": round(frames_total / (spent_ns / 1e9), 1),
@@ -88,7 +90,10 @@ def run(config: Config, frames_total: int, naive: bool = False) -> dict[str, Any
     if plain:
         middle = float(np.median(plain_ns)) / 1e6
         figures["naive_ms"] = {"p50": round(middle, 3)}
-        figures["naive_ratio"] = round(middle / times["pipeline"]["p50"], 3)
+        figures["naive_ratio"] = round(middle / times["pipeline"].p50, 3)
+    from edge.cli import bench_plugs  # after the memory was read: it imports the daemon
+
+    figures |= bench_plugs.run(config, engine, frames, frames_total)
     return figures
 
 
@@ -96,15 +101,7 @@ class _Loop:
     """What the daemon does with one frame."""
 
     def __init__(self, config: Config, engine: Engine) -> None:
-        smoothing = config.smoothing
-        smoother = Smoother(
-            engine.card.labels,
-            window=smoothing.window,
-            method=smoothing.method,
-            enter=smoothing.enter,
-            exit=smoothing.exit,
-            hold_frames=smoothing.hold_frames,
-        )
+        smoother = Smoother(engine.card.labels, config.smoothing)
         self._pipeline = Pipeline(engine.preprocess, engine.classifier, smoother)
         self._wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
         self._sink, self._top_k = Sink(), config.publish.top_k

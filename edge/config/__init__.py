@@ -1,7 +1,6 @@
 """The configuration: its tables, how they are read, what of them is secret, the device's name."""
 
 from edge.config.load import (
-    CHANGEABLE,
     Tables,
     change,
     check_host,
@@ -10,22 +9,26 @@ from edge.config.load import (
     spool_path,
     state_folder,
 )
+from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.secrets import broker, password, redacted, source, without_credentials
+from edge.config.smoothing import SmoothingConfig
 from edge.config.tables import (
+    CHANGEABLE,
+    RELOADABLE,
     CameraConfig,
     Config,
+    LogConfig,
     ModelConfig,
     MqttConfig,
-    PublishConfig,
-    SmoothingConfig,
-    SnapshotConfig,
     SpoolConfig,
 )
 
 __all__ = [
     "CHANGEABLE",
+    "RELOADABLE",
     "CameraConfig",
     "Config",
+    "LogConfig",
     "ModelConfig",
     "MqttConfig",
     "PublishConfig",

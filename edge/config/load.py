@@ -18,7 +18,7 @@ import msgspec
 from edge import toml
 from edge.config import device
 from edge.config.secrets import without_credentials
-from edge.config.tables import CameraConfig, Config, MqttConfig, SpoolConfig
+from edge.config.tables import TABLES, CameraConfig, Config, MqttConfig, SpoolConfig
 from edge.errors import ConfigError, boundary
 from edge.messages import unbracketed
 from edge.text import escaped
@@ -28,8 +28,6 @@ Tables = dict[str, dict[str, Any]]
 """Table -> key -> value."""
 HOST_MAX: Final = 253
 """Characters of a name. Source: RFC 1035, 3.1."""
-CHANGEABLE: Final = ("smoothing", "publish", "log")
-"""Tables that a running daemon can change."""
 
 
 def load(
@@ -76,14 +74,8 @@ def over(below: dict[str, Any], above: Tables) -> dict[str, Any]:
 def convert(tables: dict[str, Any], where: str) -> Config:
     """Return ``tables`` as a config whose keys fit each other. Raises ConfigError."""
     config = toml.convert(tables, Config, where, ConfigError)
-    if config.smoothing.exit > config.smoothing.enter:
-        raise ConfigError(
-            "`exit` is above `enter`",
-            where=f"{where}: smoothing.exit",
-            expected=f"at most {config.smoothing.enter}",
-            got=str(config.smoothing.exit),
-            hint="a label must go at a lower score than it comes",
-        )
+    for name in TABLES:
+        getattr(config, name).check(f"{where}: {name}")
     check_topic(config.mqtt.base_topic, f"{where}: mqtt.base_topic")
     check_topic(config.homeassistant.prefix, f"{where}: homeassistant.prefix")
     for table, user in (("mqtt", config.mqtt.username), ("camera", config.camera.username)):

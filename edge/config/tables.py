@@ -5,28 +5,21 @@ Durations are seconds; sizes are pixels.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
 from edge.config.patterns import Login, Topic, WebPath
+from edge.config.publishing import PublishConfig, SnapshotConfig
+from edge.config.smoothing import SmoothingConfig
+from edge.config.table import Interval, Pixels, Rate, Share, Table
 
-Interval = Annotated[float, Meta(ge=0.001, le=86_400)]
-Rate = Annotated[float, Meta(ge=0.001, le=240)]
-"""A second: from one in a quarter of an hour; V4L2 counts in thousandths."""
-Share = Annotated[float, Meta(ge=0, le=1)]
-Pixels = Annotated[int, Meta(ge=16, le=8192)]
 PixelFormats = Literal["auto", "yuyv", "nv12", "yu12", "mjpg", "jpeg", "bgr3", "rgb3", "grey"]
 """As V4L2 names them."""
 WhiteBalance = Literal[
     "auto", "manual", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy"
 ]
 LOG_LEVELS = Literal["debug", "info", "warning", "error"]
-
-
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the file: an unknown key in it is an error."""
 
 
 class DeviceConfig(Table, frozen=True):
@@ -120,26 +113,12 @@ class ModelConfig(Table, frozen=True):
     max_memory_bytes  refuse a model that takes more, beside its file
     """
 
+    changed_by: ClassVar = "reload"
+
     path: str = ""
     threads: Annotated[int, Meta(ge=0, le=64)] = 0
     require_xnnpack: bool = True
     max_memory_bytes: Annotated[int, Meta(ge=10_000_000, le=100_000_000_000)] = 256_000_000
-
-
-class SmoothingConfig(Table, frozen=True):
-    """How scores become a label that does not flicker.
-
-    window       frames
-    method       mean over the window, or exponential with alpha = 2 / (window + 1)
-    enter, exit  smoothed score at which a label comes, and below which it goes
-    hold_frames  for so many frames in a row
-    """
-
-    window: Annotated[int, Meta(ge=1, le=10_000)] = 10
-    method: Literal["mean", "exponential"] = "mean"
-    enter: Share = 0.6
-    exit: Share = 0.4
-    hold_frames: Annotated[int, Meta(ge=1, le=10_000)] = 3
 
 
 class MqttConfig(Table, frozen=True):
@@ -191,50 +170,19 @@ class SpoolConfig(Table, frozen=True):
     bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 10_000_000
 
 
-class SnapshotConfig(Table, frozen=True):
-    """Pictures, for those who want them published.
-
-    enabled    snapshots at all: on request and, with ``on_event``, of the frame that changed
-               the label
-    retain     the broker keeps the newest
-    caption    the label is drawn into it
-    width      pixels, at most
-    max_bytes  of the JPEG; quality gives way first, then size
-    """
-
-    enabled: bool = False
-    on_event: bool = True
-    retain: bool = False
-    caption: bool = True
-    width: Pixels = 640
-    max_bytes: Annotated[int, Meta(ge=2_000, le=10_000_000)] = 100_000
-
-
 class HomeAssistantConfig(Table, frozen=True):
     """Discovery by Home Assistant. prefix: where it looks."""
+
+    changed_by: ClassVar = "reload"
 
     discovery: bool = True
     prefix: Topic = "homeassistant"
 
 
-class PublishConfig(Table, frozen=True):
-    """What is published, and how often.
-
-    result              every prediction, at most ``result_rate`` a second
-    state_interval_s    the state again after so long without a change
-    telemetry_interval_s  between two telemetry messages
-    top_k               so many scores, the best, of a model with more than ten labels
-    """
-
-    result: bool = False
-    result_rate: Rate = 5.0
-    state_interval_s: Interval = 10.0
-    telemetry_interval_s: Interval = 10.0
-    top_k: Annotated[int, Meta(ge=1, le=100)] = 5
-
-
 class LogConfig(Table, frozen=True):
     """level: what is written to the journal."""
+
+    changed_by: ClassVar = "set"
 
     level: LOG_LEVELS = "info"
 
@@ -252,3 +200,13 @@ class Config(Table, frozen=True):
     snapshot: SnapshotConfig = SnapshotConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
+
+
+TABLES: Final[dict[str, Table]] = {
+    name: getattr(Config(), name) for name in Config.__struct_fields__
+}
+"""Name of a table -> its defaults."""
+CHANGEABLE: Final = tuple(name for name, table in TABLES.items() if table.changed_by == "set")
+"""Tables that a ``set`` request can change."""
+RELOADABLE: Final = tuple(name for name, table in TABLES.items() if table.changed_by != "restart")
+"""Tables that a reload can change."""

@@ -1,34 +1,43 @@
 """The public contract: the records of every topic, and their JSON Schema. Pure."""
 
+from edge.contract.camera import CameraInfo, CameraMode
 from edge.contract.payloads import (
     FEW_LABELS,
-    CameraInfo,
+    SCHEMA,
+    About,
     Event,
     EventType,
+    Evidence,
     Info,
     ModelInfo,
     Response,
     Result,
-    StageTimes,
     Stamped,
     State,
-    Telemetry,
 )
 from edge.contract.requests import REQUESTS, Claim, Pause, Request, Set, Snapshot, Transaction
-from edge.contract.schema import PAYLOADS, SCHEMA, decode, schema
+from edge.contract.schema import PAYLOADS, decode, schema
+from edge.contract.telemetry import Figures, Frames, Health, Plugs, StageTimes, Telemetry, Totals
 
 __all__ = [
     "FEW_LABELS",
     "PAYLOADS",
     "REQUESTS",
     "SCHEMA",
+    "About",
     "CameraInfo",
+    "CameraMode",
     "Claim",
     "Event",
     "EventType",
+    "Evidence",
+    "Figures",
+    "Frames",
+    "Health",
     "Info",
     "ModelInfo",
     "Pause",
+    "Plugs",
     "Request",
     "Response",
     "Result",
@@ -38,6 +47,7 @@ __all__ = [
     "Stamped",
     "State",
     "Telemetry",
+    "Totals",
     "Transaction",
     "decode",
     "schema",

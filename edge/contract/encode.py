@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from edge.config.publishing import PublishConfig
 from edge.contract import (
     FEW_LABELS,
     PAYLOADS,
-    SCHEMA,
+    About,
     Event,
     EventType,
-    Info,
+    Evidence,
+    Figures,
     Response,
     Result,
     Stamped,
     State,
-    Telemetry,
 )
 from edge.frames import LabelChange, Prediction
 from edge.messages import Message
@@ -32,32 +33,40 @@ from edge.messages import Message
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 ANSWER_TO_MAX: Final = 256
+"""Characters of a topic that a request may name for its answer."""
+EXPIRE_AFTER: Final = 3
+"""Intervals after which a broker may forget a state, telemetry, a result."""
+EXPIRE_MIN_S: Final = 30
 TOP_K: Final = 5
 
 
 class Wire:
     """Makes one device's messages.
 
-    base     what the topics begin with, edge/<device_id>
-    labels   (C,) in score order
-    run      names this run of the daemon; event ids begin with it
-    now      wall clock in seconds
-    expires  topic -> seconds after which a broker may forget its messages
+    base    what the topics begin with, edge/<device_id>
+    labels  (C,) in score order
+    run     names this run of the daemon; event ids begin with it
+    now     wall clock in seconds
     """
 
     def __init__(
-        self,
-        base: str,
-        labels: tuple[str, ...],
-        run: str,
-        now: Callable[[], float],
-        expires: Mapping[str, int] | None = None,
+        self, base: str, labels: tuple[str, ...], run: str, now: Callable[[], float]
     ) -> None:
         self.base, self.run, self.labels = base, run, labels
-        self.expires = dict(expires or {})
+        self._expires: dict[str, int] = {}  # topic -> seconds; without an entry: never
         self._now = now
         self._seq: Counter[str] = Counter()
         self._encode = msgspec.json.Encoder().encode
+
+    def configure(self, labels: tuple[str, ...], publish: PublishConfig) -> None:
+        """Make messages for these labels and intervals from now on."""
+        self.labels = labels
+        for topic, interval_s in (
+            ("state", publish.state_interval_s),
+            ("telemetry", publish.telemetry_interval_s),
+            ("result", 0.0),
+        ):
+            self._expires[topic] = max(EXPIRE_MIN_S, round(EXPIRE_AFTER * interval_s))
 
     def availability(self, online: bool) -> Message:
         """Return the retained online or offline; offline is also the last will."""
@@ -76,7 +85,7 @@ class Wire:
 
     def label_changed(self, change: LabelChange, frame: int) -> Message:
         """Return the event of a change of label."""
-        evidence: dict[str, float | int | str] = {
+        evidence: Evidence = {
             "score": round(change.score, 4),
             "before_s": round(change.before_ns / 1e9, 3),
             "frame": frame,
@@ -88,7 +97,7 @@ class Wire:
         type: EventType,
         before: str | None = None,
         after: str | None = None,
-        evidence: dict[str, float | int | str] | None = None,
+        evidence: Evidence | None = None,
     ) -> Message:
         """Return an event with an id of its own."""
         return self._message(
@@ -101,13 +110,13 @@ class Wire:
             evidence=evidence or {},
         )
 
-    def telemetry(self, **fields: Any) -> Message:
-        """Return the telemetry; ``fields`` are Telemetry's but for seq and ts."""
-        return self._message("telemetry", Telemetry, **fields)
+    def telemetry(self, figures: Figures) -> Message:
+        """Return the telemetry."""
+        return self._stamped("telemetry", figures.fields())
 
-    def info(self, **fields: Any) -> Message:
-        """Return the retained description; ``fields`` are Info's but for seq, ts and schema."""
-        return self._message("info", Info, schema=SCHEMA, **fields)
+    def info(self, about: About) -> Message:
+        """Return the retained description of this device."""
+        return self._stamped("info", msgspec.structs.asdict(about))
 
     def snapshot(self, jpeg: bytes, retain: bool) -> Message:
         """Return a picture."""
@@ -131,7 +140,7 @@ class Wire:
         self._seq["response"] += 1
         body = Response(
             seq=self._seq["response"],
-            ts=round(self._now(), 3),
+            ts=self._ts(),
             status="error" if error else "ok",
             transaction=transaction,
             data=data or {},
@@ -141,11 +150,6 @@ class Wire:
         if may_answer(answer_to, self.base):
             topic = answer_to
         return Message(topic, self._encode(body), 1, False, None, correlation)
-
-    def claim(self, machine: str, settled: bool) -> Message:
-        """Return the claim to this device's name; ``settled``: it has been published under."""
-        body = {"run": self.run, "machine": machine, "settled": settled}
-        return Message(f"{self.base}/claim", self._encode(body), 1, False)
 
     def _prediction(self, prediction: Prediction, top_k: int) -> dict[str, Any]:
         return {
@@ -170,10 +174,19 @@ class Wire:
 
     def _message(self, topic: str, payload: type[Stamped], **fields: Any) -> Message:
         self._seq[topic] += 1
-        body = payload(seq=self._seq[topic], ts=round(self._now(), 3), **fields)
+        return self._whole(topic, payload(seq=self._seq[topic], ts=self._ts(), **fields))
+
+    def _stamped(self, topic: str, fields: dict[str, Any]) -> Message:
+        self._seq[topic] += 1
+        return self._whole(topic, {"seq": self._seq[topic], "ts": self._ts(), **fields})
+
+    def _whole(self, topic: str, body: Stamped | dict[str, Any]) -> Message:
         _, qos, retain = PAYLOADS[topic]
-        expires_s = self.expires.get(topic)
+        expires_s = self._expires.get(topic)
         return Message(f"{self.base}/{topic}", self._encode(body), qos, retain, expires_s)
+
+    def _ts(self) -> float:
+        return round(self._now(), 3)
 
 
 def may_answer(topic: str, base: str) -> bool:

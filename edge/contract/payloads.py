@@ -7,16 +7,19 @@ later have a default, so that an older daemon's messages can be read. Topics are
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+import itertools
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta
 
+from edge.contract.camera import CameraInfo
+
+SCHEMA: Final = 1
+"""Version of this contract; in ``info.schema``."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
 """Wall clock: seconds since 1970, within four-digit years."""
-
-
 FEW_LABELS: Final = 10
 """So many scores are published whole, and get an entity each; of more only the best."""
 
@@ -26,6 +29,24 @@ class Stamped(msgspec.Struct, frozen=True, kw_only=True):
 
     seq: int
     ts: Moment
+
+
+def stamped(name: str, doc: str, *parts: type[msgspec.Struct], **more: Any) -> type[Stamped]:
+    """Return the payload that has the fields of ``parts``, in their order, stamped.
+
+    more  further fields that may be missing: name -> type
+    """
+    fields: list[Any] = []
+    for field in itertools.chain.from_iterable(map(msgspec.structs.fields, parts)):
+        default = () if field.default is msgspec.NODEFAULT else (field.default,)
+        fields.append((field.name, field.type, *default))
+    for field_name, part in more.items():
+        fields.append((field_name, part | msgspec.UnsetType, msgspec.UNSET))
+    namespace = {"__doc__": doc}
+    made = msgspec.defstruct(
+        name, fields, bases=(Stamped,), namespace=namespace, frozen=True, kw_only=True
+    )
+    return cast("type[Stamped]", made)
 
 
 class State(Stamped, frozen=True, kw_only=True):
@@ -74,6 +95,10 @@ EventType = Literal[
 ]
 
 
+Evidence = dict[str, float | int | str]
+"""What an event rests on: figures and short texts by name."""
+
+
 class Event(Stamped, frozen=True, kw_only=True):
     """Something happened. ``id`` is the same in every copy of this event."""
 
@@ -81,7 +106,7 @@ class Event(Stamped, frozen=True, kw_only=True):
     type: EventType
     before: str | None = None
     after: str | None = None
-    evidence: dict[str, float | int | str] = {}
+    evidence: Evidence = {}
 
 
 class Response(Stamped, frozen=True, kw_only=True):
@@ -96,57 +121,6 @@ class Response(Stamped, frozen=True, kw_only=True):
     transaction: str | int | None
     data: dict[str, Any] = {}
     error: str = ""
-
-
-class StageTimes(msgspec.Struct, frozen=True):
-    """Percentiles of one stage over the interval, at most the last 1,024 frames."""
-
-    p50: float
-    p90: float
-    p99: float
-    max: float
-
-
-class Telemetry(Stamped, frozen=True, kw_only=True):
-    """How the daemon and its machine are. What the machine does not have is null.
-
-    stages_ms          capture_wait, preprocess, invoke, smooth, publish; pipeline is from
-                       preprocess to publish, overhead that less invoke, latency from capture to
-                       hand-off
-    frames_total, dropped_total, corrupt_total   since the start
-    cpu_share          of one core
-    throttled_bits     the firmware's get_throttled
-    camera_problem     no frame came in the interval
-    reopens_total      tries to bring a camera back
-    invalid_scores_total  frames for which the model gave no probabilities; they change nothing
-    unsent_total       messages that nobody will get
-    spooled            events that wait for the broker
-    spool_failures_total  events that the disk did not take; they wait in memory
-    requests_total     requests that came, answered or not
-    """
-
-    interval_s: float
-    fps: float
-    frames_total: int
-    dropped_total: int
-    corrupt_total: int
-    camera_problem: bool = False
-    stages_ms: dict[str, StageTimes]
-    rss_bytes: int | None
-    pss_bytes: int | None
-    cpu_share: float | None
-    temperature_celsius: float | None
-    cpu_clock_hz: int | None
-    throttled_bits: int | None
-    load_1m: float | None
-    uptime_s: float
-    unsent_total: int
-    spooled: int
-    spool_failures_total: int
-    reconnects_total: int
-    requests_total: int = 0
-    reopens_total: int = 0
-    invalid_scores_total: int = 0
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -171,31 +145,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     input_from: Literal["", "card", "metadata", "quantisation", "first layers", "assumed"] = ""
 
 
-class CameraInfo(msgspec.Struct, frozen=True):
-    """What was negotiated with the camera; of one that has never come, what was asked of it.
-
-    width, height  of the frames
-    format         what the camera sends
-    state          recovering: it is being brought back; failed: with little hope
-    error          why it is not online
-    device         what the camera calls itself
-    still          width and height of snapshots, where frames are smaller
-    """
-
-    driver: str
-    source: str
-    width: int
-    height: int
-    fps: float
-    format: str
-    state: Literal["online", "recovering", "failed"] = "online"
-    error: str = ""
-    device: str = ""
-    still: tuple[int, int] | None = None
-
-
-class Info(Stamped, frozen=True, kw_only=True):
-    """What this device is. ``config`` holds no secret."""
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """A device, its model, its camera and its config; ``schema`` is the contract's version."""
 
     schema: int
     device: str
@@ -207,3 +158,7 @@ class Info(Stamped, frozen=True, kw_only=True):
     model: ModelInfo
     camera: CameraInfo
     config: dict[str, Any]
+
+
+Info = stamped("Info", "What this device is. ``config`` holds no secret.", About)
+"""The payload of ``info``."""

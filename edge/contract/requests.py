@@ -1,11 +1,16 @@
-"""What may be asked: every field of every request."""
+"""What can be requested: every field of every request.
+
+A capability adds a payload and a row in ``REQUESTS``; the daemon has the handler. Pure.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from msgspec import Meta
+
+from edge.config.tables import CHANGEABLE
 
 Transaction = Annotated[str, Meta(max_length=128)] | int | None
 
@@ -29,18 +34,27 @@ class Snapshot(Request, frozen=True):
     caption: bool | None = None
 
 
-class Set(Request, frozen=True):
-    """Change settings; all of them or none.
+def _set() -> type[Request]:
+    """Return the payload of ``set``: a field for every table that it can change."""
+    tables = ("camera", *CHANGEABLE)
+    fields: list[Any] = [(name, dict[str, Any], {}) for name in tables]
+    doc = """Change settings; all of them or none.
 
     camera   its controls, the keys of [camera.controls]
     persist  they outlive a restart
     """
+    made = msgspec.defstruct(
+        "Set",
+        [*fields, ("persist", bool, False)],
+        bases=(Request,),
+        namespace={"__doc__": doc},
+        frozen=True,
+        forbid_unknown_fields=True,
+    )
+    return cast("type[Request]", made)
 
-    camera: dict[str, Any] = {}
-    smoothing: dict[str, Any] = {}
-    publish: dict[str, Any] = {}
-    log: dict[str, Any] = {}
-    persist: bool = False
+
+Set = _set()
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -60,4 +74,4 @@ REQUESTS: Final[dict[str, type[Request]]] = {
     "set": Set,
     "reload": Request,
 }
-"""Command -> what may be asked with it."""
+"""Command -> its payload."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from edge.contract.payloads import Event, Info, Response, Result, Stamped, State, Telemetry
-from edge.contract.requests import REQUESTS
+from edge.contract.payloads import Event, Info, Response, Result, Stamped, State
+from edge.contract.requests import REQUESTS, Request
+from edge.contract.telemetry import PARTS, Telemetry, telemetry
 
-SCHEMA: Final = 1
-"""Version of this contract; in ``info.schema``."""
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 PAYLOADS: Final[dict[str, tuple[type[Stamped], int, bool]]] = {
@@ -31,10 +31,17 @@ def decode(topic: str, payload: bytes) -> Any:
     return msgspec.to_builtins(msgspec.json.decode(payload, type=PAYLOADS[topic][0]))
 
 
-def schema() -> dict[str, Any]:
-    """Return topic -> JSON Schema of its payload, every schema complete in itself."""
+def schema(
+    parts: Mapping[str, Any] = PARTS, requests: Mapping[str, type[Request]] = REQUESTS
+) -> dict[str, Any]:
+    """Return topic -> JSON Schema of its payload, every schema complete in itself.
+
+    parts     of telemetry, beyond those that it always has
+    requests  command -> payload
+    """
     found: dict[str, Any] = {"availability": {"type": "string", "enum": ["online", "offline"]}}
-    for topic, (payload, qos, retain) in PAYLOADS.items():
+    payloads = PAYLOADS | {"telemetry": (telemetry(parts), *PAYLOADS["telemetry"][1:])}
+    for topic, (payload, qos, retain) in payloads.items():
         found[topic] = {
             "$schema": DIALECT,
             "title": f"edge/<device_id>/{topic}, QoS {qos}{', retained' if retain else ''}",
@@ -45,7 +52,7 @@ def schema() -> dict[str, Any]:
         "title": "edge/<device_id>/response/<command>, QoS 1",
         **msgspec.json.schema(Response),
     }
-    for command, body in REQUESTS.items():
+    for command, body in requests.items():
         found[f"request/{command}"] = {
             "$schema": DIALECT,
             "title": f"edge/<device_id>/request/{command}, QoS 1",

@@ -1,4 +1,4 @@
-"""What is logged, and why a process ends: to stderr, or to the journal. See systemd."""
+"""The log, and the line with which a process ends: on stderr, or in the journal. See systemd."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import os
 import sys
 from typing import Any, TextIO
 
+from edge.config import LogConfig
 from edge.daemon import stderr, systemd
 from edge.errors import EdgeError
 from edge.text import escaped
 
 
 class OneLine(logging.Formatter):
-    """Every record is one line, whoever named what is in it; a traceback has its own lines."""
+    """One line a record, whatever text from outside is in it; a traceback keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, logging's name
         """Return the line of a record."""
@@ -26,7 +27,7 @@ class OneLine(logging.Formatter):
 
 
 def configure() -> None:
-    """Log from INFO on; whoever wants another level sets the root logger's."""
+    """Log from INFO on, until ``set_level``."""
     journal = systemd.journal()
     handler = journal or stderr.Handler(_stderr())
     form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
@@ -34,8 +35,13 @@ def configure() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
+def set_level(config: LogConfig) -> None:
+    """Log from the configured level on."""
+    logging.getLogger().setLevel(config.level.upper())
+
+
 def _stderr() -> TextIO:
-    """Return a stderr of the log's own: decoders' is silenced for as long as they run."""
+    """Return a stderr of the log's own: that of a decoder is silenced while it runs."""
     try:
         return open(os.dup(2), "w", buffering=1, errors="backslashreplace")
     except OSError:  # there is none
@@ -43,10 +49,10 @@ def _stderr() -> TextIO:
 
 
 def fail(error: EdgeError) -> None:
-    """Say why the process ends.
+    """Write why the process ends.
 
-    To the journal through stderr: an entry sent to it by itself may come when the process is gone,
-    and would belong to no unit then.
+    To the journal through stderr: an entry of its own may arrive when the process is gone, and
+    would belong to no unit then.
     """
     if systemd.journaled():
         stderr.write(f"<3>{error}\n".encode())

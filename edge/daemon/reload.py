@@ -1,31 +1,29 @@
-"""A reload in steps: config and model are read, the model is proven, the loop goes on meanwhile.
+"""A reload in steps: config and model are read, the model is proven, and the loop never waits.
 
 Rule 1: whatever is wrong with the new config or model is an EdgeError from ``poll``.
-Rule 2: one reload at a time. One that is asked for meanwhile takes its place, and goes on with its
-        work where the model is the same: however many are asked for, one comes to its end.
+Rule 2: one reload at a time. A new one replaces it, and continues its work where the model is the
+        same: however many are requested, one is completed.
 
-Composes config and startup. Runs on the loop's thread; a model that has passed its trial is loaded
-on a thread of its own [1], for that may take as long as several frames, or the watchdog's patience.
+Runs on the loop's thread. [1] A model that has passed its trial is loaded on a thread of its own,
+for that may take as long as several frames, or longer than the watchdog allows. That thread is
+given the table [model] and a checksum, which do not change, and returns an engine of its own; the
+loop takes it with ``result`` once the thread is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
 from edge import config as configs
-from edge.camera.reconnect import Call
-from edge.config import Config
+from edge.background import Call
+from edge.config import RELOADABLE, Config
 from edge.errors import ConfigError, EdgeError, ModelError, boundary
 from edge.model import engine as engines
 from edge.model.attempt import Attempt
 from edge.model.engine import Engine
-
-RELOADABLE: Final = (*configs.CHANGEABLE, "model", "snapshot", "homeassistant")
-"""Tables that a reload can change."""
 
 
 @dataclass(slots=True)
@@ -43,13 +41,14 @@ class Reload:
 
     def __init__(self, load: Callable[[], Config]) -> None:
         self._load = load
+        self._in_force = Config()
         self._underway: _Underway | None = None
         self._error: EdgeError | None = None
 
     def begin(self, in_force: Config) -> None:
         """Read the config, and begin to prove the model.
 
-        in_force  what is changed from now on, by requests, is kept
+        in_force  what requests change in it from now on is kept
         """
         self._in_force = in_force
         before, self._underway, self._error = self._underway, None, None
@@ -81,7 +80,7 @@ class Reload:
                 if now.loading is None:
                     now.attempt.check()
                     model, sha256 = now.config.model, now.attempt.sha256
-                    now.loading = Call(lambda: engines.load(model, sha256), name="model")
+                    now.loading = Call(lambda: engines.load(model, sha256), name="model")  # [1]
                 if not now.loading.wait(0.0):
                     return None
                 engine = now.loading.result()
@@ -92,15 +91,15 @@ class Reload:
         return now.config, engine
 
     def merged(self, now: Config, new: Config) -> tuple[Config, list[str]]:
-        """Return what is in force after a reload, and the tables that only a restart would change.
+        """Return the config after a reload, and the tables that only a restart would change.
 
-        now  in force until then; what requests have changed in it meanwhile is newer than ``new``
+        now  in force so far; what requests have changed in it meanwhile is newer than ``new``
         """
         tables = {name: getattr(new, name) for name in RELOADABLE}
         for name in configs.CHANGEABLE:
             if getattr(now, name) != getattr(self._in_force, name):
                 tables[name] = getattr(now, name)
-        prefix = now.homeassistant.prefix  # whose status is subscribed to
+        prefix = now.homeassistant.prefix  # its status topic is subscribed to
         tables["homeassistant"] = msgspec.structs.replace(new.homeassistant, prefix=prefix)
         result = msgspec.structs.replace(now, **tables)
         left = set(Config.__struct_fields__) - set(configs.CHANGEABLE)
@@ -111,6 +110,6 @@ class Reload:
         ]
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Stop what is under way."""
         if self._underway is not None:
             self._underway.attempt.close()

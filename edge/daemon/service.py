@@ -1,260 +1,172 @@
-"""The daemon: builds the parts, owns the loop, the signals and the clean end.
+"""The daemon: proves the model, then runs the loop until its source ends or a signal arrives.
 
 One thread of ours runs all of it, from capture to hand-off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from edge import config as configs
-from edge.camera import wishes
-from edge.camera.reconnect import Change, Recovery
+from edge.camera.reconnect import Change
 from edge.config import Config
-from edge.contract import SCHEMA, encode, homeassistant
-from edge.daemon import reload, signals
-from edge.daemon.assemble import parts
-from edge.daemon.commands import Commands
-from edge.daemon.reporter import MACHINE, Reporter
+from edge.daemon import events, logs, signals
+from edge.daemon.compose import Parts, compose
+from edge.daemon.run import Run
 from edge.daemon.systemd import Notifier
 from edge.errors import IdentityError
-from edge.frames import EndOfSource
+from edge.frames import EndOfSource, Frame
 from edge.model import engine as engines
 from edge.model.attempt import Attempt
-from edge.model.engine import Engine
-from edge.mqtt import Publisher
-from edge.mqtt.spool import Spool
-from edge.pipeline.pipeline import Pipeline
-from edge.pipeline.smoothing import Smoother, check
 from edge.telemetry import process_age_s
 
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
-"""Longest wait for a frame: how soon a signal, a watchdog or an interval is seen to."""
+"""Longest wait for a frame, and so for a signal, the watchdog or an interval."""
 FAREWELL_S: Final = 1.0
 """Longest wait for the broker to take the last messages, after a signal or a fault."""
 OPTIONAL_S: Final = 3.0
 """Longest wait at the start for a camera that is not required."""
 DELIVERY_S: Final = 5.0
-"""The same at the end of a finite source: what it showed may still be on its way."""
-EXPIRE_AFTER: Final = 3
-"""Intervals after which a broker may forget state and telemetry."""
+"""The same at the end of a finite source: its last results may still be on their way."""
 
 
 class Service:
     """One run of the daemon.
 
     load  reads the config; called again for every reload
-    Raises EdgeError from ``run`` where it cannot go on.
+    Raises EdgeError from ``run`` where it cannot continue.
     """
 
     def __init__(self, load: Callable[[], Config]) -> None:
-        self._config, self._reload, self._ended = load(), reload.Reload(load), False
+        self._load, self._config = load, load()
         self._notifier = Notifier()
-        self._beat_ns, self._assembled = time.monotonic_ns(), False
 
     def run(self) -> None:
-        """Classify until the source ends or a signal comes."""
+        """Classify until the source ends or a signal arrives."""
         signals.remember()
         config = self._config
-        logging.getLogger().setLevel(config.log.level.upper())
+        logs.set_level(config.log)
         broker = configs.broker(config.mqtt)
         attempt = Attempt(config.model)
         if not attempt.run(signals.stopped):
             log.info("stopped during the start", extra={"event": "stopped"})
             return
-        self._engine = engines.load(config.model, attempt.sha256)
-        base = f"{config.mqtt.base_topic}/{config.device.id}"
-        run = secrets.token_hex(4)
-        self._wiring = wiring = encode.Wire(base, self._engine.card.labels, run, time.time)
-        self._expire()
-        kept = config.spool
-        spool = Spool(configs.spool_path(kept), kept.events, kept.bytes)
-        policy = wishes.policy(config.camera)
-        self._wanted = wishes.wanted(config.camera, self._engine.preprocess)
-        self._camera = camera = Recovery(self._wanted.open, policy, self._camera_changed)
-        try:
-            self._publisher = publisher = Publisher(
-                broker,
-                client_id=f"edge-{config.device.id}-{run}",
-                will=wiring.availability(online=False),
-                birth=wiring.availability(online=True),
-                events=spool,
-                topics=(
-                    *(f"{base}/request/+", f"{base}/claim", f"{base}/availability"),
-                    homeassistant.status_topic(config.homeassistant.prefix),
-                ),
-                claim=lambda: wiring.claim(MACHINE, publisher.settled),
-                user=("schema", str(SCHEMA)),
-            )
-            self._reporter = Reporter(config, wiring, publisher, spool, self._notifier, camera)
-            self._control = Commands(
-                *(self._reporter, publisher, wiring),
-                *(self._apply, self._begin_reload, self._finish_reload),
-            )
-            try:
-                self._loop(camera)
-            except IdentityError:
-                publisher.leave()
-                raise
-            except BaseException:
-                self._farewell()
-                raise
-            self._farewell()
-        finally:
-            self._reload.close()
-            spool.close()
-            camera.close()
-        frames = self._reporter.frames_total
-        log.info("stopped after %d frames", frames, extra={"event": "stopped"})
+        run = Run(config, engines.load(config.model, attempt.sha256))
+        with contextlib.ExitStack() as closing:
+            parts = compose(run, broker, self._load, self._notifier, closing)
+            Loop(parts, self._notifier).run()
+        log.info("stopped after %d frames", run.frames_total, extra={"event": "stopped"})
 
-    def _farewell(self) -> None:
+
+class Loop:
+    """Reads frames, and does between two of them what goes by time."""
+
+    def __init__(self, parts: Parts, notifier: Notifier) -> None:
+        self._parts, self._notifier = parts, notifier
+        self._run, self._camera, self._path = parts.run, parts.camera, parts.path
+        self._beat_ns = time.monotonic_ns()
+        self._connecting = False
+
+    def run(self) -> None:
+        """Run until the source ends or a signal arrives; say farewell to the broker."""
+        farewell_s = FAREWELL_S
+        try:
+            if self._start() and self._frames():
+                farewell_s = DELIVERY_S
+        except IdentityError:
+            self._parts.publisher.leave()
+            raise
+        except BaseException:
+            self._farewell(FAREWELL_S)
+            raise
+        self._farewell(farewell_s)
+
+    def _farewell(self, timeout_s: float) -> None:
         self._notifier.stopping()
-        offline = self._wiring.availability(online=False)
-        self._publisher.close(offline, DELIVERY_S if self._ended else FAREWELL_S)
+        self._parts.publisher.close(self._parts.wire.availability(online=False), timeout_s)
 
-    def _loop(self, camera: Recovery) -> None:
-        reporter, control = self._reporter, self._control
-        if not self._await_camera(camera):
-            return
-        self._start_s = round(process_age_s(), 3)
-        self._assemble(*parts(self._engine, self._config.smoothing))
-        self._notifier.ready(self._proven())
-        seen = camera.mode or camera.error
-        text = "ready after %.2f s: %s, %s"
-        log.info(text, self._start_s, self._proven(), seen, extra={"event": "ready"})
-        reporter.begin()
-        try:
-            while not signals.stopped():
-                asked_ns = time.monotonic_ns()
-                frame = camera.read(POLL_S)
-                if frame is not None:
-                    wait_ns = time.monotonic_ns() - asked_ns
-                    reporter.seen(frame)
-                    if not reporter.paused:
-                        prediction, change, times = self._pipeline.process(frame)
-                        reporter.classified(frame, prediction, change, times, wait_ns)
-                    control.frame = frame
-                self._tick()
-        except EndOfSource:
-            self._ended = True
-            log.info("%s: ended", configs.without_credentials(self._config.camera.source))
-            self._publisher.settle(DELIVERY_S)
-        reporter.telemetry()
-
-    def _proven(self) -> str:
-        name, facts = self._engine.card.name, self._engine.classifier.facts
-        return f"{name} on {facts.runtime}, {facts.delegated_share:.0%} delegated"
-
-    def _await_camera(self, camera: Recovery) -> bool:
-        """Wait for the first try to open the camera; False where a signal ends that."""
-        required = self._config.camera.required
+    def _start(self) -> bool:
+        """Wait for the camera and become ready; False where a signal ends that."""
+        run, camera = self._run, self._camera
+        required = run.config.camera.required
         until_s = time.monotonic() + (float("inf") if required else OPTIONAL_S)
         while not camera.settled and not signals.stopped() and time.monotonic() < until_s:
-            camera.read(POLL_S)
-        if not camera.settled and not signals.stopped():
+            self._read()
+        if signals.stopped():
+            return False
+        if not camera.settled:
             camera.go_on_without()
-        return not signals.stopped()
+            self._handle_changes()
+        run.become_ready(round(process_age_s(), 3))
+        self._parts.announcer.publish()
+        self._notifier.ready(run.proven)
+        source = camera.mode or camera.error
+        text = "ready after %.2f s: %s, %s"
+        log.info(text, run.start_s, run.proven, source, extra={"event": "ready"})
+        self._parts.meter.begin()
+        return True
+
+    def _frames(self) -> bool:
+        """Process frames; return whether the source has ended, else a signal has arrived."""
+        ended = False
+        try:
+            while not signals.stopped():
+                begin_ns = time.monotonic_ns()
+                frame = self._read()
+                if frame is not None:
+                    self._path.process(frame, time.monotonic_ns() - begin_ns)
+                self._tick()
+        except EndOfSource:
+            ended = True
+            log.info("%s: ended", configs.without_credentials(self._run.config.camera.source))
+            self._parts.publisher.settle(DELIVERY_S)
+        self._parts.meter.publish()
+        return ended
+
+    def _read(self) -> Frame | None:
+        try:
+            return self._camera.read(POLL_S)
+        finally:
+            self._handle_changes()
 
     def _tick(self) -> None:
-        """See to everything that goes by time rather than by frame."""
-        self._publisher.poll()
-        self._control.tick()
+        """Do everything that goes by time rather than by frame."""
+        parts = self._parts
+        if not self._connecting and (self._run.frames_total or self._camera.state != "online"):
+            self._connecting = True  # not before: `online` follows `info` and `state`
+            parts.publisher.connect()
+        parts.publisher.poll()
+        parts.pausing.tick()
+        parts.mail.tick()
         if signals.hung_up():
-            self._control.reload()
-        now = time.monotonic_ns()
-        interval = self._notifier.watchdog_interval_s
-        if interval and now - self._beat_ns >= interval * 1e9:
-            self._beat_ns = now
+            parts.reloading.begin()
+        parts.reloading.tick()
+        now_ns = time.monotonic_ns()
+        interval_s = self._notifier.watchdog_interval_s
+        if interval_s and now_ns - self._beat_ns >= interval_s * 1e9:
+            self._beat_ns = now_ns
             self._notifier.watchdog()
-        if self._reporter.due():
-            self._reporter.telemetry()
+        if parts.meter.due(now_ns):
+            parts.meter.publish()
+
+    def _handle_changes(self) -> None:
+        while self._parts.changes:
+            self._camera_changed(self._parts.changes.popleft())
 
     def _camera_changed(self, change: Change) -> None:
-        self._reporter.camera_changed(change)
-        if change.state != "online":
-            self._control.frame = None  # its pixels are the driver's
-        elif self._reporter.frames_total:
-            self._smoother.refill()
-        if self._assembled:
-            self._describe()
-
-    def _assemble(self, pipeline: Pipeline, smoother: Smoother) -> None:
-        """Classify by these from now on, and say what this device is."""
-        self._wiring.labels = self._engine.card.labels
-        self._pipeline, self._smoother = pipeline, smoother
-        self._assembled = True
-        self._describe()
-
-    def _describe(self) -> None:
-        self._expire()
-        self._reporter.describe(engines.describe(self._engine), self._start_s)
-
-    def _expire(self) -> None:
-        publish = self._config.publish
-        for topic, interval_s in (
-            ("state", publish.state_interval_s),
-            ("telemetry", publish.telemetry_interval_s),
-            ("result", 0.0),
-        ):
-            self._wiring.expires[topic] = max(30, round(EXPIRE_AFTER * interval_s))
-
-    def _apply(self, config: Config) -> None:
-        """Go on with other settings of camera controls, smoothing, publishing and log.
-
-        Raises EdgeError where the camera has no such control, or the window is too large; nothing
-        is changed then.
-        """
-        check(config.smoothing.window, self._engine.card.labels)
-        if config.camera.controls != self._config.camera.controls:
-            told = msgspec.structs.asdict(config.camera.controls)
-            self._camera.control({name: to for name, to in told.items() if to is not None})
-            self._wanted = wishes.wanted(config.camera, self._engine.preprocess)
-            self._camera.want(self._wanted.open)
-        self._config = self._reporter.config = config
-        self._smoother.configure(**msgspec.structs.asdict(config.smoothing))
-        logging.getLogger().setLevel(config.log.level.upper())
-        self._describe()
-
-    def _begin_reload(self) -> None:
-        self._notifier.reloading()
-        self._reload.begin(self._config)
-
-    def _finish_reload(self) -> list[str] | None:
-        """Go on with the new config and model once they are proven; until then with the old ones.
-
-        Return the tables that only a restart can change, and that have changed; None while there
-        is nothing new. Raises EdgeError where the old ones go on.
-        """
-        restart: list[str] | None = []
-        try:
-            new = self._reload.poll()
-            restart = None if new is None else self._take_over(*new)
-            return restart
-        finally:
-            if restart is not None:
-                self._notifier.ready(self._proven())
-
-    def _take_over(self, new: Config, engine: Engine) -> list[str]:
-        merged, restart = self._reload.merged(self._config, new)
-        assembled = parts(engine, merged.smoothing)
-        before, self._engine = self._engine, engine
-        self._config = self._reporter.config = merged
-        logging.getLogger().setLevel(merged.log.level.upper())
-        if engine.card.labels != before.card.labels:
-            self._reporter.last = None
-        wanted, mode = wishes.wanted(merged.camera, engine.preprocess), self._camera.mode
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._camera.want(wanted.open)
-            if mode and mode.still:
-                self._camera.reopen()  # its frames are of the size that was of use
-        self._assemble(*assembled)
-        return restart
+        run = self._run
+        if change.news:
+            type, line, evidence = events.camera(change, run.sequence)
+            self._parts.events.add(type, line, **evidence)
+        if change.state == "online":
+            run.gap()
+        else:
+            run.forget_frame()  # its pixels are the driver's
+        if run.ready:
+            self._parts.announcer.publish()

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from edge.contract import Figures
 from edge.frames import Prediction
 
 
-def seen(last: Prediction | None, scores: bool) -> str:
-    """Return what is seen: the newest prediction's label, unless the newest frame had no scores."""
-    if not scores:
+def label(last: Prediction | None, has_scores: bool) -> str:
+    """Return the newest prediction's label, unless the newest frame had no scores."""
+    if not has_scores:
         return "no scores"
-    return f"{last.label} {last.score:.2f}" if last and last.label else "nothing certain"
+    return f"{last.label} {last.score:.2f}" if last and last.label else "uncertain"
 
 
-def line(figures: Mapping[str, Any], seen: str, camera: str, broker: bool) -> str:
+def line(figures: Figures, sees: str, camera: str, broker: bool) -> str:
     """Return the line.
 
-    figures  those of telemetry
-    camera   its state
-    broker   whether it is there
+    sees    a label, or why there is none
+    camera  its state
+    broker  whether the connection is up
     """
-    stages, celsius = figures["stages_ms"], figures["temperature_celsius"]
-    if camera != "online" and seen != "paused":
-        seen = f"camera {camera}"
+    frames, celsius = figures.frames, figures.health.temperature_celsius
+    pipeline = frames.stages_ms.get("pipeline")
+    if camera != "online" and sees != "paused":
+        sees = f"camera {camera}"
     return (
-        f"{seen} · {figures['fps']:.1f} fps"
-        + (f" · p99 {stages['pipeline']['p99']:.1f} ms" if stages else "")
+        f"{sees} · {frames.fps:.1f} fps"
+        + (f" · p99 {pipeline.p99:.1f} ms" if pipeline else "")
         + (f" · {celsius:.0f} °C" if celsius is not None else "")
         + f" · broker {'up' if broker else 'away'}"
     )

@@ -35,8 +35,8 @@ class Publisher:
     birth   published on every connect, after the retained messages
     events  where they wait; what waits there already is sent first
     topics  subscribed to; what comes waits in ``incoming``
-    claim   the message that every connection begins with. At the first one nothing else is sent
-            for CLAIM_S: another daemon of the same name may object
+    claim   returns the message that every connection begins with, given ``settled``. At the first
+            one nothing else is sent for CLAIM_S: another daemon of the same name may object
     user    name and value that every message carries (MQTT 5)
     """
 
@@ -49,7 +49,7 @@ class Publisher:
         birth: Message,
         events: EventQueue,
         topics: tuple[str, ...] = (),
-        claim: Callable[[], Message] | None = None,
+        claim: Callable[[bool], Message] | None = None,
         user: tuple[str, str] = ("", ""),
     ) -> None:
         self._where, self._birth, self._claim = broker.address, birth, claim
@@ -196,7 +196,7 @@ class Publisher:
         first = self._connects_total == 0
         self._begins_at_s = now + (CLAIM_S if first and self._claim else 0.0)
         if self._claim:
-            self.answer(self._claim())
+            self.answer(self._claim(self.settled))
 
     def _begin(self, now: Seconds) -> None:
         self._begins_at_s = float("inf")

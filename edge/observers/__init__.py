@@ -1,1 +1,1 @@
-"""What is done with a classified frame."""
+"""What happens to a classified frame. An observer is a ``pipeline.plugs.Observer``."""

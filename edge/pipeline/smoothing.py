@@ -1,4 +1,4 @@
-"""Scores of single frames -> a label that can be trusted, and an event when it changes.
+"""Sliding window: scores of single frames become a stable label, and an event when it changes.
 
 Rule 1: only this file decides when a label changes.
 Rule 2: it never reads a clock; time arrives inside the frame.
@@ -9,11 +9,12 @@ Pure state; runs on the caller's thread; allocates nothing image-sized.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.config import SmoothingConfig
 from edge.errors import ConfigError
 from edge.frames import LabelChange, Prediction
 
@@ -35,60 +36,41 @@ def check(window: int, labels: tuple[str, ...]) -> None:
 class Smoother:
     """A sliding window over the scores, with hysteresis on the label.
 
-    labels       (C,) distinct
-    window       frames
-    method       "mean" over the window, or "exponential" with alpha = 2 / (window + 1)
-    enter, exit  a label comes when its smoothed score is at least ``enter`` for
-                 ``hold_frames`` frames in a row, and goes when it is below ``exit`` for as long
+    labels     (C,) distinct
+    smoothing  a label comes when its smoothed score is at least ``enter`` for ``hold_frames``
+               frames in a row, and goes when it is below ``exit`` for as long
 
     Raises ConfigError where the window would hold too much.
     """
 
-    def __init__(
-        self,
-        labels: tuple[str, ...],
-        *,
-        window: int = 10,
-        method: Literal["mean", "exponential"] = "mean",
-        enter: float = 0.6,
-        exit: float = 0.4,
-        hold_frames: int = 3,
-    ) -> None:
-        check(window, labels)
-        self._labels = labels
-        self._window = window
-        self._alpha = 2.0 / (window + 1) if method == "exponential" else 0.0
-        self._enter, self._exit, self._hold_frames = enter, exit, hold_frames
-        self._ring = np.zeros((window, len(labels)), np.float32)
+    def __init__(self, labels: tuple[str, ...], smoothing: SmoothingConfig) -> None:
+        check(smoothing.window, labels)
+        self._labels, self._smoothing = labels, smoothing
+        self._alpha = _alpha(smoothing)
+        self._window = smoothing.window
+        self._ring = np.zeros((self._window, len(labels)), np.float32)
         self._smoothed = np.zeros(len(labels), np.float32)
         self._current: int | None = None
         self._since_ns = 0
-        self.refill()
-
-    def refill(self) -> None:
-        """Begin with an empty window, as after a gap; the label stays until it is full."""
-        self._seen_frames = 0
+        self._count = 0  # frames since the window was empty
         self._candidate: int | None = None
         self._held_frames = 0
 
-    def configure(
-        self,
-        *,
-        window: int,
-        method: Literal["mean", "exponential"],
-        enter: float,
-        exit: float,
-        hold_frames: int,
-    ) -> None:
-        """Go on with other settings; what was smoothed so far fills the new window."""
-        self._enter, self._exit, self._hold_frames = enter, exit, hold_frames
-        alpha = 2.0 / (window + 1) if method == "exponential" else 0.0
-        if (window, alpha) == (self._window, self._alpha):
+    def refill(self) -> None:
+        """Begin with an empty window, as after a gap; the label stays until it is full."""
+        self._count = 0
+        self._candidate = None
+        self._held_frames = 0
+
+    def configure(self, smoothing: SmoothingConfig) -> None:
+        """Continue with other settings; what was smoothed so far fills the new window."""
+        before, self._smoothing = self._smoothing, smoothing
+        self._alpha, self._window = _alpha(smoothing), smoothing.window
+        if (smoothing.window, smoothing.method) == (before.window, before.method):
             return
-        full = self._seen_frames >= self._window
-        self._window, self._alpha = window, alpha
-        self._ring = np.tile(self._smoothed, (window, 1))
-        self._seen_frames = window if full else min(self._seen_frames, window - 1)
+        full = self._count >= before.window
+        self._ring = np.tile(self._smoothed, (self._window, 1))
+        self._count = self._window if full else min(self._count, self._window - 1)
 
     def update(
         self, scores: NDArray[np.float32], sequence: int, captured_ns: int
@@ -101,44 +83,44 @@ class Smoother:
             self._since_ns = captured_ns
         self._smooth(scores)
         change = self._decide(captured_ns)
-        shown = int(self._smoothed.argmax()) if self._current is None else self._current
+        index = int(self._smoothed.argmax()) if self._current is None else self._current
         prediction = Prediction(
             sequence=sequence,
             captured_ns=captured_ns,
             label=None if self._current is None else self._labels[self._current],
-            score=float(self._smoothed[shown]),
+            score=float(self._smoothed[index]),
             scores=tuple(self._smoothed.tolist()),
             since_ns=self._since_ns,
-            partial=self._seen_frames < self._window,
+            partial=self._count < self._window,
         )
         return prediction, change
 
     def _smooth(self, scores: NDArray[np.float32]) -> None:
         if self._alpha:
-            alpha = self._alpha if self._seen_frames else 1.0
+            alpha = self._alpha if self._count else 1.0
             self._smoothed += alpha * (scores - self._smoothed)
         else:
-            self._ring[self._seen_frames % self._window] = scores
-            count = min(self._seen_frames + 1, self._window)
+            self._ring[self._count % self._window] = scores
+            count = min(self._count + 1, self._window)
             np.mean(self._ring[:count], axis=0, out=self._smoothed)
-        self._seen_frames += 1
+        self._count += 1
 
     def _decide(self, captured_ns: int) -> LabelChange | None:
         """Move to another label, or to none, once it has been due for ``hold_frames`` frames."""
-        if self._seen_frames < self._window:
+        if self._count < self._window:
             return None
         best = int(self._smoothed.argmax())
         due: int | None = None
-        if self._current is not None and self._smoothed[self._current] >= self._exit:
+        if self._current is not None and self._smoothed[self._current] >= self._smoothing.exit:
             due = self._current
-        elif self._smoothed[best] >= self._enter:
+        elif self._smoothed[best] >= self._smoothing.enter:
             due = best
         if due == self._current:
             self._held_frames = 0
             return None
         self._held_frames = self._held_frames + 1 if due == self._candidate else 1
         self._candidate = due
-        if self._held_frames < self._hold_frames:
+        if self._held_frames < self._smoothing.hold_frames:
             return None
         change = LabelChange(
             captured_ns=captured_ns,
@@ -149,3 +131,8 @@ class Smoother:
         )
         self._current, self._since_ns, self._held_frames = due, captured_ns, 0
         return change
+
+
+def _alpha(smoothing: SmoothingConfig) -> float:
+    """Return the share of a new frame in the exponential mean; 0 for the plain mean."""
+    return 2.0 / (smoothing.window + 1) if smoothing.method == "exponential" else 0.0

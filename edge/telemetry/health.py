@@ -1,38 +1,22 @@
-"""Memory, CPU, temperature and throttling of the machine.
+"""Memory, CPU, temperature and throttling, read from ``/proc`` and ``/sys``.
 
-``proc`` and ``sys`` are roots that a test replaces. What a machine does not have is None, never 0.
-Runs on the caller's thread.
+Both roots are parameters. What a machine does not have is None, never 0. Runs on the caller's
+thread.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The process and the machine, now.
-
-    cpu_share         of one core, since the reading before; None at the first
-    throttled_bits    as the firmware reports them (get_throttled), None where there is none
-    """
-
-    rss_bytes: int | None
-    pss_bytes: int | None
-    cpu_share: float | None
-    temperature_celsius: float | None
-    cpu_clock_hz: int | None
-    throttled_bits: int | None
-    load_1m: float | None
+from edge.contract import Health
 
 
 class HealthReader:
-    """Reads the health of one process and of the machine from ``proc`` and ``sys``.
+    """Reads the health of one process and of its machine.
 
-    process  its number; self: this one
+    process  its number, or self
     Source: proc(5); Linux Documentation/admin-guide/thermal and cpu-freq;
             /sys/devices/platform/soc/soc:firmware/get_throttled of the Raspberry Pi kernel.
     """
@@ -83,7 +67,7 @@ class HealthReader:
 
 
 def process_age_s(proc: Path = Path("/proc")) -> float:
-    """Return how long ago this process was started, to 10 ms. Source: proc(5), starttime."""
+    """Return the age of this process, to 10 ms. Source: proc(5), starttime."""
     fields = (proc / "self/stat").read_text().rpartition(")")[2].split()
     started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s

@@ -1,6 +1,7 @@
-"""Latency rings and their percentiles. Every ring is bounded; when full, the oldest goes.
+"""Latency rings, one for each stage, and their percentiles.
 
-Runs on the caller's thread.
+Every ring is bounded; when it is full, the newest duration replaces the oldest. Runs on the
+caller's thread.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.contract import StageTimes
 from edge.frames import FrameTimes
 
 PERCENTILES: Final = (50, 90, 99, 100)
-KEYS: Final = ("p50", "p90", "p99", "max")
+"""Of StageTimes: p50, p90, p99, max."""
 
 
 class LatencyRing:
@@ -24,7 +26,7 @@ class LatencyRing:
         self.count = 0
 
     def add(self, duration_ns: int) -> None:
-        """Keep one duration; the oldest goes when the ring is full."""
+        """Keep one duration."""
         self._values[self.count % len(self._values)] = duration_ns
         self.count += 1
 
@@ -41,8 +43,9 @@ class LatencyRing:
 class Stages:
     """A latency ring for every stage of a frame.
 
-    pipeline is from preprocess to publish, overhead is that less invoke, latency is from
-    capture to hand-off.
+    pipeline  from preprocess to publish; gates and other observers are not in it
+    overhead  the same without invoke
+    latency   from capture to hand-off: the end of publish
     """
 
     NAMES: Final = (
@@ -51,7 +54,14 @@ class Stages:
     )
 
     def __init__(self, size: int = 1024) -> None:
+        self._size = size
         self._rings = {name: LatencyRing(size) for name in self.NAMES}
+
+    def ring(self, plug: str) -> LatencyRing:
+        """Return the ring of a gate or an observer, a stage of its own. Raises ValueError."""
+        if plug in self.NAMES:
+            raise ValueError(f"{plug} is a stage of the pipeline: a plug needs another name")
+        return self._rings.setdefault(plug, LatencyRing(self._size))
 
     def add(self, wait_ns: int, times: FrameTimes, publish_ns: int, latency_ns: int) -> None:
         """Keep one frame's times."""
@@ -71,10 +81,11 @@ class Stages:
         for ring in self._rings.values():
             ring.clear()
 
-    def percentiles_ms(self) -> dict[str, dict[str, float]]:
-        """Return stage -> {p50, p90, p99, max} in milliseconds, of the stages that ran."""
-        return {
-            name: {k: round(ns / 1e6, 3) for k, ns in zip(KEYS, ring.percentiles_ns(), strict=True)}
-            for name, ring in self._rings.items()
-            if ring.count
-        }
+    def percentiles_ms(self) -> dict[str, StageTimes]:
+        """Return the percentiles of every stage that ran, in milliseconds."""
+        return {name: percentiles_ms(ring) for name, ring in self._rings.items() if ring.count}
+
+
+def percentiles_ms(ring: LatencyRing) -> StageTimes:
+    """Return a ring's percentiles in milliseconds; it is not empty."""
+    return StageTimes(*(round(ns / 1e6, 3) for ns in ring.percentiles_ns()))

@@ -1,14 +1,18 @@
-"""Which event a change of the camera is; how events are logged: level and stage."""
+"""Events: how each is logged, and that it is published.
+
+The log has every event with its name and its stage; see systemd for how the journal finds it.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from edge.camera.reconnect import Change
-from edge.contract import EventType
-
-Evidence = dict[str, float | int | str]
+from edge.contract import EventType, Evidence
+from edge.contract.encode import Wire
+from edge.messages import Message
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +30,28 @@ WARNINGS: Final = (
 ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 
 
-def write(type: EventType, line: str) -> None:
-    """Log ``line`` about an event."""
-    tell = log.error if type in ERRORS else log.warning if type in WARNINGS else log.info
-    tell("%s", line, extra={"event": type, "stage": STAGES.get(type.split("_")[0], "control")})
+class Events:
+    """Logs events and publishes them."""
+
+    def __init__(self, wire: Wire, publish: Callable[[Message], None]) -> None:
+        self._wire, self._publish = wire, publish
+
+    def log(self, type: EventType, line: str) -> None:
+        """Log ``line`` as an event's."""
+        level = logging.WARNING if type in WARNINGS else logging.INFO
+        level = logging.ERROR if type in ERRORS else level
+        extra = {"event": type, "stage": STAGES.get(type.split("_")[0], "control")}
+        log.log(level, "%s", line, extra=extra)
+
+    def add(self, type: EventType, line: str, **evidence: float | int | str) -> None:
+        """Log ``line`` and publish the event."""
+        self.log(type, line)
+        self._publish(self._wire.event(type, evidence=evidence))
+
+    def plug_failed(self, name: str, exc: Exception) -> None:
+        """Log that a gate or an observer has been switched off."""
+        text = "%s is switched off until the config is applied again: %s: %s"
+        log.error(text, name, type(exc).__name__, exc, exc_info=exc, extra={"stage": name})
 
 
 def camera(change: Change, frame: int) -> tuple[EventType, str, Evidence]:

@@ -1,0 +1,63 @@
+"""Benchmark of the daemon's frame path: pipeline, publishing, and every plug that is configured."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from edge.config import Config
+from edge.contract import encode
+from edge.daemon.compose import plug
+from edge.daemon.framepath import FramePath
+from edge.daemon.run import Run
+from edge.frames import Frame
+from edge.messages import Message
+from edge.model.engine import Engine
+from edge.telemetry import LatencyRing, Stages
+from edge.telemetry.latency import percentiles_ms
+
+WARM_UP_FRAMES: Final = 50
+RESULTS_MAX: Final = 240.0
+"""Results a second, the most that the config allows."""
+
+
+def run(
+    config: Config, engine: Engine, frames: Sequence[Frame], frames_total: int
+) -> dict[str, dict[str, float]]:
+    """Return what a frame costs on the daemon's path with all plugs, and what each plug does.
+
+    plugged_pipeline  the whole path, invoke included
+    """
+    publish = msgspec.structs.replace(config.publish, result=True, result_rate=RESULTS_MAX)
+    state = Run(msgspec.structs.replace(config, publish=publish), engine)
+    wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
+    stages, whole = Stages(frames_total), LatencyRing(frames_total)
+    with contextlib.ExitStack() as closing:
+        plugged = plug(state, wire, _drop, _no_snapshot, stages, closing)
+        path = FramePath(state, plugged.plugs, stages)
+        for index in range(-WARM_UP_FRAMES, frames_total):
+            if index == 0:
+                stages.clear()
+                whole.clear()
+            begin_ns = time.monotonic_ns()
+            frame = replace(frames[index % len(frames)], sequence=index, captured_ns=begin_ns)
+            path.process(frame, 0)
+            whole.add(time.monotonic_ns() - begin_ns)
+    named = {"plugged_pipeline": percentiles_ms(whole)}
+    for name, times in stages.percentiles_ms().items():
+        if name == "publish" or name not in Stages.NAMES:
+            named[name] = times
+    return {f"{name}_ms": msgspec.structs.asdict(times) for name, times in named.items()}
+
+
+def _drop(message: Message) -> None:
+    """Take a message, as the connection to the broker would."""
+
+
+def _no_snapshot(frame: Frame) -> None:
+    """Take no picture: that costs milliseconds, and only on a change of label."""

@@ -1,0 +1,123 @@
+"""The payload of ``telemetry``: one record for each part, none of them declared twice.
+
+A capability adds its own part: a frozen Struct, and a row in ``PARTS``. It is published as a field
+of its own, under the name of the observer that gives it, and is absent where that is not
+configured. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from edge.contract.payloads import Stamped, stamped
+
+
+class StageTimes(msgspec.Struct, frozen=True):
+    """Percentiles of one stage over the interval, at most the last 1,024 frames."""
+
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
+class Frames(msgspec.Struct, frozen=True, kw_only=True):
+    """The frames of the interval, and of the run."""
+
+    interval_s: float
+    fps: float
+    frames_total: int
+    dropped_total: int
+    corrupt_total: int
+    camera_problem: bool = False
+    stages_ms: dict[str, StageTimes]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The process and the machine, now; None is what the machine does not have.
+
+    cpu_share       of one core, since the reading before; None at the first
+    throttled_bits  as the firmware reports them (get_throttled)
+    """
+
+    rss_bytes: int | None
+    pss_bytes: int | None
+    cpu_share: float | None
+    temperature_celsius: float | None
+    cpu_clock_hz: int | None
+    throttled_bits: int | None
+    load_1m: float | None
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been counted since the start, and what waits."""
+
+    uptime_s: float
+    unsent_total: int
+    spooled: int
+    spool_failures_total: int
+    reconnects_total: int
+    requests_total: int = 0
+    reopens_total: int = 0
+    invalid_scores_total: int = 0
+
+
+class Plugs(msgspec.Struct, frozen=True, kw_only=True):
+    """Gates and observers that are configured.
+
+    skipped_total  reason -> frames that were not classified
+    failed         those that were switched off by an error
+    """
+
+    skipped_total: dict[str, int]
+    failed: tuple[str, ...]
+
+
+PARTS: Final[dict[str, Any]] = {}
+"""Name of an observer -> its part. With the first row comes ``"plugs": Plugs``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One telemetry message, but for its stamp. parts: by name, of the plugs that have one."""
+
+    frames: Frames
+    health: Health
+    totals: Totals
+    parts: Mapping[str, object] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields as they are published, in their order."""
+        core = map(msgspec.structs.asdict, (self.frames, self.health, self.totals))
+        return {**next(core), **next(core), **next(core), **self.parts}
+
+
+DOC: Final = """How the daemon and its machine are. What the machine does not have is null.
+
+stages_ms          capture_wait, preprocess, invoke, smooth, publish; pipeline is from
+                   preprocess to publish, overhead that less invoke, latency from capture to
+                   hand-off
+frames_total, dropped_total, corrupt_total   since the start
+cpu_share          of one core
+throttled_bits     the firmware's get_throttled
+camera_problem     no frame came in the interval
+reopens_total      tries to bring a camera back
+invalid_scores_total  frames for which the model gave no probabilities; they change nothing
+unsent_total       messages that nobody will get
+spooled            events that wait for the broker
+spool_failures_total  events that the disk did not take; they wait in memory
+requests_total     requests that came, answered or not
+"""
+
+
+def telemetry(parts: Mapping[str, Any] = PARTS) -> type[Stamped]:
+    """Return the payload with these parts."""
+    return stamped("Telemetry", DOC, Frames, Health, Totals, **parts)
+
+
+Telemetry = telemetry()
+"""The payload of ``telemetry``."""

@@ -1,0 +1,153 @@
+"""Builds the parts of one run and puts them together; the only place that knows them all.
+
+[1] The camera is opened on a thread of its own: what that reads, a ``wishes.Wanted``, is frozen and
+    does not change. What the camera reports is put into ``changes`` on the loop's thread, inside
+    ``read``, and handled there after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge import config as configs
+from edge.camera import wishes
+from edge.camera.reconnect import Change, Recovery
+from edge.config import Config
+from edge.contract import REQUESTS, SCHEMA, Pause, Request, Snapshot, encode, homeassistant
+from edge.daemon import rooms as every
+from edge.daemon.about import MACHINE, Announcer
+from edge.daemon.commands import Commands, Row, row
+from edge.daemon.events import Events
+from edge.daemon.figures import Meter
+from edge.daemon.framepath import FramePath
+from edge.daemon.identity import Identity
+from edge.daemon.mail import Mail
+from edge.daemon.pausing import Pausing
+from edge.daemon.reload import Reload
+from edge.daemon.reloading import Reloading
+from edge.daemon.rooms import Outlet, Rooms
+from edge.daemon.run import Run
+from edge.daemon.settings import Settings
+from edge.daemon.snapshots import Snapshots
+from edge.daemon.systemd import Notifier
+from edge.frames import Frame
+from edge.messages import Broker, Message
+from edge.mqtt import Publisher
+from edge.mqtt.spool import Spool
+from edge.observers.publishing import Publishing
+from edge.pipeline.plugs import Plugs
+from edge.telemetry import Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop works with.
+
+    changes  of the camera, to be handled after each ``read``
+    """
+
+    run: Run
+    wire: encode.Wire
+    camera: Recovery
+    changes: deque[Change]
+    publisher: Publisher
+    path: FramePath
+    announcer: Announcer
+    events: Events
+    meter: Meter
+    pausing: Pausing
+    mail: Mail
+    reloading: Reloading
+
+
+def compose(
+    run: Run,
+    broker: Broker,
+    load: Callable[[], Config],
+    notifier: Notifier,
+    closing: contextlib.ExitStack,
+) -> Parts:
+    """Return the parts of ``run``; ``closing`` gets what must be closed in the end."""
+    config = run.config
+    base = f"{config.mqtt.base_topic}/{config.device.id}"
+    wire = encode.Wire(base, run.engine.card.labels, run.id, time.time)
+    wire.configure(run.engine.card.labels, config.publish)
+    changes: deque[Change] = deque()
+    wanted = wishes.wanted(config.camera, run.engine.preprocess)
+    camera = Recovery(wanted.open, wishes.policy(config.camera), changes.append)  # [1]
+    closing.callback(camera.close)
+    spool = Spool(configs.spool_path(config.spool), config.spool.events, config.spool.bytes)
+    closing.callback(spool.close)
+    identity = Identity(base, config.device.id, run.id, MACHINE)
+    publisher = Publisher(
+        broker,
+        client_id=f"edge-{config.device.id}-{run.id}",
+        will=wire.availability(online=False),
+        birth=wire.availability(online=True),
+        events=spool,
+        topics=(
+            *(f"{base}/request/+", identity.topic, f"{base}/availability"),
+            homeassistant.status_topic(config.homeassistant.prefix),
+        ),
+        claim=identity.claim,
+        user=("schema", str(SCHEMA)),
+    )
+    stages = Stages()
+    snapshots = Snapshots(run, wire, camera, publisher.publish)
+    plugged = plug(run, wire, publisher.publish, snapshots.take, stages, closing)
+    plugs, rooms, events = plugged.plugs, plugged.rooms, plugged.events
+    announcer = Announcer(run, wire, camera, publisher.publish)
+    pausing = Pausing(run, plugs, events, plugged.publishing.state)
+    settings = Settings(run, camera, rooms, announcer, events)
+    reload = Reload(load)
+    closing.callback(reload.close)
+    reloading = Reloading(run, reload, camera, rooms, announcer, events, notifier)
+    meter = Meter(run, wire, camera, publisher, spool, plugs, stages, events, notifier)
+    table: dict[str, Row] = {
+        "ping": row(Request, meter.ping),
+        "stats": row(Request, meter.stats),
+        "pause": row(Pause, pausing.pause),
+        "resume": row(Request, pausing.resume),
+        "snapshot": row(Snapshot, snapshots.handle),
+        "set": row(REQUESTS["set"], settings.handle),
+        "reload": row(Request, reloading.handle),
+        **rooms.rows(),
+    }
+    commands = Commands(wire, table, run.count_request)
+    mail = Mail(publisher, base, identity, commands, announcer, events)
+    return Parts(
+        *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages)),
+        *(announcer, events, meter, pausing, mail, reloading),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """The plugs of a run: publishing, and those of every room."""
+
+    plugs: Plugs
+    publishing: Publishing
+    rooms: Rooms
+    events: Events
+
+
+def plug(
+    run: Run,
+    wire: encode.Wire,
+    publish: Callable[[Message], None],
+    snapshot: Callable[[Frame], object],
+    stages: Stages,
+    closing: contextlib.ExitStack,
+) -> Plugged:
+    """Return the plugs that the config in force switches on. Raises EdgeError."""
+    events = Events(wire, publish)
+    publishing = Publishing(run, wire, publish, events, snapshot)
+    plugs = Plugs(publishing, stages.ring, events.plug_failed)
+    rooms = Rooms(every.ROOMS, plugs, Outlet(wire, publish, events))
+    closing.callback(rooms.close)
+    rooms.take(rooms.prepare(run.config, run.engine))
+    return Plugged(plugs, publishing, rooms, events)

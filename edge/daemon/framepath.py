@@ -1,0 +1,31 @@
+"""The way of one frame through the daemon: gates, pipeline, observers. `edge bench` runs it too."""
+
+from __future__ import annotations
+
+import time
+
+from edge.daemon.run import Run
+from edge.frames import Classified, Frame
+from edge.pipeline.plugs import Plugs
+from edge.telemetry import Stages
+
+
+class FramePath:
+    """What becomes of a frame. Runs on the loop's thread."""
+
+    def __init__(self, run: Run, plugs: Plugs, stages: Stages) -> None:
+        self._run, self._plugs, self._stages = run, plugs, stages
+
+    def process(self, frame: Frame, wait_ns: int) -> None:
+        """Classify ``frame``, unless a gate skips it. wait_ns: how long the camera took."""
+        run = self._run
+        run.read(frame)
+        if reason := self._plugs.skip(frame):
+            run.skip(reason)
+            return
+        prediction, change, times = run.pipeline.process(frame)
+        before = run.classify(prediction)
+        scores, done_ns = run.pipeline.scores, time.monotonic_ns()
+        seen = Classified(frame, scores, prediction, before, change, times, done_ns)
+        handed_ns = self._plugs.classified(seen)
+        self._stages.add(wait_ns, times, handed_ns - done_ns, handed_ns - frame.captured_ns)

@@ -1,0 +1,159 @@
+"""The rooms that plug in: one row each, with what switches it on, its plug and its requests.
+
+A new capability is a row of ``ROOMS`` here; the loop, the commands and the telemetry find it there.
+Its config table, payloads and telemetry part it declares in config/ and contract/.
+
+Rule 1: a plug is made when its table of the config switches it on, and again when that table or
+        the model changes.
+Rule 2: a plug that cannot be made is an EdgeError, and the ones at work stay.
+
+Runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edge.config import Config
+from edge.contract import Request
+from edge.contract.encode import Wire
+from edge.daemon.commands import Answer, Pending, Row
+from edge.daemon.events import Events
+from edge.errors import ConfigError, boundary
+from edge.messages import Message
+from edge.model.engine import Engine
+from edge.pipeline.plugs import Gate, Observer, Plugs
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """What a plug may use of the daemon; all of it on the loop's thread alone.
+
+    publish  takes a message, never waits
+    """
+
+    wire: Wire
+    publish: Callable[[Message], None]
+    events: Events
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A capability.
+
+    table            of the config that switches it on
+    gate, observer   make its plug; they return None where it is not configured
+    requests         command -> payload, and a handler that takes the plug and the request
+    """
+
+    table: str
+    gate: Callable[[Config, Engine, Outlet], Gate | None] | None = None
+    observer: Callable[[Config, Engine, Outlet], Observer | None] | None = None
+    requests: Mapping[str, tuple[type[Request], Callable[[Any, Any], Answer | Pending]]] = field(
+        default_factory=dict
+    )
+
+
+ROOMS: tuple[Room, ...] = ()
+"""All of them, gates and observers in the order in which they get a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    room: Room
+    table: Any
+    engine: Engine
+    gate: Gate | None
+    observer: Observer | None
+
+    def fits(self, table: Any, engine: Engine, failed: tuple[str, ...]) -> bool:
+        plugs = (self.gate, self.observer)
+        broken = any(plug is not None and plug.name in failed for plug in plugs)
+        return self.table == table and self.engine is engine and not broken
+
+    def close(self) -> None:
+        if self.observer is not None:
+            with contextlib.suppress(Exception):
+                self.observer.close()
+
+
+class Rooms:
+    """The plugs of every room, as the config in force has them."""
+
+    def __init__(self, rooms: Iterable[Room], plugs: Plugs, outlet: Outlet) -> None:
+        self._rooms: Final = tuple(rooms)
+        self._plugs, self._outlet = plugs, outlet
+        self._made: tuple[_Made, ...] = ()
+
+    def prepare(self, config: Config, engine: Engine) -> Prepared:
+        """Return the plugs for a config and a model; nothing changes yet. Raises EdgeError."""
+        prepared = Prepared()
+        try:
+            for room in self._rooms:
+                before = next((made for made in self._made if made.room is room), None)
+                prepared.made.append(self._make(room, before, config, engine))
+        except BaseException:
+            self.drop(prepared)
+            raise
+        return prepared
+
+    def take(self, prepared: Prepared) -> None:
+        """Use what was prepared from now on, and close what it replaces."""
+        before, self._made = self._made, tuple(prepared.made)
+        self._plugs.replace(
+            [made.gate for made in self._made if made.gate is not None],
+            [made.observer for made in self._made if made.observer is not None],
+        )
+        for made in before:
+            if made not in self._made:
+                made.close()
+
+    def drop(self, prepared: Prepared) -> None:
+        """Close what was prepared and is not used."""
+        for made in prepared.made:
+            if made not in self._made:
+                made.close()
+
+    def close(self) -> None:
+        """Close every plug."""
+        for made in self._made:
+            made.close()
+
+    def rows(self) -> dict[str, Row]:
+        """Return the rooms' commands."""
+        return {
+            command: Row(payload, self._handler(room, handle))
+            for room in self._rooms
+            for command, (payload, handle) in room.requests.items()
+        }
+
+    def _make(self, room: Room, before: _Made | None, config: Config, engine: Engine) -> _Made:
+        table = getattr(config, room.table)
+        if before and before.fits(table, engine, self._plugs.failed):
+            return before
+        with boundary(ConfigError, "cannot be used", f"[{room.table}]"):
+            gate = room.gate(config, engine, self._outlet) if room.gate else None
+            observer = room.observer(config, engine, self._outlet) if room.observer else None
+            return _Made(room, table, engine, gate, observer)
+
+    def _handler(
+        self, room: Room, handle: Callable[[Any, Any], Answer | Pending]
+    ) -> Callable[[Any], Answer | Pending]:
+        def execute(request: Any) -> Answer | Pending:
+            made = next((made for made in self._made if made.room is room), None)
+            plug = made and (made.observer or made.gate)
+            if plug is None:
+                raise ConfigError(f"{room.table} is off", hint=f"see [{room.table}] of the config")
+            return handle(plug, request)
+
+        return execute
+
+
+class Prepared:
+    """Plugs for a config that is not in force yet."""
+
+    def __init__(self) -> None:
+        self.made: list[_Made] = []
