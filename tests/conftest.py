@@ -141,9 +141,11 @@ def tracked() -> list[str]:
     return done.stdout.splitlines()
 
 
-def edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+def edge(
+    *arguments: str | Path, module: str = "edge", **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
-    command = [sys.executable, "-m", "edge", *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False, **options
     )
@@ -152,10 +154,17 @@ def edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[
 class Daemon:
     """``edge run`` as a process."""
 
-    def __init__(self, folder: Path, *arguments: str | Path, config: str = "", **env: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str | Path,
+        config: str = "",
+        module: str = "edge",
+        **env: str,
+    ) -> None:
         (folder / "edge.toml").write_text(config)
         self.log = folder / f"daemon-{len(list(folder.glob('daemon-*.log')))}.log"
-        command = [sys.executable, "-m", "edge", "run", "--config", folder / "edge.toml"]
+        command = [sys.executable, "-m", module, "run", "--config", folder / "edge.toml"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*map(str, command), *map(str, arguments)],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.contract import REQUESTS, Claim, Pause, Request
+from edge.contract import REQUESTS, Pause, Request
 from edge.daemon import identity
 from edge.daemon.inbox import RATE, REMEMBERED, Inbox
 from edge.daemon.rate import Throttle
@@ -143,15 +143,6 @@ def test_a_request_that_waited_too_long_is_not_done() -> None:
     assert command.transaction == 4
 
 
-def test_who_was_there_first_keeps_the_name() -> None:
-    """A daemon at work never yields; of two beginners one does, and both agree on which."""
-    for settled in (True, False):
-        assert not identity.yields("a", True, Claim("b", "m", settled))
-    assert identity.yields("a", False, Claim("b", "m", True))
-    assert identity.yields("b", False, Claim("a", "m", False))
-    assert not identity.yields("a", False, Claim("b", "m", False))
-
-
 @pytest.mark.parametrize("transaction", ["a", 5, None])
 def test_a_request_that_was_cut_is_refused_by_its_length(transaction: str | int | None) -> None:
     """The length as it came; the transaction where it comes first, or can be read at all."""
@@ -170,8 +161,6 @@ def test_a_cut_request_is_never_done() -> None:
     command = Inbox().read(ask("pause", b"{}" + b" " * 1022, cut_bytes=20_000), 1.0)
     assert command is not None
     assert command.body is None
-    claim = b'{"run": "a", "machine": "m", "settled": true}'
-    assert identity.read(Incoming("edge/d/claim", claim, cut_bytes=1)) is None
 
 
 def test_what_repeats_is_done_at_once_and_then_seldom() -> None:
