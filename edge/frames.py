@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,8 +180,7 @@ class LabelChange:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class FrameTimes:
+class FrameTimes(NamedTuple):
     """How long one frame took in each stage."""
 
     preprocess_ns: int
@@ -189,8 +188,7 @@ class FrameTimes:
     smooth_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
+class Classified(NamedTuple):
     """One frame that has gone through the pipeline; every observer receives it.
 
     frame       its pixels belong to the camera: an observer copies what it keeps
