@@ -1,7 +1,9 @@
 """Entry point: takes the signals, runs a command, turns errors into a line and a status.
 
-Rule: at its top this file imports nothing of weight; a signal that comes before ``leave`` is begun
-would find no handler.
+Rule 1: at its top this file imports nothing of weight; a signal that arrives before ``leave`` would
+        find no handler.
+Rule 2: ``main`` edits the environment before any thread is started: a library's `getenv` on
+        another thread must never meet a `setenv`.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ def main() -> int:
 
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # read as cv2 is imported
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "400000000")  # camera.max_pixels at most
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: errors are told once, by us
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: we report errors, once
     parser = arguments.parser()
     args = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     logs.configure()
     try:
-        if args.command != "run":  # which looks at them itself
+        if args.command != "run":  # which reads them itself
             signals.give_back()
         status = int(commands.COMMANDS[args.command](args))
         if sys.stdout is not None:
@@ -52,7 +54,7 @@ def main() -> int:
     except OSError as exc:
         if exc.errno != errno.ENOSPC or exc.filename:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is for nobody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody can read the rest
         logs.fail(EdgeError(f"stdout cannot be written: {exc.strerror}"))
         return 74
     except KeyboardInterrupt:
@@ -62,8 +64,8 @@ def main() -> int:
 def leave() -> NoReturn:
     """Run the command line and end the process.
 
-    A call into a driver or a server that hangs is left behind on a thread of its own; were it to
-    come back while Python takes itself apart, the process would abort.
+    A call that hangs in a driver or a server is left behind on a thread of its own; if it returned
+    while the interpreter is finalised, the process would abort.
     """
     signals.remember()
     status = main()

@@ -1,4 +1,4 @@
-"""Frozen records and Protocols that the parts pass to each other; no logic.
+"""Records and Protocols that cross rooms: frozen, without logic.
 
 Times end in ``_ns`` and are ``time.monotonic_ns()`` readings. Pixels are uint8.
 """
@@ -25,16 +25,16 @@ i420, nv12   (H * 3 / 2, W)  4:2:0, planes below each other
 
 Rotation = Literal[0, 90, 180, 270]
 ControlValue = float | str
-"""What a control of a camera can be set to."""
+"""Value of a camera's control."""
 Seconds = float
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Which part of a picture is used, and which way up: turned, then mirrored, then cut.
+    """The part of a picture that is used, and its orientation: turned, then mirrored, then cut.
 
     rotation   degrees, clockwise
-    flip_*     mirrored as one looks at the turned picture
+    flip_*     the turned picture is mirrored
     roi        left, top, width, height: shares of the upright picture
     """
 
@@ -51,10 +51,10 @@ AS_IT_IS: Final = View()
 class Frame:
     """One picture from a camera.
 
-    sequence     number at the source; a gap means frames that were replaced unseen
+    sequence     number at the source; a gap means frames that were replaced before they were read
     captured_ns  when the sensor took it
     pixels       uint8, owned by the camera: valid until its next ``read``
-    view         what is still to be done to the pixels
+    view         still to be applied to the pixels
     """
 
     sequence: int
@@ -66,20 +66,20 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class CameraSpec:
-    """What is asked of a camera.
+    """The request to a camera.
 
     source          auto, picamera2[:N], synthetic, /dev/..., rtsp://..., http://..., a file,
                     a folder; a URL may hold credentials
     shown           ``source`` without credentials, for messages
-    width, height   pixels; of a camera that scales, the size of ``still``
+    width, height   pixels; for a camera that scales, the size of ``still``
     format          a pixel format of V4L2, or auto
     transport       of RTSP
     fast, loop      of recorded sources: every frame at once; begin again at the end
     timeout_s       for a live source to open and give its first frame
-    useful          (width, height) beyond which pixels are lost on the model, None if unknown
-    any_shape       the model's picture is stretched in any case: frames may come so already
+    useful          (width, height) of which the model can use every pixel, None if unknown
+    any_shape       the model stretches its picture anyway: frames may be stretched already
     first_sequence  the number of the first frame
-    max_pixels, max_bytes   of a picture: beyond either it is not decoded, or not even held
+    max_pixels, max_bytes   of a picture; beyond either it is not decoded, or not even stored
     """
 
     source: str
@@ -116,7 +116,7 @@ class Camera(Protocol):
         """Frames that the source held and that could not be decoded."""
 
     def read(self, timeout_s: Seconds) -> Frame | None:
-        """Return the newest frame not yet seen, or None after ``timeout_s``.
+        """Return the newest frame not yet returned, or None after ``timeout_s``.
 
         Raises EndOfSource at the end of a finite source, CameraError when the device has gone;
         its ``reason`` says how.
@@ -140,12 +140,12 @@ class Camera(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the window says after a frame.
+    """The window's result after a frame.
 
-    label     None while nothing is certain
+    label     None while uncertain
     score     smoothed score of ``label``, or of the best label where that is None, 0 to 1
     scores    (C,) smoothed, in label order
-    since_ns  capture time of the frame at which ``label`` came
+    since_ns  capture time of the frame that set ``label``
     partial   the window is not full yet
     """
 
@@ -160,7 +160,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class InvalidScores:
-    """A frame for which the model gave no probabilities; ``why`` with figures."""
+    """A frame for which the model gave no probabilities. why: the reason, with figures."""
 
     why: str
 

@@ -99,7 +99,7 @@ def test_the_status_line_is_for_a_person(daemon: Start, manager: Manager, rgb: P
         config="[publish]\ntelemetry_interval_s = 0.5\n",
     )
     pattern = r"STATUS=\w+ [01]\.\d\d · \d+\.\d fps · p99 \d+\.\d ms( · \d+ °C)? · broker away"
-    told = manager.hear("READY=1", "STATUS=nothing certain", "STATUS=paused")
+    told = manager.hear("READY=1", "STATUS=uncertain", "STATUS=paused")
     assert re.fullmatch(pattern, told), told
 
 
@@ -168,7 +168,7 @@ def test_an_entry_can_be_found_by_event_and_stage(sent: list[dict[str, Any]]) ->
     log = logging.getLogger("edge.camera.stream")
     log.info("opened %d", 1)
     extra = {"event": "camera_stalled", "stage": "camera"}
-    logging.getLogger("edge.daemon.reporter").warning("camera: %s", "no frame", extra=extra)
+    logging.getLogger("edge.daemon.service").warning("camera: %s", "no frame", extra=extra)
     plain, event = sent
     assert plain["MESSAGE"] == "opened 1"
     assert plain["PRIORITY"] == "6"

@@ -31,11 +31,11 @@ from edge.telemetry import HealthReader, Stages
 
 WARM_UP_FRAMES: Final = 50
 HELD_FRAMES: Final = 8
-"""Frames kept in memory: 7 MB at 640x480."""
+"""Frames in memory: 7 MB at 640x480."""
 
 
 class Sink:
-    """Stands where the broker connection would; counts."""
+    """Stands in for the connection to the broker; counts."""
 
     def __init__(self) -> None:
         self.messages_total = 0
@@ -48,7 +48,7 @@ class Sink:
 def run(config: Config, frames_total: int, naive: bool = False) -> dict[str, Any]:
     """Return the figures that ``edge bench --json`` prints. Raises EdgeError.
 
-    naive  measure the same work written without care too, frame by frame in turn with ours
+    naive  also measure the same work as a first script would do it, frame by frame in turn
     """
     engine = engines.start(config.model)
     frames = _frames(config, engine)
@@ -121,7 +121,7 @@ class _Loop:
 
 
 class NaiveLoop:
-    """The same work as a first script would do it; the comparison, nothing else."""
+    """The same work as a first script would do it, for comparison only."""
 
     def __init__(self, engine: Engine, window: int = 10) -> None:
         self._interpreter = engine.classifier.interpreter
@@ -152,12 +152,12 @@ class NaiveLoop:
 
 def _frames(config: Config, engine: Engine) -> list[Frame]:
     """Return frames of the source, copied, or fewer where it ends."""
-    wanted = msgspec.structs.replace(config.camera, pace="fast", loop=False)
-    camera = wishes.wanted(wanted, engine.preprocess).open()
+    fast = msgspec.structs.replace(config.camera, pace="fast", loop=False)
+    camera = wishes.wanted(fast, engine.preprocess).open()
     held: list[Frame] = []
     try:
         while len(held) < HELD_FRAMES:
-            frame = camera.read(wanted.stall_timeout_s)
+            frame = camera.read(fast.stall_timeout_s)
             if frame is not None:
                 held.append(replace(frame, pixels=frame.pixels.copy()))
     except EndOfSource:
@@ -168,9 +168,9 @@ def _frames(config: Config, engine: Engine) -> list[Frame]:
 
 
 def _growth(loop: _Loop, frames: list[Frame], frames_total: int) -> dict[str, int]:
-    """Return how process and Python heap grow over ``frames_total`` more frames.
+    """Return the growth of process and Python heap over ``frames_total`` more frames.
 
-    peak_heap_bytes  most that any one frame had allocated at a time, of the last hundred
+    frame_peak_heap_bytes  most that one frame had allocated at a time, of the last hundred
     """
     reader = HealthReader()
     gc.collect()

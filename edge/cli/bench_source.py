@@ -1,7 +1,7 @@
-"""What a source costs: from its frames to the model's input, nothing after that.
+"""Benchmark of a source: from its frames to the model's input.
 
-CPU time counts, of all threads of this process: a grabber's and a decoder's too, but nothing that
-the kernel, a server or an ISP does. Frames come as the source gives them, as in the daemon.
+Measures the CPU time of all threads of this process, a grabber's and a decoder's too, but not what
+the kernel, a server or an ISP does. Frames arrive at the source's own pace, as in the daemon.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ POLL_S: Final = 0.5
 
 
 def run(config: Config, seconds: float) -> dict[str, Any]:
-    """Return what a frame costs, measured for ``seconds``. Raises EdgeError.
+    """Return the cost of a frame, measured for ``seconds``. Raises EdgeError.
 
-    cpu_ms         of all threads, for each frame taken: what the source does for those that are
-                   not taken is in it
+    cpu_ms         of all threads, for each frame that was read: the work for replaced frames is
+                   in it
     preprocess_ms  of that, from the frame to the tensor
-    age_ms         from capture to the moment the frame is in hand
+    age_ms         from capture to the return of ``read``
     """
     engine = engines.start(config.model)
     camera = wishes.wanted(config.camera, engine.preprocess).open()
@@ -36,7 +36,7 @@ def run(config: Config, seconds: float) -> dict[str, Any]:
     first, last, warm = -1, -1, False
     try:
         until = time.monotonic() + seconds
-        begun_s = time.process_time()
+        begin_s = time.process_time()
         while time.monotonic() < until:
             frame = camera.read(POLL_S)
             if frame is None:
@@ -50,11 +50,11 @@ def run(config: Config, seconds: float) -> dict[str, Any]:
                 warm = True
                 preprocess.clear()
                 ages.clear()
-                first, begun_s = -1, time.process_time()
+                first, begin_s = -1, time.process_time()
     except EndOfSource:
         pass
     finally:
-        spent_s = time.process_time() - begun_s
+        spent_s = time.process_time() - begin_s
         camera.close()
     frames = len(preprocess)
     return {

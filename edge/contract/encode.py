@@ -1,4 +1,4 @@
-"""Records -> topic and JSON payload.
+"""Encoder: records become MQTT messages, with topic and JSON payload.
 
 Pure. Wall-clock time (``ts``, seconds since 1970) is given by the caller, for display only: a Pi
 has no real-time clock. Order by ``seq``, which counts one topic's messages.
@@ -73,7 +73,7 @@ class Wire:
         return Message(f"{self.base}/availability", ONLINE if online else OFFLINE, 1, True)
 
     def state(self, prediction: Prediction, paused: bool = False, top_k: int = TOP_K) -> Message:
-        """Return the smoothed prediction as the retained state. ``top_k``: so many scores."""
+        """Return the smoothed prediction as the retained state. ``top_k``: number of scores."""
         return self._message("state", State, paused=paused, **self._prediction(prediction, top_k))
 
     def result(self, prediction: Prediction, latency_ns: int, top_k: int = TOP_K) -> Message:
@@ -134,8 +134,8 @@ class Wire:
     ) -> Message:
         """Return the answer to a request: ``data``, or ``error`` where that is not empty.
 
-        command    empty where the request names none of ours
-        answer_to  topic asked for; taken where it is a response's, or not below ``base``
+        command    empty where it is unknown
+        answer_to  topic that the request names; used where ``may_answer`` says so
         """
         self._seq["response"] += 1
         body = Response(
@@ -162,25 +162,25 @@ class Wire:
         }
 
     def _scores(self, prediction: Prediction, top_k: int) -> dict[str, float]:
-        """Return all scores in label order; of many labels the best ones, best first."""
+        """Return all scores in label order; of many labels the best, best first."""
         labels, scores = self.labels, prediction.scores
         if len(labels) <= FEW_LABELS:
             return {label: round(score, 4) for label, score in zip(labels, scores, strict=True)}
         best = heapq.nlargest(top_k, range(len(labels)), key=scores.__getitem__)
-        found = {labels[index]: round(scores[index], 4) for index in best}
-        if prediction.label is not None:  # which a better one may not have replaced yet
-            found.setdefault(prediction.label, round(prediction.score, 4))
-        return found
+        named = {labels[index]: round(scores[index], 4) for index in best}
+        if prediction.label is not None:  # a better one may not have replaced it yet
+            named.setdefault(prediction.label, round(prediction.score, 4))
+        return named
 
     def _message(self, topic: str, payload: type[Stamped], **fields: Any) -> Message:
         self._seq[topic] += 1
-        return self._whole(topic, payload(seq=self._seq[topic], ts=self._ts(), **fields))
+        return self._encoded(topic, payload(seq=self._seq[topic], ts=self._ts(), **fields))
 
     def _stamped(self, topic: str, fields: dict[str, Any]) -> Message:
         self._seq[topic] += 1
-        return self._whole(topic, {"seq": self._seq[topic], "ts": self._ts(), **fields})
+        return self._encoded(topic, {"seq": self._seq[topic], "ts": self._ts(), **fields})
 
-    def _whole(self, topic: str, body: Stamped | dict[str, Any]) -> Message:
+    def _encoded(self, topic: str, body: Stamped | dict[str, Any]) -> Message:
         _, qos, retain = PAYLOADS[topic]
         expires_s = self._expires.get(topic)
         return Message(f"{self.base}/{topic}", self._encode(body), qos, retain, expires_s)
@@ -192,7 +192,7 @@ class Wire:
 def may_answer(topic: str, base: str) -> bool:
     """Return whether an answer may go to ``topic``, which a stranger has named.
 
-    Not to a topic of our own but the responses': nobody makes this device forge its state.
+    Of our own topics, to those of responses only: no request makes this device forge its state.
     """
     if not topic or len(topic) > ANSWER_TO_MAX or set(topic) & set("+#\0") or topic[0] == "$":
         return False

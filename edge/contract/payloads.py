@@ -1,8 +1,7 @@
-"""What is published: every field of every payload.
+"""Payloads: every field that is published, with its unit in its name.
 
-Every field of every payload is declared here, with its unit in its name. Fields that were added
-later have a default, so that an older daemon's messages can be read. Topics are relative to
-``edge/<device_id>``. Pure.
+`telemetry` is in a file of its own. Fields that were added later have a default, so that messages
+of an older daemon can be read. Topics are relative to ``edge/<device_id>``. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
 """Wall clock: seconds since 1970, within four-digit years."""
 FEW_LABELS: Final = 10
-"""So many scores are published whole, and get an entity each; of more only the best."""
+"""Most labels of which all scores are published, and each has an entity; of more, the best."""
 
 
 class Stamped(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +31,9 @@ class Stamped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stamped(name: str, doc: str, *parts: type[msgspec.Struct], **more: Any) -> type[Stamped]:
-    """Return the payload that has the fields of ``parts``, in their order, stamped.
+    """Return a payload: the stamp, then the fields of ``parts`` in their order.
 
-    more  further fields that may be missing: name -> type
+    more  fields that may be absent: name -> type
     """
     fields: list[Any] = []
     for field in itertools.chain.from_iterable(map(msgspec.structs.fields, parts)):

@@ -1,4 +1,4 @@
-"""Topic by topic: payload, QoS, retained; decoded against the contract, or as JSON Schema."""
+"""Topics: payload, QoS and retained of each; decoding, and JSON Schema. Pure."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ def schema(
     parts     of telemetry, beyond those that it always has
     requests  command -> payload
     """
-    found: dict[str, Any] = {"availability": {"type": "string", "enum": ["online", "offline"]}}
+    schemas: dict[str, Any] = {"availability": {"type": "string", "enum": ["online", "offline"]}}
     payloads = PAYLOADS | {"telemetry": (telemetry(parts), *PAYLOADS["telemetry"][1:])}
     for topic, (payload, qos, retain) in payloads.items():
-        found[topic] = {
+        schemas[topic] = {
             "$schema": DIALECT,
             "title": f"edge/<device_id>/{topic}, QoS {qos}{', retained' if retain else ''}",
             **msgspec.json.schema(payload),
         }
-    found["response"] = {
+    schemas["response"] = {
         "$schema": DIALECT,
         "title": "edge/<device_id>/response/<command>, QoS 1",
         **msgspec.json.schema(Response),
     }
     for command, body in requests.items():
-        found[f"request/{command}"] = {
+        schemas[f"request/{command}"] = {
             "$schema": DIALECT,
             "title": f"edge/<device_id>/request/{command}, QoS 1",
             **msgspec.json.schema(body),
         }
-    cleaned: dict[str, Any] = _clean(found)
+    cleaned: dict[str, Any] = _clean(schemas)
     return cleaned
 
 

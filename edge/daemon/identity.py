@@ -32,7 +32,7 @@ class Identity:
     base     what the topics begin with, edge/<device_id>
     device   the name
     run      names this run of the daemon
-    machine  what the other one is told of this machine
+    machine  named to the other daemon
     """
 
     def __init__(self, base: str, device: str, run: str, machine: str) -> None:

@@ -24,7 +24,7 @@ class Run:
     """One run. Owner: the loop of ``service``; it lives as long as the loop does.
 
     config, engine  those in force from the start
-    Raises ConfigError where the smoothing window would hold too much.
+    Raises ConfigError where the smoothing window would take too much memory.
     """
 
     def __init__(self, config: Config, engine: Engine) -> None:

@@ -1,7 +1,7 @@
-"""Stderr that never waits for its reader: lines for which there is no room are dropped and counted.
+"""A stderr that never blocks: lines for which there is no room are dropped and counted.
 
-A pipe whose reader has stopped (a hung `tee`, a paused container's log driver) would hold the loop,
-the watchdog and the end of the process. Source: pipe(7), PIPE_BUF; poll(2).
+A pipe whose reader has stopped (a hung `tee`, a paused container's log driver) would block the
+loop, the watchdog and the end of the process. Source: pipe(7), PIPE_BUF; poll(2).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ STDERR: Final = 2
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """Writes each record to a stream's file; says later how many are missing."""
+    """Writes each record to a stream's file; reports later how many are missing."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.dropped_total = 0
-        """Records of which nobody will read the whole."""
-        self._missing = 0  # since the last that was written
-        self._cut = False  # the last one ends in its middle
+        """Records that were not written, or not whole."""
+        self._missing = 0  # since the last record that was written
+        self._cut = False  # the last record was written in part
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``, or as much of it as there is room for."""
         try:
             self._emit(record)
-        except Exception:  # a record that cannot be formatted is its caller's fault, not its end
+        except Exception:  # a record that cannot be formatted must not end the process
             self.handleError(record)
 
     def _emit(self, record: logging.LogRecord) -> None:
         try:
             file = self.stream.fileno()
-        except (AttributeError, OSError, ValueError):  # there is none; it is no file, or closed
+        except (AttributeError, OSError, ValueError):  # no stream, no file, or closed
             super().emit(record)
             return
         head = "\n" if self._cut else ""
@@ -50,12 +50,12 @@ class Handler(logging.StreamHandler[TextIO]):
 
 
 def write(content: bytes, file: int = STDERR) -> int:
-    """Write what of ``content`` goes without waiting; return how many bytes that are."""
+    """Write as much of ``content`` as does not block; return how many bytes that is."""
     poll, written = select.poll(), 0
     poll.register(file, select.POLLOUT)
     try:
         while written < len(content) and any(now & select.POLLOUT for _, now in poll.poll(0)):
             written += os.write(file, content[written : written + select.PIPE_BUF])
-    except OSError:  # its reader has gone
+    except OSError:  # the reader has gone
         pass
     return written

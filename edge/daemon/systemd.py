@@ -1,6 +1,6 @@
-"""Talk to systemd: READY, RELOADING, STATUS, WATCHDOG, STOPPING, and the journal; silent elsewhere.
+"""Messages to systemd: READY, RELOADING, STATUS, WATCHDOG, STOPPING, and the journal; else nothing.
 
-Knows nothing of what the daemon does. Whoever logs names what has happened by
+Knows nothing of what the daemon does. A log call names its event with
 ``extra={"event": ..., "stage": ...}``, and the journal's entry can be found by either.
 
 Source: sd_notify(3), sd_watchdog_enabled(3), systemd.exec(5) on JOURNAL_STREAM, sd-daemon(3),
@@ -29,7 +29,7 @@ except ImportError:  # systemd-python is not installed: nothing to notify
 STATUS_MAX: Final = 500
 """Characters that ``systemctl status`` shows on a screen or two."""
 READY_S: Final = 1.0
-"""Longest wait for a manager that is to hear of READY."""
+"""Longest wait for a manager to take READY."""
 SOCKET: Final = "/run/systemd/journal/socket"
 EVENTS: Final = uuid.UUID("9b6c3f0e-5f6d-4b0e-9a55-3a8f1c7d2e41")
 """The namespace of the journal's MESSAGE_ID: an event's is its UUID version 5 in it."""
@@ -42,14 +42,14 @@ class Notifier:
         self._socket = os.environ.get("NOTIFY_SOCKET", "")
         usec = os.environ.get("WATCHDOG_USEC", "")
         self.watchdog_interval_s: float | None = int(usec) / 2e6 if usec.isdecimal() else None
-        """How often the watchdog wants a sign of life: half its time-out; None without one."""
+        """How often to send WATCHDOG: half its time-out; None without a watchdog."""
 
     def ready(self, status: str) -> None:
         """The start, or a reload, is done and attested."""
         self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def reloading(self) -> None:
-        """Config and model are read anew; ``ready`` follows, whatever comes of it."""
+        """Config and model are read again; ``ready`` follows, also where the reload fails."""
         now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
 
@@ -66,7 +66,7 @@ class Notifier:
         self._send("STOPPING=1")
 
     def _send(self, state: str) -> None:
-        """Send, unless that would wait for a manager that hangs; one that has gone is no error."""
+        """Send, unless a manager that hangs would block it; one that has gone is no error."""
         if not self._socket or _notify is None:
             return
         wait_s = READY_S if state.startswith("READY") else 0.0
@@ -76,15 +76,14 @@ class Notifier:
 
 
 def _line(status: str) -> str:
-    """Return one line: what follows a newline would be a field of its own, such as WATCHDOG."""
+    """Return one line: text after a newline would be a field of its own, such as WATCHDOG."""
     return escaped(status, STATUS_MAX)
 
 
 def journal() -> logging.Handler | None:
-    """Return what logs into the journal, where stderr goes there; else None.
+    """Return a handler for the journal where stderr is the journal's; else None.
 
-    Every entry has EDGE_STAGE, the part it comes from; one that tells an event has EDGE_EVENT and
-    MESSAGE_ID.
+    Every entry has EDGE_STAGE, the part it comes from; an event's has EDGE_EVENT and MESSAGE_ID.
     """
     if not journaled() or JournalHandler is None:
         return None
@@ -95,9 +94,9 @@ def journal() -> logging.Handler | None:
 
 
 class Room:
-    """Passes records while journald takes datagrams; one that hung would hold the loop.
+    """Passes records while journald takes datagrams; a journald that hangs would block the loop.
 
-    The first that passes again says in EDGE_MISSING how many did not. Source: unix(7), connected
+    The next record that passes has in EDGE_MISSING how many did not. Source: unix(7), connected
     datagram sockets are writable while the receiver's queue has room.
     """
 
@@ -105,7 +104,7 @@ class Room:
         self._path, self._missing = path, 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether ``record`` can be sent without waiting."""
+        """Return whether ``record`` can be sent without blocking."""
         if full(self._path):
             self._missing += 1
             return False
@@ -115,19 +114,19 @@ class Room:
 
 
 def full(path: str, wait_s: float = 0.0) -> bool:
-    """Return whether a datagram to the socket ``path`` would wait, after ``wait_s``."""
+    """Return whether a datagram to the socket ``path`` would block, after ``wait_s``."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-            probe.connect(path)  # each time: it may be another one's
+            probe.connect(path)  # each time: journald may have been restarted
             poll = select.poll()
             poll.register(probe, select.POLLOUT)
             return not poll.poll(1000 * wait_s)
-    except (OSError, ValueError):  # nobody is there: sending does not wait
+    except (OSError, ValueError):  # no receiver: sending does not block
         return False
 
 
 def journaled() -> bool:
-    """Whether stderr is the journal's: JOURNAL_STREAM is inherited by those whose it is not."""
+    """Return whether stderr is the journal's; JOURNAL_STREAM alone is inherited, too."""
     try:
         stream = os.fstat(2)
     except OSError:  # closed

@@ -1,1 +1,1 @@
-"""One frame through its stages: preprocess, invoke, smooth."""
+"""The pipeline: preprocess, invoke, smooth; and where gates and observers join it."""

@@ -1,6 +1,7 @@
-"""A frame as a JPEG that is not too long, with a caption or without.
+"""A frame as a JPEG of bounded size, with a caption or without.
 
-Pure; writes into no camera's pixels. Runs on the caller's thread: some milliseconds at 640x480.
+Pure; never writes into a camera's pixels. Runs on the caller's thread: some milliseconds at
+640x480.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from edge import geometry
 from edge.frames import Frame, PixelFormat
 
 BEST: Final = 85
-"""JPEG quality that is tried first."""
+"""JPEG quality, tried first."""
 WORST: Final = 25
-"""Below it the picture gets smaller instead."""
+"""Lowest quality; below it the size is reduced instead."""
 SMALLEST: Final = 16
-"""Pixels of the longer side, below which there is no picture."""
+"""Pixels of the longer side; no smaller picture is made."""
 FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _TO_BGR: Final[dict[PixelFormat, int]] = {
     "rgb": cv2.COLOR_RGB2BGR,
@@ -31,37 +32,37 @@ _TO_BGR: Final[dict[PixelFormat, int]] = {
 
 
 def encode(frame: Frame, *, width: int, max_bytes: int, caption: str = "") -> bytes | None:
-    """Return ``frame`` as a JPEG; None where it cannot be so short.
+    """Return ``frame`` as a JPEG; None where it does not fit in ``max_bytes``.
 
     width      pixels, at most; a smaller frame is not enlarged
-    max_bytes  of the JPEG; quality gives way first, then size
+    max_bytes  of the JPEG; quality is reduced first, then size
     caption    drawn at the bottom left; empty for none
     """
     pixels = _bgr(frame)
-    height, wide = pixels.shape[:2]
-    scale = min(1.0, width / wide)
-    while max(height, wide) * scale >= SMALLEST:
-        size = (max(1, round(wide * scale)), max(1, round(height * scale)))
+    frame_height, frame_width = pixels.shape[:2]
+    scale = min(1.0, width / frame_width)
+    while max(frame_height, frame_width) * scale >= SMALLEST:
+        size = (max(1, round(frame_width * scale)), max(1, round(frame_height * scale)))
         picture = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
         if caption:
             _draw(picture, caption)
         low, high, quality = WORST, BEST, BEST
-        found = None
+        fitting = None
         while low <= high:  # the best quality that fits
             jpeg = _jpeg(picture, quality)
             if len(jpeg) <= max_bytes:
-                found, low = jpeg, quality + 1
+                fitting, low = jpeg, quality + 1
             else:
                 high = quality - 1
             quality = (low + high) // 2
-        if found is not None:
-            return found
+        if fitting is not None:
+            return fitting
         scale *= 0.7
     return None
 
 
 def _bgr(frame: Frame) -> NDArray[np.uint8]:
-    """Return the picture that is classified, upright, (H, W, 3) BGR."""
+    """Return the part of the frame that is classified, upright, (H, W, 3) BGR."""
     pixels = frame.pixels
     if frame.format != "bgr":
         pixels = np.asarray(cv2.cvtColor(pixels, _TO_BGR[frame.format]), np.uint8)
@@ -85,7 +86,7 @@ def _draw(picture: NDArray[np.uint8], caption: str) -> None:
     """Write ``caption`` on a dark bar at the bottom left, shortened until it fits."""
     height, width = picture.shape[:2]
     scale = max(0.3, height / 600)
-    text = caption.encode("ascii", "replace").decode()  # the font knows no more
+    text = caption.encode("ascii", "replace").decode()  # the font has no other characters
     while text and cv2.getTextSize(text, FONT, scale, 1)[0][0] > width - 8:
         text = text[:-1]
     if not text:

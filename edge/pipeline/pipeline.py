@@ -1,6 +1,6 @@
-"""One frame through the stages, timed: preprocess, invoke, smooth.
+"""The pipeline: one frame through preprocess, invoke and smooth, each timed.
 
-Rule 1: scores that are no probabilities never reach the window.
+Rule 1: scores that are not probabilities never reach the window.
 
 Knows the stages only by their Protocols; runs on the daemon's one thread.
 """
@@ -35,10 +35,10 @@ class Classify(Protocol):
         """Run the network."""
 
     def scores(self, out: NDArray[np.float32]) -> bool:
-        """Write the scores into ``out``, (C,); False where they are no probabilities."""
+        """Write the scores into ``out``, (C,); False where they are not probabilities."""
 
     def fault(self) -> str:
-        """Return why they are none."""
+        """Return why they are not."""
 
 
 class Smooth(Protocol):
@@ -51,7 +51,10 @@ class Smooth(Protocol):
 
 
 class Pipeline:
-    """The stages in order, with one preallocated row of scores between them."""
+    """The stages in order.
+
+    scores  (C,) float32, of the newest frame; preallocated, overwritten by the next one
+    """
 
     def __init__(self, preprocess: Preprocess, classifier: Classify, smoother: Smooth) -> None:
         self._preprocess, self._classifier, self._smoother = preprocess, classifier, smoother
@@ -60,7 +63,7 @@ class Pipeline:
     def process(
         self, frame: Frame
     ) -> tuple[Prediction | InvalidScores, LabelChange | None, FrameTimes]:
-        """Return what the window says after ``frame``, the change if any, and the times."""
+        """Return the prediction after ``frame``, the change of label if any, and the times."""
         prediction: Prediction | InvalidScores
         change: LabelChange | None = None
         start = time.monotonic_ns()

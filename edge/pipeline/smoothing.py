@@ -23,7 +23,7 @@ VALUES_MAX: Final = 1_000_000
 
 
 def check(window: int, labels: tuple[str, ...]) -> None:
-    """Raise ConfigError where a window of so many frames would hold too much."""
+    """Raise ConfigError where a window of so many frames would take too much memory."""
     if window * len(labels) > VALUES_MAX:
         raise ConfigError(
             "the window is too large for so many labels",
@@ -40,7 +40,7 @@ class Smoother:
     smoothing  a label comes when its smoothed score is at least ``enter`` for ``hold_frames``
                frames in a row, and goes when it is below ``exit`` for as long
 
-    Raises ConfigError where the window would hold too much.
+    Raises ConfigError where the window would take too much memory.
     """
 
     def __init__(self, labels: tuple[str, ...], smoothing: SmoothingConfig) -> None:
