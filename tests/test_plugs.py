@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from deploy.broker import PrivateBroker
-from edge.contract import Plugs as PlugFigures
-from edge.contract import StageTimes, schema
+from edge.config import CHANGEABLE
+from edge.contract import REQUESTS, PlugFigures, StageTimes, schema
 from edge.frames import Classified, Frame, FrameTimes, Prediction
-from edge.gates.pause import Pause
+from edge.gates.pause import PauseGate
 from edge.pipeline.plugs import Gate, Observer, Plugs
 from edge.telemetry import Stages
 from tests.conftest import Daemon, Listener, edge
@@ -84,7 +84,7 @@ def test_the_first_gate_with_a_reason_decides() -> None:
     made, stages, _ = plugs(Odd(), Recorder())
     odd = Frame(5, 9, FRAME.pixels, "bgr")
     assert (made.skip(FRAME), made.skip(odd)) == ("", "odd")
-    made.switch(Pause())
+    made.switch(PauseGate())
     assert (made.skip(FRAME), made.skip(odd)) == ("paused", "paused")
     made.switch(None)
     assert made.skip(FRAME) == ""
@@ -139,9 +139,9 @@ def test_a_plug_has_a_name_of_its_own() -> None:
 
 def test_a_pause_is_over_when_its_time_is() -> None:
     """Without a time it is not."""
-    assert not Pause(5.0).over(4.9)
-    assert Pause(5.0).over(5.0)
-    assert not Pause().over(1e12)
+    assert not PauseGate(5.0).over(4.9)
+    assert PauseGate(5.0).over(5.0)
+    assert not PauseGate().over(1e12)
 
 
 CONFIG = """
@@ -204,12 +204,13 @@ def test_rooms_plug_into_the_daemon_by_a_row_each(
 def test_a_daemon_without_rooms_counts_skips_and_publishes_what_it_did(
     broker: PrivateBroker, listen: Callable[[], Listener], daemon: Callable[..., Daemon], rgb: Path
 ) -> None:
-    """Pause is a gate; telemetry has neither a part nor a stage of it."""
+    """Pause is a gate, of which telemetry has neither part nor stage; every command is promised."""
     listener = listen()
     command = ("--source", "synthetic", "--model", rgb, "--broker", broker.address)
     daemon(*command, config=CONFIG)
     online(broker)
     asker = Asker(broker)
+    assert asker.ask("nothing")["error"].endswith(f"expected one of {', '.join(REQUESTS)}")
     assert asker.ask("pause")["status"] == "ok"
     count = len(listener.payloads("telemetry"))
     listener.wait_for(lambda: len(listener.payloads("telemetry")) > count + 1)
@@ -218,6 +219,11 @@ def test_a_daemon_without_rooms_counts_skips_and_publishes_what_it_did(
     assert told["fps"] > 0
     assert told.keys() == schema()["telemetry"]["$defs"]["Telemetry"]["properties"].keys()
     asker.close()
+
+
+def test_a_table_says_itself_that_a_request_can_change_it() -> None:
+    """The payload of `set` has a key for each such table."""
+    assert REQUESTS["set"].__struct_fields__ == ("transaction", "camera", *CHANGEABLE, "persist")
 
 
 def test_bench_measures_every_plug(rgb: Path, tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ from edge.contract.payloads import (
 )
 from edge.contract.requests import REQUESTS, Claim, Pause, Request, Set, Snapshot, Transaction
 from edge.contract.schema import PAYLOADS, decode, schema
-from edge.contract.telemetry import Figures, Frames, Health, Plugs, StageTimes, Telemetry, Totals
+from edge.contract.telemetry import (
+    Figures,
+    Frames,
+    Health,
+    PlugFigures,
+    StageTimes,
+    Telemetry,
+    Totals,
+)
 
 __all__ = [
     "FEW_LABELS",
@@ -37,7 +45,7 @@ __all__ = [
     "Info",
     "ModelInfo",
     "Pause",
-    "Plugs",
+    "PlugFigures",
     "Request",
     "Response",
     "Result",

@@ -66,7 +66,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     invalid_scores_total: int = 0
 
 
-class Plugs(msgspec.Struct, frozen=True, kw_only=True):
+class PlugFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Gates and observers that are configured.
 
     skipped_total  reason -> frames that were not classified
@@ -78,7 +78,7 @@ class Plugs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PARTS: Final[dict[str, Any]] = {}
-"""Name of an observer -> its part. With the first row comes ``"plugs": Plugs``."""
+"""Name of an observer -> its part. With the first row comes ``"plugs": PlugFigures``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,6 @@ class Row:
     handle: Callable[[Any], Answer | Pending]
 
 
-Table = Mapping[str, Row]
-
-
 def row(payload: type[Body], handle: Callable[[Body], Answer | Pending]) -> Row:
     """Return a row whose handler takes its payload. The handler may raise EdgeError."""
     return Row(payload, handle)
@@ -49,7 +46,7 @@ def row(payload: type[Body], handle: Callable[[Body], Answer | Pending]) -> Row:
 class Commands:
     """Executes the requests of one device. count: called for each one that arrives."""
 
-    def __init__(self, wire: Wire, table: Table, count: Callable[[], None]) -> None:
+    def __init__(self, wire: Wire, table: Mapping[str, Row], count: Callable[[], None]) -> None:
         self._wire, self._table, self._count = wire, table, count
         self._inbox = Inbox({name: row.payload for name, row in table.items()})
 

@@ -17,7 +17,7 @@ from edge import config as configs
 from edge.camera import wishes
 from edge.camera.reconnect import Change, Recovery
 from edge.config import Config
-from edge.contract import REQUESTS, SCHEMA, Pause, Request, Snapshot, encode, homeassistant
+from edge.contract import SCHEMA, Pause, Request, Set, Snapshot, encode, homeassistant
 from edge.daemon import rooms as every
 from edge.daemon.about import MACHINE, Announcer
 from edge.daemon.commands import Commands, Row, row
@@ -28,12 +28,12 @@ from edge.daemon.identity import Identity
 from edge.daemon.mail import Mail
 from edge.daemon.pausing import Pausing
 from edge.daemon.reload import Reload
-from edge.daemon.reloading import Reloading
 from edge.daemon.rooms import Outlet, Rooms
 from edge.daemon.run import Run
 from edge.daemon.settings import Settings
 from edge.daemon.snapshots import Snapshots
 from edge.daemon.systemd import Notifier
+from edge.daemon.takeover import Takeover
 from edge.frames import Frame
 from edge.messages import Broker, Message
 from edge.mqtt import Publisher
@@ -48,6 +48,7 @@ class Parts:
     """What the loop works with.
 
     changes  of the camera, to be handled after each ``read``
+    ticks    called between two frames, in this order; each returns soon
     """
 
     run: Run
@@ -59,9 +60,8 @@ class Parts:
     announcer: Announcer
     events: Events
     meter: Meter
-    pausing: Pausing
-    mail: Mail
-    reloading: Reloading
+    takeover: Takeover
+    ticks: tuple[Callable[[], None], ...]
 
 
 def compose(
@@ -96,16 +96,16 @@ def compose(
         claim=identity.claim,
         user=("schema", str(SCHEMA)),
     )
-    stages = Stages()
-    snapshots = Snapshots(run, wire, camera, publisher.publish)
-    plugged = plug(run, wire, publisher.publish, snapshots.take, stages, closing)
+    publish, stages = publisher.publish, Stages()
+    snapshots = Snapshots(run, wire, camera, publish)
+    plugged = plug(run, wire, publish, snapshots.take, stages, closing)
     plugs, rooms, events = plugged.plugs, plugged.rooms, plugged.events
-    announcer = Announcer(run, wire, camera, publisher.publish)
+    announcer = Announcer(run, wire, camera, publish)
     pausing = Pausing(run, plugs, events, plugged.publishing.state)
     settings = Settings(run, camera, rooms, announcer, events)
     reload = Reload(load)
     closing.callback(reload.close)
-    reloading = Reloading(run, reload, camera, rooms, announcer, events, notifier)
+    takeover = Takeover(run, reload, camera, rooms, announcer, events, notifier)
     meter = Meter(run, wire, camera, publisher, spool, plugs, stages, events, notifier)
     table: dict[str, Row] = {
         "ping": row(Request, meter.ping),
@@ -113,15 +113,16 @@ def compose(
         "pause": row(Pause, pausing.pause),
         "resume": row(Request, pausing.resume),
         "snapshot": row(Snapshot, snapshots.handle),
-        "set": row(REQUESTS["set"], settings.handle),
-        "reload": row(Request, reloading.handle),
+        "set": row(Set, settings.handle),
+        "reload": row(Request, takeover.handle),
         **rooms.rows(),
     }
     commands = Commands(wire, table, run.count_request)
     mail = Mail(publisher, base, identity, commands, announcer, events)
     return Parts(
         *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages)),
-        *(announcer, events, meter, pausing, mail, reloading),
+        *(announcer, events, meter, takeover),
+        ticks=(publisher.poll, pausing.tick, mail.tick, takeover.tick, meter.tick),
     )
 
 

@@ -6,7 +6,7 @@ import time
 
 from edge import __version__
 from edge.camera.reconnect import Recovery
-from edge.contract import Figures, Frames, Plugs, Request, Totals
+from edge.contract import Figures, Frames, PlugFigures, Request, Totals
 from edge.contract.encode import Wire
 from edge.daemon import statusline
 from edge.daemon.commands import Answer
@@ -15,7 +15,7 @@ from edge.daemon.run import Run
 from edge.daemon.systemd import Notifier
 from edge.mqtt import Publisher
 from edge.mqtt.spool import Spool
-from edge.pipeline import plugs
+from edge.pipeline.plugs import Plugs
 from edge.telemetry import HealthReader, Stages
 
 
@@ -29,7 +29,7 @@ class Meter:
         camera: Recovery,
         publisher: Publisher,
         spool: Spool,
-        plugs: plugs.Plugs,
+        plugs: Plugs,
         stages: Stages,
         events: Events,
         notifier: Notifier,
@@ -46,10 +46,11 @@ class Meter:
         self._begin_ns, self._frames_before = time.monotonic_ns(), self._run.frames_total
         self._stages.clear()
 
-    def due(self, now_ns: int) -> bool:
-        """Return whether the interval is over."""
+    def tick(self) -> None:
+        """Publish the interval once it is over."""
         interval_s = self._run.config.publish.telemetry_interval_s
-        return now_ns - self._begin_ns >= interval_s * 1e9
+        if time.monotonic_ns() - self._begin_ns >= interval_s * 1e9:
+            self.publish()
 
     def publish(self) -> None:
         """Publish the interval, and begin the next."""
@@ -105,7 +106,7 @@ class Meter:
             return {}
         parts = self._plugs.parts()
         skipped, failed = dict(self._run.skipped_total), self._plugs.failed
-        return {"plugs": Plugs(skipped_total=skipped, failed=failed), **parts}
+        return {"plugs": PlugFigures(skipped_total=skipped, failed=failed), **parts}
 
     def _report_corrupt(self, total: int) -> None:
         new = total - self._corrupt_reported

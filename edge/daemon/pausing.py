@@ -9,7 +9,7 @@ from edge.contract import EventType, Pause, Request
 from edge.daemon.commands import Answer
 from edge.daemon.events import Events
 from edge.daemon.run import Run
-from edge.gates import pause as gates
+from edge.gates.pause import PauseGate
 from edge.pipeline.plugs import Plugs
 
 
@@ -28,7 +28,7 @@ class Pausing:
     def pause(self, request: Pause) -> Answer:
         """Pause, until resumed or for so many seconds; or resume."""
         until_s = time.monotonic() + (request.seconds or float("inf"))
-        self._set(gates.Pause(until_s) if request.paused else None)
+        self._set(PauseGate(until_s) if request.paused else None)
         return {"paused": request.paused, "seconds": request.seconds}
 
     def resume(self, _: Request) -> Answer:
@@ -36,7 +36,7 @@ class Pausing:
         self._set(None)
         return {}
 
-    def _set(self, gate: gates.Pause | None) -> None:
+    def _set(self, gate: PauseGate | None) -> None:
         was_paused = self._run.paused
         self._run.set_pause(gate)
         self._plugs.switch(gate)

@@ -61,7 +61,7 @@ ROOMS: tuple[Room, ...] = ()
 """All of them, gates and observers in the order in which they get a frame."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Made:
     room: Room
     table: Any

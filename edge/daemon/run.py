@@ -14,7 +14,7 @@ from collections import Counter
 from edge.config import Config
 from edge.errors import ConfigError, boundary
 from edge.frames import Frame, InvalidScores, Prediction
-from edge.gates.pause import Pause
+from edge.gates.pause import PauseGate
 from edge.model.engine import Engine
 from edge.pipeline.pipeline import Pipeline
 from edge.pipeline.smoothing import Smoother
@@ -47,7 +47,7 @@ class Run:
         """The newest prediction with the labels in force."""
         self.has_scores = True
         """Whether the model gave scores for the newest frame."""
-        self.pause: Pause | None = None
+        self.pause: PauseGate | None = None
         self.frame: Frame | None = None
         """The newest frame; its pixels are the camera's, valid until the next one is read."""
         self.sequence = -1
@@ -108,9 +108,9 @@ class Run:
         """The newest frame's pixels are no longer there."""
         self.frame = None
 
-    def set_pause(self, pause: Pause | None) -> None:
+    def set_pause(self, gate: PauseGate | None) -> None:
         """Pause, or resume."""
-        self.pause = pause
+        self.pause = gate
 
     def configure(self, config: Config) -> None:
         """Continue with other settings and the same model."""

@@ -141,19 +141,15 @@ class Loop:
         if not self._connecting and (self._run.frames_total or self._camera.state != "online"):
             self._connecting = True  # not before: `online` follows `info` and `state`
             parts.publisher.connect()
-        parts.publisher.poll()
-        parts.pausing.tick()
-        parts.mail.tick()
         if signals.hung_up():
-            parts.reloading.begin()
-        parts.reloading.tick()
+            parts.takeover.begin()
+        for tick in parts.ticks:
+            tick()
         now_ns = time.monotonic_ns()
         interval_s = self._notifier.watchdog_interval_s
         if interval_s and now_ns - self._beat_ns >= interval_s * 1e9:
             self._beat_ns = now_ns
             self._notifier.watchdog()
-        if parts.meter.due(now_ns):
-            parts.meter.publish()
 
     def _handle_changes(self) -> None:
         while self._parts.changes:

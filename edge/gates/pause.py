@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge.frames import Frame, Seconds
 
 
-class Pause:
+class PauseGate:
     """Skips every frame. until_s: when it is over, as ``time.monotonic`` counts."""
 
     name = "pause"

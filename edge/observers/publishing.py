@@ -23,7 +23,7 @@ AGAIN_NS: Final = 3600 * 10**9
 """Invalid scores are an event once, and again only after so long without any."""
 
 
-class Run(Protocol):
+class RunState(Protocol):
     """What it reads of the run."""
 
     @property
@@ -39,8 +39,8 @@ class Run(Protocol):
         """Whether frames are skipped by request."""
 
 
-class Report(Protocol):
-    """Logs an event, and publishes it."""
+class EventLog(Protocol):
+    """Logs and publishes events."""
 
     def log(self, type: EventType, line: str) -> None:
         """Log ``line`` as an event's."""
@@ -60,14 +60,14 @@ class Publishing:
 
     def __init__(
         self,
-        run: Run,
+        run: RunState,
         wire: Wire,
         publish: Callable[[Message], None],
-        report: Report,
+        events: EventLog,
         snapshot: Callable[[Frame], object],
     ) -> None:
         self._run, self._wire, self._publish = run, wire, publish
-        self._report, self._snapshot = report, snapshot
+        self._events, self._snapshot = events, snapshot
         self._state_ns = self._result_ns = time.monotonic_ns()
         self._invalid_ns = -AGAIN_NS
 
@@ -107,12 +107,12 @@ class Publishing:
 
     def _label_changed(self, change: LabelChange, frame: Frame) -> None:
         line = f"{change.before} -> {change.after} ({change.score:.2f})"
-        self._report.log("label_changed", line)
+        self._events.log("label_changed", line)
         self._publish(self._wire.label_changed(change, frame.sequence))
 
     def _invalid(self, seen: Classified, scores: InvalidScores) -> None:
         number = seen.frame.sequence
         if seen.done_ns - self._invalid_ns >= AGAIN_NS:
             line = f"frame {number} has no scores: {scores.why}; such frames are counted"
-            self._report.add("scores_invalid", line, error=scores.why, frame=number)
+            self._events.add("scores_invalid", line, error=scores.why, frame=number)
         self._invalid_ns = seen.done_ns

@@ -27,8 +27,8 @@ WAITING: Final = 50
 """Requests that may wait for one reload."""
 
 
-class Reloading:
-    """Handles `reload`."""
+class Takeover:
+    """Handles `reload` and SIGHUP."""
 
     def __init__(
         self,
