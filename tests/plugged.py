@@ -93,6 +93,8 @@ class Count(Request, frozen=True):
 
 def count(counter: Counter, request: Count) -> Answer:
     """Answer it."""
+    if request.least < 0:
+        raise ValueError("less than nothing")
     return {"enough": counter.figures().frames >= request.least}
 
 

@@ -138,7 +138,10 @@ def test_pause_and_resume(asker: Asker, listen: Listen) -> None:
     assert asker.ask("pause")["status"] == "ok"
     listener.wait_for(lambda: (newest(listener, "state") or {}).get("paused") is True)
     events = len(listener.payloads("event"))
-    time.sleep(1.2)  # the colour changes every second
+    listener.wait_for(lambda: newest(listener, "telemetry") is not None)
+    frames = newest(listener, "telemetry")["frames_total"]
+    # The colour changes every second, of 30 frames.
+    listener.wait_for(lambda: newest(listener, "telemetry")["frames_total"] > frames + 40)
     assert len(listener.payloads("event")) == events
     asker.ask("pause", {"seconds": 0.2})
     listener.wait_for(lambda: newest(listener, "state")["paused"] is False)
@@ -336,7 +339,8 @@ def test_the_will_of_a_dead_connection_does_not_stand(
     listener.wait_for(lambda: listener.bodies("availability") == [b"online", b"offline", b"online"])
     wall.stop()
     listener.wait_for(lambda: listener.bodies("availability")[-1] == b"offline")
-    time.sleep(0.5)
+    publish(broker, "edge/last", b"")  # comes after everything that the daemon has sent
+    listener.wait_for(lambda: listener.bodies("last") == [b""])
     assert listener.bodies("availability")[3:] == [b"offline"]
 
 
@@ -383,8 +387,9 @@ def test_home_assistant_is_told_again_when_it_starts_and_purge_takes_all_back(
     home.wait_for(lambda: home.bodies("config")[-1] == b"")
     home.close()
     late = listen()
-    time.sleep(0.3)
-    assert late.messages == []
+    publish(broker, "edge/last", b"")  # comes after everything that the broker has retained
+    late.wait_for(lambda: bool(late.messages))
+    assert [kind for kind, _, _ in late.messages] == ["last"]
 
 
 def publish(broker: PrivateBroker, topic: str, payload: bytes) -> None:

@@ -188,6 +188,8 @@ def test_rooms_plug_into_the_daemon_by_a_row_each(
     asker = Asker(broker)
     assert asker.ask("count", {"least": 9})["data"] == {"enough": True}
     assert "least" in asker.ask("count", {"least": "x"})["error"]
+    refused = asker.ask("count", {"least": -1})
+    assert refused["error"] == "log: the request failed: ValueError: less than nothing"
     asker.ask("set", {"log": {"level": "info"}})
     assert "log is off; see [log]" in asker.ask("count")["error"]
     running.wait_for_log("the counter is closed")

@@ -6,6 +6,7 @@ Its config table, payloads and telemetry part it declares in config/ and contrac
 Rule 1: a plug is made when its table of the config switches it on, and again when that table or
         the model changes.
 Rule 2: a plug that cannot be made is an EdgeError, and the ones at work stay.
+Rule 3: making a plug takes less than a frame; what takes longer it does on a worker of its own.
 
 Runs on the loop's thread.
 """
@@ -22,7 +23,7 @@ from edge.contract import Request
 from edge.contract.encode import Wire
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
-from edge.errors import ConfigError, boundary
+from edge.errors import ConfigError, EdgeError, boundary
 from edge.messages import Message
 from edge.model.engine import Engine
 from edge.pipeline.plugs import Gate, Observer, Plugs
@@ -62,19 +63,25 @@ ROOMS: tuple[Room, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Made:
+class Made:
+    """What was made of a room, and of what."""
+
     room: Room
     table: Any
     engine: Engine
     gate: Gate | None
     observer: Observer | None
 
-    def fits(self, table: Any, engine: Engine, failed: tuple[str, ...]) -> bool:
-        plugs = (self.gate, self.observer)
-        broken = any(plug is not None and plug.name in failed for plug in plugs)
-        return self.table == table and self.engine is engine and not broken
+    def fits(self, table: Any, engine: Engine) -> bool:
+        """Return whether the same would be made again."""
+        return self.table == table and self.engine is engine
+
+    def has_failed(self, failed: tuple[str, ...]) -> bool:
+        """Return whether its plug is among those that were switched off."""
+        return any(plug and plug.name in failed for plug in (self.gate, self.observer))
 
     def close(self) -> None:
+        """Close its observer, whatever that raises."""
         if self.observer is not None:
             with contextlib.suppress(Exception):
                 self.observer.close()
@@ -86,23 +93,23 @@ class Rooms:
     def __init__(self, rooms: Iterable[Room], plugs: Plugs, outlet: Outlet) -> None:
         self._rooms: Final = tuple(rooms)
         self._plugs, self._outlet = plugs, outlet
-        self._made: tuple[_Made, ...] = ()
+        self._made: tuple[Made, ...] = ()
 
-    def prepare(self, config: Config, engine: Engine) -> Prepared:
+    def prepare(self, config: Config, engine: Engine) -> list[Made]:
         """Return the plugs for a config and a model; nothing changes yet. Raises EdgeError."""
-        prepared = Prepared()
+        prepared: list[Made] = []
         try:
             for room in self._rooms:
                 before = next((made for made in self._made if made.room is room), None)
-                prepared.made.append(self._make(room, before, config, engine))
+                prepared.append(self._make(room, before, config, engine))
         except BaseException:
             self.drop(prepared)
             raise
         return prepared
 
-    def take(self, prepared: Prepared) -> None:
+    def take(self, prepared: list[Made]) -> None:
         """Use what was prepared from now on, and close what it replaces."""
-        before, self._made = self._made, tuple(prepared.made)
+        before, self._made = self._made, tuple(prepared)
         self._plugs.replace(
             [made.gate for made in self._made if made.gate is not None],
             [made.observer for made in self._made if made.observer is not None],
@@ -111,9 +118,9 @@ class Rooms:
             if made not in self._made:
                 made.close()
 
-    def drop(self, prepared: Prepared) -> None:
+    def drop(self, prepared: list[Made]) -> None:
         """Close what was prepared and is not used."""
-        for made in prepared.made:
+        for made in prepared:
             if made not in self._made:
                 made.close()
 
@@ -130,14 +137,14 @@ class Rooms:
             for command, (payload, handle) in room.requests.items()
         }
 
-    def _make(self, room: Room, before: _Made | None, config: Config, engine: Engine) -> _Made:
+    def _make(self, room: Room, before: Made | None, config: Config, engine: Engine) -> Made:
         table = getattr(config, room.table)
-        if before and before.fits(table, engine, self._plugs.failed):
+        if before and before.fits(table, engine) and not before.has_failed(self._plugs.failed):
             return before
         with boundary(ConfigError, "cannot be used", f"[{room.table}]"):
             gate = room.gate(config, engine, self._outlet) if room.gate else None
             observer = room.observer(config, engine, self._outlet) if room.observer else None
-            return _Made(room, table, engine, gate, observer)
+            return Made(room, table, engine, gate, observer)
 
     def _handler(
         self, room: Room, handle: Callable[[Any, Any], Answer | Pending]
@@ -145,15 +152,9 @@ class Rooms:
         def execute(request: Any) -> Answer | Pending:
             made = next((made for made in self._made if made.room is room), None)
             plug = made and (made.observer or made.gate)
-            if plug is None:
+            if not made or not plug or made.has_failed(self._plugs.failed):
                 raise ConfigError(f"{room.table} is off", hint=f"see [{room.table}] of the config")
-            return handle(plug, request)
+            with boundary(EdgeError, "the request failed", room.table):
+                return handle(plug, request)
 
         return execute
-
-
-class Prepared:
-    """Plugs for a config that is not in force yet."""
-
-    def __init__(self) -> None:
-        self.made: list[_Made] = []

@@ -1,0 +1,111 @@
+"""Rooms: a plug follows its table and the model; one that cannot be made changes nothing."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from msgspec.structs import replace
+
+from edge.config import Config
+from edge.contract.encode import Wire
+from edge.daemon.events import Events
+from edge.daemon.rooms import Outlet, Room, Rooms
+from edge.errors import ConfigError
+from edge.frames import Classified
+from edge.messages import Message
+from edge.model.engine import Engine
+from edge.pipeline.plugs import Plugs
+from edge.telemetry import Stages
+
+WINDOW_5 = replace(Config(), smoothing=replace(Config().smoothing, window=5))
+TOP_2 = replace(Config(), publish=replace(Config().publish, top_k=2))
+ONE, OTHER = cast(Engine, object()), cast(Engine, object())
+
+
+class Plug:
+    """An observer that knows what was made, and what was closed."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self._log = name, log
+        log.append(f"+{name}")
+
+    def classified(self, seen: Classified) -> None:
+        """Take a frame."""
+
+    def figures(self) -> None:
+        """Return none."""
+
+    def close(self) -> None:
+        """Note it; then fail, which concerns nobody."""
+        self._log.append(f"-{self.name}")
+        raise OSError("cannot be closed")
+
+
+def rooms(log: list[str]) -> Rooms:
+    """Return two rooms: one for each table; [publish] is refused where ``top_k`` is 1."""
+
+    def smoothing(config: Config, _: Engine, __: Outlet) -> Plug:
+        return Plug(f"window-{config.smoothing.window}", log)
+
+    def publish(config: Config, _: Engine, __: Outlet) -> Plug:
+        if config.publish.top_k == 1:
+            raise RuntimeError("one is too few")
+        return Plug(f"top-{config.publish.top_k}", log)
+
+    def drop(_: Message) -> None:
+        """Publish nothing."""
+
+    wire = Wire("edge/wall", ("cat",), "cafe", lambda: 1.0)
+    plugs = Plugs(Plug("publish", []), Stages().ring, lambda *_: None)
+    outlet = Outlet(wire, drop, Events(wire, drop))
+    table = (Room("smoothing", observer=smoothing), Room("publish", observer=publish))
+    return Rooms(table, plugs, outlet)
+
+
+def apply(made: Rooms, config: Config, engine: Engine = ONE) -> None:
+    """Use a config and a model."""
+    made.take(made.prepare(config, engine))
+
+
+def test_only_a_plug_whose_table_changes_is_made_again() -> None:
+    """And the one before is closed."""
+    log: list[str] = []
+    made = rooms(log)
+    apply(made, Config())
+    apply(made, TOP_2)
+    assert log == ["+window-10", "+top-5", "+top-2", "-top-5"]
+    apply(made, TOP_2)
+    assert len(log) == 4
+
+
+def test_another_model_makes_all_of_them_again() -> None:
+    """Its labels are others."""
+    log: list[str] = []
+    made = rooms(log)
+    apply(made, Config())
+    apply(made, Config(), OTHER)
+    assert log[2:] == ["+window-10", "+top-5", "-window-10", "-top-5"]
+
+
+def test_what_cannot_be_made_leaves_the_old_at_work() -> None:
+    """What was made for it so far is closed."""
+    log: list[str] = []
+    made = rooms(log)
+    apply(made, Config())
+    wrong = replace(WINDOW_5, publish=replace(Config().publish, top_k=1))
+    with pytest.raises(ConfigError, match=r"\[publish\]: cannot be used: RuntimeError: one is"):
+        made.prepare(wrong, ONE)
+    assert log[2:] == ["+window-5", "-window-5"]
+    made.close()
+    assert log[4:] == ["-window-10", "-top-5"]
+
+
+def test_what_was_prepared_and_is_not_used_is_closed() -> None:
+    """Where something else of a request is refused."""
+    log: list[str] = []
+    made = rooms(log)
+    apply(made, Config())
+    made.drop(made.prepare(WINDOW_5, ONE))
+    assert log[2:] == ["+window-5", "-window-5"]
+    assert made.rows() == {}
