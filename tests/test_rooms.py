@@ -51,7 +51,8 @@ def rooms(log: list[str]) -> Rooms:
     def publish(config: Config, _: Engine, __: Outlet) -> Plug:
         if config.publish.top_k == 1:
             raise RuntimeError("one is too few")
-        return Plug(f"top-{config.publish.top_k}", log)
+        name = "invoke" if config.publish.top_k == 99 else f"top-{config.publish.top_k}"
+        return Plug(name, log)
 
     def drop(_: Message) -> None:
         """Publish nothing."""
@@ -99,6 +100,15 @@ def test_what_cannot_be_made_leaves_the_old_at_work() -> None:
     assert log[2:] == ["+window-5", "-window-5"]
     made.close()
     assert log[4:] == ["-window-10", "-top-5"]
+
+
+def test_a_name_that_is_a_stage_is_refused_before_anything_changes() -> None:
+    """At a reload, it must not end the daemon."""
+    made = rooms([])
+    apply(made, Config())
+    wrong = replace(Config(), publish=replace(Config().publish, top_k=99))
+    with pytest.raises(ConfigError, match=r"\[publish\].*invoke is a stage of the pipeline"):
+        made.prepare(wrong, ONE)
 
 
 def test_what_was_prepared_and_is_not_used_is_closed() -> None:

@@ -144,6 +144,9 @@ class Rooms:
         with boundary(ConfigError, "cannot be used", f"[{room.table}]"):
             gate = room.gate(config, engine, self._outlet) if room.gate else None
             observer = room.observer(config, engine, self._outlet) if room.observer else None
+            for plug in (gate, observer):
+                if plug is not None:
+                    self._plugs.ring(plug.name)  # raises here, not once it is in force
             return Made(room, table, engine, gate, observer)
 
     def _handler(

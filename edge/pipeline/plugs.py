@@ -66,7 +66,7 @@ class Plugs:
 
     handover  the observer that a run cannot do without: publishing. It comes first, its stage is
               the caller's to time, and what it raises is raised
-    ring      returns the ring of a plug's stage
+    ring      returns the ring of a plug's stage; raises ValueError where it cannot be one
     report    called once for a plug that has been switched off, with what it raised
     """
 
@@ -76,7 +76,7 @@ class Plugs:
         ring: Callable[[str], Ring],
         report: Callable[[str, Exception], None],
     ) -> None:
-        self._handover, self._ring, self._report = handover, ring, report
+        self._handover, self.ring, self._report = handover, ring, report
         self._switch: Gate | None = None
         self._gates: tuple[_Timed[Gate], ...] = ()
         self._observers: tuple[_Timed[Observer], ...] = ()
@@ -114,7 +114,6 @@ class Plugs:
                 observer.plug.classified(seen)
             except Exception as exc:
                 self._switch_off(observer.plug, exc)
-                continue
             end_ns = time.monotonic_ns()
             observer.ring.add(end_ns - begin_ns)
         return handed_ns
@@ -138,8 +137,8 @@ class Plugs:
 
     def replace(self, gates: Sequence[Gate], observers: Sequence[Observer]) -> None:
         """Use these from now on; whoever made those that they replace closes them."""
-        self._gates = tuple(_Timed(gate, self._ring(gate.name)) for gate in gates)
-        self._observers = tuple(_Timed(one, self._ring(one.name)) for one in observers)
+        self._gates = tuple(_Timed(gate, self.ring(gate.name)) for gate in gates)
+        self._observers = tuple(_Timed(one, self.ring(one.name)) for one in observers)
         self.failed = ()
 
     def _switch_off(self, plug: Gate | Observer, exc: Exception) -> None:
