@@ -21,8 +21,7 @@ import numpy as np
 
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError, ModelError
-from edge.model import engine as engines
-from edge.model.engine import Engine
+from edge.model.engine import Engine, Unreadable, read_picture, start
 from models import data, dataset, metrics, options
 
 WORST: Final = 24
@@ -52,8 +51,8 @@ def judge(engine: Engine, samples: Sequence[data.Sample]) -> Judged:
     seen, scores = [], []
     for sample in samples:
         try:
-            frame = engines.read_picture(sample.path)
-        except engines.Unreadable:
+            frame = read_picture(sample.path)
+        except Unreadable:
             continue
         out = np.empty(len(engine.card.labels), np.float32)
         if not engine.classify(frame, out):
@@ -81,7 +80,7 @@ def test_sets(folder: Path, out: Path) -> dict[str, list[data.Sample]]:
 
 def judge_all(model: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Judged]:
     """Return what ``model`` says of every set."""
-    engine = engines.start(ModelConfig(path=str(model)))
+    engine = start(ModelConfig(path=str(model)))
     return {name: judge(engine, samples) for name, samples in sets.items()}
 
 

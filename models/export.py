@@ -27,9 +27,9 @@ import numpy as np
 from edge.config import ModelConfig
 from edge.errors import EdgeError, ModelError
 from edge.frames import Frame
-from edge.model import engine as engines
 from edge.model import locate
 from edge.model.card import Golden, ModelCard, Output
+from edge.model.engine import Unreadable, read_picture, start
 from models import dataset, evaluate, metadata, options, variants
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
@@ -70,7 +70,7 @@ def write_model(folder: Path, content: bytes, found: dataset.Dataset) -> ModelCa
 
 def attest(folder: Path, picture: Path) -> Golden:
     """Write golden.png from ``picture``; return it with the scores that the model gives it."""
-    engine = engines.start(ModelConfig(path=str(folder)))
+    engine = start(ModelConfig(path=str(folder)))
     side = engine.classifier.input.shape[1]
     golden = folder / "golden.png"
     cv2.imwrite(str(golden), cv2.resize(_picture(picture).pixels, (side, side)))
@@ -84,8 +84,8 @@ def attest(folder: Path, picture: Path) -> Golden:
 
 def _picture(path: Path) -> Frame:
     try:
-        return engines.read_picture(path)
-    except engines.Unreadable as exc:
+        return read_picture(path)
+    except Unreadable as exc:
         raise ModelError(f"golden picture cannot be used: {exc}", where=str(path)) from exc
 
 
@@ -171,7 +171,7 @@ def main() -> None:
         golden = attest(folder, args.golden or _golden(found))
         card = locate.read(folder / locate.CARD)
         write_card(folder, msgspec.structs.replace(card, golden=golden, accuracy=accuracy))
-        engines.start(ModelConfig(path=str(folder)))  # the new card must attest
+        start(ModelConfig(path=str(folder)))  # the new card must attest
         replace_folder(folder, args.to)
     print(args.to)
 

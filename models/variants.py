@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from edge.config import ModelConfig
 from edge.frames import Frame
-from edge.model import engine as engines
+from edge.model.engine import start
 from models import data, dataset, evaluate, metrics, network
 
 Kind = Literal["float32", "float16", "dynamic", "int8", "sparse"]
@@ -58,7 +58,7 @@ def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
 
 def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Any]:
     """Return size, speed and figures of the model in ``folder``."""
-    engine = engines.start(ModelConfig(path=str(folder), require_xnnpack=False))
+    engine = start(ModelConfig(path=str(folder), require_xnnpack=False))
     content = engine.path.read_bytes()
     facts = engine.classifier.facts
     frame = Frame(0, 0, np.zeros((224, 224, 3), np.uint8), "rgb")

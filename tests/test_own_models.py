@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from edge.config import ModelConfig
 from edge.errors import ModelError
 from edge.frames import Frame
-from edge.model import engine as engines
 from edge.model import metadata
 from edge.model.card import Affine, Preprocessing, Stated, TensorSpec
-from edge.model.engine import Engine
+from edge.model.engine import Engine, describe, start
 from edge.model.normalisation import NEAR
 from edge.model.preprocess import contradiction, lookup_table, normalisation
 from tests.conftest import MODELS, ROOT, edge
@@ -29,9 +28,9 @@ CARD = 'name = "x"\nfile = "m.tflite"\nlabels = ["red", "green", "blue"]\n'
 LABELS = "red\ngreen\nblue\n"
 
 
-def start(path: Path | str) -> Engine:
+def started(path: Path | str) -> Engine:
     """Return a model at work."""
-    return engines.start(ModelConfig(path=str(path)))
+    return start(ModelConfig(path=str(path)))
 
 
 def names_colors(engine: Engine) -> bool:
@@ -56,10 +55,10 @@ def names_colors(engine: Engine) -> bool:
 )
 def test_the_file_knows_its_own_input(name: str, mean: float, std: float, source: str) -> None:
     """0 to 1 quantised, pixels into a layer that scales them, mean and std in the metadata."""
-    engine = start(CASES / name / "m.tflite")
+    engine = started(CASES / name / "m.tflite")
     how = engine.card.preprocessing
     assert (how.mean, how.std, engine.input_from) == (mean, std, source)
-    assert engines.describe(engine).input_from == source
+    assert describe(engine).input_from == source
     assert names_colors(engine)
 
 
@@ -67,12 +66,12 @@ def test_what_a_card_leaves_out_the_file_says(tmp_path: Path) -> None:
     """A card with labels alone is no reason to feed the wrong numbers."""
     shutil.copy(CASES / "ei_int8" / "m.tflite", tmp_path)
     (tmp_path / "model.toml").write_text(CARD + '[preprocessing]\nresize = "crop"\n')
-    engine = start(tmp_path)
+    engine = started(tmp_path)
     assert engine.input_from == "quantisation"
     assert engine.card.preprocessing.resize == "crop"
     assert names_colors(engine)
     (tmp_path / "model.toml").write_text(CARD + "[preprocessing]\nmean = 0\nstd = 255\n")
-    assert start(tmp_path).input_from == "card"
+    assert started(tmp_path).input_from == "card"
 
 
 def test_check_says_what_was_assumed_and_who_said_the_rest(tmp_path: Path) -> None:
@@ -122,7 +121,7 @@ def test_a_card_that_contradicts_the_file_is_warned_of(
 
 def test_the_shipped_models_card_is_no_contradiction(caplog: pytest.LogCaptureFixture) -> None:
     """Nor are those of the test models; no warning without a reason."""
-    start("")
+    started("")
     assert not caplog.text
 
 
@@ -139,10 +138,10 @@ def test_metadata_that_the_quantisation_contradicts_are_not_used() -> None:
 def test_free_height_and_width_need_a_size(tmp_path: Path) -> None:
     """Such a model ran on one pixel; with `input` in its card it runs on so many."""
     with pytest.raises(ModelError, match=r"size of its input open.*\(1, -1, -1, 3\).*`input = "):
-        start(CASES / "dynhw" / "m.tflite")
+        started(CASES / "dynhw" / "m.tflite")
     shutil.copy(CASES / "dynhw" / "m.tflite", tmp_path)
     (tmp_path / "model.toml").write_text(CARD + "[preprocessing]\ninput = [48, 64]\n")
-    engine = start(tmp_path)
+    engine = started(tmp_path)
     assert engine.classifier.input.shape == (1, 48, 64, 3)
     assert engine.classifier.facts.xnnpack
     assert names_colors(engine)
@@ -166,9 +165,9 @@ def test_a_size_that_cannot_be_is_refused(
     (tmp_path / "model.toml").write_text(f"{CARD}[preprocessing]\ninput = {size}\n")
     if message:
         with pytest.raises(ModelError, match=message):
-            start(tmp_path)
+            started(tmp_path)
     else:
-        assert start(tmp_path).classifier.input.shape == (1, 32, 32, 3)
+        assert started(tmp_path).classifier.input.shape == (1, 32, 32, 3)
 
 
 @pytest.mark.parametrize("name", ["float", "int8"])
@@ -184,7 +183,7 @@ def test_an_input_that_no_memory_has_is_refused_before_it_is_made(
     (tmp_path / "labels.txt").write_text(LABELS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match="input is too large: expected at most 2048 pixels a side"):
-        start(tmp_path / "m.tflite")
+        started(tmp_path / "m.tflite")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
@@ -192,7 +191,7 @@ def test_int16_activations_are_called_so_and_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """XNNPACK takes no such model: that is said, not held against it."""
-    engine = start(CASES / "int16" / "m.tflite")
+    engine = started(CASES / "int16" / "m.tflite")
     facts = engine.classifier.facts
     assert (facts.kind, facts.xnnpack) == ("int16", False)
     assert "int16 activations: XNNPACK has no kernels" in caplog.text
@@ -206,7 +205,7 @@ def test_one_label_too_few_is_often_the_background(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"expected 1001 labels, got 1000.*`background`, the first"
     ):
-        start(tmp_path / "m.tflite")
+        started(tmp_path / "m.tflite")
 
 
 def test_a_gray_model_needs_no_card_to_be_gray() -> None:
@@ -315,4 +314,4 @@ def test_a_model_of_gigabytes_is_refused_by_its_size(tmp_path: Path) -> None:
         file.truncate(30 * 10**9)
     (tmp_path / "labels.txt").write_text(LABELS)
     with pytest.raises(ModelError, match=r"too large: expected at most .*, got 30000000000"):
-        start(tmp_path / "m.tflite")
+        started(tmp_path / "m.tflite")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edge.config import ModelConfig
 from edge.errors import ConfigError
-from edge.model import engine as engines
+from edge.model.engine import start
 from models import data, dataset, evaluate, options
 
 
@@ -185,4 +185,4 @@ def test_no_test_picture_is_an_error_not_a_zero(tmp_path: Path) -> None:
     """Accuracy over nothing is not 0 %."""
     gone = [data.Sample(tmp_path / "gone.jpg", 0)]
     with pytest.raises(ConfigError, match="none of the test pictures can be read"):
-        evaluate.judge(engines.start(ModelConfig()), gone)
+        evaluate.judge(start(ModelConfig()), gone)

@@ -35,13 +35,13 @@ def check(args: argparse.Namespace) -> int:
 
     config = configs.load(args.config, settings=persisted.read())
     print(json.dumps(configs.redacted(config), indent=2))
-    from edge.model import engine as engines
+    from edge.model.engine import input_text, start
     from edge.mqtt.access import Access
 
     Access(configs.broker(config.mqtt))
     configs.source(config.camera)
 
-    engine = engines.start(config.model)
+    engine = start(config.model)
     facts = engine.classifier.facts
     left = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
     golden = engine.card.golden
@@ -51,7 +51,7 @@ def check(args: argparse.Namespace) -> int:
         f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers",
         f"XNNPACK  {facts.delegated_share:.0%} of the nodes{left}",
         "golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"),
-        f"input    {engines.shown_input(engine)}",
+        f"input    {input_text(engine)}",
     ):
         print(escaped(line))
     return 0
@@ -61,21 +61,21 @@ def classify(args: argparse.Namespace) -> int:
     """Classify image files; an unreadable one is reported and the others go on."""
     import numpy as np
 
-    from edge.model import engine as engines
+    from edge.model.engine import Unreadable, read_picture, start
 
     config = configs.load(None, arguments.overrides(args))
-    engine = engines.start(config.model)
+    engine = start(config.model)
     labels = engine.card.labels
     scores = np.empty(len(labels), np.float32)
     status = 0
     for path in args.files:
         reason, begin_ns = "", 0
         try:
-            frame = engines.read_picture(path)
+            frame = read_picture(path)
             begin_ns = time.monotonic_ns()
             if not engine.classify(frame, scores):
                 reason = f"the model gives no scores: {engine.classifier.fault()}"
-        except engines.Unreadable as exc:
+        except Unreadable as exc:
             reason = str(exc)
         spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
         if reason:

@@ -4,8 +4,9 @@ Rule 1: whatever is wrong with the new config or model is an EdgeError from ``po
 Rule 2: one reload at a time. One that is asked for meanwhile takes its place, and goes on with its
         work where the model is the same: however many are asked for, one comes to its end.
 
-Composes config and startup. Runs on the loop's thread; a model that has passed its trial is loaded
-on a thread of its own [1], for that may take as long as several frames, or the watchdog's patience.
+Composes config and model. Runs on the loop's thread; a model is hashed (see attempt), and loaded
+once it has passed its trial [1], on a thread of its own: either may take as long as several frames,
+or longer than the watchdog waits.
 """
 
 from __future__ import annotations
@@ -28,11 +29,18 @@ RELOADABLE: Final = (*configs.CHANGEABLE, "model", "snapshot", "homeassistant")
 """Tables that a reload can change."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Underway:
     config: Config
     attempt: Attempt
-    loading: Call[Engine] | None  # [1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """A model that is loaded, and what it has proven."""
+
+    proof: str
+    call: Call[Engine]  # [1]
 
 
 class Reload:
@@ -44,6 +52,7 @@ class Reload:
     def __init__(self, load: Callable[[], Config]) -> None:
         self._load = load
         self._underway: _Underway | None = None
+        self._loading: _Loading | None = None
         self._error: EdgeError | None = None
 
     def begin(self, in_force: Config) -> None:
@@ -58,10 +67,9 @@ class Reload:
                 config = self._load()
             attempt = Attempt(config.model, before.attempt if before else None)
         except EdgeError as exc:
-            self._error = exc
+            self._error, self._loading = exc, None
         else:
-            same = before is not None and before.attempt.proof == attempt.proof
-            self._underway = _Underway(config, attempt, before.loading if before and same else None)
+            self._underway = _Underway(config, attempt)
         if before is not None:
             before.attempt.close()
 
@@ -74,22 +82,30 @@ class Reload:
         if error is not None:
             raise error
         now = self._underway
-        if now is None or not now.attempt.wait(0.0):
+        if now is None:
             return None
         try:
             with boundary(ModelError, "the model cannot be used", "reload"):
-                if now.loading is None:
-                    now.attempt.check()
-                    model, sha256 = now.config.model, now.attempt.sha256
-                    now.loading = Call(lambda: engines.load(model, sha256), name="model")
-                if not now.loading.wait(0.0):
-                    return None
-                engine = now.loading.result()
+                engine = self._engine(now)
         except EdgeError:
-            self._underway = None
+            now.attempt.close()
+            self._underway = self._loading = None
             raise
-        self._underway = None
+        if engine is None:
+            return None
+        self._underway = self._loading = None
         return now.config, engine
+
+    def _engine(self, now: _Underway) -> Engine | None:
+        """Go on with what can go on; return the engine once it is loaded."""
+        if not now.attempt.wait(0.0):
+            return None
+        if self._loading is None or self._loading.proof != now.attempt.proof:
+            now.attempt.check()
+            model, sha256 = now.config.model, now.attempt.sha256
+            call = Call(lambda: engines.load(model, sha256), name="model")
+            self._loading = _Loading(now.attempt.proof, call)
+        return self._loading.call.result() if self._loading.call.wait(0.0) else None
 
     def merged(self, now: Config, new: Config) -> tuple[Config, list[str]]:
         """Return what is in force after a reload, and the tables that only a restart would change.
