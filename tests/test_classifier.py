@@ -11,7 +11,7 @@ import pytest
 from edge.config import ModelConfig
 from edge.errors import ModelError
 from edge.frames import Frame
-from edge.model import runtime
+from edge.model import graph, runtime
 from edge.model.card import TensorSpec
 from edge.model.engine import describe, start
 from edge.model.graph import Graph, Node, delegated, first_layers
@@ -100,14 +100,14 @@ def layers(*nodes: Node) -> Graph:
 def test_first_layers_that_scale_are_known() -> None:
     """Keras's Rescaling and Normalization: each factor and summand, in order."""
     values = {10: 2.0, 11: 3.0, 12: 1.0, 13: 4.0}
-    graph = layers(
+    model = layers(
         Node("MUL", (0, 10), (1,)),
         Node("ADD", (11, 1), (2,)),
         Node("SUB", (2, 12), (3,)),
         Node("DIV", (3, 13), (4,)),
         Node("MUL", (4, 10), (5,)),
     )
-    known = first_layers(graph, lambda index: np.array([values[index]]))
+    known = first_layers(model, lambda index: np.array([values[index]]))
     assert known is not None
     assert (known.factor.item(), known.offset.item()) == (0.5, 0.5)
 
@@ -133,8 +133,8 @@ def test_first_layers_that_do_anything_else_are_not(node: Node) -> None:
 
 def test_an_input_with_two_readers_has_no_first_layer() -> None:
     """What one of them does is not done to the other's."""
-    graph = layers(Node("MUL", (0, 10), (1,)), Node("ADD", (0, 10), (2,)))
-    assert first_layers(graph, lambda _: np.array([2.0])) is None
+    model = layers(Node("MUL", (0, 10), (1,)), Node("ADD", (0, 10), (2,)))
+    assert first_layers(model, lambda _: np.array([2.0])) is None
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_a_size_that_does_not_fit_is_refused(
 def test_a_model_without_its_delegate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a runtime that leaves an int8 model to the slow path, unless that is accepted."""
 
-    def none_taken(graph: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def none_taken(_: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return (), ("CONV_2D",)
 
-    monkeypatch.setattr(runtime, "delegated", none_taken)
+    monkeypatch.setattr(graph, "delegated", none_taken)
     with pytest.raises(ModelError, match=r"XNNPACK has not taken this int8 model.*require_xnnpack"):
         Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1)
     slow = Classifier(MODELS / "int8.tflite", 3, "softmax", threads=1, require_xnnpack=False)
@@ -193,7 +193,7 @@ def test_a_model_without_its_delegate_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_a_uint8_model_may_run_without_the_delegate(monkeypatch: pytest.MonkeyPatch) -> None:
     """One scale a tensor: some runtimes give such models to XNNPACK, the Pi's to ruy by design."""
-    monkeypatch.setattr(runtime, "delegated", lambda graph: ((), ("CONV_2D",)))
+    monkeypatch.setattr(graph, "delegated", lambda _: ((), ("CONV_2D",)))
     found = Classifier(MODELS / "uint8.tflite", 3, "softmax", threads=1)
     assert (found.facts.kind, found.facts.xnnpack) == ("uint8", False)
     scores = np.empty(3, np.float32)

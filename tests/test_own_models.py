@@ -78,7 +78,7 @@ def test_check_says_what_was_assumed_and_who_said_the_rest(tmp_path: Path) -> No
     """The last line of `edge check`."""
     for name, line in (
         ("ei_int8", "input    32x32 rgb, mean 0.0, std 255.0: from the file's quantisation"),
-        ("nan", "input    32x32 rgb, mean 127.5, std 127.5: assumed, for neither card nor"),
+        ("nan", "input    32x32 rgb, mean 127.5, std 127.5: assumed, because neither card nor"),
     ):
         (tmp_path / "c.toml").write_text(f'model.path = "{CASES / name / "m.tflite"}"\n')
         done = edge("check", "--config", tmp_path / "c.toml")

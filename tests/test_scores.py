@@ -161,7 +161,7 @@ def test_a_sigmoid_that_a_card_calls_softmax_is_named(tmp_path: Path) -> None:
 def test_a_softmax_after_a_softmax_is_refused(tmp_path: Path) -> None:
     """Its best score would be 0.57 of three labels: below what any label needs to come."""
     folder = case("px_float", tmp_path / "card", '[output]\nactivation = "logits"')
-    with pytest.raises(ModelError, match=r"last layer is a softmax already.*expected softmax"):
+    with pytest.raises(ModelError, match=r"last layer is already a softmax.*expected softmax"):
         start(ModelConfig(path=folder))
 
 
@@ -170,9 +170,9 @@ def test_a_model_that_fails_in_the_dark_is_warned_of(
 ) -> None:
     """It works by day; one that gives no number for any picture is refused."""
     start(ModelConfig(path=str(CASES / "nan" / "m.tflite")))
-    assert "gives no numbers for a black" in caplog.text
+    assert "gives no finite scores for a black" in caplog.text
     always = case("nan", tmp_path, "[preprocessing]\nmean = 1000.0")
-    with pytest.raises(ModelError, match=r"output is not numbers.*3 of 3 values not finite.*every"):
+    with pytest.raises(ModelError, match=r"output is not finite.*3 of 3 values not finite.*every"):
         start(ModelConfig(path=always))
 
 

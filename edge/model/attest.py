@@ -1,8 +1,8 @@
-"""What a model must show before it is used: that it fits what is said of it, and gives scores.
+"""Checks at the start of a model: it fits its card, and gives probabilities.
 
-Composes what the card says with what the file says (``complete``); then shows the model a few
-pictures of which nobody knows the right answer but everybody the kind of it (``prove``): numbers
-from 0 to 1, that sum to 1 where they should. Knows no camera.
+``complete`` fills in what the card leaves out from the file. ``prove`` classifies a few pictures
+whose right label nobody knows, but whose scores must be numbers from 0 to 1 that sum to 1 where
+they should. Knows no camera.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from edge.model.preprocess import contradiction, normalisation
 from edge.model.runtime import Classifier
 
 SIDE: Final = 64
-"""Pixels of a side of the pictures shown."""
+"""Pixels of a side of the test pictures."""
 LAST: Final = ("SOFTMAX", "LOGISTIC")
 """Last layers that give probabilities."""
 
 
 def complete(found: Found, classifier: Classifier) -> tuple[ModelCard, InputFrom, list[str]]:
-    """Return the card with what it leaves out, where its mean and std are from, and warnings.
+    """Return the completed card, where its mean and std come from, and warnings.
 
-    What the card itself says is taken as it is; the file is asked about the rest.
+    What the card itself says stands; the file fills in the rest.
     """
     card, given = found.card, found.given
     how, tensor = card.preprocessing, classifier.input
@@ -45,7 +45,7 @@ def complete(found: Found, classifier: Classifier) -> tuple[ModelCard, InputFrom
     warnings = []
     if source == "quantisation" and found.stated.mean:
         text = f"mean {list(found.stated.mean)}, std {list(found.stated.std)}"
-        warnings.append(f"metadata: {text} contradict the input's quantisation, which is used")
+        warnings.append(f"metadata: {text} contradict the input's quantisation; that is used")
     if classifier.facts.kind == "int16":
         warnings.append("int16 activations: XNNPACK has no kernels for them; TFLite's are slow")
     return msgspec.structs.replace(card, preprocessing=how, output=output), source, warnings
@@ -57,7 +57,7 @@ def _check_last(card: ModelCard, classifier: Classifier, where: str) -> None:
         last = classifier.last.lower()
         right = "sigmoid" if classifier.last == "LOGISTIC" else "softmax"
         raise ModelError(
-            f"the model's last layer is a {last} already",
+            f"the model's last layer is already a {last}",
             where=f"{where}: output.activation",
             expected=right,
             got="logits",
@@ -66,7 +66,7 @@ def _check_last(card: ModelCard, classifier: Classifier, where: str) -> None:
 
 
 def doubts(how: Preprocessing, source: InputFrom, classifier: Classifier) -> list[str]:
-    """Return a warning where the file contradicts what a card or its metadata say."""
+    """Return a warning where the file contradicts its card or its metadata."""
     if source not in ("card", "metadata"):
         return []
     text = contradiction(how, classifier.input, classifier.first)
@@ -78,10 +78,10 @@ def prove(
     classifier: Classifier,
     found: Found,
 ) -> list[str]:
-    """Show the model a few pictures; return warnings. Raises ModelError.
+    """Classify a few pictures; return warnings. Raises ModelError.
 
-    Numbers that are no probabilities are refused at once. What is not even a number is refused
-    where no picture gives anything else; a model that fails for black pictures alone works by day.
+    Numbers that are no probabilities are refused at once. Values that are not finite are refused
+    where every picture gives them; a model that fails for black pictures only works by day.
     """
     scores = np.empty(classifier.labels_total, np.float32)
     failed, total = [], 0
@@ -99,7 +99,7 @@ def prove(
         failed.append(name)
     if len(failed) == total:
         raise ModelError(
-            "the model's output is not numbers",
+            "the model's output is not finite",
             where=str(found.path),
             got=f"{classifier.fault()}, for every picture",
             hint="convert it again, or correct `mean` and `std` in [preprocessing]",
@@ -107,10 +107,11 @@ def prove(
     if not failed:
         return []
     names = " and a ".join(failed)
-    return [f"gives no numbers for a {names} picture; scores of such frames will be dropped"]
+    return [f"gives no finite scores for a {names} picture; such frames are dropped and counted"]
 
 
 def _pictures() -> Iterator[tuple[str, Frame]]:
+    """Yield test pictures with their names."""
     for name, value in (("black", 0), ("grey", 128), ("white", 255)):
         yield name, Frame(0, 0, np.full((SIDE, SIDE, 3), value, np.uint8), "bgr")
     count = np.arange(SIDE * SIDE * 3, dtype=np.uint64)
@@ -119,7 +120,7 @@ def _pictures() -> Iterator[tuple[str, Frame]]:
 
 
 def _hint(classifier: Classifier, found: Found) -> str:
-    """Return the line to add to the card, where there is one."""
+    """Return what to change in the card, or else in the model."""
     activation = classifier.activation
     if activation == "softmax" and classifier.last == "LOGISTIC":
         activation = "sigmoid"
@@ -132,4 +133,4 @@ def _hint(classifier: Classifier, found: Found) -> str:
     line = f'set activation = "{activation}" in [output] of {CARD}'
     if found.given:
         return line
-    return f"{line}, to be put beside the model with its `name`, `file` and `labels`"
+    return f"{line} beside the model, with its `name`, `file` and `labels`"

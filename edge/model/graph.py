@@ -51,6 +51,26 @@ class Graph:
     output: int
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeFacts:
+    """The runtime of a loaded model.
+
+    runtime          package and version
+    kind             what the layers compute in
+    xnnpack          whether a delegate has taken any node
+    delegated_share  nodes the delegate has taken, of all nodes, 0 to 1
+    left_out         the operators that it has not taken
+    threads          threads inside ``invoke``
+    """
+
+    runtime: str
+    kind: Kind
+    xnnpack: bool
+    delegated_share: float
+    left_out: tuple[str, ...]
+    threads: int
+
+
 def read_graph(
     ops: Iterable[Details], tensors: Iterable[Details], input: int, output: int
 ) -> Graph:
@@ -76,6 +96,20 @@ def spec(detail: Details) -> TensorSpec:
     scale, zero_point = detail["quantization"]
     shape = tuple(int(side) for side in detail["shape"])
     return TensorSpec(shape, np.dtype(detail["dtype"]), float(scale), int(zero_point))
+
+
+def runtime_facts(graph: Graph, runtime: str, threads: int) -> RuntimeFacts:
+    """Return what runs the model."""
+    taken, left_out = delegated(graph)
+    total = len(taken) + len(left_out)
+    return RuntimeFacts(
+        runtime=runtime,
+        kind=layer_kind(graph),
+        xnnpack=bool(taken),
+        delegated_share=round(len(taken) / total, 4) if total else 0.0,
+        left_out=left_out,
+        threads=threads,
+    )
 
 
 def delegated(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,6 @@ import contextlib
 import importlib
 import importlib.metadata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -27,12 +26,11 @@ from edge.model.card import Activation, TensorSpec
 from edge.model.graph import (
     Details,
     Graph,
-    Kind,
-    delegated,
+    RuntimeFacts,
     first_layers,
     last_layer,
-    layer_kind,
     read_graph,
+    runtime_facts,
 )
 from edge.model.scores import Scores
 from edge.model.shape import Size, input_shape
@@ -41,26 +39,6 @@ BY_XNNPACK: Final = ("int8", "float")
 """Kinds of model that XNNPACK must have taken; some builds give it uint8 models, none int16."""
 RUNTIMES: Final = ("tflite_runtime", "ai_edge_litert")
 """Tried in this order: a build of our own for the Pi, then what PyPI maintains."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeFacts:
-    """The runtime of a loaded model.
-
-    runtime          package and version
-    kind             what the layers compute in
-    xnnpack          whether a delegate has taken any node
-    delegated_share  nodes the delegate has taken, of all nodes, 0 to 1
-    left_out         the operators that it has not taken
-    threads          threads inside ``invoke``
-    """
-
-    runtime: str
-    kind: Kind
-    xnnpack: bool
-    delegated_share: float
-    left_out: tuple[str, ...]
-    threads: int
 
 
 class Classifier:
@@ -107,7 +85,7 @@ class Classifier:
         self._scores = Scores(self.output, labels_total, self.activation, step)
         self._input_view = self.interpreter.tensor(graph.input)
         self._output_view = self.interpreter.tensor(graph.output)
-        self.facts = _facts(graph, threads)
+        self.facts = runtime_facts(graph, runtime(), threads)
         if require_xnnpack:
             _check_delegate(self.facts, path)
 
@@ -192,20 +170,6 @@ def _check_labels(output: TensorSpec, labels: int, activation: Activation, path:
         expected=f"{values} labels" + (" or 2 with a sigmoid output" if values == 1 else ""),
         got=f"{labels} with a {activation} output",
         hint=hint,
-    )
-
-
-def _facts(graph: Graph, threads: int) -> RuntimeFacts:
-    """Return what runs the model."""
-    taken, left_out = delegated(graph)
-    total = len(taken) + len(left_out)
-    return RuntimeFacts(
-        runtime=runtime(),
-        kind=layer_kind(graph),
-        xnnpack=bool(taken),
-        delegated_share=round(len(taken) / total, 4) if total else 0.0,
-        left_out=left_out,
-        threads=threads,
     )
 
 
