@@ -1,7 +1,7 @@
-"""Entry point: takes the signals, runs a command, turns errors into a line and a status.
+"""Entry point: takes the signals, runs a command, turns errors into a line and an exit status.
 
-Rule: at its top this file imports nothing of weight; a signal that comes before ``leave`` is begun
-would find no handler.
+Rule: at its top this file imports nothing heavy; a signal that comes before ``leave`` begins would
+have no handler.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 from edge.daemon import signals
 
-TYPE_CHECKING = False  # typing itself is of weight
+TYPE_CHECKING = False  # typing itself is heavy
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -26,18 +26,22 @@ def main() -> int:
     from edge.daemon import logs
     from edge.errors import EdgeError
 
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # read as cv2 is imported
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "400000000")  # camera.max_pixels at most
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: errors are told once, by us
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # cv2 reads it when imported
+    os.environ.setdefault(
+        "OPENCV_IO_MAX_IMAGE_PIXELS", "400000000"
+    )  # the largest camera.max_pixels
+    os.environ.setdefault(
+        "OPENCV_FFMPEG_LOGLEVEL", "-8"
+    )  # silent: this program reports errors once
     parser = arguments.parser()
     args = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     logs.configure()
     try:
-        if args.command != "run":  # which looks at them itself
+        if args.command != "run":  # it handles them itself
             signals.give_back()
-        status = int(commands.COMMANDS[args.command](args))
+        status = commands.COMMANDS[args.command](args)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
@@ -52,7 +56,7 @@ def main() -> int:
     except OSError as exc:
         if exc.errno != errno.ENOSPC or exc.filename:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is for nobody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # drops what is still buffered
         logs.fail(EdgeError(f"stdout cannot be written: {exc.strerror}"))
         return 74
     except KeyboardInterrupt:
@@ -62,8 +66,8 @@ def main() -> int:
 def leave() -> NoReturn:
     """Run the command line and end the process.
 
-    A call into a driver or a server that hangs is left behind on a thread of its own; were it to
-    come back while Python takes itself apart, the process would abort.
+    A call into a driver or a server that hangs is left behind on its thread; if it returned while
+    Python finalises, the process would abort.
     """
     signals.remember()
     status = main()
@@ -75,7 +79,7 @@ def leave() -> NoReturn:
     if any(thread.daemon for thread in threading.enumerate()):
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # or there is none
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # or there is no stream
                 stream.flush()
         os._exit(status)
     sys.exit(status)

@@ -138,7 +138,7 @@ def test_broker_addresses(text: str, host: str, port: int) -> None:
         (["watch", "--seconds", "-1"], "expected a number above 0"),
         (["watch", "--device", "#"], "expected a device id"),
         (["watch", "--broker", "a..b:1883"], "not a host"),
-        (["run", "--broker", "mqtt://me:secret@host:1883"], "alone; user name"),
+        (["run", "--broker", "mqtt://me:secret@host:1883"], "HOST:PORT; user name"),
     ],
 )
 def test_a_bad_argument_is_one_line(arguments: list[str], message: str) -> None:

@@ -32,7 +32,7 @@ WRONG = {
     "[camera]\nroi = [0.5, 0, 0.6, 1]": ["camera.roi", "inside 1", "[0.5, 0.0, 0.6, 1.0]"],
     "[camera]\nroi = [0, 0, 0, 1]": ["camera.roi", "above 0"],
     "[camera]\nroi = [0, 0, 1]": ["camera.roi", "length 4"],
-    '[camera]\nusername = "me"': ["camera.username", "without a stream", "got auto"],
+    '[camera]\nusername = "me"': ["camera.username", "that is not a stream", "got auto"],
     '[camera]\npassword_file = "/x"': ["camera.username", "password without"],
     '[camera]\nsource = "rtsp://a:pw@b/"\nusername = "c"': ["camera.username", "two user names"],
     '[camera.controls]\nawb = "sunny"': ["camera.controls.awb", "sunny"],
@@ -199,7 +199,7 @@ def test_the_login_can_be_the_devices_id(tmp_path: Path) -> None:
     [
         ('ca_file = "x"', "mqtt.ca_file: `ca_file` without TLS"),
         ("accept_any_certificate = true", "without TLS"),
-        ('tls = true\nca_file = "x"\naccept_any_certificate = true', "would not be used"),
+        ('tls = true\nca_file = "x"\naccept_any_certificate = true', "would be ignored"),
         ('tls = true\nkey_file = "x"', "a key without its certificate"),
         ('transport = "udp"', "mqtt.transport"),
         ('websocket_path = "mqtt"', "mqtt.websocket_path"),
@@ -216,7 +216,7 @@ def test_keys_of_a_connection_that_do_not_fit(lines: str, words: str, tmp_path: 
 
 
 def test_settings_lie_between_file_and_command_line(tmp_path: Path) -> None:
-    """What a request made to last is over the file; what does not fit any more is left out."""
+    """Persisted settings are over the file; those that no longer fit are ignored."""
     path = tmp_path / "edge.toml"
     path.write_text("[smoothing]\nwindow = 3\nenter = 0.7\n")
     settings = {"smoothing": {"window": 5}}

@@ -96,7 +96,7 @@ def test_markup_in_a_models_name_is_text(tmp_path: Path) -> None:
     (folder / "model.toml").write_text(card)
     done = edge("bench", "--model", folder, "--frames", "5")
     assert done.returncode == 0, done.stderr
-    assert "[/b]x, ms a frame" in done.stdout
+    assert "[/b]x, ms per frame" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["run", "check", "watch", "purge", "doctor"])

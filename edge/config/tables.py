@@ -14,11 +14,11 @@ from edge.config.patterns import Login, Topic, WebPath
 
 Interval = Annotated[float, Meta(ge=0.001, le=86_400)]
 Rate = Annotated[float, Meta(ge=0.001, le=240)]
-"""A second: from one in a quarter of an hour; V4L2 counts in thousandths."""
+"""Per second: at least one in a quarter of an hour; V4L2 counts in thousandths."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=16, le=8192)]
 PixelFormats = Literal["auto", "yuyv", "nv12", "yu12", "mjpg", "jpeg", "bgr3", "rgb3", "grey"]
-"""As V4L2 names them."""
+"""V4L2's names."""
 WhiteBalance = Literal[
     "auto", "manual", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy"
 ]
@@ -30,9 +30,9 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeviceConfig(Table, frozen=True):
-    """Who this is.
+    """The identity of this device.
 
-    id  the device's name in topics; empty for the host's name. {hostname}, {serial} (the Pi's) and
+    id  the device's name in topics; empty for the host name. {hostname}, {serial} (the Pi's) and
         {machine} (from the machine-id) in it are filled in, so that one file serves a fleet
     """
 
@@ -40,11 +40,11 @@ class DeviceConfig(Table, frozen=True):
 
 
 class ControlsConfig(Table, frozen=True):
-    """What a camera can be told while it runs; what is left out stays as the camera has it.
+    """Controls that a camera can change while it runs; those left out stay as the camera has them.
 
-    exposure_us  microseconds; switches the automatic exposure off
-    gain         1: none; the same
-    brightness   added, -1 to 1
+    exposure_us  microseconds; switches automatic exposure off
+    gain         1: none; switches automatic gain off
+    brightness   offset, -1 to 1
     contrast, saturation, sharpness   factors; 1: unchanged
     awb          white balance: auto, manual, or a kind of light (the Pi's cameras)
     af           focus: continuous, auto (once), manual
@@ -63,28 +63,28 @@ class ControlsConfig(Table, frozen=True):
 
 
 class CameraConfig(Table, frozen=True):
-    """Where frames come from.
+    """The source of frames.
 
     source           auto, picamera2[:N], /dev/videoN, rtsp://..., http://..., a video file,
                      a folder of images, synthetic
-    width, height    asked of a camera; what it gives instead is told in ``info``
-    fps              asked of a camera; for a folder, pictures a second
-    format           asked of a V4L2 camera; auto: the cheapest that has the size and the rate
-    transport        of RTSP; udp loses packets rather than time
+    width, height    requested of a camera; ``info`` has what it delivers
+    fps              requested of a camera; for a folder, pictures per second
+    format           requested of a V4L2 camera; auto: the cheapest that has the size and the rate
+    transport        of RTSP; udp loses packets where tcp loses time
     username         of a stream; {id} in it is the device's id
-    password_file    of a stream; empty: systemd's credential ``camera-password``, if there is one
+    password_file    of a stream; empty: systemd's credential ``camera-password``, if present
     rotation         degrees clockwise that a picture is turned before anything else
     flip_horizontal, flip_vertical   the turned picture is mirrored
     roi              left, top, width, height of the part that is used: shares of that picture
-    max_pixels       of a picture; one that has more is not decoded. A JPEG may have four times as
+    max_pixels       of a picture; one with more is not decoded. A JPEG may have four times as
                      many: it is decoded at half its size
-    max_bytes        of a picture as it comes, a file's or a stream's
-    pace             of files: realtime, or fast for every frame at once
+    max_bytes        of an encoded picture, from a file or a stream
+    pace             of files: realtime, or fast: every frame at once
     loop             begin again at the end of a file or folder
-    stall_timeout_s  no frame for so long means that the camera has gone
-    required         the daemon ends where the camera cannot be had: at once at its start, later
-                     after ``max_reopens`` tries without success, or in ``reopen_window_s``;
-                     else it goes on trying
+    stall_timeout_s  without a frame for so long, the camera counts as gone
+    required         the daemon ends where the camera cannot be opened: at once at its start, later
+                     after ``max_reopens`` tries in a row without success, or as many within
+                     ``reopen_window_s``; else it goes on trying
     controls         a table of its own, [camera.controls]
     """
 
@@ -112,12 +112,12 @@ class CameraConfig(Table, frozen=True):
 
 
 class ModelConfig(Table, frozen=True):
-    """What classifies.
+    """The model that classifies.
 
     path              a folder with a model.toml, or a .tflite file; empty for the shipped model
     threads           threads inside the interpreter, no more than cores; 0 for all cores
     require_xnnpack   refuse to run an int8 or float model without XNNPACK
-    max_memory_bytes  refuse a model that takes more, beside its file
+    max_memory_bytes  refuse a model that needs more, in addition to its file
     """
 
     path: str = ""
@@ -131,8 +131,8 @@ class SmoothingConfig(Table, frozen=True):
 
     window       frames
     method       mean over the window, or exponential with alpha = 2 / (window + 1)
-    enter, exit  smoothed score at which a label comes, and below which it goes
-    hold_frames  for so many frames in a row
+    enter, exit  smoothed score from which a label appears, and below which it disappears
+    hold_frames  frames in a row for which that must hold
     """
 
     window: Annotated[int, Meta(ge=1, le=10_000)] = 10
@@ -143,19 +143,19 @@ class SmoothingConfig(Table, frozen=True):
 
 
 class MqttConfig(Table, frozen=True):
-    """The broker. The password is read from a file, never written here.
+    """The broker. The password is in a file of its own, never in this one.
 
     base_topic      topics begin with it and the device's id
     port            0: 1883, or 8883 with TLS
     protocol        of MQTT
-    transport       websockets: inside HTTP, at ``websocket_path``
+    transport       tcp, or websockets: over HTTP, at ``websocket_path``
     username        {id} in it is the device's id
-    password_file   empty: systemd's credential ``mqtt-password``, where there is one
+    password_file   empty: systemd's credential ``mqtt-password``, if present
     tls             encrypt, and check the broker's certificate and name
     ca_file         authorities to trust, PEM; empty: credential ``mqtt-ca``, else the system's
     cert_file, key_file   this device's own certificate and key, PEM; empty: credentials
-                    ``mqtt-cert`` and ``mqtt-key``, where there are any
-    accept_any_certificate   with TLS, check nothing: whoever answers gets all that is sent
+                    ``mqtt-cert`` and ``mqtt-key``, if present
+    accept_any_certificate   with TLS, check nothing: any server that answers gets all messages
     keepalive_s     the broker publishes the last will after 1.5 times this silence
     reconnect_s     longest wait between two tries
     """
@@ -178,12 +178,12 @@ class MqttConfig(Table, frozen=True):
 
 
 class SpoolConfig(Table, frozen=True):
-    """Where events wait for the broker.
+    """Storage of events that wait for the broker.
 
-    path    a file; auto: spool.db in systemd's state directory, where there is one; empty, or
-            auto elsewhere: memory alone
+    path    a file; auto: spool.db in systemd's state directory, if present; empty, or auto without
+            one: memory only
     events  at most so many
-    bytes   at most so much of payloads; beyond either the oldest gives way
+    bytes   of payloads, at most; beyond either limit the oldest events are dropped
     """
 
     path: str = "auto"
@@ -192,14 +192,13 @@ class SpoolConfig(Table, frozen=True):
 
 
 class SnapshotConfig(Table, frozen=True):
-    """Pictures, for those who want them published.
+    """Published pictures.
 
-    enabled    snapshots at all: on request and, with ``on_event``, of the frame that changed
-               the label
+    enabled    snapshots on request and, with ``on_event``, of the frame that changed the label
     retain     the broker keeps the newest
-    caption    the label is drawn into it
+    caption    draw the label into it
     width      pixels, at most
-    max_bytes  of the JPEG; quality gives way first, then size
+    max_bytes  of the JPEG; quality is reduced first, then size
     """
 
     enabled: bool = False
@@ -211,7 +210,7 @@ class SnapshotConfig(Table, frozen=True):
 
 
 class HomeAssistantConfig(Table, frozen=True):
-    """Discovery by Home Assistant. prefix: where it looks."""
+    """Discovery by Home Assistant. prefix: of its discovery topics."""
 
     discovery: bool = True
     prefix: Topic = "homeassistant"
@@ -220,10 +219,10 @@ class HomeAssistantConfig(Table, frozen=True):
 class PublishConfig(Table, frozen=True):
     """What is published, and how often.
 
-    result              every prediction, at most ``result_rate`` a second
-    state_interval_s    the state again after so long without a change
+    result              every prediction, at most ``result_rate`` per second
+    state_interval_s    the state is repeated after so long without a change
     telemetry_interval_s  between two telemetry messages
-    top_k               so many scores, the best, of a model with more than ten labels
+    top_k               best scores that are published, of a model with more than ten labels
     """
 
     result: bool = False
@@ -234,13 +233,13 @@ class PublishConfig(Table, frozen=True):
 
 
 class LogConfig(Table, frozen=True):
-    """level: what is written to the journal."""
+    """level: lowest level that is logged."""
 
     level: LOG_LEVELS = "info"
 
 
 class Config(Table, frozen=True):
-    """The whole file; every table and key may be left out."""
+    """The whole file; every table and key is optional."""
 
     device: DeviceConfig = DeviceConfig()
     camera: CameraConfig = CameraConfig()
