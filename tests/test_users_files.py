@@ -212,7 +212,9 @@ ODD = {
     '[camera]\n"k\\u001b[2J\\n\\u202e" = 1': "camera.k\\x1b[2J\\n\\u202e: unknown key",
     '[camera]\npace = "k\\u001b[2J\\n"': 'got "k\\x1b[2J\\n"',
     '[camera]\n"' + "k" * 900_000 + '" = 1': "(900000 characters): unknown key",
-    '[camera]\nusername = "x"\nsource = "' + "a" * 900_000 + '"': "a user name for a source that is not a stream",
+    '[camera]\nusername = "x"\nsource = "'
+    + "a" * 900_000
+    + '"': "a user name for a source that is not a stream",
     "[mqtt]\nport = 0x" + "f" * 5000: "a number too long to print",
     "[camera]\nroi = [0x" + "f" * 5000 + "]": "a number too long to print",
     "a = " + "1_" * 400_000 + "1": "not valid TOML",
