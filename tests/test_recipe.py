@@ -171,7 +171,7 @@ def test_missing_pictures_are_one_line(tmp_path: Path) -> None:
         data.scan(tmp_path / "none")
     with pytest.raises(ConfigError, match="fewer than two classes"):
         data.scan(pictures(tmp_path / "one", cat=3))
-    with pytest.raises(ConfigError, match="class `dog` holds no picture"):
+    with pytest.raises(ConfigError, match="class `dog` has no pictures"):
         data.scan(pictures(tmp_path / "empty", cat=3, dog=0))
     (tmp_path / "odd" / "c\nat").mkdir(parents=True)
     (tmp_path / "odd" / "dog").mkdir()
