@@ -381,7 +381,7 @@ def test_folders_that_the_launcher_removed_are_not_searched(
     assert set(map(str, seen)) <= set(kept)
 
 
-def test_a_stream_is_reached_and_its_login_not_shown(frozen_stream: str) -> None:
+def test_a_stream_is_reached_and_its_login_not_printed(frozen_stream: str) -> None:
     """TCP to its port; nobody there is a fault."""
     found = look(frozen_stream)
     assert found.verdict == "ok"
@@ -489,7 +489,7 @@ def test_the_shape_of_the_json(config: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), ("--json",)])
-def test_no_secret_is_shown(
+def test_no_secret_is_printed(
     config: Path, shape: tuple[str, ...], programs: Callable[[str, str], None]
 ) -> None:
     """Not even one that the service has shown itself: in its status, in the journal."""
@@ -522,7 +522,7 @@ def test_credentials_that_others_may_read_are_reported(
     assert found.hint == f"chmod 600 {key}; chmod 600 {word}"
 
 
-def test_a_broken_config_is_78_and_the_rest_is_still_shown(tmp_path: Path) -> None:
+def test_a_broken_config_is_78_and_the_rest_is_still_reported(tmp_path: Path) -> None:
     """What does not rest on it."""
     path = tmp_path / "edge.toml"
     path.write_text("[smoothing]\nwindw = 3\n")

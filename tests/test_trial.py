@@ -1,4 +1,4 @@
-"""A model that nobody has proven: it may crash, hang or grow, at the start and at a reload."""
+"""An unproven model may crash, hang or grow, at the start and at a reload."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Start = Callable[..., Daemon]
 NOWHERE = ("--source", "synthetic", "--broker", "localhost:1")
 BIG = "too much memory"
 LITTLE = "max_memory_bytes = 40_000_000"
-"""What that one may take: an input of the largest size has 50 MB."""
+"""Its memory limit: an input of the largest size has 50 MB."""
 USUAL_BYTES = 80_000_000
 """Of the process with a small model, at most."""
 MORE_BYTES = 100_000_000
@@ -113,7 +113,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "sparse": (sparse, "model file is too large: expected at most 536870912 bytes, got 322122547"),
     "folder": (no_model, "folder.tflite/model.toml: model not found"),
 }
-"""Kind -> what makes it below a folder, and what is said of it."""
+"""Kind -> a function that makes it in a folder, and a part of its error line."""
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -142,7 +142,7 @@ def test_a_bad_model_ends_the_start_in_one_line(kind: str, tmp_path: Path) -> No
 
 
 def test_no_bad_model_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rgb: Path) -> None:
-    """Each is refused with its line, the old model goes on, and a good one is taken after all."""
+    """Each is refused with its line, the old model goes on; then a good one is accepted."""
     running = daemon(*NOWHERE, config=f'[model]\npath = "{rgb}"\n')
     running.wait_for_log("red -> green")
     before = hwm(running.process.pid)
@@ -165,7 +165,7 @@ def test_no_bad_model_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rgb
 def test_a_model_that_hangs_holds_up_nothing(
     daemon: Start, tmp_path: Path, rgb: Path, request: pytest.FixtureRequest
 ) -> None:
-    """While it is tried frames go on and the watchdog is fed; the next reload takes its place."""
+    """During its trial frames go on and the watchdog is fed; the next reload replaces it."""
     manager = Manager(tmp_path)
     request.addfinalizer(manager.close)
     running = daemon(
@@ -192,7 +192,7 @@ def test_a_model_that_hangs_holds_up_nothing(
 
 
 def test_reloads_of_one_model_let_its_trial_go_on(daemon: Start, tmp_path: Path, rgb: Path) -> None:
-    """However often somebody asks, one trial runs, and comes to its end."""
+    """However many reloads come, one trial runs, and comes to its end."""
     running = daemon(*NOWHERE, config=f'[model]\npath = "{rgb}"\n')
     running.wait_for_log("ready after")
     (tmp_path / "edge.toml").write_text(
@@ -250,7 +250,7 @@ def test_a_model_that_hangs_is_refused_in_time(daemon: Start, tmp_path: Path, rg
 
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The files that were tried; what proved itself is remembered in a folder of the test's own."""
+    """The files that were tried; proofs are remembered in a folder of the test's own."""
     tried: list[str] = []
 
     class Counted(trial.Trial):
