@@ -32,7 +32,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def found(folder: Path, look: Callable[[], locate.Found]) -> locate.Found | None:
+def found(folder: Path, look: Callable[[], locate.ModelFile]) -> locate.ModelFile | None:
     """Return what is found, None for a refusal, which is one printable line that says where."""
     try:
         return look()

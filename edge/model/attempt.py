@@ -155,19 +155,19 @@ class Attempt:
 def identify(config: ModelConfig) -> Identity:
     """Return the model that ``config`` names; reads its whole file. Raises ModelError."""
     with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
-        found = locate.find(config.path)
+        file = locate.find(config.path)
         digest = proof.digest(
             version=__version__,
-            sha256=found.sha256,
-            card=msgspec.to_builtins(found.card),
-            given=sorted(found.given),
+            sha256=file.sha256,
+            card=msgspec.to_builtins(file.card),
+            given=sorted(file.given),
             runtime=runtime.runtime(),
             machine=platform.machine(),
             threads=threads(config),
             require_xnnpack=config.require_xnnpack,
             max_memory_bytes=config.max_memory_bytes,
         )
-        return Identity(found.path, found.sha256, digest)
+        return Identity(file.path, file.sha256, digest)
 
 
 def threads(config: ModelConfig) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge.errors import ModelError
 from edge.frames import Frame
 from edge.model.card import InputFrom, ModelCard, Preprocessing
-from edge.model.locate import CARD, Found
+from edge.model.locate import CARD, ModelFile
 from edge.model.preprocess import contradiction, normalisation
 from edge.model.runtime import Classifier
 
@@ -27,24 +27,24 @@ LAST: Final = ("SOFTMAX", "LOGISTIC")
 """Last layers that give probabilities."""
 
 
-def complete(found: Found, classifier: Classifier) -> tuple[ModelCard, InputFrom, list[str]]:
+def complete(file: ModelFile, classifier: Classifier) -> tuple[ModelCard, InputFrom, list[str]]:
     """Return the completed card, where its mean and std come from, and warnings.
 
     What the card itself says stands; the file fills in the rest.
     """
-    card, given = found.card, found.given
+    card, given = file.card, file.given
     how, tensor = card.preprocessing, classifier.input
     source: InputFrom = "card"
     if len(tensor.shape) == 4 and tensor.shape[3] == 1 and "preprocessing.color" not in given:
         how = msgspec.structs.replace(how, color="gray")
     if not {"preprocessing.mean", "preprocessing.std"} & given:
-        mean, std, source = normalisation(tensor, found.stated, classifier.first)
+        mean, std, source = normalisation(tensor, file.stated, classifier.first)
         how = msgspec.structs.replace(how, mean=mean, std=std)
     output = msgspec.structs.replace(card.output, activation=classifier.activation)
-    _check_last(card, classifier, str(found.path))
+    _check_last(card, classifier, str(file.path))
     warnings = []
-    if source == "quantisation" and found.stated.mean:
-        text = f"mean {list(found.stated.mean)}, std {list(found.stated.std)}"
+    if source == "quantisation" and file.stated.mean:
+        text = f"mean {list(file.stated.mean)}, std {list(file.stated.std)}"
         warnings.append(f"metadata: {text} contradict the input's quantisation; that is used")
     if classifier.facts.kind == "int16":
         warnings.append("int16 activations: XNNPACK has no kernels for them; TFLite's are slow")
@@ -76,7 +76,7 @@ def doubts(how: Preprocessing, source: InputFrom, classifier: Classifier) -> lis
 def prove(
     classify: Callable[[Frame, NDArray[np.float32]], bool],
     classifier: Classifier,
-    found: Found,
+    file: ModelFile,
 ) -> list[str]:
     """Classify a few pictures; return warnings. Raises ModelError.
 
@@ -92,15 +92,15 @@ def prove(
         if classifier.finite:
             raise ModelError(
                 "the model's output is not probabilities",
-                where=str(found.path),
+                where=str(file.path),
                 got=f"{classifier.fault()}, for a {name} picture",
-                hint=_hint(classifier, found),
+                hint=_hint(classifier, file),
             )
         failed.append(name)
     if len(failed) == total:
         raise ModelError(
             "the model's output is not finite",
-            where=str(found.path),
+            where=str(file.path),
             got=f"{classifier.fault()}, for every picture",
             hint="convert it again, or correct `mean` and `std` in [preprocessing]",
         )
@@ -119,7 +119,7 @@ def _pictures() -> Iterator[tuple[str, Frame]]:
     yield "noisy", Frame(0, 0, noise.reshape(SIDE, SIDE, 3), "bgr")
 
 
-def _hint(classifier: Classifier, found: Found) -> str:
+def _hint(classifier: Classifier, file: ModelFile) -> str:
     """Return what to change in the card, or else in the model."""
     activation = classifier.activation
     if activation == "softmax" and classifier.last == "LOGISTIC":
@@ -131,6 +131,6 @@ def _hint(classifier: Classifier, found: Found) -> str:
     else:
         return "convert it with its last layer, a softmax or a sigmoid"
     line = f'set activation = "{activation}" in [output] of {CARD}'
-    if found.given:
+    if file.given:
         return line
     return f"{line} beside the model, with its `name`, `file` and `labels`"

@@ -73,19 +73,19 @@ def load(config: ModelConfig, proven: str = "") -> Engine:
     proven  sha256 of the file that was proven; another is refused
     """
     with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
-        found = locate.find(config.path)
-        path, card = found.path, found.card
+        file = locate.find(config.path)
+        path, card = file.path, file.card
         classifier = Classifier(
             path,
             len(card.labels),
-            card.output.activation if "output.activation" in found.given else None,
+            card.output.activation if "output.activation" in file.given else None,
             threads=threads(config),
             require_xnnpack=config.require_xnnpack,
             size=card.preprocessing.input,
-            usual_size=found.stated.size,
-            content=_content(path, proven or found.sha256),
+            usual_size=file.stated.size,
+            content=_content(path, proven or file.sha256),
         )
-        card, input_from, warnings = attest.complete(found, classifier)
+        card, input_from, warnings = attest.complete(file, classifier)
         try:
             preprocess = Preprocessor(card.preprocessing, classifier.input)
             warnings += attest.doubts(card.preprocessing, input_from, classifier)
@@ -93,9 +93,9 @@ def load(config: ModelConfig, proven: str = "") -> Engine:
             raise ModelError(
                 exc.what, where=str(path), expected=exc.expected, got=exc.got, hint=exc.hint
             ) from exc.__cause__
-        engine = Engine(card, path, found.sha256, classifier, preprocess, input_from, ())
+        engine = Engine(card, path, file.sha256, classifier, preprocess, input_from, ())
         with boundary(ModelError, "the model cannot be run", str(path)):
-            warnings += attest.prove(engine.classify, classifier, found)
+            warnings += attest.prove(engine.classify, classifier, file)
         engine = replace(engine, warnings=tuple(warnings))
         if card.golden:
             _attest(engine, card.golden)

@@ -26,8 +26,8 @@ LABELS: Final = "labels.txt"
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
-class Found(NamedTuple):
-    """A model that exists.
+class ModelFile(NamedTuple):
+    """A model's file and its card.
 
     given   keys that its card has: "name", "preprocessing.mean" ...; empty without a card
     stated  the file's own metadata
@@ -46,24 +46,24 @@ def shipped() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "models" / "catdog"
 
 
-def find(model: str) -> Found:
+def find(model: str) -> ModelFile:
     """Return the card of ``model``, the path of its ``.tflite`` file and the file's metadata.
 
     model  a folder, a card or a model file; empty for the shipped model
     Raises ModelError where something is missing or the file is not the one the card describes.
     """
     try:
-        found = _find(Path(model).expanduser() if model else shipped())
+        file = _find(Path(model).expanduser() if model else shipped())
     except ModelError:
         raise
     except (OSError, RuntimeError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         raise ModelError(f"the model cannot be read: {reason}", where=model) from exc
-    lists.check(found.card.labels, str(found.path))
-    return found
+    lists.check(file.card.labels, str(file.path))
+    return file
 
 
-def _find(path: Path) -> Found:
+def _find(path: Path) -> ModelFile:
     if path.is_dir():
         path = path / CARD
     if not path.exists():
@@ -72,14 +72,7 @@ def _find(path: Path) -> Found:
             where=str(path),
             hint=f"give a .tflite file, or a folder with a {CARD} in it",
         )
-    beside = path if path.suffix == ".toml" else path.parent / CARD
-    card, given = _read(beside) if beside.is_file() or beside == path else (None, frozenset[str]())
-    if card is not None and beside == path:
-        path = path.parent / card.file
-        if not path.exists():
-            raise ModelError("the card's model file is missing", where=str(path))
-    elif card is not None and card.file != path.name:
-        card, given = None, frozenset()
+    card, given, path = _card(path)
     try:
         opened = os.fdopen(files.open_regular(path), "rb")
     except OSError as exc:
@@ -89,7 +82,23 @@ def _find(path: Path) -> Found:
         stated = metadata.stated(file.fileno())
         if card is None:
             card = ModelCard(path.stem, path.name, _labels(file, path, stated.labels))
-    return Found(card, path, sha256, given, stated)
+    return ModelFile(card, path, sha256, given, stated)
+
+
+def _card(path: Path) -> tuple[ModelCard | None, frozenset[str], Path]:
+    """Return the card that ``path`` is or has beside it, its keys, and the model's file."""
+    if path.suffix == ".toml":
+        card, given = _read(path)
+        model = path.parent / card.file
+        if not model.exists():
+            raise ModelError("the card's model file is missing", where=str(model))
+        return card, given, model
+    beside = path.parent / CARD
+    if beside.is_file():
+        card, given = _read(beside)
+        if card.file == path.name:
+            return card, given, path
+    return None, frozenset(), path
 
 
 def read(path: Path) -> ModelCard:
