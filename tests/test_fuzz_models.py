@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from edge.errors import ModelError
 from edge.model import locate, metadata
 from edge.model.card import Stated, TensorSpec
-from edge.model.preprocess import Preprocessor, contradiction, normalisation
+from edge.model.normalisation import contradiction, normalisation
+from edge.model.preprocess import Preprocessor
 from tests.conftest import MODELS, ROOT
 from tests.fuzz import corpus, fuzz, mutated
 

@@ -18,8 +18,8 @@ from edge.frames import Frame
 from edge.model import metadata
 from edge.model.card import Affine, Preprocessing, Stated, TensorSpec
 from edge.model.engine import Engine, describe, start
-from edge.model.normalisation import NEAR
-from edge.model.preprocess import contradiction, lookup_table, normalisation
+from edge.model.lookup import lookup_table
+from edge.model.normalisation import NEAR, contradiction, normalisation
 from tests.conftest import MODELS, ROOT, edge
 
 CASES = ROOT / "tests" / "cases" / "models"

@@ -13,7 +13,8 @@ from edge.camera.planes import unpad
 from edge.errors import ModelError
 from edge.frames import Frame, PixelFormat, Rotation, View
 from edge.model.card import Color, Preprocessing, Resize, TensorSpec
-from edge.model.preprocess import Preprocessor, lookup_table
+from edge.model.lookup import lookup_table
+from edge.model.preprocess import Preprocessor
 from tests.conftest import ROOT
 from tests.test_geometry import layouts
 

@@ -18,7 +18,7 @@ from edge.errors import ModelError
 from edge.frames import Frame
 from edge.model.card import InputFrom, ModelCard, Preprocessing
 from edge.model.locate import CARD, ModelFile
-from edge.model.preprocess import contradiction, normalisation
+from edge.model.normalisation import contradiction, normalisation
 from edge.model.runtime import Classifier
 
 SIDE: Final = 64

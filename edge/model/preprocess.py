@@ -21,7 +21,6 @@ from edge.errors import ModelError
 from edge.frames import Frame, PixelFormat, View
 from edge.model.card import Color, Preprocessing, TensorSpec
 from edge.model.lookup import lookup_table
-from edge.model.normalisation import Known, contradiction, normalisation
 from edge.model.subsampled import SUBSAMPLED, Planes
 
 _INTERPOLATION: Final = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
@@ -35,8 +34,6 @@ _PACKED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("gray", "rgb"): cv2.COLOR_GRAY2RGB,
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
-
-__all__ = ["Known", "Preprocessor", "contradiction", "lookup_table", "normalisation"]
 
 
 class Preprocessor:
