@@ -1,4 +1,4 @@
-"""Entry point: takes the signals, runs a command, turns errors into a line and a status.
+"""Entry point: takes the signals, runs a command, turns errors into a line and an exit status.
 
 Rule 1: at its top this file imports nothing of weight; a signal that arrives before ``leave`` would
         find no handler.
@@ -13,7 +13,7 @@ import sys
 
 from edge.daemon import signals
 
-TYPE_CHECKING = False  # typing itself is of weight
+TYPE_CHECKING = False  # typing itself is heavy
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -39,7 +39,7 @@ def main() -> int:
     try:
         if args.command != "run":  # which reads them itself
             signals.give_back()
-        status = int(commands.COMMANDS[args.command](args))
+        status = commands.COMMANDS[args.command](args)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
@@ -54,7 +54,7 @@ def main() -> int:
     except OSError as exc:
         if exc.errno != errno.ENOSPC or exc.filename:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody can read the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # drops what is still buffered
         logs.fail(EdgeError(f"stdout cannot be written: {exc.strerror}"))
         return 74
     except KeyboardInterrupt:
@@ -64,8 +64,8 @@ def main() -> int:
 def leave() -> NoReturn:
     """Run the command line and end the process.
 
-    A call that hangs in a driver or a server is left behind on a thread of its own; if it returned
-    while the interpreter is finalised, the process would abort.
+    A call into a driver or a server that hangs is left behind on its thread; if it returned while
+    Python finalises, the process would abort.
     """
     signals.remember()
     status = main()
@@ -77,7 +77,7 @@ def leave() -> NoReturn:
     if any(thread.daemon for thread in threading.enumerate()):
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # or there is none
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # or there is no stream
                 stream.flush()
         os._exit(status)
     sys.exit(status)

@@ -7,8 +7,8 @@
     |- CameraError(OSError)          74  EX_IOERR: a restart may help
     `- PublishError(ConnectionError) 69  EX_UNAVAILABLE
 
-A message is one line: where, what is wrong, what was expected, what came, and the hint. What of it
-came from outside is escaped.
+A message is one line: where, what is wrong, what was expected, what came, and a hint. Text from
+outside is escaped in it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class EdgeError(Exception):
-    """What went wrong, on one line.
+    """A fault, on one line.
 
     what      the fault in a few words
     where     file and key, device or topic
-    expected  what would have been right
+    expected  what would be right
     got       what came instead
     hint      what the reader can do about it
     """
@@ -64,19 +64,19 @@ class EdgeError(Exception):
 
 
 class ConfigError(EdgeError, ValueError):
-    """The configuration cannot be used as it is written."""
+    """The config cannot be used as it is written."""
 
     exit_status = 78
 
 
 class IdentityError(EdgeError, ValueError):
-    """Another daemon has this device's name."""
+    """Another daemon has the same device id."""
 
     exit_status = 78
 
 
 class ModelError(EdgeError, ValueError):
-    """The model, its card or its runtime is not what it says it is."""
+    """The model, its card or its runtime cannot be used, or is not what its card says."""
 
     exit_status = 78
 
@@ -87,21 +87,21 @@ CameraReason = Literal[
 """Why there are no frames.
 
 absent       no such device, file or server
-busy         somebody else uses it
+busy         another process uses it
 denied       permission or login refused
-gone         was there: unplugged, the server closed the connection
+gone         it was there: unplugged, or the server closed the connection
 stalled      open, but no frame comes
-corrupt      frames come that cannot be decoded
-changed      the picture has another size or format now
-unsupported  it is there and cannot do what is asked
+corrupt      frames come but cannot be decoded
+changed      the picture now has another size or format
+unsupported  it is there but cannot do what the config says
 failed       anything else
 """
 
 
 class CameraError(EdgeError, OSError):
-    """The source of frames cannot be opened or has gone.
+    """The source of frames cannot be opened, or has gone.
 
-    reason  for events and for what to do about it
+    reason  for events, and for the decision what to do
     """
 
     exit_status = 74
@@ -130,16 +130,16 @@ class PublishError(EdgeError, ConnectionError):
 def boundary(error: type[EdgeError], what: str, where: str) -> Iterator[None]:
     """Turn whatever is raised inside into ``error``; an EdgeError passes as it is.
 
-    For what strangers have written, a config or a model: a library may raise anything at it, and
-    none of that may end a daemon. The traceback is logged at DEBUG.
+    For files that anybody may have written, a config or a model: a library may raise anything at
+    them, and none of that may end a daemon. The traceback is logged at DEBUG.
 
-    what, where  of the error; the exception's own text follows
+    what, where  of the error; the exception's own text is added
     """
     try:
         yield
     except EdgeError:
         raise
-    except Exception as exc:  # MemoryError and RecursionError among them
+    except Exception as exc:  # MemoryError and RecursionError included
         log.debug("%s: %s", where, what, exc_info=True)
         kind, text = type(exc).__name__, str(exc)
         raise error(f"{what}: {kind}: {text}" if text else f"{what}: {kind}", where=where) from exc

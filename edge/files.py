@@ -1,6 +1,6 @@
-"""Reads files that somebody else has written: regular ones alone, never more than a limit.
+"""Reads files from outside: regular ones only, never more than a limit.
 
-A pipe, a device or a socket in the place of a file would hold the reader, or never end; a sparse
+A pipe, a device or a socket in the place of a file would block the reader, or never end; a sparse
 file of gigabytes costs its author nothing. Every picture, model, label, card, config, password and
 setting is read here. Knows none of them.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 TEXT_MAX_BYTES: Final = 1_048_576
-"""Of a config, a card or a list of labels; the largest list of labels known has 300 kB."""
+"""Of a config, a card or a list of labels; the largest known list of labels has 300 kB."""
 
 _KINDS: Final = {
     stat.S_IFIFO: "a named pipe",
@@ -31,16 +31,16 @@ _FOREIGN: Final = (
 
 
 def read(path: Path, max_bytes: int) -> bytes:
-    """Return what the regular file ``path`` holds; never waits for anybody.
+    """Return the content of the regular file ``path``; never waits for another process.
 
-    Raises OSError, its ``strerror`` fit to be shown, also for what is no regular file (EINVAL), for
-    more than ``max_bytes`` (EFBIG) and for a name that no file can have (EINVAL).
+    Raises OSError with a ``strerror`` that can be printed: also for anything but a regular file
+    (EINVAL), for more than ``max_bytes`` (EFBIG) and for an impossible file name (EINVAL).
     """
     file = open_regular(path)
     try:
         size = os.fstat(file).st_size
         content = b""
-        if size <= max_bytes:  # which the file systems of the kernel may claim wrongly: /proc, /sys
+        if size <= max_bytes:  # /proc and /sys may report a smaller size
             content = _read_all(file, max_bytes + 1)
     finally:
         os.close(file)
@@ -69,8 +69,8 @@ def decoded(content: bytes) -> str:
 
 
 def open_regular(path: Path) -> int:
-    """Return a descriptor of the regular file ``path``, opened to be read. Raises OSError."""
-    try:  # without O_NONBLOCK the opening of a pipe waits for a writer
+    """Return a descriptor of the regular file ``path``, opened to read. Raises OSError."""
+    try:  # without O_NONBLOCK, opening a pipe waits for a writer
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except ValueError as exc:  # a NUL, or a lone surrogate
         raise OSError(errno.EINVAL, "is not a file's name") from exc
@@ -83,8 +83,8 @@ def open_regular(path: Path) -> int:
 
 
 def _read_all(file: int, max_bytes: int) -> bytes:
-    parts, left, at_once = [], max_bytes, os.fstat(file).st_size + 1
-    while left and (part := os.read(file, min(left, at_once))):
+    parts, left, chunk = [], max_bytes, os.fstat(file).st_size + 1
+    while left and (part := os.read(file, min(left, chunk))):
         parts.append(part)
-        left, at_once = left - len(part), 1 << 20
+        left, chunk = left - len(part), 1 << 20
     return parts[0] if len(parts) == 1 else b"".join(parts)  # a large file is not held twice

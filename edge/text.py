@@ -1,4 +1,4 @@
-"""Text from outside, made fit for a log, a terminal or an error line. Knows nothing else."""
+"""Text from outside, escaped for a log, a terminal or an error line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ LONGEST: Final = 4000
 
 
 def escaped(text: str, longest: int = LONGEST) -> str:
-    r"""Return ``text`` on one line, with nothing in it that a terminal obeys.
+    r"""Return ``text`` on one line, without anything that controls a terminal.
 
-    What is not printable (control characters, newlines, ESC, marks of direction, lone surrogates,
-    as ``str.isprintable`` has it) is written as Python writes it: ``\x1b``, ``\n``, ``\u202e``.
-    Text that is printable comes back as it is.
+    Characters that ``str.isprintable`` excludes (control characters, newlines, ESC, marks of
+    direction, lone surrogates) become Python's escapes: ``\x1b``, ``\n``, ``\u202e``. Printable
+    text is returned unchanged.
     """
     if len(text) > longest:
         text = f"{text[:longest]}... ({len(text)} characters)"

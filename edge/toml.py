@@ -1,6 +1,6 @@
-"""TOML into frozen structs, with errors that name file, key, expected, got and a hint.
+"""TOML becomes frozen structs; errors name file, key, expected, got and a hint.
 
-Used by the config and the model card; knows neither.
+Used for the config and for model cards; knows neither.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from edge.text import escaped
 T = TypeVar("T")
 KEY_MAX: Final = 80
 SHOWN_MAX: Final = 200
-"""Characters of a key, and of a parser's words, that an error shows."""
+"""Characters of a key, and of a parser's message, in an error line."""
 KEY_PARTS_MAX: Final = 32
 _PART: Final = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _LONG_KEY: Final = re.compile(rf"(?<![\w\\-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{KEY_PARTS_MAX}}}")
-"""tomllib holds every beginning of a dotted key: one of 400 kB would take 160 GB."""
+"""tomllib keeps every prefix of a dotted key: one of 400 kB would take 160 GB."""
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
@@ -54,7 +54,7 @@ def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
 def convert(tables: dict[str, Any], into: type[T], where: str, error: type[EdgeError]) -> T:
     """Return ``tables`` as ``into``; raise ``error`` that names the key at fault.
 
-    where  the file, or whatever else the tables came from
+    where  the file, or another source of the tables
     """
     try:
         result = msgspec.convert(tables, into)
@@ -65,7 +65,7 @@ def convert(tables: dict[str, Any], into: type[T], where: str, error: type[EdgeE
 
 
 def _check(value: Any, where: str, key: str, error: type[EdgeError]) -> None:
-    """Raise ``error`` where a text holds a NUL, which no file or host can have in its name."""
+    """Raise ``error`` where a text holds a NUL: no name of a file or host can."""
     if isinstance(value, str) and "\0" in value:
         raise error("NUL character", where=f"{where}: {key}", got=_shown(value), hint="remove it")
     if isinstance(value, dict):
@@ -79,40 +79,51 @@ def _check(value: Any, where: str, key: str, error: type[EdgeError]) -> None:
 def _translate(
     text: str, tables: dict[str, Any], into: type[Any], where: str, error: type[EdgeError]
 ) -> EdgeError:
+    """Return msgspec's message as an error that names the key."""
     match = _AT.match(text)
     what = match["what"] if match else text
     steps = re.findall(r"[^.\[\]$]+|\[\d+\]", (match["path"] or "") if match else "")
-    value: Any = tables
-    for step in steps:
-        try:
-            value = value[int(step[1:-1])] if step.startswith("[") else value[step]
-        except (KeyError, IndexError, TypeError, ValueError):  # a key may look like a path
-            value = None
-            break
-    got = "" if steps[-1:] == ["password"] else _shown(value)
+    kind = _kind(into, steps)
     key = escaped(".".join(steps).replace(".[", "["), KEY_MAX)
     at = f"{where}: {key}" if key else where
-    if found := _UNKNOWN.search(what):
-        known = [f.encode_name for f in getattr(_kind(into, steps), "fields", ())]
-        close = difflib.get_close_matches(found[1], known, n=1)
+    if unknown := _UNKNOWN.search(what):
+        known = [field.encode_name for field in getattr(kind, "fields", ())]
+        close = difflib.get_close_matches(unknown[1], known, n=1)
         return error(
             "unknown key",
-            where=f"{where}: {key + '.' if key else ''}{escaped(found[1], KEY_MAX)}",
+            where=f"{where}: {key + '.' if key else ''}{escaped(unknown[1], KEY_MAX)}",
             expected="one of " + ", ".join(known) if known else "",
             hint=f"did you mean `{close[0]}`?" if close else "remove it",
         )
-    if found := _MISSING.search(what):
-        return error(f"key `{found[1]}` is missing", where=at, hint="add it")
-    if allowed := getattr(_kind(into, steps), "values", ()):  # one of some words
-        words = ", ".join(map(str, allowed))
-        return error("wrong value", where=at, expected=f"one of {words}", got=got)
-    if what.startswith("Expected "):
-        expected = what.removeprefix("Expected ").split(", got")[0].replace("`", "")
-        kind = _kind(into, steps)
-        if "matching regex" in expected and isinstance(kind, msgspec.inspect.Metadata):
-            expected = (kind.extra_json_schema or {}).get("description", expected)
+    if missing := _MISSING.search(what):
+        return error(f"key `{missing[1]}` is missing", where=at, hint="add it")
+    got = "" if steps[-1:] == ["password"] else _shown(_value(tables, steps))
+    if expected := _expected(what, kind):
         return error("wrong value", where=at, expected=expected, got=got)
     return error(escaped(what, SHOWN_MAX), where=at, got=got)
+
+
+def _value(tables: Any, steps: list[str]) -> Any:
+    """Return the value at ``steps``; None where there is none: a key may look like a path."""
+    value = tables
+    for step in steps:
+        try:
+            value = value[int(step[1:-1])] if step.startswith("[") else value[step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return value
+
+
+def _expected(what: str, kind: Any) -> str:
+    """Return what ``kind`` expects, in words; empty where msgspec's message does not say."""
+    if words := getattr(kind, "values", ()):
+        return "one of " + ", ".join(map(str, words))
+    if not what.startswith("Expected "):
+        return ""
+    expected = what.removeprefix("Expected ").split(", got")[0].replace("`", "")
+    if "matching regex" in expected and isinstance(kind, msgspec.inspect.Metadata):
+        return str((kind.extra_json_schema or {}).get("description", expected))
+    return expected
 
 
 def _kind(into: type[Any], steps: list[str]) -> Any:
@@ -121,7 +132,7 @@ def _kind(into: type[Any], steps: list[str]) -> Any:
     for step in steps:
         fields = {field.encode_name: field.type for field in getattr(kind, "fields", ())}
         kind = fields.get(step)
-        if isinstance(kind, msgspec.inspect.UnionType):  # with null, which TOML has not
+        if isinstance(kind, msgspec.inspect.UnionType):  # with null, which TOML lacks
             kind = next(
                 (t for t in kind.types if not isinstance(t, msgspec.inspect.NoneType)), None
             )
@@ -131,8 +142,8 @@ def _kind(into: type[Any], steps: list[str]) -> Any:
 def _shown(value: Any) -> str:
     try:
         text = f'"{value}"' if isinstance(value, str) else str(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return "a number too long to be shown"
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a number too long to print"
     except RecursionError:
         return "tables within tables"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,7 +1,7 @@
-"""Views of a picture, as a camera might have taken it. Source: Albumentations.
+"""Augmented views of a picture, as a camera might have taken it. Source: Albumentations.
 
-A view has two halves: its geometry (crop, flip), which depends on picture and view alone, so
-that teacher and student see the same; and what light, lens and camera do, new at every epoch.
+A view has two halves: its geometry (crop, flip), which depends only on picture and view, so that
+teacher and student get the same; and effects of light, lens and camera, new at every epoch.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI at import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would query PyPI at import
 import albumentations as A  # noqa: N812
 
 from edge import geometry
 
 WIDE_VIEWS: Final = 8
-"""Views at very different distances; then come those at about the picture's own."""
+"""Views at very different distances; after them come those at about the picture's own."""
 WHOLE_VIEWS: Final = 4
 VIEWS: Final = WIDE_VIEWS + WHOLE_VIEWS
 MARGIN: Final = 1.3
-"""Side of the widest view, as a share of what the daemon shows its model; where that is more than
-the picture, the picture is mirrored at its edges. A network trained on crops alone expects all it
-sees to be larger."""
+"""Side of the widest view, as a share of what the daemon feeds its model; where that is more than
+the picture, the picture is mirrored at its edges. A network trained only on crops expects every
+object to be larger."""
 WIDE_AREA: Final = (0.4, MARGIN**2)
 WHOLE_AREA: Final = (0.85, 1.35)
-"""Area of a view as a share of what the daemon shows its model."""
+"""Area of a view, as a share of what the daemon feeds its model."""
 
 
 class Views:
@@ -77,10 +77,10 @@ class Views:
         """Return view 0 to VIEWS - 1 of picture ``index``, the same every time."""
         chain = self._wide if view < WIDE_VIEWS else self._whole
         whole = geometry.Rect(0, 0, *picture.shape[:2])
-        seen = geometry.cut(picture, geometry.centre(whole, min(self._widest, 1.0)))
-        more = max(self._widest - 1, 0.0) / 2
-        rows, columns = (round(side * more) for side in seen.shape[:2])
-        larger = cv2.copyMakeBorder(seen, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
+        centre = geometry.cut(picture, geometry.centre(whole, min(self._widest, 1.0)))
+        margin = max(self._widest - 1, 0.0) / 2
+        rows, columns = (round(side * margin) for side in centre.shape[:2])
+        larger = cv2.copyMakeBorder(centre, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
         return self._run(chain, np.asarray(larger, np.uint8), index * VIEWS + view)
 
     def camera(self, picture: NDArray[np.uint8], index: int, epoch: int) -> NDArray[np.uint8]:
@@ -88,7 +88,7 @@ class Views:
         return self._run(self._camera, picture, (epoch << 32) + index)
 
     def _run(self, chain: Any, picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-        # One generator for each picture: no order of reading changes what is seen.
+        # One generator for each picture: the order of reading changes nothing.
         seed = np.random.SeedSequence((self._seed, number)).generate_state(1)[0]
         chain.set_random_seed(int(seed))
         return np.asarray(chain(image=picture)["image"], np.uint8)

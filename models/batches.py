@@ -1,4 +1,4 @@
-"""What the student is shown, and what it is to say of it: stages and batches."""
+"""Training schedule of the student, and batches of augmented views with their targets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BATCH: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stretch of the schedule.
+    """A part of the schedule.
 
-    first  the layer from which on the network learns; None: the head alone
+    first  the first layer that learns; None: only the head
     rate   highest learning rate; it rises from 0 in WARM_UP_STEPS, then falls to 0 as a cosine
     side   input size, pixels: small pictures first, which are cheaper
-    whole  views of about the whole picture, as the daemon sees it, at about its distance
+    whole  views of about the whole picture, at about the daemon's distance
     """
 
     name: str
@@ -37,20 +37,20 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
 
     def __init__(
         self,
-        found: dataset.Dataset,
+        corpus: dataset.Dataset,
         stage: Stage,
         views: NDArray[np.int64],
         targets: NDArray[np.float32],
         seed: int,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self._pictures, self._indices = found.pictures, found.indices("train")
+        self._pictures, self._indices = corpus.pictures, corpus.indices("train")
         self._stage, self._seed = stage, seed
-        mine = (views >= augment.WIDE_VIEWS) == stage.whole
-        self._ids, self._targets = views[mine], targets[:, mine]
-        classes = found.classes[self._indices]
-        self._weights = data.class_weights(classes, len(found.labels))[classes]
-        self._make = augment.Views(stage.side, seed, found.how.central_fraction)
+        usable = (views >= augment.WIDE_VIEWS) == stage.whole
+        self._ids, self._targets = views[usable], targets[:, usable]
+        classes = corpus.classes[self._indices]
+        self._weights = data.class_weights(classes, len(corpus.labels))[classes]
+        self._make = augment.Views(stage.side, seed, corpus.how.central_fraction)
         self._epoch = 0
         self.on_epoch_end()
 
@@ -61,14 +61,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
     def __getitem__(self, number: int) -> tuple[NDArray[np.float32], ...]:
         """Return pictures (B, side, side, 3) in -1 to 1, targets (B, K) and weights (B,)."""
         rows = self._order[number * BATCH : (number + 1) * BATCH]
-        shown = np.empty((len(rows), self._stage.side, self._stage.side, 3), np.uint8)
+        pictures = np.empty((len(rows), self._stage.side, self._stage.side, 3), np.uint8)
         targets = np.empty((len(rows), self._targets.shape[2]), np.float32)
         for place, row in enumerate(rows):
             index, view = int(self._indices[row]), (self._epoch + row) % len(self._ids)
             picture = self._make.geometry(self._pictures[index], index, int(self._ids[view]))
-            shown[place] = self._make.camera(picture, index, self._epoch)
+            pictures[place] = self._make.camera(picture, index, self._epoch)
             targets[place] = self._targets[row, view]
-        return data.to_input(shown), targets, self._weights[rows]
+        return data.to_input(pictures), targets, self._weights[rows]
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""

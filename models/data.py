@@ -1,12 +1,12 @@
-"""A folder per class -> pictures, their splits, and a report of what was left out.
+"""Pictures in a folder per class: reading, splits, class weights and training targets.
 
-Rule 1: a file is read as what it is, not as what its name says: turned as its EXIF says, alpha
-        over grey, CMYK and palette as RGB, the first frame of an animation. What cannot be read
-        whole is left out, and the report says why.
+Rule 1: a file is read by its content, not by its name: turned as its EXIF says, alpha over grey,
+        CMYK and palette as RGB, the first frame of an animation. What cannot be read whole is
+        left out, and the report says why.
 Rule 2: near-duplicates (equal perceptual hashes but for a few bits) stay on one side of the
         split. Those whose classes contradict each other are left out.
 Rule 3: the split is fixed by its seed and stratified. ``held_out`` is set aside before anything
-        else, ``validation`` serves every choice, the rest trains.
+        else, ``validation`` decides every choice, the rest trains.
 
 Knows no network.
 """
@@ -27,7 +27,7 @@ from edge.model.card import Preprocessing, TensorSpec
 from edge.model.preprocess import Preprocessor
 
 Part = Literal["train", "validation", "held_out", "none"]
-"""What a sample is for; "none" where it would teach what a test picture asks."""
+"""Use of a sample; "none" for a near-duplicate of a test picture, which must not train."""
 SMOOTHING: Final = {2: 0.05}
 SMOOTHING_MORE: Final = 0.1
 """Label smoothing for two classes, and for more."""
@@ -50,11 +50,11 @@ def classes(folder: Path) -> tuple[str, ...]:
             "no training pictures",
             where=str(folder),
             expected="a folder with one folder of pictures per class",
-            hint="bring Dogs-vs-Cats or Oxford-IIIT Pet sorted into cat/ and dog/,"
-            " and give its place with --data",
+            hint="sort Dogs-vs-Cats or Oxford-IIIT Pet into cat/ and dog/, and give the folder"
+            " with --data",
         ) from None
     except OSError as exc:
-        raise ConfigError(f"cannot be read: {exc.strerror}", where=str(folder)) from exc
+        raise ConfigError(f"folder cannot be read: {exc.strerror}", where=str(folder)) from exc
     if len(names) < 2:
         raise ConfigError(
             "fewer than two classes",
@@ -76,7 +76,7 @@ def classes(folder: Path) -> tuple[str, ...]:
 def scan(folder: Path, labels: Sequence[str] = ()) -> tuple[tuple[str, ...], list[Sample]]:
     """Return the class names and every file of every class.
 
-    labels  the classes looked for; by default the folders there are
+    labels  the classes to read; by default every folder
     """
     names = tuple(labels) or classes(folder)
     samples: list[Sample] = []
@@ -87,10 +87,10 @@ def scan(folder: Path, labels: Sequence[str] = ()) -> tuple[tuple[str, ...], lis
             files = sorted(p for p in (folder / name).iterdir() if p.name[0] != "." and p.is_file())
         except OSError as exc:
             where = str(folder / name)
-            raise ConfigError(f"cannot be read: {exc.strerror}", where=where) from exc
+            raise ConfigError(f"folder cannot be read: {exc.strerror}", where=where) from exc
         if not files and not labels:
             raise ConfigError(
-                f"class `{name}` holds no picture",
+                f"class `{name}` has no pictures",
                 where=str(folder),
                 hint="put pictures into it, or remove it",
             )
@@ -99,7 +99,7 @@ def scan(folder: Path, labels: Sequence[str] = ()) -> tuple[tuple[str, ...], lis
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return the picture as (H, W, 3) RGB uint8. Raises ValueError that says what is wrong."""
+    """Return the picture as (H, W, 3) RGB uint8. Raises ValueError with the reason."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -107,7 +107,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
             picture.seek(0)
             picture.load()
             turned = ImageOps.exif_transpose(picture)
-            if turned.mode.startswith(("I", "F")):  # 16 bits and more a pixel
+            if turned.mode.startswith(("I", "F")):  # 16 bits and more per pixel
                 deep = np.asarray(turned, np.float64)
                 top = max(deep.max(), 255.0) if deep.size else 255.0
                 turned = Image.fromarray((deep * (255.0 / top)).astype(np.uint8))
@@ -131,7 +131,7 @@ def split(
     validation: int,
     seed: int,
 ) -> list[Part]:
-    """Return the part of each sample; each class in the proportion it has in the whole.
+    """Return the part of each sample; each class has the same share of every part.
 
     labels, groups  (N,) class, and group of near-duplicates, which is never divided
     """
@@ -140,14 +140,14 @@ def split(
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)
         share = len(mine) / len(labels)
-        wanted: dict[Part, int] = {
+        sizes: dict[Part, int] = {
             "held_out": round(held_out * share),
             "validation": round(validation * share),
         }
         members = [
             mine[groups[mine] == group] for group in random.permutation(np.unique(groups[mine]))
         ]
-        for part, count in wanted.items():
+        for part, count in sizes.items():
             while count > 0 and members:
                 fits = next((i for i, m in enumerate(members) if len(m) <= count), None)
                 if fits is None:
@@ -167,7 +167,7 @@ def split(
 
 
 def class_weights(labels: NDArray[np.int64], classes_total: int) -> NDArray[np.float32]:
-    """Return a weight for each class, the rarer the heavier; their mean over the samples is 1."""
+    """Return a weight for each class, higher for rarer ones; their mean over the samples is 1."""
     counts = np.bincount(labels, minlength=classes_total)
     return np.asarray(len(labels) / (classes_total * np.maximum(counts, 1)), np.float32)
 
@@ -188,7 +188,7 @@ def to_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def soft_targets(
     classes: NDArray[np.int64], labels_total: int, logits: NDArray[np.float32], distil: float
 ) -> NDArray[np.float32]:
-    """Return what the student is to say of each view, (N, V, K).
+    """Return the student's target for each view, (N, V, K).
 
     classes  (N,)
     logits   (N, V, K) the teacher's, K = 1 for two classes

@@ -1,11 +1,11 @@
-"""Read every picture once: the pictures as training wants them, on disk, and a report.
+"""Read every picture once: store the pictures for training, split them, report.
 
     python -m models.dataset [--data DIR] [--extra DIR] [--out build/model]
 
 Reads DIR/train/<class>/*, and --extra's <class>/* (frames that the daemon saved, sorted by a
-person), which only train. Writes OUT/dataset.json (labels, samples, parts, what was left out)
-and OUT/pictures.npy, (N, STORED, STORED, 3) uint8 RGB. Does nothing where both are there and no
-file has changed.
+person), which only train. Writes OUT/dataset.json (labels, samples, parts, files left out) and
+OUT/pictures.npy, (N, STORED, STORED, 3) uint8 RGB. Does nothing where both exist and no file has
+changed.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from edge.model.card import Preprocessing
 from models import data, duplicates, options
 
 STORED: Final = 256
-"""Side in pixels at which pictures are kept for training."""
+"""Side of the stored pictures, pixels."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What training works on; index i means the same sample everywhere.
+    """The pictures for training; index i means the same sample everywhere.
 
     labels    class names
     samples   N files
     parts     N parts
     pictures  (N, STORED, STORED, 3) uint8 RGB, a memory map
-    how       what of a picture the network is shown, and how; goes into the card
+    how       preprocessing of the pictures; goes into the card
     """
 
     labels: tuple[str, ...]
@@ -62,22 +62,22 @@ class Dataset:
 
 
 def load(out: Path) -> Dataset:
-    """Return what ``prepare`` wrote."""
+    """Return the data set that ``prepare`` wrote."""
     try:
-        told = json.loads((out / "dataset.json").read_text())
+        stored = json.loads((out / "dataset.json").read_text())
         pictures = np.load(out / "pictures.npy", mmap_mode="r")
     except FileNotFoundError as exc:
         raise ConfigError(
             "no data set", where=str(exc.filename), hint="run python -m models.dataset first"
         ) from None
-    samples = tuple(data.Sample(Path(path), label) for path, label, _ in told["samples"])
-    parts = tuple(part for _, _, part in told["samples"])
-    how = Preprocessing(central_fraction=told["central_fraction"])
-    return Dataset(tuple(told["labels"]), samples, parts, pictures, how)
+    samples = tuple(data.Sample(Path(path), label) for path, label, _ in stored["samples"])
+    parts = tuple(part for _, _, part in stored["samples"])
+    how = Preprocessing(central_fraction=stored["central_fraction"])
+    return Dataset(tuple(stored["labels"]), samples, parts, pictures, how)
 
 
 def prepare(args: argparse.Namespace) -> Dataset:
-    """Read, hash, split and store; or return what is there already."""
+    """Read, hash, split and store; or return what is already stored."""
     folder = args.data / "train"
     labels, samples = data.scan(folder)
     extra = data.scan(args.extra, labels)[1] if args.extra else []
@@ -89,13 +89,13 @@ def prepare(args: argparse.Namespace) -> Dataset:
     if (out / "dataset.json").is_file():
         if json.loads((out / "dataset.json").read_text()).get("key") == key:
             return load(out)
-        (out / "dataset.json").unlink()  # first, so that half a set never counts as one
+        (out / "dataset.json").unlink()  # first, so that half a data set never counts as one
     kept, hashes, left_out = _store(files, out / "pictures.npy")
     classes = np.array([files[index].label for index in kept])
     groups = duplicates.near_groups(hashes)
     wrong = duplicates.contradictions(classes, groups)
     left_out += [
-        (str(files[kept[i]].path), "near-duplicate of one in another class")
+        (str(files[kept[i]].path), "near-duplicate of a picture in another class")
         for i in np.flatnonzero(wrong)
     ]
     own = np.array([index < len(files) - len(extra) for index in kept]) & ~wrong
@@ -106,10 +106,10 @@ def prepare(args: argparse.Namespace) -> Dataset:
         strict=True,
     ):
         parts[index] = part
-    away = {groups[i] for i in np.flatnonzero(own) if parts[i] != "train"}
+    tested = {groups[i] for i in np.flatnonzero(own) if parts[i] != "train"}
     for index in np.flatnonzero(~own):
-        parts[index] = "none" if wrong[index] or groups[index] in away else "train"
-    told = {
+        parts[index] = "none" if wrong[index] or groups[index] in tested else "train"
+    stored = {
         "key": key,
         "labels": labels,
         "central_fraction": args.central_fraction,
@@ -120,7 +120,7 @@ def prepare(args: argparse.Namespace) -> Dataset:
         ],
     }
     whole = out / "dataset.json.part"
-    whole.write_text(json.dumps(told, indent=0))
+    whole.write_text(json.dumps(stored, indent=0))
     whole.replace(out / "dataset.json")
     return load(out)
 
@@ -137,24 +137,24 @@ def thin(samples: Sequence[data.Sample], limit: int) -> list[data.Sample]:
     return chosen
 
 
-def report(found: Dataset, told: dict[str, Any]) -> str:
-    """Return what was found, as text: class balance by part, duplicates, what was left out."""
+def report(corpus: Dataset, stored: dict[str, Any]) -> str:
+    """Return class balance by part, near-duplicates and files left out, as text."""
     lines = []
     for part in ("train", "validation", "held_out"):
         counts = Counter(
-            s.label for s, p in zip(found.samples, found.parts, strict=True) if p == part
+            s.label for s, p in zip(corpus.samples, corpus.parts, strict=True) if p == part
         )
-        balance = ", ".join(f"{found.labels[k]} {v}" for k, v in sorted(counts.items()))
+        balance = ", ".join(f"{corpus.labels[k]} {v}" for k, v in sorted(counts.items()))
         lines.append(f"{part}: {sum(counts.values())} ({balance})")
-    lines.append(f"near-duplicates kept on one side: {told['near_duplicates']}")
-    lines.append(f"left out: {len(told['left_out'])}")
-    return "\n".join(lines + [f"  {path}: {why}" for path, why in told["left_out"]])
+    lines.append(f"near-duplicates kept on one side: {stored['near_duplicates']}")
+    lines.append(f"left out: {len(stored['left_out'])}")
+    return "\n".join(lines + [f"  {path}: {why}" for path, why in stored["left_out"]])
 
 
 def _store(
     files: Sequence[data.Sample], path: Path
 ) -> tuple[list[int], NDArray[np.uint64], list[tuple[str, str]]]:
-    """Write the readable pictures; return their indices, hashes (N, 2), and the others."""
+    """Write the readable pictures; return their indices, hashes (N, 2), and the files left out."""
     kept: list[int] = []
     hashes: list[NDArray[np.uint64]] = []
     left_out: list[tuple[str, str]] = []
@@ -178,7 +178,7 @@ def _store(
 
 
 def _key(files: Sequence[data.Sample], rest: Any) -> str:
-    """Return what changes when any file or option does."""
+    """Return a digest that changes with any file or option."""
     stats = [(str(s.path), os.stat(s.path).st_size, os.stat(s.path).st_mtime_ns) for s in files]
     return hashlib.sha256(repr((stats, rest)).encode()).hexdigest()
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEAR_BITS: Final = 6
-"""Pictures whose 128 bits of hash differ in at most so many count as one."""
+"""Pictures whose 128 bits of hash differ in at most so many are near-duplicates."""
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -22,7 +22,7 @@ def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def near_groups(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return for each of (N, 2) hashes the lowest index that it is near to, in any steps, (N,)."""
+    """Return the group of each of (N, 2) hashes, (N,): the lowest index within near steps."""
     group = np.arange(len(hashes))
 
     def root(index: int) -> int:

@@ -2,10 +2,10 @@
 
     python -m models.export [--data DIR] [--out build/model] [--to models/catdog]
 
-Reads OUT/dataset.json and OUT/student.keras; for the int8 file OUT/student-int8.keras where there
-is one. Calibrates on training pictures; writes every variant into OUT/variants and measures all of
-them on the same pictures (OUT/variants.json). The int8 one becomes model.tflite, labels.txt,
-golden.png and model.toml in a temporary folder, which takes the old one's place only when whole.
+Reads OUT/dataset.json and OUT/student.keras; for the int8 file OUT/student-int8.keras, if present.
+Calibrates on training pictures; writes every variant into OUT/variants and measures all of them on
+the same pictures (OUT/variants.json). The int8 one becomes model.tflite, labels.txt, golden.png and
+model.toml in a temporary folder, which replaces the old one only when whole.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import numpy as np
 from edge.config import ModelConfig
 from edge.errors import EdgeError, ModelError
 from edge.frames import Frame
-from edge.model import engine as engines
 from edge.model import locate
 from edge.model.card import Golden, ModelCard, Output
+from edge.model.engine import Unreadable, read_picture, start
 from models import dataset, evaluate, metadata, options, variants
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
@@ -45,9 +45,9 @@ LICENSE: Final = (
 )
 
 
-def write_model(folder: Path, content: bytes, found: dataset.Dataset) -> ModelCard:
+def write_model(folder: Path, content: bytes, corpus: dataset.Dataset) -> ModelCard:
     """Write model, labels and card into ``folder``; return the card."""
-    labels = found.labels
+    labels = corpus.labels
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     shipped = labels == SHIPPED_LABELS
@@ -58,7 +58,7 @@ def write_model(folder: Path, content: bytes, found: dataset.Dataset) -> ModelCa
         license=LICENSE if shipped else "",
         file="model.tflite",
         labels=labels,
-        preprocessing=found.how,
+        preprocessing=corpus.how,
         output=Output("sigmoid" if len(labels) == 2 else "softmax"),
     )
     content = metadata.embed(content, card)
@@ -69,8 +69,8 @@ def write_model(folder: Path, content: bytes, found: dataset.Dataset) -> ModelCa
 
 
 def attest(folder: Path, picture: Path) -> Golden:
-    """Write golden.png from ``picture``; return it with the scores that the model gives it."""
-    engine = engines.start(ModelConfig(path=str(folder)))
+    """Write golden.png from ``picture``; return it with the model's scores for it."""
+    engine = start(ModelConfig(path=str(folder)))
     side = engine.classifier.input.shape[1]
     golden = folder / "golden.png"
     cv2.imwrite(str(golden), cv2.resize(_picture(picture).pixels, (side, side)))
@@ -84,16 +84,16 @@ def attest(folder: Path, picture: Path) -> Golden:
 
 def _picture(path: Path) -> Frame:
     try:
-        return engines.read_picture(path)
-    except engines.Unreadable as exc:
-        raise ModelError(f"golden picture cannot be used: {exc}", where=str(path)) from exc
+        return read_picture(path)
+    except Unreadable as exc:
+        raise ModelError(f"the golden picture cannot be used: {exc}", where=str(path)) from exc
 
 
-def _golden(found: dataset.Dataset) -> Path:
-    """Return a free picture for the shipped classes, else one that was set aside."""
-    if found.labels == SHIPPED_LABELS:
+def _golden(corpus: dataset.Dataset) -> Path:
+    """Return a freely licensed picture for the shipped classes, else a held-out one."""
+    if corpus.labels == SHIPPED_LABELS:
         return GOLDEN_PICTURE
-    return found.samples[int(found.indices("held_out")[0])].path
+    return corpus.samples[int(corpus.indices("held_out")[0])].path
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
@@ -104,7 +104,7 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``old``, whole, in one step; what only ``old`` has is kept."""
+    """Replace ``old`` by ``new``, whole, in one step; files that only ``old`` has are kept."""
     if not old.is_dir():
         new.rename(old)
         return
@@ -116,62 +116,62 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two paths change places; at no instant is either missing. Raises OSError."""
+    """Exchange two paths; at no instant is either missing. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE):
-        raise OSError(ctypes.get_errno(), "cannot change places", str(one), None, str(other))
+        raise OSError(ctypes.get_errno(), "cannot exchange", str(one), None, str(other))
 
 
 def networks(trained: Path) -> list[tuple[str, variants.Kind, Path]]:
     """Return name, kind and network of every variant; ``int8`` is the one that is shipped.
 
-    It comes from the network that models.quantise trained on, where there is one; the other is
-    then measured as ``int8-calibrated``.
+    It comes from the network that models.quantise trained further, if present; the other is then
+    measured as ``int8-calibrated``.
     """
     rows = [(str(kind), kind, trained) for kind in variants.EXPORTED]
-    rounded = trained.with_name(f"{trained.stem}-int8.keras")
-    if rounded.is_file():
-        rows[-1:] = [("int8-calibrated", "int8", trained), ("int8", "int8", rounded)]
+    quantised = trained.with_name(f"{trained.stem}-int8.keras")
+    if quantised.is_file():
+        rows[-1:] = [("int8-calibrated", "int8", trained), ("int8", "int8", quantised)]
     return rows
 
 
 def main() -> None:
-    """Export, measure, and put the result in place."""
+    """Export, measure, and install the result."""
     parser = options.parser(__doc__)
     parser.add_argument("--to", type=Path, default=options.SHIPPED)
     parser.add_argument("--name", default="student", help="the trained network")
-    parser.add_argument("--golden", type=Path, help="picture that proves every start")
+    parser.add_argument("--golden", type=Path, help="picture that every start checks")
     args = parser.parse_args()
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
-    found = dataset.load(args.out)
+    corpus = dataset.load(args.out)
     sets = evaluate.test_sets(args.data, args.out)
-    sets["validation"] = [found.samples[i] for i in found.indices("validation")]
+    sets["validation"] = [corpus.samples[i] for i in corpus.indices("validation")]
     table: dict[str, dict[str, Any]] = {}
     for name, kind, file in networks(trained):
         folder = args.out / "variants" / name
         model = keras.models.load_model(file, compile=False)
-        write_model(folder, variants.convert(model, args.out, args.side, kind), found)
+        write_model(folder, variants.convert(model, args.out, args.side, kind), corpus)
         table[name] = variants.measure(folder, sets)
         print(name, json.dumps(table[name]), flush=True)
     (args.out / "variants.json").write_text(json.dumps(table, indent=1))
     accuracy = {
-        f"{name}_{called}": {
+        f"{name}_{suffix}": {
             key: value
             for key, value in table[kind]["sets"][name].items()
             if key not in ("confusion", "accuracy_fitted")
         }
-        for called, kind in (("float", "float32"), ("int8", "int8"))
+        for suffix, kind in (("float", "float32"), ("int8", "int8"))
         for name in sets
     }
     with tempfile.TemporaryDirectory(dir=args.to.parent, prefix=".export-") as temporary:
         folder = Path(temporary) / "model"
         shutil.copytree(args.out / "variants" / "int8", folder)
-        golden = attest(folder, args.golden or _golden(found))
+        golden = attest(folder, args.golden or _golden(corpus))
         card = locate.read(folder / locate.CARD)
         write_card(folder, msgspec.structs.replace(card, golden=golden, accuracy=accuracy))
-        engines.start(ModelConfig(path=str(folder)))  # the new card must attest
+        start(ModelConfig(path=str(folder)))  # the new card must attest
         replace_folder(folder, args.to)
     print(args.to)
 

@@ -1,7 +1,7 @@
-"""What other readers of TFLite files look for inside them: labels, normalisation, description.
+"""TFLite metadata, written into a model file for other readers: labels, normalisation, description.
 
-The scheme is TensorFlow Lite's metadata: a second flatbuffer in the model's own, and the label
-file in a zip archive after it. The daemon does not read it; its card says the same and more.
+The format is TensorFlow Lite's: a second flatbuffer in the model's own, and the label file in a zip
+archive after it. The daemon prefers the card, which says the same and more.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ NAME: Final = "TFLITE_METADATA"
 IDENTIFIER: Final = b"M001"
 LABELS: Final = "labels.txt"
 PARSER: Final = "1.0.0"
-"""The oldest parser that knows all that is written here."""
+"""The oldest parser that knows every field written here."""
 
 
 def embed(content: bytes, card: ModelCard) -> bytes:
-    """Return the model with metadata that say what ``card`` says.
+    """Return the model with metadata made from ``card``.
 
     The embedded labels are those of the output's own values: for a sigmoid that is one, P(second
     label).
@@ -69,12 +69,12 @@ def _pack(card: ModelCard) -> bytes:
 
     graph = scheme.SubGraphMetadataT()
     graph.inputTensorMetadata, graph.outputTensorMetadata = [image], [score]
-    told = scheme.ModelMetadataT()
-    told.name, told.version = card.name, card.version
-    told.description, told.license = card.description, card.license
-    told.subgraphMetadata, told.minParserVersion = [graph], PARSER
+    model = scheme.ModelMetadataT()
+    model.name, model.version = card.name, card.version
+    model.description, model.license = card.description, card.license
+    model.subgraphMetadata, model.minParserVersion = [graph], PARSER
     builder = flatbuffers.Builder(0)
-    builder.Finish(told.Pack(builder), IDENTIFIER)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 

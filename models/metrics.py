@@ -1,4 +1,4 @@
-"""How good scores are, from scores and true classes alone. Pure.
+"""Accuracy, intervals, AUC, calibration and confusion, from scores and true classes. Pure.
 
 scores   (N, C) float32, a probability for each of C classes
 classes  (N,) int64, the true ones
@@ -54,7 +54,7 @@ def confusion(scores: Scores, classes: Classes) -> NDArray[np.int64]:
 def auc(scores: Scores, classes: Classes) -> float:
     """Return the area under the ROC curve, the mean of each class against the rest.
 
-    A class with no picture, or with all of them, has none; NaN where no class has one.
+    A class with no picture, or with all of them, has no area; NaN where no class has one.
     Source: Mann, Whitney 1947; equal scores count half.
     """
     areas = []
@@ -70,22 +70,22 @@ def auc(scores: Scores, classes: Classes) -> float:
 
 
 def calibration_error(scores: Scores, classes: Classes) -> float:
-    """Return the expected calibration error: how far the best score is from the share right.
+    """Return the expected calibration error: best score against the share that is right.
 
     Source: Guo et al. 2017, equal bins of the best score.
     """
-    sure = scores.max(axis=1)
+    best = scores.max(axis=1)
     right = scores.argmax(axis=1) == classes
-    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    bins = np.minimum((best * BINS).astype(np.int64), BINS - 1)
     total = np.bincount(bins, minlength=BINS)
-    gap = np.abs(np.bincount(bins, sure, BINS) - np.bincount(bins, right, BINS))
+    gap = np.abs(np.bincount(bins, best, BINS) - np.bincount(bins, right, BINS))
     return float(gap.sum() / max(1, total.sum()))
 
 
 def threshold(scores: Scores, classes: Classes) -> float:
-    """Return the score of the second of two classes from which on most would be right.
+    """Return the threshold for the second of two classes that makes most pictures right.
 
-    Of equally good ones the one nearest to 0.5. To be fitted on validation pictures.
+    Of equally good ones the one nearest to 0.5. Fit it on validation pictures only.
     """
     second = np.sort(np.unique(scores[:, 1]))
     between = np.concatenate([[0.5], (second[1:] + second[:-1]) / 2])

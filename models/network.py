@@ -1,4 +1,4 @@
-"""The networks: MobileNetV2 on Keras's published ImageNet weights, and the student's head."""
+"""Networks: MobileNetV2 with Keras's published ImageNet weights, and the student's head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ L2: Final = 1e-4
 def base(alpha: float, weights: Path | None) -> Any:
     """Return MobileNetV2 without its top, for pictures (N, H, W, 3) float32 in -1 to 1.
 
-    weights  .npz with ``layer/weight`` keys; None lets Keras fetch its own
+    weights  .npz with ``layer/weight`` keys; None: Keras downloads its own
     """
     network = keras.applications.MobileNetV2(
         input_shape=(None, None, 3),
@@ -56,9 +56,9 @@ def build(labels_total: int, alpha: float, weights: Path | None, seed: int) -> A
 
 
 def unfreeze(model: Any, first: str | None) -> None:
-    """Let the layers from ``first`` on learn, and the head; None: the head alone.
+    """Make the layers from ``first`` on trainable, and the head; None: only the head.
 
-    The BatchNorms of MobileNetV2 stay as they are, those of the head learn.
+    The BatchNorms of MobileNetV2 stay frozen, those of the head learn.
     """
     names = [layer.name for layer in model.layers]
     begin = names.index(first) if first else names.index("pool")
@@ -68,7 +68,7 @@ def unfreeze(model: Any, first: str | None) -> None:
 
 
 def at_size(model: Any, side: int) -> Any:
-    """Return ``model`` for one picture of a fixed size, as a converter wants it."""
+    """Return ``model`` for one picture of a fixed size, as a converter needs it."""
     fixed = keras.Input((side, side, 3), batch_size=1)
     return keras.Model(fixed, model(fixed, training=False))
 

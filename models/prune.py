@@ -1,11 +1,11 @@
-"""Take away the smallest weights of a trained network, train what is left, measure what it gains.
+"""Prune a trained network: zero its smallest weights, train the rest, measure the gain.
 
     python -m models.prune [--out build/model] [--name student]
 
-Reads OUT/NAME.keras. From 30 to 70 % of the weights of every pointwise convolution and of the
-head become zero, along a cubic, while the network learns on; then the zeros stay and it settles.
+Reads OUT/NAME.keras. From 30 to 70 % of the weights of every pointwise convolution and of the head
+become zero, along a cubic, while training goes on; then the zeros stay and the network settles.
 Writes OUT/pruned.keras, and OUT/pruned.json with size, speed and accuracy of the dense and of the
-sparse encoding beside the network it came from. Nothing that is shipped uses it unless it pays.
+sparse encoding beside those of the network it came from. The shipped model is not pruned.
 Source: Zhu, Gupta 2017, "To prune, or not to prune".
 """
 
@@ -31,9 +31,9 @@ from models.batches import Batches, Stage
 FROM: Final = 0.3
 TO: Final = 0.7
 EVERY: Final = 50
-"""Steps between two choices of what is zero."""
+"""Steps between two choices of the zeros."""
 RAMP: Final = 0.6
-"""Share of the steps in which more and more is taken; in the rest the network settles."""
+"""Share of the steps in which the zeros grow; in the rest the network settles."""
 KINDS: Final[tuple[variants.Kind, ...]] = ("float32", "sparse", "int8")
 STAGE: Final = Stage("prune", "Conv1", 4, 1e-4, 0, whole=True)
 
@@ -46,10 +46,10 @@ def sparsity(progress: float) -> float:
 
 def mask(kernel: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
     """Return which weights stay: all but the ``share`` of them nearest to zero."""
-    taken = round(share * kernel.size)
+    zeros = round(share * kernel.size)
     order = np.abs(kernel).ravel().argsort(kind="stable")
     stays = np.ones(kernel.size, bool)
-    stays[order[:taken]] = False
+    stays[order[:zeros]] = False
     return stays.reshape(kernel.shape)
 
 
@@ -73,7 +73,7 @@ class Pruning(keras.callbacks.Callback):  # type: ignore[misc]  # keras is untyp
         self._masks: list[NDArray[np.bool_]] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Choose anew every EVERY steps of the ramp, and at its end; then keep the zeros."""
+        """Choose again every EVERY steps of the ramp, and at its end; then keep the zeros."""
         if (self._step % EVERY == 0 and self._step <= self._ramp) or self._step == self._ramp:
             share = sparsity(self._step / self._ramp)
             self._masks = [mask(np.asarray(kernel), share) for kernel in self._kernels]
@@ -82,17 +82,17 @@ class Pruning(keras.callbacks.Callback):  # type: ignore[misc]  # keras is untyp
         self._step += 1
 
 
-def fine_tune(model: Any, found: dataset.Dataset, args: argparse.Namespace) -> None:
-    """Prune ``model`` while it learns on, taught as the student was."""
+def fine_tune(model: Any, corpus: dataset.Dataset, args: argparse.Namespace) -> None:
+    """Prune ``model`` while it trains on the student's targets."""
     stage = replace(STAGE, side=args.side, epochs=1 if args.quick else STAGE.epochs)
-    batches = Batches(found, stage, *train.taught(found, args), args.seed)
+    batches = Batches(corpus, stage, *train.targets(corpus, args), args.seed)
     steps = stage.epochs * len(batches)
     network.unfreeze(model, stage.first)
-    train.compile_model(model, len(found.labels), stage.rate, steps)
+    train.compile_model(model, len(corpus.labels), stage.rate, steps)
     model.fit(
         batches,
         epochs=stage.epochs,
-        validation_data=train.validation(found, stage.side),
+        validation_data=train.validation(corpus, stage.side),
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[Pruning(prunable(model), steps)],
     )
@@ -108,10 +108,10 @@ def main() -> None:
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     model = keras.models.load_model(trained, compile=False)
-    found = dataset.load(args.out)
+    corpus = dataset.load(args.out)
     pruned: Path = args.out / "pruned.keras"
     if not pruned.is_file():
-        fine_tune(model, found, args)
+        fine_tune(model, corpus, args)
         part = pruned.with_suffix(".part.keras")
         model.save(part)
         part.replace(pruned)
@@ -122,7 +122,7 @@ def main() -> None:
         for kind in KINDS:
             folder = args.out / "pruning" / f"{name}-{kind}"
             content = variants.convert(model, args.out, args.side, kind)
-            export.write_model(folder, content, found)
+            export.write_model(folder, content, corpus)
             table[f"{name} {kind}"] = row = variants.measure(folder, sets)
             print(name, kind, json.dumps(row), flush=True)
     (args.out / "pruned.json").write_text(json.dumps(table, indent=1))

@@ -1,4 +1,4 @@
-"""The trained network learns on while everything is rounded as the int8 file will round it.
+"""Quantisation-aware training: the network trains on, rounded as the int8 file will round it.
 
     python -m models.quantise [--out build/model] [--name student]
 
@@ -8,8 +8,7 @@ with the lowest validation loss. models.export calibrates and converts it like a
 Weights are rounded by output channel, symmetric; activations where TFLite has a tensor (after a
 ReLU6, an addition, the pooling, a convolution without ReLU), over the range that calibration
 pictures give. BatchNorm scales whole channels, so a kernel rounds alike before and after folding.
-Source: Jacob et al. 2018; the gradient passes rounding as if it were not there (Bengio et al.
-2013).
+Source: Jacob et al. 2018; the gradient ignores rounding (straight-through, Bengio et al. 2013).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ LEVELS: Final = 127
 
 
 class RoundedWeights(keras.layers.Layer):  # type: ignore[misc]  # keras is untyped
-    """Does what ``inner`` does, with its kernel rounded by output channel; shares its weights."""
+    """The layer ``inner`` with its kernel rounded by output channel; shares its weights."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__(name=f"{inner.name}_rounded")
@@ -56,7 +55,7 @@ class RoundedWeights(keras.layers.Layer):  # type: ignore[misc]  # keras is unty
 
 
 class RoundedActivation(keras.layers.Layer):  # type: ignore[misc]
-    """Rounds to the 256 values of a tensor whose range is ``low`` to ``high``."""
+    """Rounds to the 256 values of a tensor with the range ``low`` to ``high``."""
 
     def __init__(self, name: str, low: float, high: float) -> None:
         super().__init__(name=f"{name}_rounded_activation")
@@ -100,14 +99,14 @@ def ranges(model: Any, out: Path, side: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def simulate(model: Any, found: dict[str, tuple[float, float]]) -> Any:
-    """Return a network that rounds as int8 does; its weights are those of ``model`` itself."""
+def simulate(model: Any, bounds: dict[str, tuple[float, float]]) -> Any:
+    """Return a network that rounds as int8 does; it shares the weights of ``model``."""
     weighty = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         y = RoundedWeights(layer)(*args) if isinstance(layer, weighty) else layer(*args, **kwargs)
-        if layer.name in found:
-            y = RoundedActivation(layer.name, *found[layer.name])(y)
+        if layer.name in bounds:
+            y = RoundedActivation(layer.name, *bounds[layer.name])(y)
         return y
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
@@ -121,27 +120,27 @@ class Keep(keras.callbacks.Callback):  # type: ignore[misc]
         self._kept, self._to, self._lowest = kept, to, np.inf
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save where the loss is lower than ever."""
+        """Save where the loss is the lowest so far."""
         loss = (logs or {})["val_loss"]
         if loss < self._lowest:
             self._lowest = loss
             self._kept.save(self._to)
 
 
-def fine_tune(model: Any, found: dataset.Dataset, args: argparse.Namespace, to: Path) -> None:
-    """Train ``model`` as int8 would see it; its best epoch goes to ``to``."""
+def fine_tune(model: Any, corpus: dataset.Dataset, args: argparse.Namespace, to: Path) -> None:
+    """Train ``model`` with int8 rounding; its best epoch goes to ``to``."""
     stage = replace(STAGE, side=args.side, epochs=1 if args.quick else STAGE.epochs)
     network.unfreeze(model, stage.first)
     model.get_layer("head_bn").trainable = False
     rounding = simulate(model, ranges(model, args.out, args.side))
-    batches = Batches(found, stage, *train.taught(found, args), args.seed)
+    batches = Batches(corpus, stage, *train.targets(corpus, args), args.seed)
     steps = stage.epochs * len(batches)
-    train.compile_model(rounding, len(found.labels), stage.rate, steps)
+    train.compile_model(rounding, len(corpus.labels), stage.rate, steps)
     part = to.with_suffix(".part.keras")
     rounding.fit(
         batches,
         epochs=stage.epochs,
-        validation_data=train.validation(found, stage.side),
+        validation_data=train.validation(corpus, stage.side),
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[Keep(model, part)],
     )
@@ -149,7 +148,7 @@ def fine_tune(model: Any, found: dataset.Dataset, args: argparse.Namespace, to: 
 
 
 def main() -> None:
-    """Train on, where that has not been done."""
+    """Train further, unless that is already done."""
     parser = options.parser(__doc__)
     parser.add_argument("--name", default="student", help="the trained network")
     parser.add_argument("--distil", type=float, default=0.7, help="the teacher's share, 0 to 1")
@@ -158,7 +157,7 @@ def main() -> None:
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     if to.is_file():
-        print(f"{to} is there already; remove it to train again")
+        print(f"{to} exists already; remove it to train again")
         return
     model = keras.models.load_model(trained, compile=False)
     fine_tune(model, dataset.load(args.out), args, to)

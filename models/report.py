@@ -1,16 +1,17 @@
-"""What was measured, as a table and a plot in the README beside the model.
+"""The measured figures, as tables and a plot in the README beside the model.
 
     python -m models.report [--out build/model] [--to models/catdog]
 
-Reads OUT/variants.json and, where they are there, OUT/pruned.json and OUT/points.json (other
-networks, by models.search). Replaces what stands in TO/README.md between the two marks, or makes
-the file; writes TO/variants.png.
+Reads OUT/variants.json and, if present, OUT/pruned.json and OUT/points.json (other networks, by
+models.search). Replaces the section of TO/README.md between the two marks, or makes the file;
+writes TO/variants.png.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ TESTS: Final = ("held_out", "test_independent")
 def render(table: dict[str, Any], labels: tuple[str, ...], more: dict[str, Any]) -> str:
     """Return the section: sizes and speed, accuracy by set, confusion of the shipped variant.
 
-    more  other variants, for the table alone
+    more  other variants, for the table only
     """
     any_row = next(iter(table.values()))
     sets = [name for name in TESTS if name in any_row["sets"]]
@@ -34,44 +35,64 @@ def render(table: dict[str, Any], labels: tuple[str, ...], more: dict[str, Any])
         f"`invoke`: median of 300, {any_row['runtime']}, {any_row['threads']} threads, on the"
         " machine that exported the model. Accuracy in percent with its 95 % Wilson interval.",
         "",
-        "| variant | bytes | gzip -9 | `invoke` ms | " + " | ".join([*sets, "all", "AUC", "ECE"]),
+        _line(["variant", "bytes", "gzip -9", "`invoke` ms", *sets, "all", "AUC", "ECE"]),
         "|---" * (7 + len(sets)) + "|",
+        *(_variant(name, row, sets) for name, row in (table | more).items()),
     ]
-    lines[2] += " |"
-    for kind, row in (table | more).items():
-        found = [row["sets"][name] for name in sets]
-        total = sum(told["images"] for told in found)
-        right = sum(told["correct"] for told in found)
-        cells = [
-            kind,
+    shipped = table["int8"]
+    for name in sets:
+        figures = shipped["sets"][name]
+        lines += ["", f"int8, {name}, {figures['images']:,} pictures, true class by row:", ""]
+        lines += _confusion(figures["confusion"], labels)
+    if "threshold" in shipped:
+        lines += ["", _threshold(shipped, labels[1], sets)]
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _variant(name: str, row: dict[str, Any], sets: list[str]) -> str:
+    """Return the row of one variant."""
+    figures = [row["sets"][name] for name in sets]
+    correct = sum(one["correct"] for one in figures)
+    images = sum(one["images"] for one in figures)
+    return _line(
+        [
+            name,
             f"{row['bytes']:,}",
             f"{row['gzip_bytes']:,}",
             f"{row['invoke_ms']:.2f}",
-            *(_share(told["correct"], told["images"]) for told in found),
-            _share(right, total),
-            " / ".join(f"{told['auc']:.4f}" for told in found),
-            " / ".join(f"{told['ece']:.3f}" for told in found),
+            *(_share(one["correct"], one["images"]) for one in figures),
+            _share(correct, images),
+            " / ".join(f"{one['auc']:.4f}" for one in figures),
+            " / ".join(f"{one['ece']:.3f}" for one in figures),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    shipped = table["int8"]
-    for name in sets:
-        told = shipped["sets"][name]
-        lines += ["", f"int8, {name}, {told['images']:,} pictures, true class by row:", ""]
-        lines += ["| | " + " | ".join(f"said {label}" for label in labels) + " | right |"]
-        lines += ["|---" * (len(labels) + 2) + "|"]
-        for index, (label, row) in enumerate(zip(labels, told["confusion"], strict=True)):
-            right = 100 * row[index] / max(1, sum(row))
-            lines.append(f"| {label} | " + " | ".join(map(str, row)) + f" | {right:.2f} % |")
-    if "threshold" in shipped:
-        fitted = ", ".join(
-            f"{name} {100 * shipped['sets'][name]['accuracy_fitted']:.2f} %" for name in sets
-        )
-        lines += [
-            "",
-            f"The threshold that is best on the validation pictures, {shipped['threshold']:.3f} for"
-            f" {labels[1]} instead of 0.5, would give {fitted}; it is not used.",
-        ]
-    return "\n".join(lines)
+    )
+
+
+def _confusion(table: list[list[int]], labels: tuple[str, ...]) -> list[str]:
+    """Return the table of true classes, by row, against the model's."""
+    lines = [
+        "| | " + " | ".join(f"said {label}" for label in labels) + " | right |",
+        "|---" * (len(labels) + 2) + "|",
+    ]
+    for index, (label, row) in enumerate(zip(labels, table, strict=True)):
+        right = 100 * row[index] / max(1, sum(row))
+        lines.append(_line([label, *map(str, row), f"{right:.2f} %"]))
+    return lines
+
+
+def _threshold(shipped: dict[str, Any], label: str, sets: list[str]) -> str:
+    """Return what another threshold than 0.5 would give."""
+    fitted = ", ".join(
+        f"{name} {100 * shipped['sets'][name]['accuracy_fitted']:.2f} %" for name in sets
+    )
+    return (
+        f"The threshold that is best on the validation pictures, {shipped['threshold']:.3f} for"
+        f" {label} instead of 0.5, would give {fitted}; it is not used."
+    )
 
 
 def render_points(points: list[dict[str, Any]]) -> str:

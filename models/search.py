@@ -1,12 +1,12 @@
-"""What other sizes of the network cost and give: input side, depth, width.
+"""Cost and accuracy of other sizes of the network: input side, depth, width.
 
     python -m models.search [--out build/model] [--name student] [--epochs 2]
 
-Every point begins with the student's weights, learns on for the same few epochs at its own side
-(depth: without some residual blocks), and is measured as the daemon would run it: int8, through
-the interpreter, on validation pictures; no test picture is looked at. The width 1.0 is the
-teacher as it is. Writes OUT/points.json, which models.report draws; an interrupted run goes on
-with the point it was at.
+Every point begins with the student's weights, trains on for the same few epochs at its own side
+(depth: without some residual blocks), and is measured as the daemon would run it: int8, through the
+interpreter, on validation pictures; no test picture is used. The width 1.0 is the unchanged
+teacher. Writes OUT/points.json, which models.report draws; an interrupted run continues with the
+point it was at.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAGE: Final = Stage("search", "Conv1", 2, 1e-4, 0, whole=True)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A network to try.
+    """One size of the network.
 
     dropped  numbers of the residual blocks left out
     """
@@ -43,7 +43,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What the plot calls it."""
+        """Its name in the plot."""
         less = f" less {','.join(map(str, self.dropped))}" if self.dropped else ""
         return f"{self.width:g} @{self.side}{less}"
 
@@ -88,7 +88,7 @@ def macs(model: Any, side: int) -> int:
 
 
 def linear_teacher(args: argparse.Namespace, labels_total: int) -> Any:
-    """Return the teacher as a network: frozen features and the regression that judged."""
+    """Return the teacher as one network: frozen features and the final regression."""
     body = network.base(1.0, args.teacher)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(body.output)
     with np.load(args.out / "teacher.npz") as arrays:
@@ -101,27 +101,27 @@ def linear_teacher(args: argparse.Namespace, labels_total: int) -> Any:
     return model
 
 
-def measure(point: Point, model: Any, found: dataset.Dataset, out: Path) -> dict[str, Any]:
+def measure(point: Point, model: Any, corpus: dataset.Dataset, out: Path) -> dict[str, Any]:
     """Return cost and validation accuracy of the int8 model."""
     folder = out / "search" / point.name.replace(" ", "-")
-    export.write_model(folder, variants.convert(model, out, point.side, "int8"), found)
-    held = [found.samples[i] for i in found.indices("validation")]
+    export.write_model(folder, variants.convert(model, out, point.side, "int8"), corpus)
+    held = [corpus.samples[i] for i in corpus.indices("validation")]
     row = variants.measure(folder, {"validation": held})
-    told = row["sets"]["validation"]
+    figures = row["sets"]["validation"]
     return {
         "name": point.name,
         "shipped": point == POINTS[0],
         "macs": macs(model, point.side),
         "bytes": row["bytes"],
         "invoke_ms": row["invoke_ms"],
-        "accuracy": told["accuracy"],
-        "auc": told["auc"],
-        "images": told["images"],
+        "accuracy": figures["accuracy"],
+        "auc": figures["auc"],
+        "images": figures["images"],
     }
 
 
 def main() -> None:
-    """Try every point that has not been tried."""
+    """Measure every point that has not been measured."""
     parser = options.parser(__doc__)
     parser.add_argument("--name", default="student", help="the trained network to begin with")
     parser.add_argument("--epochs", type=int, default=STAGE.epochs, help="for each point")
@@ -130,24 +130,24 @@ def main() -> None:
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
-    found = dataset.load(args.out)
-    shown = train.taught(found, args)
+    corpus = dataset.load(args.out)
+    targets = train.targets(corpus, args)
     file = args.out / "points.json"
     rows = json.loads(file.read_text()) if file.is_file() else []
     for point in POINTS[:: len(POINTS) - 1] if args.quick else POINTS:
         if any(row["name"] == point.name for row in rows):
             continue
         if point.width == 1.0:
-            model = linear_teacher(args, len(found.labels))
+            model = linear_teacher(args, len(corpus.labels))
         else:
             student = keras.models.load_model(trained, compile=False)
             model = without(student, point.dropped)
             stage = replace(STAGE, side=point.side, epochs=1 if args.quick else args.epochs)
-            batches = Batches(found, stage, *shown, args.seed)
+            batches = Batches(corpus, stage, *targets, args.seed)
             network.unfreeze(model, stage.first)
-            train.compile_model(model, len(found.labels), stage.rate, stage.epochs * len(batches))
+            train.compile_model(model, len(corpus.labels), stage.rate, stage.epochs * len(batches))
             model.fit(batches, epochs=stage.epochs, verbose=2)
-        rows.append(measure(point, model, found, args.out))
+        rows.append(measure(point, model, corpus, args.out))
         print(json.dumps(rows[-1]), flush=True)
         part = file.with_suffix(".part")
         part.write_text(json.dumps(rows, indent=1))

@@ -1,13 +1,13 @@
-"""What a larger network thinks of every view of every training picture.
+"""The teacher: a larger network's logits for every view of every training picture.
 
     python -m models.teacher [--out build/model] [--teacher FILE.npz]
 
 A frozen MobileNetV2 of width 1.0 gives features; a logistic regression on them gives logits.
-Each picture is judged by a regression that has not seen it (five folds), so that the teacher
-corrects wrong labels rather than learns them by heart.
+The logits of a picture come from a regression fitted without it (five folds), so that the teacher
+corrects wrong labels rather than memorises them.
 
 Writes OUT/teacher.npz: views (V,), logits (N, V, K), K = 1 for two classes, and its accuracy on
-the validation pictures. An interrupted run goes on with the view it was at.
+the validation pictures. An interrupted run continues with the view it was at.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from edge.errors import EdgeError
 from models import augment, data, dataset, network, options
 
 SIDE: Final = 192
-"""The teacher's input, pixels; at 224 it costs half as much again."""
+"""The teacher's input, pixels; at 224 it costs 50 % more."""
 BATCH: Final = 64
 FOLDS: Final = 5
 STRENGTHS: Final = (1e-4, 3e-4, 1e-3, 3e-3)
-"""Inverse of the regression's L2 penalty; the one with the lowest validation loss is taken."""
+"""Inverse of the regression's L2 penalty; the one with the lowest validation loss is used."""
 
 
 def judge(args: argparse.Namespace) -> Path:
@@ -46,23 +46,23 @@ def judge(args: argparse.Namespace) -> Path:
 
     out: Path = args.out
     done = out / "teacher.npz"
-    found = dataset.load(out)
+    corpus = dataset.load(out)
     key = f"{(out / 'dataset.json').stat().st_mtime_ns} {args.teacher} {args.seed}"
     if done.is_file():
         with np.load(done) as arrays:
             if str(arrays["key"]) == key:
                 return done
-    train, validation = found.indices("train"), found.indices("validation")
+    train, validation = corpus.indices("train"), corpus.indices("validation")
     views = (0, augment.WIDE_VIEWS) if args.quick else tuple(range(augment.VIEWS))
-    features = Features(found, args, key)
+    features = Features(corpus, args, key)
     whole = features.of("validation", validation, None)
-    seen = np.stack([features.of(f"view-{v}", train, v) for v in views], axis=1)
-    scaler = StandardScaler().fit(seen[:, 0])
-    classes = found.classes
-    known = scaler.transform(whole)
+    inputs = np.stack([features.of(f"view-{v}", train, v) for v in views], axis=1)
+    scaler = StandardScaler().fit(inputs[:, 0])
+    classes = corpus.classes
+    judged = scaler.transform(whole)
 
     def fit(rows: NDArray[np.int64], strength: float) -> Any:
-        x = scaler.transform(seen[rows].reshape(-1, seen.shape[2]))
+        x = scaler.transform(inputs[rows].reshape(-1, inputs.shape[2]))
         return LogisticRegression(C=strength, max_iter=200).fit(
             x, np.repeat(classes[train[rows]], len(views))
         )
@@ -73,17 +73,17 @@ def judge(args: argparse.Namespace) -> Path:
     def loss(strength: float) -> float:
         model = fit(parts[0][0], strength)
         return float(
-            log_loss(classes[validation], model.predict_proba(known), labels=model.classes_)
+            log_loss(classes[validation], model.predict_proba(judged), labels=model.classes_)
         )
 
     strength = min(STRENGTHS, key=loss)
-    outputs = 1 if len(found.labels) == 2 else len(found.labels)
+    outputs = 1 if len(corpus.labels) == 2 else len(corpus.labels)
     logits = np.empty((len(train), len(views), outputs), np.float32)
     for others, mine in track(parts, "teacher's folds", disable=not sys.stderr.isatty()):
-        x = scaler.transform(seen[mine].reshape(-1, seen.shape[2]))
+        x = scaler.transform(inputs[mine].reshape(-1, inputs.shape[2]))
         logits[mine] = fit(others, strength).decision_function(x).reshape(len(mine), -1, outputs)
     final = fit(np.arange(len(train)), strength)
-    accuracy = float((final.predict(known) == classes[validation]).mean())
+    accuracy = float((final.predict(judged) == classes[validation]).mean())
     print(
         f"teacher: C {strength:g}, {100 * accuracy:.2f} % of {len(validation)} validation pictures"
     )
@@ -106,13 +106,13 @@ def judge(args: argparse.Namespace) -> Path:
 
 
 class Features:
-    """The teacher's pooled features, kept on disk so that nothing is computed twice."""
+    """The teacher's pooled features, kept on disk so that none are computed twice."""
 
-    def __init__(self, found: dataset.Dataset, args: argparse.Namespace, key: str) -> None:
-        self._found, self._out, self._key = found, args.out, key
+    def __init__(self, corpus: dataset.Dataset, args: argparse.Namespace, key: str) -> None:
+        self._corpus, self._out, self._key = corpus, args.out, key
         body = network.base(1.0, args.teacher)
         pooled = keras.Model(body.input, keras.layers.GlobalAveragePooling2D()(body.output))
-        self._views = augment.Views(SIDE, args.seed, found.how.central_fraction)
+        self._views = augment.Views(SIDE, args.seed, corpus.how.central_fraction)
         self._run = tf.function(lambda x: pooled(x, training=False))
 
     def of(self, name: str, indices: NDArray[np.int64], view: int | None) -> NDArray[np.float16]:
@@ -135,9 +135,9 @@ class Features:
     def _batch(self, indices: NDArray[np.int64], view: int | None) -> NDArray[np.float16]:
         pictures = np.zeros((BATCH, SIDE, SIDE, 3), np.uint8)
         for row, index in enumerate(indices):
-            picture = self._found.pictures[index]
+            picture = self._corpus.pictures[index]
             pictures[row] = (
-                data.shrink(picture, SIDE, self._found.how)
+                data.shrink(picture, SIDE, self._corpus.how)
                 if view is None
                 else self._views.geometry(picture, int(index), view)
             )

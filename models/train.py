@@ -1,10 +1,10 @@
-"""Train the student: from the head down, with a falling rate, taught by labels and teacher.
+"""Train the student: from the head down, with a falling rate, on labels and the teacher's logits.
 
     python -m models.train [--out build/model] [--distil 0.7]
 
-Reads what models.dataset and models.teacher wrote. Writes OUT/NAME.keras (the epoch with the
+Reads the files of models.dataset and models.teacher. Writes OUT/NAME.keras (the epoch with the
 lowest validation loss of the last stage), OUT/NAME.csv and OUT/NAME.png (the run, drawn). An
-interrupted run goes on with the epoch it was in.
+interrupted run continues with the epoch it was in.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ STAGES: Final = (
 
 
 def train(args: argparse.Namespace) -> Path:
-    """Run every stage that has not been run; return the file of the trained network."""
-    found = dataset.load(args.out)
+    """Run every stage that is not done yet; return the file of the trained network."""
+    corpus = dataset.load(args.out)
     result: Path = args.out / f"{args.name}.keras"
     if result.is_file():
-        print(f"{result} is there already; remove it to train again")
+        print(f"{result} exists already; remove it to train again")
         return result
-    shown = taught(found, args)
+    lessons = targets(corpus, args)
     work: Path = args.out / f"{args.name}-stages"
     work.mkdir(exist_ok=True)
     keras.utils.set_random_seed(args.seed)
-    model = network.build(len(found.labels), args.alpha, args.weights, args.seed)
+    model = network.build(len(corpus.labels), args.alpha, args.weights, args.seed)
     for stage in STAGES:
         done = work / f"{stage.name}.keras"
         if done.is_file():
@@ -62,7 +62,7 @@ def train(args: argparse.Namespace) -> Path:
             stage, side=stage.side or args.side, epochs=1 if args.quick else stage.epochs
         )
         print(f"{stage}", flush=True)
-        fit(model, stage, found, shown, args.seed, work)
+        fit(model, stage, corpus, lessons, args.seed, work)
         model.load_weights(work / "best.keras")
         (work / "best.keras").replace(done)
     done.replace(result)
@@ -75,22 +75,22 @@ def train(args: argparse.Namespace) -> Path:
 def fit(
     model: Any,
     stage: Stage,
-    found: dataset.Dataset,
-    shown: tuple[NDArray[np.int64], NDArray[np.float32]],
+    corpus: dataset.Dataset,
+    lessons: tuple[NDArray[np.int64], NDArray[np.float32]],
     seed: int,
     work: Path,
     extra: tuple[Any, ...] = (),
 ) -> None:
     """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows.
 
-    shown  the views (V,) and what to say of them (N, V, K)
+    lessons  views (V,) and targets (N, V, K)
     """
     network.unfreeze(model, stage.first)
-    batches = Batches(found, stage, *shown, seed)
-    compile_model(model, len(found.labels), stage.rate, stage.epochs * len(batches))
-    held, best = validation(found, stage.side), work / "best.keras"
+    batches = Batches(corpus, stage, *lessons, seed)
+    compile_model(model, len(corpus.labels), stage.rate, stage.epochs * len(batches))
+    held, best = validation(corpus, stage.side), work / "best.keras"
     lowest = None
-    if best.is_file():  # left by an interrupted run: only a better epoch may replace it
+    if best.is_file():  # of an interrupted run: only a better epoch may replace it
         model.load_weights(best)
         lowest = model.evaluate(*held, verbose=0)[0]
     model.fit(
@@ -111,17 +111,17 @@ def fit(
 
 
 def validation(
-    found: dataset.Dataset, side: int
+    corpus: dataset.Dataset, side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the validation pictures, whole, (n, side, side, 3) in -1 to 1, and targets."""
-    indices = found.indices("validation")
-    pixels = np.stack([data.shrink(found.pictures[i], side, found.how) for i in indices])
-    hard = np.eye(len(found.labels), dtype=np.float32)[found.classes[indices]]
-    return data.to_input(pixels), hard[:, 1:] if len(found.labels) == 2 else hard
+    indices = corpus.indices("validation")
+    pixels = np.stack([data.shrink(corpus.pictures[i], side, corpus.how) for i in indices])
+    hard = np.eye(len(corpus.labels), dtype=np.float32)[corpus.classes[indices]]
+    return data.to_input(pixels), hard[:, 1:] if len(corpus.labels) == 2 else hard
 
 
 def compile_model(model: Any, labels_total: int, rate: float, steps: int) -> None:
-    """Give the model its loss, and an Adam whose rate rises briefly, then falls to nothing."""
+    """Give the model its loss, and an Adam whose rate rises briefly, then falls to 0."""
     warm = min(WARM_UP_STEPS, steps // 4)
     falling = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
@@ -133,7 +133,7 @@ def compile_model(model: Any, labels_total: int, rate: float, steps: int) -> Non
 
 @keras.saving.register_keras_serializable("edge")  # type: ignore[untyped-decorator]
 def accuracy(targets: Any, scores: Any) -> Any:
-    """Return whether the scores' class is the targets', which may be soft; (N,)."""
+    """Return whether scores and targets, which may be soft, have the same class; (N,)."""
     if targets.shape[-1] == 1:
         right = keras.ops.equal(targets[:, 0] > 0.5, scores[:, 0] > 0.5)
     else:
@@ -160,19 +160,19 @@ def draw(log: Path, to: Path) -> None:
     pyplot.close(figure)
 
 
-def taught(
-    found: dataset.Dataset, args: argparse.Namespace
+def targets(
+    corpus: dataset.Dataset, args: argparse.Namespace
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the views (V,) that are shown, and what to say of them (N, V, K).
+    """Return the views for training, (V,), and their targets, (N, V, K).
 
-    The teacher's views and its share of what is said; without a share every view, and no teacher.
+    With a teacher, its views, and its share of the targets; without one, every view.
     """
-    classes = found.classes[found.indices("train")]
+    classes = corpus.classes[corpus.indices("train")]
     if args.distil == 0:
         views = np.arange(augment.VIEWS)
-        outputs = 1 if len(found.labels) == 2 else len(found.labels)
-        nobody = np.zeros((len(classes), len(views), outputs), np.float32)
-        return views, data.soft_targets(classes, len(found.labels), nobody, 0.0)
+        outputs = 1 if len(corpus.labels) == 2 else len(corpus.labels)
+        unused = np.zeros((len(classes), len(views), outputs), np.float32)
+        return views, data.soft_targets(classes, len(corpus.labels), unused, 0.0)
     try:
         with np.load(args.out / "teacher.npz") as arrays:
             views, logits = np.asarray(arrays["views"]), np.asarray(arrays["logits"])
@@ -180,13 +180,13 @@ def taught(
         raise ConfigError(
             "no teacher", where=str(exc.filename), hint="run python -m models.teacher first"
         ) from None
-    return views, data.soft_targets(classes, len(found.labels), logits, args.distil)
+    return views, data.soft_targets(classes, len(corpus.labels), logits, args.distil)
 
 
 if __name__ == "__main__":
     parser = options.parser(__doc__)
     parser.add_argument("--distil", type=float, default=0.7, help="the teacher's share, 0 to 1")
-    parser.add_argument("--name", default="student", help="name of what is written")
+    parser.add_argument("--name", default="student", help="name of the files that are written")
     try:
         print(train(parser.parse_args()))
     except EdgeError as exc:

@@ -1,9 +1,9 @@
-"""One trained network as several TFLite files, and what each is worth.
+"""One trained network as several TFLite files: conversion, size, speed, accuracy.
 
 float32   weights and arithmetic as trained
 float16   weights in half the bytes, arithmetic in float32
-dynamic   int8 weights, one scale a channel; arithmetic mostly in float32
-sparse    float32 with the zeros left out, for networks that have been pruned
+dynamic   int8 weights, one scale per channel; arithmetic mostly in float32
+sparse    float32 without the zeros, for pruned networks
 int8      int8 throughout, calibrated on training pictures; uint8 pixels in, uint8 scores out
 """
 
@@ -20,23 +20,23 @@ import tensorflow as tf
 
 from edge.config import ModelConfig
 from edge.frames import Frame
-from edge.model import engine as engines
+from edge.model.engine import start
 from models import data, dataset, evaluate, metrics, network
 
 Kind = Literal["float32", "float16", "dynamic", "int8", "sparse"]
 EXPORTED: Final[tuple[Kind, ...]] = ("float32", "float16", "dynamic", "int8")
 INVOKES: Final = 300
 CALIBRATION: Final = 400
-"""Training pictures that the ranges of the activations are taken from."""
+"""Training pictures that give the ranges of the activations."""
 
 
 def representative(out: Path, side: int) -> Iterator[list[Any]]:
     """Yield calibration pictures as the daemon would feed them, (1, side, side, 3) float32."""
-    found = dataset.load(out)
-    train = found.indices("train")
+    corpus = dataset.load(out)
+    train = corpus.indices("train")
     for index in train[:: max(1, len(train) // CALIBRATION)]:
-        pixels = data.read_rgb(found.samples[index].path)
-        yield [data.to_input(data.shrink(pixels, side, found.how)[None])]
+        pixels = data.read_rgb(corpus.samples[index].path)
+        yield [data.to_input(data.shrink(pixels, side, corpus.how)[None])]
 
 
 def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
@@ -58,37 +58,37 @@ def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
 
 def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Any]:
     """Return size, speed and figures of the model in ``folder``."""
-    engine = engines.start(ModelConfig(path=str(folder), require_xnnpack=False))
+    engine = start(ModelConfig(path=str(folder), require_xnnpack=False))
     content = engine.path.read_bytes()
     facts = engine.classifier.facts
     frame = Frame(0, 0, np.zeros((224, 224, 3), np.uint8), "rgb")
     engine.classify(frame, np.empty(len(engine.card.labels), np.float32))
-    taken = []
+    times_ns = []
     for _ in range(INVOKES):
-        started = time.perf_counter_ns()
+        begin_ns = time.perf_counter_ns()
         engine.classifier.invoke()
-        taken.append(time.perf_counter_ns() - started)
+        times_ns.append(time.perf_counter_ns() - begin_ns)
     judged = {name: evaluate.judge(engine, samples) for name, samples in sets.items()}
-    told = {name: _told(found) for name, found in judged.items()}
+    figures = {name: _figures(one) for name, one in judged.items()}
     result: dict[str, Any] = {
         "bytes": len(content),
         "gzip_bytes": len(zlib.compress(content, 9)),
-        "invoke_ms": round(float(np.median(taken)) / 1e6, 3),
+        "invoke_ms": round(float(np.median(times_ns)) / 1e6, 3),
         "runtime": facts.runtime,
         "threads": facts.threads,
         "delegated_share": round(facts.delegated_share, 3),
         "left_out": facts.left_out,
-        "sets": told,
+        "sets": figures,
     }
     if len(engine.card.labels) == 2 and "validation" in judged:
         fitted = judged["validation"]
         result["threshold"] = round(metrics.threshold(fitted.scores, fitted.classes), 4)
-        for name, found in judged.items():
-            second = found.scores[:, 1] >= result["threshold"]
-            told[name]["accuracy_fitted"] = round(float((second == found.classes).mean()), 4)
+        for name, one in judged.items():
+            second = one.scores[:, 1] >= result["threshold"]
+            figures[name]["accuracy_fitted"] = round(float((second == one.classes).mean()), 4)
     return result
 
 
-def _told(judged: evaluate.Judged) -> dict[str, Any]:
+def _figures(judged: evaluate.Judged) -> dict[str, Any]:
     table = metrics.confusion(judged.scores, judged.classes)
     return judged.figures() | {"confusion": table.tolist()}

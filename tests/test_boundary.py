@@ -1,4 +1,4 @@
-"""Whatever a config makes a library raise is a refusal, at the start and at a reload."""
+"""Any exception from a config is a refusal, at the start and at a reload."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_bad_config_ends_the_start_in_one_line(text: str, tmp_path: Path, rgb:
 
 
 def test_no_bad_config_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rgb: Path) -> None:
-    """Each is refused with its line; a good one is taken after all."""
+    """Each is refused with its line; a good one is accepted afterwards."""
     running = daemon("--source", "synthetic", "--model", rgb, "--broker", "localhost:1")
     running.wait_for_log("ready after")
     for number, (text, words) in enumerate(BAD.items()):
@@ -74,7 +74,7 @@ def test_no_bad_config_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rg
     assert "Traceback" not in running.log.read_text()
 
 
-def test_a_user_name_that_is_no_text_is_refused() -> None:
+def test_a_user_name_that_is_not_text_is_refused() -> None:
     """A command line may hold any bytes; MQTT and URLs may not."""
     name = os.fsdecode(b"caf\xe9")
     for table, keys in (("mqtt", {}), ("camera", {"source": "http://a/b"})):
@@ -99,7 +99,7 @@ class Odd(Exception):
 def test_the_boundary_turns_anything_into_its_error(
     raised: Exception, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the exception's text on one line, and the traceback at DEBUG alone."""
+    """With the exception's text on one line; the traceback only at DEBUG."""
     caplog.set_level(logging.DEBUG)
     for kind in (ConfigError, ModelError):
         with pytest.raises(kind) as caught, boundary(kind, "cannot be used", "place"):
@@ -110,8 +110,8 @@ def test_the_boundary_turns_anything_into_its_error(
     assert all(record.exc_info for record in caplog.records)
 
 
-def test_the_boundary_lets_through_what_is_no_fault_of_the_config() -> None:
-    """An error that says already what is wrong, and an end that is wanted."""
+def test_the_boundary_passes_errors_of_its_own_and_exits() -> None:
+    """An error that already has its line, and an intended exit."""
     for raised in (EdgeError("so"), KeyboardInterrupt(), SystemExit(3)):
         with (
             pytest.raises(type(raised)) as caught,
@@ -122,8 +122,8 @@ def test_the_boundary_lets_through_what_is_no_fault_of_the_config() -> None:
 
 
 @pytest.mark.parametrize("raised", [MemoryError(), Odd("?"), OSError(5, "Input/output error")])
-def test_a_reload_whose_reading_fails_in_any_way_is_refused_once(raised: Exception) -> None:
-    """Then there is nothing more to say until the next."""
+def test_a_reload_that_cannot_read_its_config_is_refused_once(raised: Exception) -> None:
+    """Then nothing more is reported until the next."""
 
     def load() -> Config:
         raise raised
@@ -161,7 +161,7 @@ def test_what_a_request_sets_during_a_reload_is_newer_than_the_file() -> None:
 def test_no_exception_of_a_reload_reaches_the_loop(
     monkeypatch: pytest.MonkeyPatch, rgb: Path
 ) -> None:
-    """As where no thread can be started for the model."""
+    """For example where no thread can be started for the model."""
 
     def no_thread(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -177,7 +177,7 @@ def test_no_exception_of_a_reload_reaches_the_loop(
 
 
 def test_a_window_that_would_take_all_memory_is_refused() -> None:
-    """One request of `set` could ask for 10,000 frames of 21,841 labels."""
+    """One `set` request could set 10,000 frames of 21,841 labels."""
     labels = tuple(map(str, range(1001)))
     smoother = Smoother(labels, SmoothingConfig(window=10))
     with pytest.raises(ConfigError, match="at most 999 with 1001 labels, got 10000"):

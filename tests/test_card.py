@@ -1,4 +1,4 @@
-"""A model is found, and is the one its card means."""
+"""A model is found, and is the one that its card describes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_one_mean_in_a_list_is_one_mean(tmp_path: Path) -> None:
     assert start(ModelConfig(path=str(folder))).preprocess
 
 
-def test_names_in_a_model_that_are_not_text_are_told(rgb: Path) -> None:
+def test_names_in_a_model_that_are_not_text_are_refused(rgb: Path) -> None:
     """A byte broken in a tensor's name: TFLite loads it, its list of tensors cannot be read."""
     path = rgb / "uint8io.tflite"
     content = path.read_bytes()
@@ -129,7 +129,7 @@ def test_repeated_labels_are_refused_wherever_they_come_from(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("model", ["~nobody-here/m", "x" * 300])
-def test_a_path_that_cannot_be_is_one_line(model: str) -> None:
+def test_an_impossible_path_is_one_line(model: str) -> None:
     """No traceback for an unknown user or a name too long."""
     with pytest.raises(ModelError, match=r"cannot be read|not found"):
         locate.find(model)

@@ -14,8 +14,8 @@ import pytest
 
 from deploy.broker import PrivateBroker
 from edge.config import ModelConfig
-from edge.model import engine as engines
 from edge.model import locate
+from edge.model.engine import describe, start
 from models import data, evaluate
 from tests.conftest import ROOT, SHARED, Daemon, Listener
 
@@ -38,7 +38,7 @@ def expected(path: Path) -> list[tuple[str, int]]:
 
 def test_the_shipped_model_is_small_int8_and_golden() -> None:
     """At most 1 MB, uint8 in and out, all layers XNNPACK's, golden scores proven."""
-    engine = engines.start(ModelConfig())
+    engine = start(ModelConfig())
     facts = engine.classifier.facts
     assert engine.card.labels == ("cat", "dog")
     assert engine.path.stat().st_size <= 1_000_000
@@ -46,7 +46,7 @@ def test_the_shipped_model_is_small_int8_and_golden() -> None:
     assert facts.kind == "int8"
     assert set(facts.left_out) <= {"QUANTIZE"}
     assert facts.delegated_share > 0.9
-    assert engines.describe(engine).golden == "passed"
+    assert describe(engine).golden == "passed"
 
 
 def test_the_card_states_what_was_measured() -> None:
@@ -105,7 +105,7 @@ def test_on_pictures_of_another_source() -> None:
     folder = SHARED / "images" / "test_independent"
     if not folder.is_dir():
         pytest.skip("LEFT OUT: accuracy on an independent set: its pictures are not here")
-    figures = evaluate.judge(engines.start(ModelConfig()), data.scan(folder)[1]).figures()
+    figures = evaluate.judge(start(ModelConfig()), data.scan(folder)[1]).figures()
     assert figures["images"] > 1200
     assert figures["accuracy"] >= 0.97
 

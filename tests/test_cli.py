@@ -31,7 +31,7 @@ BENCH_KEYS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example_that_parses(command: str) -> None:
-    """The example in the help is a command line that the parser takes."""
+    """The parser accepts the example in the help."""
     shown = edge(command, "--help").stdout
     example = re.search(r"example: edge (.*)", shown)
     assert example, shown
@@ -139,7 +139,7 @@ def test_broker_addresses(text: str, host: str, port: int) -> None:
         (["watch", "--seconds", "-1"], "expected a number above 0"),
         (["watch", "--device", "#"], "expected a device id"),
         (["watch", "--broker", "a..b:1883"], "not a host"),
-        (["run", "--broker", "mqtt://me:secret@host:1883"], "alone; user name"),
+        (["run", "--broker", "mqtt://me:secret@host:1883"], "HOST:PORT; user name"),
     ],
 )
 def test_a_bad_argument_is_one_line(arguments: list[str], message: str) -> None:
@@ -152,7 +152,7 @@ def test_a_bad_argument_is_one_line(arguments: list[str], message: str) -> None:
 
 
 def test_no_picture_ends_the_others(tmp_path: Path, rgb: Path) -> None:
-    """A name that is not UTF-8, a header that promises 10 gigapixels: the next is still done."""
+    """A name that is not UTF-8, a header of 10 gigapixels: the next is still classified."""
     red = cv2.imencode(".png", np.full((8, 8, 3), (0, 0, 200), np.uint8))[1].tobytes()
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
     Path(odd).write_bytes(red)
@@ -168,8 +168,8 @@ def test_no_picture_ends_the_others(tmp_path: Path, rgb: Path) -> None:
     assert [line.get("label", "none") for line in told] == ["red", "none", "red"]
 
 
-def test_a_call_that_is_left_behind_does_not_abort_the_end() -> None:
-    """A thread that hangs in C while Python takes itself apart: the status is still ours."""
+def test_a_call_that_hangs_does_not_abort_the_end() -> None:
+    """A thread that hangs in C while Python finalises: the exit status is still ours."""
     code = (
         "import sys, threading, time; from edge import __main__ as entry;"
         "entry.main = lambda: (print('done'), 3)[1];"

@@ -32,7 +32,7 @@ WRONG = {
     "[camera]\nroi = [0.5, 0, 0.6, 1]": ["camera.roi", "inside 1", "[0.5, 0.0, 0.6, 1.0]"],
     "[camera]\nroi = [0, 0, 0, 1]": ["camera.roi", "above 0"],
     "[camera]\nroi = [0, 0, 1]": ["camera.roi", "length 4"],
-    '[camera]\nusername = "me"': ["camera.username", "without a stream", "got auto"],
+    '[camera]\nusername = "me"': ["camera.username", "that is not a stream", "got auto"],
     '[camera]\npassword_file = "/x"': ["camera.username", "password without"],
     '[camera]\nsource = "rtsp://a:pw@b/"\nusername = "c"': ["camera.username", "two user names"],
     '[camera.controls]\nawb = "sunny"': ["camera.controls.awb", "sunny"],
@@ -41,7 +41,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_each_fault_is_one_line_that_tells_all(text: str, tmp_path: Path) -> None:
+def test_each_fault_is_one_line_with_everything(text: str, tmp_path: Path) -> None:
     """File, key, expected and got are in the message."""
     path = tmp_path / "edge.toml"
     path.write_text(text)
@@ -55,7 +55,7 @@ def test_each_fault_is_one_line_that_tells_all(text: str, tmp_path: Path) -> Non
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
-    """Every table and key may be left out."""
+    """Every table and key is optional."""
     path = tmp_path / "edge.toml"
     path.write_text("")
     assert config.load(path) == config.load(None)
@@ -90,7 +90,7 @@ def test_a_streams_login_is_in_its_address_and_nowhere_else(tmp_path: Path) -> N
         "http://cam?k=pass",
     ],
 )
-def test_no_part_of_a_password_is_shown(source: str) -> None:
+def test_no_part_of_a_password_is_printed(source: str) -> None:
     """Whatever characters it has, escaped or not."""
     shown = config.without_credentials(source)
     assert "pa" not in shown
@@ -99,7 +99,7 @@ def test_no_part_of_a_password_is_shown(source: str) -> None:
 
 
 def test_the_command_line_wins(tmp_path: Path) -> None:
-    """Overrides lie over the file, and are checked as the file is."""
+    """Overrides replace keys of the file, and are checked like it."""
     path = tmp_path / "edge.toml"
     path.write_text('[camera]\nsource = "a"\nwidth = 320\n')
     loaded = config.load(path, {"camera": {"source": "b"}})
@@ -108,8 +108,8 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         config.load(path, {"mqtt": {"port": 65536}})
 
 
-def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
-    """What cannot be read is an error of its own."""
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
+    """A file that cannot be read has an error of its own."""
     with pytest.raises(ConfigError, match="cannot be read"):
         config.load(tmp_path)
 
@@ -143,7 +143,7 @@ def test_the_password_is_the_first_line(tmp_path: Path) -> None:
     ],
 )
 def test_credentials_leave_the_url(source: str, shown: str) -> None:
-    """Whatever stands before the last @ is not shown, nor what a query says."""
+    """Nothing before the last @ is printed, and no query."""
     assert config.without_credentials(source) == shown
 
 
@@ -180,7 +180,7 @@ def test_a_name_from_the_machine(tmp_path: Path) -> None:
         ("x" * 64, "not a device id"),
     ],
 )
-def test_names_that_cannot_be(template: str, words: str, tmp_path: Path) -> None:
+def test_impossible_device_ids(template: str, words: str, tmp_path: Path) -> None:
     """One line that names the key."""
     with pytest.raises(ConfigError, match=re.escape(words)) as caught:
         device.name(template, "edge.toml: device.id", tmp_path)
@@ -188,7 +188,7 @@ def test_names_that_cannot_be(template: str, words: str, tmp_path: Path) -> None
 
 
 def test_the_login_can_be_the_devices_id(tmp_path: Path) -> None:
-    """So that one file serves a fleet whose ACL goes by the login."""
+    """So that one file serves a fleet whose ACL depends on the login."""
     path = tmp_path / "edge.toml"
     path.write_text('[device]\nid = "wall"\n[mqtt]\nusername = "site7-{id}"\n')
     assert config.load(path).mqtt.username == "site7-wall"
@@ -199,7 +199,7 @@ def test_the_login_can_be_the_devices_id(tmp_path: Path) -> None:
     [
         ('ca_file = "x"', "mqtt.ca_file: `ca_file` without TLS"),
         ("accept_any_certificate = true", "without TLS"),
-        ('tls = true\nca_file = "x"\naccept_any_certificate = true', "would not be used"),
+        ('tls = true\nca_file = "x"\naccept_any_certificate = true', "would be ignored"),
         ('tls = true\nkey_file = "x"', "a key without its certificate"),
         ('transport = "udp"', "mqtt.transport"),
         ('websocket_path = "mqtt"', "mqtt.websocket_path"),
@@ -208,7 +208,7 @@ def test_the_login_can_be_the_devices_id(tmp_path: Path) -> None:
     ],
 )
 def test_keys_of_a_connection_that_do_not_fit(lines: str, words: str, tmp_path: Path) -> None:
-    """Said at start, not when the broker is first met."""
+    """An error at the start, not at the first connection."""
     path = tmp_path / "edge.toml"
     path.write_text(f"[mqtt]\n{lines}\n")
     with pytest.raises(ConfigError, match=re.escape(words)):
@@ -216,7 +216,7 @@ def test_keys_of_a_connection_that_do_not_fit(lines: str, words: str, tmp_path: 
 
 
 def test_settings_lie_between_file_and_command_line(tmp_path: Path) -> None:
-    """What a request made to last is over the file; what does not fit any more is left out."""
+    """Persisted settings are over the file; those that no longer fit are ignored."""
     path = tmp_path / "edge.toml"
     path.write_text("[smoothing]\nwindow = 3\nenter = 0.7\n")
     settings = {"smoothing": {"window": 5}}

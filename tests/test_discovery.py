@@ -1,4 +1,4 @@
-"""What Home Assistant is told: its keys, and templates rendered on this daemon's own payloads."""
+"""The announcement to Home Assistant: keys, and templates rendered on this daemon's payloads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from edge.contract import StageTimes, homeassistant
 from edge.contract.encode import Wire
+from edge.contract.entities import TELEMETRY as TELEMETRY_TOPIC
+from edge.contract.entities import Entity
 from edge.frames import Prediction
 from tests.figures import figures
 
@@ -93,7 +95,7 @@ def telemetry(**changes: Any) -> bytes:
         ("label", b"{}", "None"),
     ],
 )
-def test_entities_show_what_the_daemon_tells(name: str, payload: bytes, shown: str) -> None:
+def test_entities_show_what_the_daemon_publishes(name: str, payload: bytes, shown: str) -> None:
     """Values, nulls, and fields that an older daemon does not send."""
     assert render(announced()["components"][name], payload) == shown
 
@@ -111,15 +113,39 @@ def test_every_component_has_the_keys_of_its_platform() -> None:
 
 def test_topics_are_this_devices_own_and_ids_are_unique() -> None:
     """State, telemetry, snapshot and requests below its base."""
-    told = announced()
-    topics = {v for c in told["components"].values() for k, v in c.items() if k.endswith("_topic")}
-    topics.add(told["availability_topic"])
+    body = announced()
+    topics = {v for c in body["components"].values() for k, v in c.items() if k.endswith("_topic")}
+    topics.add(body["availability_topic"])
     assert all(topic.startswith("edge/wall/") for topic in topics)
-    ids = [component["unique_id"] for component in told["components"].values()]
+    ids = [component["unique_id"] for component in body["components"].values()]
     assert len(set(ids)) == len(ids)
-    assert told["topic"] == "homeassistant/device/wall/config"
-    gone = homeassistant.remove("homeassistant", "wall")
-    assert (gone.topic, gone.payload, gone.retain) == (told["topic"], b"", True)
+    assert body["topic"] == "homeassistant/device/wall/config"
+    removal = homeassistant.remove("homeassistant", "wall")
+    assert (removal.topic, removal.payload, removal.retain) == (body["topic"], b"", True)
+
+
+def test_a_room_adds_its_entities_as_rows() -> None:
+    """Its topics become this device's own; what reads telemetry expires with it, no other."""
+    drift = Entity(
+        "drift", "sensor", "Drift", {"state_topic": TELEMETRY_TOPIC, "value_template": "{{ 1 }}"}
+    )
+    cases = Entity("cases", "sensor", "Cases", {"state_topic": "~/cases"})
+    message = homeassistant.announce(
+        prefix="homeassistant", base="edge/wall", device="wall", version="1", labels=("cat", "dog"),
+        model="catdog", telemetry_interval_s=20.0, snapshots=False, more=(drift, cases),
+    )  # fmt: skip
+    components = json.loads(message.payload)["components"]
+    assert list(components)[-2:] == ["drift", "cases"]
+    assert components["drift"] == {
+        "platform": "sensor",
+        "name": "Drift",
+        "state_topic": "edge/wall/telemetry",
+        "expire_after": 60,
+        "value_template": "{{ 1 }}",
+        "unique_id": "wall_drift",
+    }
+    assert components["cases"]["state_topic"] == "edge/wall/cases"
+    assert "expire_after" not in components["cases"]
 
 
 def test_two_devices_never_share_a_name() -> None:

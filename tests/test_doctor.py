@@ -1,4 +1,4 @@
-"""Whether a device is healthy: probes on recorded machines, and `edge doctor` as users meet it."""
+"""Health of a device: probes on recorded machines, and `edge doctor` as users meet it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_systemd_shows_is_judged(name: str, verdict: str, line: str) -> Non
     assert found.hint
 
 
-def test_a_service_as_it_should_be_needs_no_mend() -> None:
+def test_a_healthy_service_needs_no_hint() -> None:
     """Enabled and running: ok, with the facts of the unit."""
     found = service.check(unit("running", UnitFileState="enabled", MemoryPeak="99000000"), NOW_S)
     assert (found.verdict, found.hint) == ("ok", "")
@@ -95,13 +95,13 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, 
     return put
 
 
-def test_a_systemd_that_cannot_be_asked_is_unknown(
+def test_a_systemd_that_cannot_be_queried_is_unknown(
     programs: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It hangs, refuses, or is not there."""
     monkeypatch.setattr(service, "TIMEOUT_S", 0.2)
     programs("systemctl", "exec sleep 60")
-    assert service.read().why == "systemd gives no answer in 0 s"
+    assert service.read().why == "systemd does not answer within 0 s"
     assert service.check(service.read(), NOW_S).verdict == "fault"
     programs("systemctl", "echo 'Failed to connect to bus: Host is down' >&2; exit 1")
     assert service.read().why == "Failed to connect to bus: Host is down"
@@ -173,9 +173,9 @@ def test_the_clock(kept: bool | None, now_s: float | None, verdict: str, tmp_pat
     assert machine.clock(tmp_path, now_s, lambda: kept).facts["synchronised"] is True
 
 
-def test_the_kernel_is_really_asked() -> None:
+def test_the_kernel_is_really_queried() -> None:
     """adjtimex answers here."""
-    assert machine.kept() in (True, False)
+    assert machine.synchronised() in (True, False)
 
 
 def test_memory_of_machine_and_daemon(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_memory_of_machine_and_daemon(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[tuple[Path, Callable[[Path], os.statvfs_result]]]:
-    """A folder on a full file system, and what tells its room: real for root, else made up."""
+    """A folder on a full file system, and a statvfs that says so: real for root, else made up."""
     folder = tmp_path / "full"
     folder.mkdir()
     mounted = not subprocess.run(
@@ -210,13 +210,13 @@ def full(tmp_path: Path) -> Iterator[tuple[Path, Callable[[Path], os.statvfs_res
         subprocess.run(["umount", folder], check=True)
         return
 
-    def told(path: Path) -> os.statvfs_result:
+    def statvfs(path: Path) -> os.statvfs_result:
         real = list(os.statvfs(path))
         if path == folder:
             real[2:5] = [25, 0, 0]  # another file system than the root's
         return os.statvfs_result(real)
 
-    yield folder, told
+    yield folder, statvfs
 
 
 def test_a_full_disk_is_a_fault(full: tuple[Path, Callable[[Path], os.statvfs_result]]) -> None:
@@ -232,12 +232,12 @@ def test_room_inodes_and_a_disk_that_only_reads(tmp_path: Path) -> None:
     """Little room is a warning; no inodes and read-only state are faults."""
 
     def verdict(position: int, value: int) -> Check:
-        told = list(os.statvfs(tmp_path))
-        told[9 if position == 8 else 0], told[1] = 255, 4096
-        told[2:9] = [10**6, 500_000, 500_000, 10**6, 10**6, 500_000, 0]
-        told[position] = value
+        fields = list(os.statvfs(tmp_path))
+        fields[9 if position == 8 else 0], fields[1] = 255, 4096
+        fields[2:9] = [10**6, 500_000, 500_000, 10**6, 10**6, 500_000, 0]
+        fields[position] = value
         return disk.check(SpoolConfig(), None, tmp_path, tmp_path,
-                          lambda _: os.statvfs_result(told[:10]))  # fmt: skip
+                          lambda _: os.statvfs_result(fields[:10]))  # fmt: skip
 
     assert verdict(0, 4096).verdict == "ok"
     assert verdict(4, 20_000).line.startswith("nearly full: 82 MB of 4.1 GB free")
@@ -264,7 +264,7 @@ def test_the_spool_of_a_living_daemon_is_looked_into(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all, of any kind " * 200)
     broken = disk.check(SpoolConfig(), path, tmp_path, PI / "sys")
     assert "a copy of it cannot be read: file is not a database" in broken.line
-    assert (broken.verdict, broken.hint) == ("unknown", "ask again")
+    assert (broken.verdict, broken.hint) == ("unknown", "run it again")
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -292,11 +292,11 @@ def test_a_copy_that_fails_is_made_once_more(
         assert "1 events wait" in found.line
     else:
         assert "No space left on device" in found.line
-        assert (found.verdict, found.hint) == ("unknown", "ask again")
+        assert (found.verdict, found.hint) == ("unknown", "run it again")
     assert len(places) == 2
 
 
-def test_a_worn_card_is_told(tmp_path: Path) -> None:
+def test_a_worn_sd_card_is_reported(tmp_path: Path) -> None:
     """An eMMC says so; a plain SD card has nothing to say."""
     found = disk.check(None, None, None, MACHINES / "emmc")
     assert "80 % of its reserve used" in found.line
@@ -304,7 +304,7 @@ def test_a_worn_card_is_told(tmp_path: Path) -> None:
     assert disk.check(None, None, None, PI / "sys").facts["wear"]["mmcblk0"] == {"name": "SC32G"}
 
 
-def test_a_model_is_proven_or_the_fault_told(rgb: Path) -> None:
+def test_a_model_is_proven_or_its_fault_reported(rgb: Path) -> None:
     """The facts of the runtime; a file that is not the card's is a fault with its hint."""
     found = model.check(configs.load(None, {"model": {"path": str(rgb)}}).model)
     assert (found.verdict, found.facts["golden"]) == ("ok", "none")
@@ -368,7 +368,9 @@ def test_nothing_in_the_current_folder_is_run(tmp_path: Path) -> None:
     assert done.stdout.startswith("picamera2: picamera2 is not installed")
 
 
-def test_what_the_launcher_struck_out_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_that_the_launcher_removed_are_not_searched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its child sees no folder that it does not see itself."""
     kept = [path for path in sys.path if "site-packages" not in path]
     monkeypatch.setattr(sys, "path", kept)
@@ -379,7 +381,7 @@ def test_what_the_launcher_struck_out_is_not_looked_into(monkeypatch: pytest.Mon
     assert set(map(str, seen)) <= set(kept)
 
 
-def test_a_stream_is_reached_and_its_login_not_shown(frozen_stream: str) -> None:
+def test_a_stream_is_reached_and_its_login_not_printed(frozen_stream: str) -> None:
     """TCP to its port; nobody there is a fault."""
     found = look(frozen_stream)
     assert found.verdict == "ok"
@@ -444,7 +446,7 @@ def test_a_probe_that_hangs_or_raises_takes_no_other_away() -> None:
         ("fine", "ok"),
     ]
     assert found[0].line == "no answer in 0.1 s"
-    assert found[1].line == "could not be examined: ZeroDivisionError: on purpose"
+    assert found[1].line == "the probe failed: ZeroDivisionError: on purpose"
     for one in found[:2]:
         assert one.hint
         assert doctor.status([one]) == 1
@@ -473,21 +475,21 @@ NAMES = ["config", "service", "camera", "model", "broker", "published", "clock",
 def test_the_shape_of_the_json(config: Path) -> None:
     """One object on stdout, every check with the same five keys; status 1 for the camera."""
     done = edge("doctor", "--json", "--config", config)
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     assert done.returncode == 1
-    assert told.keys() == {"healthy", "version", "checks"}
-    assert told["healthy"] is False
-    assert [check["name"] for check in told["checks"]] == NAMES
-    for check in told["checks"]:
+    assert report.keys() == {"healthy", "version", "checks"}
+    assert report["healthy"] is False
+    assert [check["name"] for check in report["checks"]] == NAMES
+    for check in report["checks"]:
         assert check.keys() == {"name", "verdict", "line", "hint", "facts"}
         assert check["verdict"] in ("ok", "warning", "fault", "unknown")
-    faults = {check["name"] for check in told["checks"] if check["verdict"] == "fault"}
+    faults = {check["name"] for check in report["checks"] if check["verdict"] == "fault"}
     assert "camera" in faults
     assert "broker" not in faults
 
 
 @pytest.mark.parametrize("shape", [(), ("--json",)])
-def test_no_secret_is_shown(
+def test_no_secret_is_printed(
     config: Path, shape: tuple[str, ...], programs: Callable[[str, str], None]
 ) -> None:
     """Not even one that the service has shown itself: in its status, in the journal."""
@@ -501,15 +503,15 @@ def test_no_secret_is_shown(
     assert "\x1b" not in done.stdout
 
 
-def test_credentials_that_others_may_read_are_told(
+def test_credentials_that_others_may_read_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each with its mode; not those that are root's, nor those that are encrypted."""
+    """Each with its mode; not those of mode 600, nor encrypted ones."""
     for name, mode in (("mqtt-password", 0o640), ("mqtt-key", 0o604), ("camera-password", 0o600),
                        ("mqtt-password.cred", 0o644)):  # fmt: skip
         (tmp_path / name).write_text("x")
         (tmp_path / name).chmod(mode)
-    monkeypatch.setattr(doctor, "KEPT", tmp_path)
+    monkeypatch.setattr(doctor, "STORED", tmp_path)
     monkeypatch.setattr(doctor, "CREDENTIALS", ())
     monkeypatch.setattr(doctor, "STATE", tmp_path / "none")
     monkeypatch.setattr(doctor, "_probes", lambda *_: {})
@@ -520,7 +522,7 @@ def test_credentials_that_others_may_read_are_told(
     assert found.hint == f"chmod 600 {key}; chmod 600 {word}"
 
 
-def test_a_broken_config_is_78_and_the_rest_is_still_shown(tmp_path: Path) -> None:
+def test_a_broken_config_is_78_and_the_rest_is_still_reported(tmp_path: Path) -> None:
     """What does not rest on it."""
     path = tmp_path / "edge.toml"
     path.write_text("[smoothing]\nwindw = 3\n")
@@ -529,9 +531,9 @@ def test_a_broken_config_is_78_and_the_rest_is_still_shown(tmp_path: Path) -> No
     assert "smoothing.windw: unknown key" in done.stdout
     assert "-> did you mean `window`?" in done.stdout
     assert re.search("^memory    (ok|warning) ", done.stdout, re.M)  # as the machine is
-    assert "model     unknown not known without a config" in done.stdout
-    told = json.loads(edge("doctor", "--json", "--config", path).stdout)
-    assert [check["name"] for check in told["checks"]] == NAMES
+    assert "model     unknown cannot be judged without a config" in done.stdout
+    report = json.loads(edge("doctor", "--json", "--config", path).stdout)
+    assert [check["name"] for check in report["checks"]] == NAMES
 
 
 def test_a_healthy_daemon_is_healthy(

@@ -25,7 +25,7 @@ SETTINGS = [
 
 
 def refused(load: Callable[[], Any]) -> None:
-    """Load; only a ConfigError may come of it, and it is one printable line of some length."""
+    """Load; only a ConfigError may be raised, with one printable line of limited length."""
     try:
         load()
     except ConfigError as exc:
@@ -35,7 +35,7 @@ def refused(load: Callable[[], Any]) -> None:
 
 
 def use(path: Path) -> None:
-    """Load the daemon's config and take from it what the start takes."""
+    """Load the daemon's config and read from it what the start reads."""
     config = configs.load(path)
     configs.redacted(config)
     configs.spool_path(config.spool)
@@ -49,7 +49,7 @@ def use(path: Path) -> None:
 def test_no_config_raises_anything_else(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The daemon's own, and that of a card."""
+    """The daemon's own, and that of an SD card."""
     path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
     path.write_bytes(content)
     refused(lambda: use(path))
@@ -62,7 +62,7 @@ def test_no_config_raises_anything_else(
 def test_no_settings_keep_the_daemon_from_starting(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """What does not fit is left out."""
+    """Settings that do not fit are ignored."""
     folder = tmp_path_factory.getbasetemp()
     (folder / persisted.NAME).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Whatever is sent as a card, as labels or as a model's metadata: usable, or one ModelError."""
+"""Any bytes as a card, labels or metadata of a model: usable, or one ModelError."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from edge.errors import ModelError
 from edge.model import locate, metadata
 from edge.model.card import Stated, TensorSpec
-from edge.model.preprocess import Preprocessor, contradiction, normalisation
+from edge.model.normalisation import contradiction, normalisation
+from edge.model.preprocess import Preprocessor
 from tests.conftest import MODELS, ROOT
 from tests.fuzz import corpus, fuzz, mutated
 
@@ -32,7 +33,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def found(folder: Path, look: Callable[[], locate.Found]) -> locate.Found | None:
+def found(folder: Path, look: Callable[[], locate.ModelFile]) -> locate.ModelFile | None:
     """Return what is found, None for a refusal, which is one printable line that says where."""
     try:
         return look()
@@ -47,7 +48,7 @@ def found(folder: Path, look: Callable[[], locate.Found]) -> locate.Found | None
 @given(mutated(corpus("cards")))
 @fuzz(300)
 def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
-    """A card that is taken can be shown, and its preprocessing is made or refused."""
+    """A card that is accepted can be printed, and its preprocessing is made or refused."""
     (folder / "m.tflite").write_bytes(MODEL)
     (folder / "labels.txt").unlink(missing_ok=True)
     (folder / "model.toml").write_bytes(content)
@@ -68,7 +69,7 @@ def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
 @given(mutated(corpus("labels")))
 @fuzz(300)
 def test_any_bytes_as_labels(folder: Path, content: bytes) -> None:
-    """Labels that are taken are distinct, printable enough, and short."""
+    """Labels that are accepted are distinct, printable and short."""
     (folder / "model.toml").unlink(missing_ok=True)
     (folder / "m.tflite").write_bytes(MODEL)
     (folder / "labels.txt").write_bytes(content)
@@ -83,7 +84,7 @@ def test_any_bytes_as_labels(folder: Path, content: bytes) -> None:
 @given(mutated([PACKED[-200:], PACKED[-60:]]))
 @fuzz(300)
 def test_any_bytes_as_a_packed_list(folder: Path, tail: bytes) -> None:
-    """The archive at a model's end is a stranger's as well."""
+    """The archive at a model's end comes from outside too."""
     for name in ("model.toml", "labels.txt"):
         (folder / name).unlink(missing_ok=True)
     (folder / "m.tflite").write_bytes(PACKED[:-200] + tail)
@@ -91,7 +92,7 @@ def test_any_bytes_as_a_packed_list(folder: Path, tail: bytes) -> None:
 
 
 def stated(content: bytes) -> Stated:
-    """Return what the metadata in ``content`` say."""
+    """Return the metadata in ``content``."""
     file = os.memfd_create("model")
     try:
         os.write(file, content)
@@ -101,7 +102,7 @@ def stated(content: bytes) -> Stated:
 
 
 def sane(said: Stated) -> None:
-    """Fail where metadata say what cannot be."""
+    """Fail where metadata are impossible."""
     assert len(said.mean) <= 4
     assert all(np.isfinite(value) for value in said.mean + said.std)
     assert all(value > 0 for value in said.std)
@@ -117,7 +118,7 @@ def sane(said: Stated) -> None:
 @example(b"\0" * 64)
 @example(b"\xff" * 64)
 def test_any_bytes_as_a_model_with_metadata(content: bytes) -> None:
-    """Offsets that point anywhere are the same as no metadata; nothing is raised."""
+    """Offsets that point anywhere count as no metadata; nothing is raised."""
     sane(stated(content))
 
 

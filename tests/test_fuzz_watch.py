@@ -14,7 +14,7 @@ from rich.console import Console
 
 from edge import config as configs
 from edge.cli.screen import TOPICS, Screen
-from edge.doctor import _cleaned, published
+from edge.doctor import _redacted, published
 from edge.doctor.checks import Check
 from edge.doctor.service import Unit
 from tests.conftest import ROOT
@@ -81,7 +81,7 @@ def test_doctor_judges_whatever_is_kept(messages: list[tuple[str, bytes]], onlin
     """A verdict, a line of some length, and facts that are JSON."""
     kept = {f"edge/wall/{kind}": payload for kind, payload in messages}
     kept["edge/wall/availability"] = online
-    found = _cleaned(published.check("edge/wall", kept, CONFIG, Unit(), 1.8e9), set())
+    found = _redacted(published.check("edge/wall", kept, CONFIG, Unit(), 1.8e9), set())
     assert isinstance(found, Check)
     assert found.line.isprintable()
     assert len(found.line) < 5000

@@ -1,4 +1,4 @@
-"""Lists of labels as people have them, and as nobody should send them."""
+"""Lists of labels as people have them, and hostile ones."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_labels_are_read_as_they_are_written(text: bytes, tmp_path: Path) -> Non
     ],
 )
 def test_numbers_that_are_labels_stay(text: str, expected: tuple[str, ...]) -> None:
-    """Only where every line begins with one and there is text behind them are they numbers."""
+    """They are numbers only where every line begins with one, and text follows."""
     assert labels.read(text, "x") == expected
 
 
@@ -92,7 +92,7 @@ def test_numbers_that_are_labels_stay(text: str, expected: tuple[str, ...]) -> N
     ],
 )
 def test_a_list_that_cannot_be_used_is_one_line(text: bytes, message: str, tmp_path: Path) -> None:
-    """Gaps, repetitions, other encodings, what a terminal obeys, what no display shows."""
+    """Gaps, repetitions, other encodings, control characters, invisible characters."""
     with pytest.raises(ModelError, match=message) as caught:
         locate.find(str(model(tmp_path, text)))
     assert "\n" not in str(caught.value)
@@ -101,7 +101,7 @@ def test_a_list_that_cannot_be_used_is_one_line(text: bytes, message: str, tmp_p
 
 
 def test_a_cards_labels_are_checked_as_well(tmp_path: Path) -> None:
-    """TOML has an escape for everything."""
+    """TOML can escape any character."""
     path = model(tmp_path)
     (tmp_path / "model.toml").write_text(
         f'name = "x"\nfile = "{path.name}"\nlabels = ["a\\u001b[2J", "b", "c"]\n'
@@ -121,7 +121,7 @@ def test_labels_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
         locate.find(str(tmp_path / "n.tflite"))
 
 
-def test_the_list_that_the_metadata_name_is_taken(tmp_path: Path) -> None:
+def test_the_list_that_the_metadata_name_is_used(tmp_path: Path) -> None:
     """A model may have more than one text in it."""
     path = Path(shutil.copy(ROOT / "models" / "catdog" / "model.tflite", tmp_path))
     assert locate.find(str(path)).card.labels == ("dog",)
@@ -188,7 +188,7 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
 
 
 def test_labels_at_the_end_of_a_large_model_are_found(tmp_path: Path) -> None:
-    """Only the last two megabytes are looked at."""
+    """Only the last two megabytes are searched."""
     path = model(tmp_path)
     path.write_bytes(path.read_bytes() + b"\0" * 5_000_000)
     with zipfile.ZipFile(path, "a") as archive:

@@ -50,7 +50,7 @@ def test_calibration_is_the_gap_between_sure_and_right() -> None:
 
 
 def test_the_threshold_is_the_best_one_nearest_to_a_half() -> None:
-    """A model that leans to the second class wants a higher one; a good one keeps 0.5."""
+    """A model biased to the second class needs a higher one; a good one keeps 0.5."""
     assert metrics.threshold(two(0.1, 0.7, 0.9), np.array([0, 0, 1])) == pytest.approx(0.8)
     assert metrics.threshold(two(0.1, 0.9), np.array([0, 1])) == 0.5
 

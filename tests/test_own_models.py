@@ -1,4 +1,4 @@
-"""Models as people have them: what the file says of itself is used, or contradicts its card."""
+"""Models as people have them: the file completes its card, or contradicts it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from edge.config import ModelConfig
 from edge.errors import ModelError
 from edge.frames import Frame
-from edge.model import engine as engines
 from edge.model import metadata
 from edge.model.card import Affine, Preprocessing, Stated, TensorSpec
-from edge.model.engine import Engine
-from edge.model.normalisation import NEAR
-from edge.model.preprocess import contradiction, lookup_table, normalisation
+from edge.model.engine import Engine, describe, start
+from edge.model.lookup import lookup_table
+from edge.model.normalisation import NEAR, contradiction, normalisation
 from tests.conftest import MODELS, ROOT, edge
 
 CASES = ROOT / "tests" / "cases" / "models"
@@ -29,9 +28,9 @@ CARD = 'name = "x"\nfile = "m.tflite"\nlabels = ["red", "green", "blue"]\n'
 LABELS = "red\ngreen\nblue\n"
 
 
-def start(path: Path | str) -> Engine:
-    """Return a model at work."""
-    return engines.start(ModelConfig(path=str(path)))
+def started(path: Path | str) -> Engine:
+    """Return a model, started."""
+    return start(ModelConfig(path=str(path)))
 
 
 def names_colors(engine: Engine) -> bool:
@@ -54,32 +53,32 @@ def names_colors(engine: Engine) -> bool:
         ("meta_px", 0.0, 1.0, "metadata"),
     ],
 )
-def test_the_file_knows_its_own_input(name: str, mean: float, std: float, source: str) -> None:
+def test_the_file_gives_mean_and_std(name: str, mean: float, std: float, source: str) -> None:
     """0 to 1 quantised, pixels into a layer that scales them, mean and std in the metadata."""
-    engine = start(CASES / name / "m.tflite")
+    engine = started(CASES / name / "m.tflite")
     how = engine.card.preprocessing
     assert (how.mean, how.std, engine.input_from) == (mean, std, source)
-    assert engines.describe(engine).input_from == source
+    assert describe(engine).input_from == source
     assert names_colors(engine)
 
 
-def test_what_a_card_leaves_out_the_file_says(tmp_path: Path) -> None:
-    """A card with labels alone is no reason to feed the wrong numbers."""
+def test_the_file_fills_in_what_a_card_leaves_out(tmp_path: Path) -> None:
+    """A card with nothing but labels is no reason to feed wrong values."""
     shutil.copy(CASES / "ei_int8" / "m.tflite", tmp_path)
     (tmp_path / "model.toml").write_text(CARD + '[preprocessing]\nresize = "crop"\n')
-    engine = start(tmp_path)
+    engine = started(tmp_path)
     assert engine.input_from == "quantisation"
     assert engine.card.preprocessing.resize == "crop"
     assert names_colors(engine)
     (tmp_path / "model.toml").write_text(CARD + "[preprocessing]\nmean = 0\nstd = 255\n")
-    assert start(tmp_path).input_from == "card"
+    assert started(tmp_path).input_from == "card"
 
 
-def test_check_says_what_was_assumed_and_who_said_the_rest(tmp_path: Path) -> None:
+def test_check_prints_where_mean_and_std_come_from(tmp_path: Path) -> None:
     """The last line of `edge check`."""
     for name, line in (
         ("ei_int8", "input    32x32 rgb, mean 0.0, std 255.0: from the file's quantisation"),
-        ("nan", "input    32x32 rgb, mean 127.5, std 127.5: assumed, for neither card nor"),
+        ("nan", "input    32x32 rgb, mean 127.5, std 127.5: assumed, because neither card nor"),
     ):
         (tmp_path / "c.toml").write_text(f'model.path = "{CASES / name / "m.tflite"}"\n')
         done = edge("check", "--config", tmp_path / "c.toml")
@@ -107,10 +106,10 @@ def test_check_says_what_was_assumed_and_who_said_the_rest(tmp_path: Path) -> No
         ("nan", "mean = 0\nstd = 255", ""),
     ],
 )
-def test_a_card_that_contradicts_the_file_is_warned_of(
+def test_a_card_that_contradicts_the_file_is_a_warning(
     name: str, card: str, warning: str, tmp_path: Path
 ) -> None:
-    """At check, with figures and what to write; what fits, or cannot be known, is not."""
+    """Printed by `edge check` with figures and a hint; not where it fits, or nothing is known."""
     shutil.copy(CASES / name / "m.tflite", tmp_path)
     (tmp_path / "model.toml").write_text(f"{CARD}[preprocessing]\n{card}\n")
     (tmp_path / "c.toml").write_text(f'model.path = "{tmp_path}"\n')
@@ -122,12 +121,12 @@ def test_a_card_that_contradicts_the_file_is_warned_of(
 
 def test_the_shipped_models_card_is_no_contradiction(caplog: pytest.LogCaptureFixture) -> None:
     """Nor are those of the test models; no warning without a reason."""
-    start("")
+    started("")
     assert not caplog.text
 
 
 def test_metadata_that_the_quantisation_contradicts_are_not_used() -> None:
-    """Of integer models many say mean 0, std 1, and mean the bytes as they are."""
+    """Many integer models say mean 0, std 1, and mean unchanged bytes."""
     said = Stated((0.0,), (1.0,))
     usual = spec(np.uint8, 1 / 127.5, 127)
     assert normalisation(usual, said, None) == (127.5, 127.5, "quantisation")
@@ -137,12 +136,12 @@ def test_metadata_that_the_quantisation_contradicts_are_not_used() -> None:
 
 
 def test_free_height_and_width_need_a_size(tmp_path: Path) -> None:
-    """Such a model ran on one pixel; with `input` in its card it runs on so many."""
+    """Without one such a model ran on one pixel; `input` in its card gives it."""
     with pytest.raises(ModelError, match=r"size of its input open.*\(1, -1, -1, 3\).*`input = "):
-        start(CASES / "dynhw" / "m.tflite")
+        started(CASES / "dynhw" / "m.tflite")
     shutil.copy(CASES / "dynhw" / "m.tflite", tmp_path)
     (tmp_path / "model.toml").write_text(CARD + "[preprocessing]\ninput = [48, 64]\n")
-    engine = start(tmp_path)
+    engine = started(tmp_path)
     assert engine.classifier.input.shape == (1, 48, 64, 3)
     assert engine.classifier.facts.xnnpack
     assert names_colors(engine)
@@ -158,25 +157,23 @@ def test_free_height_and_width_need_a_size(tmp_path: Path) -> None:
         ("nan", "[32, 32]", ""),
     ],
 )
-def test_a_size_that_cannot_be_is_refused(
-    name: str, size: str, message: str, tmp_path: Path
-) -> None:
-    """Too few numbers, none, more than memory has, another than the file's; its own is none."""
+def test_an_impossible_size_is_refused(name: str, size: str, message: str, tmp_path: Path) -> None:
+    """Too few numbers, zero, too large, or not the file's own."""
     shutil.copy(CASES / name / "m.tflite", tmp_path)
     (tmp_path / "model.toml").write_text(f"{CARD}[preprocessing]\ninput = {size}\n")
     if message:
         with pytest.raises(ModelError, match=message):
-            start(tmp_path)
+            started(tmp_path)
     else:
-        assert start(tmp_path).classifier.input.shape == (1, 32, 32, 3)
+        assert started(tmp_path).classifier.input.shape == (1, 32, 32, 3)
 
 
 @pytest.mark.parametrize("name", ["float", "int8"])
 @pytest.mark.parametrize("shape", [(1, 20000, 20000, 3), (1, 1, 1, 1_200_000_000)])
-def test_an_input_that_no_memory_has_is_refused_before_it_is_made(
+def test_an_input_too_large_for_memory_is_refused_before_it_is_allocated(
     name: str, shape: tuple[int, int, int, int], tmp_path: Path
 ) -> None:
-    """A file of 3 kB that asked for 8.6 GB."""
+    """A file of 3 kB would allocate 8.6 GB."""
     content = (MODELS / f"{name}.tflite").read_bytes()
     usual = struct.pack("<4i", 1, 32, 32, 3)
     assert content.count(usual) == 1
@@ -184,15 +181,15 @@ def test_an_input_that_no_memory_has_is_refused_before_it_is_made(
     (tmp_path / "labels.txt").write_text(LABELS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match="input is too large: expected at most 2048 pixels a side"):
-        start(tmp_path / "m.tflite")
+        started(tmp_path / "m.tflite")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
-def test_int16_activations_are_called_so_and_run(
+def test_int16_activations_run_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """XNNPACK takes no such model: that is said, not held against it."""
-    engine = start(CASES / "int16" / "m.tflite")
+    """XNNPACK takes no such model: a warning, not an error."""
+    engine = started(CASES / "int16" / "m.tflite")
     facts = engine.classifier.facts
     assert (facts.kind, facts.xnnpack) == ("int16", False)
     assert "int16 activations: XNNPACK has no kernels" in caplog.text
@@ -206,11 +203,11 @@ def test_one_label_too_few_is_often_the_background(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"expected 1001 labels, got 1000.*`background`, the first"
     ):
-        start(tmp_path / "m.tflite")
+        started(tmp_path / "m.tflite")
 
 
 def test_a_gray_model_needs_no_card_to_be_gray() -> None:
-    """One channel is no colour."""
+    """One channel means gray."""
     from edge.model import attest
     from edge.model.locate import find
     from edge.model.runtime import Classifier
@@ -260,8 +257,8 @@ def test_a_quantisation_says_the_range(
         spec(np.uint8, 0.0, 0),
     ],
 )
-def test_an_unusual_range_says_nothing(tensor: TensorSpec) -> None:
-    """Then -1 to 1 is assumed, and called so."""
+def test_an_unusual_range_is_ignored(tensor: TensorSpec) -> None:
+    """Then -1 to 1 is assumed, and reported as assumed."""
     assert normalisation(tensor, Stated(), None) == (127.5, 127.5, "assumed")
 
 
@@ -278,18 +275,18 @@ def test_an_unusual_range_says_nothing(tensor: TensorSpec) -> None:
         (1e-6, 0.0, (127.5, 127.5, "assumed")),
     ],
 )
-def test_first_layers_say_what_they_scale(
+def test_first_layers_that_scale_give_mean_and_std(
     factor: float, offset: float, known: tuple[float, float, str]
 ) -> None:
-    """Keras's Rescaling inside the model; what is no scaling says nothing."""
+    """Keras's Rescaling inside the model; layers that do anything else give nothing."""
     first = Affine(np.array([factor]), np.array([offset]))
     assert normalisation(spec(np.float32, 0.0, 0), Stated(), first) == known
 
 
 @given(st.floats(1e-6, 2), st.integers(-128, 127))
 @example(1.265625, -98)
-def test_what_a_file_says_is_never_its_own_contradiction(scale: float, zero_point: int) -> None:
-    """Whatever the quantisation: what is taken from it does not saturate."""
+def test_a_file_never_contradicts_itself(scale: float, zero_point: int) -> None:
+    """Whatever the quantisation: mean and std from it do not saturate."""
     tensor = spec(np.int8, scale, zero_point)
     known = normalisation(tensor, Stated(), None)
     how = Preprocessing(mean=known.mean, std=known.std)
@@ -300,8 +297,8 @@ def test_what_a_file_says_is_never_its_own_contradiction(scale: float, zero_poin
         assert table is None or len(np.unique(table)) >= int(256 / (1 + 2 * NEAR))
 
 
-def test_what_embeds_metadata_is_read_again() -> None:
-    """The shipped model's were written by MediaPipe's scheme."""
+def test_embedded_metadata_are_read_back() -> None:
+    """The shipped model's were written with MediaPipe's schema."""
     with (ROOT / "models" / "catdog" / "model.tflite").open("rb") as file:
         stated = metadata.stated(file.fileno())
     assert stated == Stated((127.5,), (127.5,), None, "labels.txt")
@@ -315,4 +312,4 @@ def test_a_model_of_gigabytes_is_refused_by_its_size(tmp_path: Path) -> None:
         file.truncate(30 * 10**9)
     (tmp_path / "labels.txt").write_text(LABELS)
     with pytest.raises(ModelError, match=r"too large: expected at most .*, got 30000000000"):
-        start(tmp_path / "m.tflite")
+        started(tmp_path / "m.tflite")

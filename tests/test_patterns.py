@@ -1,4 +1,4 @@
-"""Texts with a form: a newline at the end passes none of the patterns, nor one in the middle."""
+"""Patterns of texts: none accepts a newline, at the end or in the middle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WHOLE = (device.NAME, device.MACHINE_ID, site_patterns.KEY, site_patterns.HOST_N
 
 
 def test_the_walk_finds_them() -> None:
-    """Those of the daemon's config and those of a card's."""
+    """Those of the daemon's config and those of an SD card's."""
     assert len(FOUND) >= 6
     assert any("[a-z_]" in pattern for pattern in FOUND)
     assert not [pattern for pattern in FOUND if not pattern.endswith(r"\Z")]
@@ -51,7 +51,7 @@ def test_the_walk_finds_them() -> None:
 @pytest.mark.parametrize("pattern", FOUND)
 @given(drawn=st.data())
 def test_no_newline_passes_a_pattern(pattern: str, drawn: st.DataObject) -> None:
-    """msgspec searches; before a `$` there may be a newline."""
+    """msgspec searches; `$` matches before a newline too."""
     valid = drawn.draw(st.from_regex(pattern))
     assert re.search(pattern, valid)
     assert not re.search(pattern, f"{valid}\n")
@@ -73,7 +73,7 @@ def test_no_validating_pattern_ends_in_a_dollar() -> None:
 
 
 def card(folder: Path, text: str) -> sites.Site:
-    """Return a card's config, read."""
+    """Return an SD card's config, read."""
     (folder / "site.toml").write_text(text)
     return sites.load(folder / "site.toml")
 
@@ -99,8 +99,10 @@ SITE = {
 
 @pytest.mark.parametrize("key", SITE)
 @pytest.mark.parametrize("end", [r"\n", r"\r\n", r"\u0085", r"\u001b[2J"])
-def test_no_text_of_a_card_ends_in_a_control_character(key: str, end: str, tmp_path: Path) -> None:
-    """A line more in sudoers, sysusers.d or wpa_supplicant.conf is somebody else's to write."""
+def test_no_text_of_an_sdcard_ends_in_a_control_character(
+    key: str, end: str, tmp_path: Path
+) -> None:
+    """It could add a line to sudoers, sysusers.d or wpa_supplicant.conf."""
     (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----")
 
     def text(end: str) -> str:
@@ -125,8 +127,8 @@ def test_no_text_of_a_card_ends_in_a_control_character(key: str, end: str, tmp_p
     ["a/", "/a", "a//b", "/", "", "$a", "a b", "a+", "a/#", "a\n", "x" * 64, "\x7f", "\x85",
      "\uffff", "\ufffe", "\ufdd0", "\U0001ffff", "\ud800", "\ufeffa", "a\u202eb"],
 )  # fmt: skip
-def test_topics_that_a_broker_would_not_take(key: str, topic: str) -> None:
-    """An empty level, a wildcard, what UTF-8 or MQTT has not, what nobody sees."""
+def test_topics_that_a_broker_would_refuse(key: str, topic: str) -> None:
+    """An empty level, a wildcard, characters outside UTF-8 or MQTT, invisible ones."""
     table, _, name = key.partition(".")
     with pytest.raises(ConfigError, match=re.escape(key)) as caught:
         configs.load(None, {table: {name: topic}})

@@ -13,7 +13,8 @@ from edge.camera.planes import unpad
 from edge.errors import ModelError
 from edge.frames import Frame, PixelFormat, Rotation, View
 from edge.model.card import Color, Preprocessing, Resize, TensorSpec
-from edge.model.preprocess import Preprocessor, lookup_table
+from edge.model.lookup import lookup_table
+from edge.model.preprocess import Preprocessor
 from tests.conftest import ROOT
 from tests.test_geometry import layouts
 
@@ -77,7 +78,7 @@ def test_letterbox_keeps_aspect_and_pads() -> None:
 
 
 def test_crop_takes_the_middle() -> None:
-    """Of a picture twice as wide as high, the quarters left and right are not seen."""
+    """Of a picture twice as wide as high, the quarters left and right are not used."""
     pixels = np.zeros((64, 128, 3), np.uint8)
     pixels[:, 32:96] = 99
     out = run(Preprocessing(resize="crop"), UINT8, Frame(0, 0, pixels, "bgr"))
@@ -86,7 +87,7 @@ def test_crop_takes_the_middle() -> None:
 
 @pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
-def test_the_central_fraction_is_all_that_is_seen(layout: PixelFormat, resize: Resize) -> None:
+def test_only_the_central_fraction_is_used(layout: PixelFormat, resize: Resize) -> None:
     """Half of each side of a grey picture with a white rim: no white arrives, in any layout."""
     height, width = (32, 64) if resize == "letterbox" else (64, 64)
     rgb = np.full((height, width, 3), 255, np.uint8)
@@ -136,7 +137,7 @@ def test_the_table_is_the_quantisation(
     assert np.abs(got - exact).max() <= 0.502
 
 
-def test_camera_bytes_go_into_the_usual_models_as_they_are() -> None:
+def test_camera_bytes_go_into_the_usual_models_unchanged() -> None:
     """uint8 with scale 1/127.5 needs no table; int8 is the pixel less 128."""
     how = Preprocessing()
     for zero_point in (127, 128):
@@ -148,7 +149,7 @@ def test_camera_bytes_go_into_the_usual_models_as_they_are() -> None:
 
 
 def test_mean_and_std_by_channel() -> None:
-    """ImageNet's statistics, as torchvision's models want them."""
+    """ImageNet's statistics, as torchvision's models need them."""
     how = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
     spec = TensorSpec((1, 8, 8, 3), np.dtype(np.float32), 0.0, 0)
     out = run(how, spec, Frame(0, 0, np.full((8, 8, 3), 100, np.uint8), "rgb"))
@@ -170,7 +171,7 @@ def test_unsupported_tensors_are_refused() -> None:
 
 @given(st.sampled_from([(8, 4), (640, 480), (62, 46)]), st.integers(0, 40))
 def test_unpad_takes_rows_out_of_their_padding(size: tuple[int, int], padding: int) -> None:
-    """libcamera's rows are stride bytes apart; the copy has none of the padding."""
+    """libcamera's rows are a stride apart; the copy has no padding."""
     (width, height), stride = size, size[0] + 2 * padding
     picture = np.random.default_rng(0).integers(1, 255, (height * 3 // 2, width), np.uint8)
     luma = np.zeros((height, stride), np.uint8)
@@ -194,10 +195,10 @@ def test_both_colors_are_valid_names() -> None:
 @pytest.mark.parametrize("layout", ["yuyv", "i420", "nv12"])
 @pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
 @pytest.mark.parametrize("view", [View(), View(90, roi=(0.1, 0.2, 0.7, 0.8))])
-def test_shrinking_before_converting_is_seen_by_nobody(
+def test_shrinking_before_converting_changes_nearly_nothing(
     layout: PixelFormat, resize: Resize, view: View
 ) -> None:
-    """A photograph, from planes and pairs, beside the same from whole pixels.
+    """A photograph, from planes and pairs, compared with the same from whole pixels.
 
     It is blurred: what is shrunk by so much without a filter changes with every half pixel.
     """
@@ -214,7 +215,7 @@ def test_shrinking_before_converting_is_seen_by_nobody(
     assert np.percentile(off, 99) < 12
 
 
-def test_what_cannot_be_shrunk_first_is_converted_first() -> None:
+def test_a_picture_that_cannot_be_shrunk_first_is_converted_first() -> None:
     """A picture smaller than the model's, and a model of odd sides."""
     for shape, size in (((1, 64, 64, 3), (48, 64)), ((1, 31, 31, 3), (48, 64))):
         spec = TensorSpec(shape, np.dtype(np.uint8), 1 / 127.5, 127)
@@ -236,7 +237,7 @@ def waves(width: int, height: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("rotation", [0, 90])
 def test_any_shape_of_a_stretched_picture_is_the_same_to_the_model(rotation: Rotation) -> None:
-    """A camera may stretch it; then it is cut and converted alone, and nothing is interpolated."""
+    """A camera may stretch it; then it is only cropped and converted, not interpolated."""
     how = Preprocessing(resize="stretch", central_fraction=0.875)
     tensor = TensorSpec((1, 224, 224, 3), np.dtype(np.uint8), 1 / 127.5, 127)
     view = View(rotation)
@@ -255,5 +256,5 @@ def test_any_shape_of_a_stretched_picture_is_the_same_to_the_model(rotation: Rot
 
 @pytest.mark.parametrize("resize", ["crop", "letterbox"])
 def test_other_pictures_keep_their_shape(resize: Resize) -> None:
-    """What keeps a picture's proportions must see them."""
+    """A resize that keeps the aspect needs the camera to keep it too."""
     assert not Preprocessor(Preprocessing(resize=resize), UINT8).any_shape

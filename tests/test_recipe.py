@@ -13,7 +13,7 @@ from PIL import Image
 
 from edge.config import ModelConfig
 from edge.errors import ConfigError
-from edge.model import engine as engines
+from edge.model.engine import start
 from models import data, dataset, evaluate, options
 
 
@@ -48,7 +48,7 @@ def arguments(folder: Path, **changes: object) -> argparse.Namespace:
 
 
 def test_the_split_is_fixed_stratified_and_disjoint() -> None:
-    """The same seed deals the same; every part has the classes in the whole's proportion."""
+    """The same seed gives the same split; each class has the same share of every part."""
     labels, groups = np.array([0] * 60 + [1] * 30), np.arange(90)
     parts = data.split(labels, groups, held_out=30, validation=15, seed=3)
     assert parts == data.split(labels, groups, held_out=30, validation=15, seed=3)
@@ -76,7 +76,7 @@ def test_near_duplicates_stay_on_one_side(tmp_path: Path) -> None:
     assert part["cat1.png"] == part["liar.png"] == "none"
 
 
-def test_every_format_is_read_as_what_it_is(tmp_path: Path) -> None:
+def test_every_format_is_read_by_its_content(tmp_path: Path) -> None:
     """EXIF, palette, alpha, CMYK, grey, 16 bits, WebP, GIF, and a wrong suffix: all red on top."""
     rows = np.zeros((40, 60, 3), np.uint8)
     rows[:20] = (200, 0, 0)
@@ -100,7 +100,7 @@ def test_every_format_is_read_as_what_it_is(tmp_path: Path) -> None:
     assert data.read_rgb(tmp_path / "deep.png")[0, 0].tolist() == [255, 255, 255]
 
 
-def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
+def test_unreadable_pictures_are_reported(tmp_path: Path) -> None:
     """Truncated, empty, no picture: left out by name and reason; the others keep their labels."""
     folder = pictures(tmp_path / "train", cat=8, dog=8)
     good = (folder / "dog" / "dog0.png").read_bytes()
@@ -118,7 +118,7 @@ def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_second_reading_does_nothing_until_a_file_changes(tmp_path: Path) -> None:
-    """The pictures are kept; a changed file or option makes them anew."""
+    """The stored pictures are used; a changed file or option makes them again."""
     folder = pictures(tmp_path / "train", cat=8, dog=8)
     dataset.prepare(arguments(tmp_path))
     stored = tmp_path / "out" / "pictures.npy"
@@ -152,8 +152,8 @@ def test_the_rarer_class_weighs_more() -> None:
     assert weights[labels].mean() == pytest.approx(1)
 
 
-def test_the_student_is_told_by_label_and_teacher() -> None:
-    """Each view's target lies between the smoothed label and what the teacher says of that view."""
+def test_the_students_targets_come_from_label_and_teacher() -> None:
+    """Each view's target lies between the smoothed label and the teacher's score for that view."""
     logits = np.array([[[0.0], [2.0]], [[-2.0], [9.0]]], np.float32)
     classes = np.array([1, 0])
     told = data.soft_targets(classes, 2, logits, 0.5)[:, :, 0]
@@ -171,7 +171,7 @@ def test_missing_pictures_are_one_line(tmp_path: Path) -> None:
         data.scan(tmp_path / "none")
     with pytest.raises(ConfigError, match="fewer than two classes"):
         data.scan(pictures(tmp_path / "one", cat=3))
-    with pytest.raises(ConfigError, match="class `dog` holds no picture"):
+    with pytest.raises(ConfigError, match="class `dog` has no pictures"):
         data.scan(pictures(tmp_path / "empty", cat=3, dog=0))
     (tmp_path / "odd" / "c\nat").mkdir(parents=True)
     (tmp_path / "odd" / "dog").mkdir()
@@ -185,4 +185,4 @@ def test_no_test_picture_is_an_error_not_a_zero(tmp_path: Path) -> None:
     """Accuracy over nothing is not 0 %."""
     gone = [data.Sample(tmp_path / "gone.jpg", 0)]
     with pytest.raises(ConfigError, match="none of the test pictures can be read"):
-        evaluate.judge(engines.start(ModelConfig()), gone)
+        evaluate.judge(start(ModelConfig()), gone)

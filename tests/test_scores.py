@@ -19,8 +19,8 @@ from edge.config import ModelConfig, SmoothingConfig
 from edge.contract import decode
 from edge.errors import ModelError
 from edge.frames import Frame, InvalidScores, Prediction
-from edge.model import engine as engines
 from edge.model.card import Activation, TensorSpec
+from edge.model.engine import start
 from edge.model.scores import Scores
 from edge.pipeline.pipeline import Pipeline
 from edge.pipeline.smoothing import Smoother
@@ -118,7 +118,7 @@ def test_one_frame_without_scores_does_not_reach_the_window(
     method: Literal["mean", "exponential"],
 ) -> None:
     """With exponential smoothing a single NaN stayed for ever."""
-    engine = engines.start(ModelConfig(path=str(CASES / "nan" / "m.tflite")))
+    engine = start(ModelConfig(path=str(CASES / "nan" / "m.tflite")))
     smoothing = SmoothingConfig(window=3, method=method)
     smoother = Smoother(engine.card.labels, smoothing)
     pipeline = Pipeline(engine.preprocess, engine.classifier, smoother)
@@ -138,9 +138,9 @@ def test_raw_logits_are_refused_with_the_line_to_add(tmp_path: Path) -> None:
     """And with that line in a card, the model is as good as another."""
     path = case("logits", tmp_path)
     with pytest.raises(ModelError, match=r'not probabilities.*activation = "logits" in .output.'):
-        engines.start(ModelConfig(path=path))
+        start(ModelConfig(path=path))
     folder = case("logits", tmp_path / "card", '[output]\nactivation = "logits"')
-    engine = engines.start(ModelConfig(path=folder))
+    engine = start(ModelConfig(path=folder))
     scores = np.zeros(3, np.float32)
     assert engine.classify(solid((0, 0, 200)), scores)
     assert scores.argmax() == 0
@@ -153,30 +153,30 @@ def test_a_sigmoid_that_a_card_calls_softmax_is_named(tmp_path: Path) -> None:
 
     shutil.copy(MODELS / "sigmoid.tflite", tmp_path / "m.tflite")
     (tmp_path / "labels.txt").write_text("red\nblue\n")
-    engine = engines.start(ModelConfig(path=str(tmp_path / "m.tflite")))
+    engine = start(ModelConfig(path=str(tmp_path / "m.tflite")))
     assert engine.card.output.activation == "sigmoid"
     card = 'name = "x"\nfile = "m.tflite"\nlabels = ["blue"]\n[output]\nactivation = "softmax"\n'
     (tmp_path / "model.toml").write_text(card)
     with pytest.raises(ModelError, match=r'a sum of .* set activation = "sigmoid" in .output.'):
-        engines.start(ModelConfig(path=str(tmp_path)))
+        start(ModelConfig(path=str(tmp_path)))
 
 
 def test_a_softmax_after_a_softmax_is_refused(tmp_path: Path) -> None:
     """Its best score would be 0.57 of three labels: below what any label needs to come."""
     folder = case("px_float", tmp_path / "card", '[output]\nactivation = "logits"')
-    with pytest.raises(ModelError, match=r"last layer is a softmax already.*expected softmax"):
-        engines.start(ModelConfig(path=folder))
+    with pytest.raises(ModelError, match=r"last layer is already a softmax.*expected softmax"):
+        start(ModelConfig(path=folder))
 
 
 def test_a_model_that_fails_in_the_dark_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It works by day; one that gives no number for any picture is refused."""
-    engines.start(ModelConfig(path=str(CASES / "nan" / "m.tflite")))
-    assert "gives no numbers for a black" in caplog.text
+    start(ModelConfig(path=str(CASES / "nan" / "m.tflite")))
+    assert "gives no finite scores for a black" in caplog.text
     always = case("nan", tmp_path, "[preprocessing]\nmean = 1000.0")
-    with pytest.raises(ModelError, match=r"output is not numbers.*3 of 3 values not finite.*every"):
-        engines.start(ModelConfig(path=always))
+    with pytest.raises(ModelError, match=r"output is not finite.*3 of 3 values not finite.*every"):
+        start(ModelConfig(path=always))
 
 
 def pictures(folder: Path, *colors: tuple[int, int, int]) -> Path:

@@ -106,7 +106,7 @@ def test_settings_that_cannot_be_kept_are_refused_and_the_old_ones_stay(
                 refused = asker.ask("set", {"smoothing": {"window": 7}, "persist": True})
                 assert refused["status"] == "error"
                 why = "No space left on device" if kind == "full" else "Read-only file system"
-                assert f"cannot be kept: {why}" in refused["error"]
+                assert f"settings cannot be persisted: {why}" in refused["error"]
                 assert (state / "settings.json").read_bytes() == kept
             volatile = asker.ask("set", {"smoothing": {"window": 8}})
             assert volatile["data"]["smoothing"]["window"] == 8

@@ -1,4 +1,4 @@
-"""Nothing that comes from outside is obeyed by a terminal: every place that shows it, run for real.
+"""Text from outside never controls a terminal: every place that prints it, run for real.
 
 An attack string in each place; no control character but the newline is in what the command writes.
 """
@@ -37,12 +37,12 @@ LABEL = "\u202efake\u2066"
 
 
 def obeyed(text: str) -> str:
-    """Return the characters of ``text`` that a terminal would obey."""
+    """Return the characters of ``text`` that would control a terminal."""
     return "".join(c for c in text if not c.isprintable() and c != "\n")
 
 
 def harmless(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Fail where anything is obeyed, or where what was outside is not shown at all."""
+    """Fail where a control character is printed, or where the text is missing."""
     shown = done.stdout + done.stderr
     assert not obeyed(shown), repr(shown)
     assert "Traceback" not in shown
@@ -90,13 +90,13 @@ def test_check_classify_and_bench(hostile: Path, tmp_path: Path) -> None:
 
 
 def test_markup_in_a_models_name_is_text(tmp_path: Path) -> None:
-    """rich would take brackets for colours, and fail at one that closes nothing."""
+    """rich would read brackets as colours, and fail at one that closes nothing."""
     folder = model_folder(tmp_path / "m", name="uint8io")
     card = (folder / "model.toml").read_text().replace('name = "uint8io"', 'name = "[/b]x"')
     (folder / "model.toml").write_text(card)
     done = edge("bench", "--model", folder, "--frames", "5")
     assert done.returncode == 0, done.stderr
-    assert "[/b]x, ms a frame" in done.stdout
+    assert "[/b]x, ms per frame" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["run", "check", "watch", "purge", "doctor"])
@@ -121,7 +121,7 @@ def publish(broker: PrivateBroker, topic: str, payload: bytes) -> None:
 
 
 def keep(broker: PrivateBroker) -> None:
-    """Have the broker keep what an enemy of device `wall` would put there."""
+    """Have the broker keep what an attacker of device `wall` would publish."""
     golden = {
         kind: json.loads((GOLDEN / f"{kind}.json").read_text())["payload"]
         for kind in ("info", "state", "telemetry", "event")
@@ -160,8 +160,8 @@ def test_watch_doctor_and_purge_of_what_a_broker_keeps(
     harmless(done, "expected a device id")
 
 
-def test_a_terminal_that_watches_is_not_commanded(broker: PrivateBroker) -> None:
-    """What rich writes of its own has none of the attack in it."""
+def test_watch_never_controls_its_terminal(broker: PrivateBroker) -> None:
+    """rich's own output contains nothing of the attack."""
     keep(broker)
     child, terminal = pty.fork()
     if child == 0:
@@ -200,7 +200,7 @@ WILD = {
 def test_doctor_on_a_hostile_broker_gives_a_verdict(
     kind: str, broker: PrivateBroker, tmp_path: Path
 ) -> None:
-    """Numbers without end, depth without end, nothing at all: no worse than a warning."""
+    """Endless numbers, endless nesting, nothing at all: no worse than a warning."""
     config = tmp_path / "edge.toml"
     config.write_text(
         f'[device]\nid = "wall"\n[camera]\nsource = "synthetic"\n[mqtt]\nhost = "{broker.host}"\n'
@@ -211,7 +211,7 @@ def test_doctor_on_a_hostile_broker_gives_a_verdict(
         publish(broker, f"edge/wall/{kind}", payload)
         done = edge("doctor", "--json", "--config", config)
         (found,) = (c for c in json.loads(done.stdout)["checks"] if c["name"] == "published")
-        assert "could not be examined" not in found["line"], found
+        assert "the probe failed" not in found["line"], found
         assert found["verdict"] in ("warning", "unknown"), found
         assert len(done.stdout) < 50_000
         harmless(done)
@@ -237,11 +237,11 @@ def test_the_journal_the_host_and_programs(tmp_path: Path, monkeypatch: pytest.M
     sleeper.kill()
     sleeper.wait()
     harmless(done, f"1970-01-01 00:00:00 UTC  {ESCAPED}", "model     fault", "camera    ")
-    assert "could not be examined" not in done.stdout
+    assert "the probe failed" not in done.stdout
 
 
 def test_systemd_hears_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A label with a newline does not set off the watchdog."""
+    """A label with a newline does not trigger the watchdog."""
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
@@ -256,7 +256,7 @@ def test_systemd_hears_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert manager.recv(4096) == b"READY=1\nSTATUS=a\\nMAINPID=1"
 
 
-def test_a_traceback_in_the_log_has_lines_of_its_own_alone() -> None:
+def test_a_traceback_in_the_log_has_only_its_own_lines() -> None:
     """An exception's words come from outside too."""
     import logging
 
@@ -269,7 +269,7 @@ def test_a_traceback_in_the_log_has_lines_of_its_own_alone() -> None:
     assert "owned" in text
 
 
-def test_a_remote_host_and_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_remote_host_and_an_sdcard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What a Pi says over ssh; a disk's model, an image's name."""
     remote.say(Host(f"pi{ATTACK}", ("ssh",)), ATTACK)
     assert capsys.readouterr().out == f"deploy: pi{ESCAPED}: {ESCAPED}\n"
@@ -350,7 +350,7 @@ def test_whatever_is_printed_is_escaped(path: Path) -> None:
 
 
 def test_one_function_escapes() -> None:
-    """Nobody replaces what is not printable in a way of his own."""
+    """No file replaces unprintable characters in a way of its own."""
     for path in (*(ROOT / "edge").rglob("*.py"), *(ROOT / "deploy").rglob("*.py")):
         if path.name != "text.py":
             assert not re.search(r"isprintable\(\) else", path.read_text()), path

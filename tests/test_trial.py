@@ -1,4 +1,4 @@
-"""A model that nobody has proven: it may crash, hang or grow, at the start and at a reload."""
+"""An unproven model may crash, hang or grow, at the start and at a reload."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import Queue
 
 import msgspec
 import pytest
 from hypothesis import given
 
-from edge.config import ModelConfig
+from edge import config as configs
+from edge.config import Config, ModelConfig
+from edge.daemon.reload import Reload
 from edge.errors import ModelError
 from edge.model import attempt, proof, trial
-from edge.model import engine as engines
 from edge.model.attempt import SHIPPED_SHA256, Attempt
+from edge.model.engine import Engine, load, start
 from tests import odd_models
 from tests.conftest import MODELS, ROOT, WAIT_S, Daemon, model_folder
 from tests.fuzz import fuzz, mutated
@@ -29,7 +33,7 @@ Start = Callable[..., Daemon]
 NOWHERE = ("--source", "synthetic", "--broker", "localhost:1")
 BIG = "too much memory"
 LITTLE = "max_memory_bytes = 40_000_000"
-"""What that one may take: an input of the largest size has 50 MB."""
+"""Its memory limit: an input of the largest size has 50 MB."""
 USUAL_BYTES = 80_000_000
 """Of the process with a small model, at most."""
 MORE_BYTES = 100_000_000
@@ -109,7 +113,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "sparse": (sparse, "model file is too large: expected at most 536870912 bytes, got 322122547"),
     "folder": (no_model, "folder.tflite/model.toml: model not found"),
 }
-"""Kind -> what makes it below a folder, and what is said of it."""
+"""Kind -> a function that makes it in a folder, and a part of its error line."""
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -138,7 +142,7 @@ def test_a_bad_model_ends_the_start_in_one_line(kind: str, tmp_path: Path) -> No
 
 
 def test_no_bad_model_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rgb: Path) -> None:
-    """Each is refused with its line, the old model goes on, and a good one is taken after all."""
+    """Each is refused with its line, the old model goes on; then a good one is accepted."""
     running = daemon(*NOWHERE, config=f'[model]\npath = "{rgb}"\n')
     running.wait_for_log("red -> green")
     before = hwm(running.process.pid)
@@ -161,7 +165,7 @@ def test_no_bad_model_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rgb
 def test_a_model_that_hangs_holds_up_nothing(
     daemon: Start, tmp_path: Path, rgb: Path, request: pytest.FixtureRequest
 ) -> None:
-    """While it is tried frames go on and the watchdog is fed; the next reload takes its place."""
+    """During its trial frames go on and the watchdog is fed; the next reload replaces it."""
     manager = Manager(tmp_path)
     request.addfinalizer(manager.close)
     running = daemon(
@@ -188,7 +192,7 @@ def test_a_model_that_hangs_holds_up_nothing(
 
 
 def test_reloads_of_one_model_let_its_trial_go_on(daemon: Start, tmp_path: Path, rgb: Path) -> None:
-    """However often somebody asks, one trial runs, and comes to its end."""
+    """However many reloads come, one trial runs, and comes to its end."""
     running = daemon(*NOWHERE, config=f'[model]\npath = "{rgb}"\n')
     running.wait_for_log("ready after")
     (tmp_path / "edge.toml").write_text(
@@ -222,7 +226,7 @@ def test_a_trial_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(trial, "LIMIT_S", 2.0)
     wanted = ModelConfig(path=str(odd_models.endless(tmp_path)), require_xnnpack=False)
     with pytest.raises(ModelError, match=r"endless\.tflite: the model does not finish in 2 s"):
-        engines.start(wanted)
+        start(wanted)
     assert not children(os.getpid())
 
 
@@ -246,15 +250,13 @@ def test_a_model_that_hangs_is_refused_in_time(daemon: Start, tmp_path: Path, rg
 
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The files that were tried; what proved itself is remembered in a folder of the test's own."""
+    """The files that were tried; proofs are remembered in a folder of the test's own."""
     tried: list[str] = []
 
     class Counted(trial.Trial):
-        def __init__(
-            self, config: dict[str, object], where: str, max_memory_bytes: int, sha256: str
-        ) -> None:
-            tried.append(Path(where).name)
-            super().__init__(config, where, max_memory_bytes, sha256)
+        def __init__(self, config: ModelConfig, file: Path, sha256: str) -> None:
+            tried.append(file.name)
+            super().__init__(config, file, sha256)
 
     monkeypatch.setattr(attempt, "Trial", Counted)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -268,19 +270,19 @@ def test_a_model_is_tried_once(
 ) -> None:
     """In the process and after it; again with another card, other threads or another file."""
     wanted = ModelConfig(path=str(rgb), threads=1)
-    engines.start(wanted)
-    engines.start(wanted)
+    start(wanted)
+    start(wanted)
     assert trials == ["uint8io.tflite"]
     monkeypatch.setattr(proof, "_process", set())  # as in another process
-    engines.start(wanted)
+    start(wanted)
     assert len(trials) == 1
-    engines.start(msgspec.structs.replace(wanted, require_xnnpack=False))
+    start(msgspec.structs.replace(wanted, require_xnnpack=False))
     assert len(trials) == 2
     model_folder(rgb, labels='["red", "green", "azure"]')
-    engines.start(wanted)
+    start(wanted)
     assert len(trials) == 3
     model_folder(rgb, "int8")
-    engines.start(wanted)
+    start(wanted)
     assert trials[3:] == ["int8.tflite"]
 
 
@@ -291,19 +293,19 @@ def test_what_proved_itself_is_remembered_in_the_state_directory(
     state = tmp_path / "state"
     monkeypatch.setenv("STATE_DIRECTORY", str(state))
     wanted = ModelConfig(path=str(rgb), threads=1)
-    engines.start(wanted)
+    start(wanted)
     (known,) = json.loads((state / "proven.json").read_text())
     for content in (b"\xff\xfe", b'{"a": 1}', b"[" * 5000, b"[1, null]", b""):
         (state / "proven.json").write_bytes(content)
         monkeypatch.setattr(proof, "_process", set())
-        engines.start(wanted)
+        start(wanted)
         assert json.loads((state / "proven.json").read_text()) == [known]
     assert len(trials) == 6
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "file"))
     monkeypatch.setattr(proof, "_process", set())
-    engines.start(wanted)
-    engines.start(wanted)
+    start(wanted)
+    start(wanted)
     assert len(trials) == 7
     assert not (tmp_path / "cache").exists()
 
@@ -319,7 +321,7 @@ def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
 
 def test_the_shipped_model_is_not_tried(trials: list[str]) -> None:
     """Its start stays as fast as it was; its checksum is the card's."""
-    engine = engines.start(ModelConfig())
+    engine = start(ModelConfig())
     assert not trials
     assert engine.sha256 == engine.card.sha256 == SHIPPED_SHA256
 
@@ -329,7 +331,7 @@ def test_a_refusal_is_not_remembered(trials: list[str], tmp_path: Path) -> None:
     wanted = ModelConfig(path=str(odd_models.patched(tmp_path / "bad", "crashes")))
     for _ in range(2):
         with pytest.raises(ModelError, match="SIGSEGV"):
-            engines.start(wanted)
+            start(wanted)
     assert len(trials) == 2
     assert not (tmp_path / "cache").exists()
 
@@ -342,7 +344,108 @@ def test_only_what_was_proven_is_loaded(trials: list[str], rgb: Path) -> None:
     crashing = odd_models.patched(rgb.parent / "bad", "crashes") / "model.tflite"
     (rgb / "uint8io.tflite").write_bytes(crashing.read_bytes())
     with pytest.raises(ModelError, match="the model's file has changed while it was being proven"):
-        engines.load(wanted, tried.sha256)
+        load(wanted, tried.sha256)
+
+
+class Held:
+    """Stands for the identification of models; holds its thread until ``release``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.threads: set[str] = set()
+        self._gate, self._real = threading.Event(), attempt.identify
+        self._begun: Queue[None] = Queue()
+        monkeypatch.setattr(attempt, "identify", self._identify)
+
+    def _identify(self, config: ModelConfig) -> attempt.Identity:
+        self.calls.append(f"begin {Path(config.path).name}")
+        self.threads.add(threading.current_thread().name)
+        self._begun.put(None)
+        assert self._gate.wait(WAIT_S)
+        self.calls.append(f"end {Path(config.path).name}")
+        return self._real(config)
+
+    def begun(self) -> None:
+        """Return once a further identification has begun."""
+        self._begun.get(timeout=WAIT_S)
+
+    def release(self) -> None:
+        """Let all of them go on."""
+        self._gate.set()
+
+
+def loaded(reload: Reload) -> tuple[Config, Engine]:
+    """Return what comes of a reload."""
+    taken: list[tuple[Config, Engine]] = []
+
+    def poll() -> bool:
+        result = reload.poll()
+        taken.extend([result] if result else [])
+        return bool(taken)
+
+    wait_until(poll)
+    return taken[0]
+
+
+def test_a_reload_does_not_wait_while_a_model_is_hashed(
+    trials: list[str], rgb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop goes on beside it: ``begin`` and ``poll`` return before the file has been read."""
+    held = Held(monkeypatch)
+    new = configs.load(None, {"model": {"path": str(rgb)}})
+    reload = Reload(lambda: new)
+    reload.begin(configs.load(None))
+    held.begun()
+    held.calls.append("loop")
+    assert [reload.poll() for _ in range(3)] == [None] * 3
+    held.calls.append("loop")
+    held.release()
+    config, engine = loaded(reload)
+    assert held.calls == ["begin rgb", "loop", "loop", "end rgb"]
+    assert held.threads == {"model"}
+    assert (config, engine.path.parent) == (new, rgb)
+    assert trials == ["uint8io.tflite"]
+    assert reload.poll() is None
+
+
+def test_models_are_hashed_one_at_a_time(
+    trials: list[str], rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many reloads come meanwhile, only the newest follows the one that is read."""
+    held = Held(monkeypatch)
+    names = ["rgb", "b", "c", "d"]
+    folders = [rgb, *(model_folder(tmp_path / name, "int8") for name in names[1:])]
+    models = iter(configs.load(None, {"model": {"path": str(folder)}}) for folder in folders)
+    reload = Reload(lambda: next(models))
+    reload.begin(configs.load(None))
+    held.begun()
+    for _ in names[1:]:
+        reload.begin(configs.load(None))
+        assert reload.poll() is None
+    assert held.calls == ["begin rgb"]
+    held.release()
+    assert loaded(reload)[1].path.parent == tmp_path / "d"
+    assert held.calls == ["begin rgb", "end rgb", "begin d", "end d"]
+    assert trials == ["int8.tflite"]
+
+
+def test_a_start_ends_while_a_model_is_hashed(rgb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal is noticed however long the file takes to read."""
+    held = Held(monkeypatch)
+    assert Attempt(ModelConfig(path=str(rgb))).run(lambda: True) is False
+    held.begun()
+    assert held.calls == ["begin rgb"]
+    held.release()
+
+
+def test_a_reload_without_its_model_is_refused_once(tmp_path: Path) -> None:
+    """The error of the thread that hashes it is raised on the loop's."""
+    missing = configs.load(None, {"model": {"path": str(tmp_path / "none")}})
+    reload = Reload(lambda: missing)
+    reload.begin(configs.load(None))
+    with pytest.raises(ModelError, match="model not found"):
+        loaded(reload)
+    assert reload.poll() is None
 
 
 def test_the_child_finds_a_package_that_lies_apart(tmp_path: Path, rgb: Path) -> None:
@@ -364,7 +467,7 @@ def test_the_child_finds_a_package_that_lies_apart(tmp_path: Path, rgb: Path) ->
 
 def test_what_takes_too_long_to_import_is_not_the_models_memory(rgb: Path) -> None:
     """The smallest limit is enough for a small model: the program itself does not count."""
-    engines.start(ModelConfig(path=str(rgb), threads=1, max_memory_bytes=10_000_000))
+    start(ModelConfig(path=str(rgb), threads=1, max_memory_bytes=10_000_000))
 
 
 @pytest.mark.fuzz

@@ -42,8 +42,8 @@ def test_config_password_and_settings(tmp_path: Path, monkeypatch: pytest.Monkey
     assert configs.source(camera) == "rtsp://me:s%C3%A9cret%20word@cam/1"
 
 
-def test_a_cards_config_its_certificates_and_keys(tmp_path: Path) -> None:
-    """The same files on the card, without mark and returns."""
+def test_an_sdcards_config_its_certificates_and_keys(tmp_path: Path) -> None:
+    """The same files on the SD card, without byte order mark and carriage returns."""
     pem = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
     windows(tmp_path / "ca.crt", pem)
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9 somebody"
@@ -61,7 +61,7 @@ def test_a_cards_config_its_certificates_and_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"porch\n", b"\xef\xbb\xbfporch\r\n", b"porch\r\nother\r\n"])
-def test_the_cards_own_reader_of_the_name(content: bytes, tmp_path: Path) -> None:
+def test_the_sdcards_own_reader_of_the_name(content: bytes, tmp_path: Path) -> None:
     """The line of the script that reads /etc/edge-image/hostname, run."""
     script = (ROOT / "deploy/image/card/usr/lib/edge-image/site").read_text()
     (tmp_path / "hostname").write_bytes(content)
@@ -77,7 +77,7 @@ def test_the_cards_own_reader_of_the_name(content: bytes, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("key", ["mqtt", "camera"])
 def test_a_password_file_is_a_regular_file_of_bounded_size(key: str, tmp_path: Path) -> None:
-    """A pipe would hold the start for ever, /dev/zero take all memory; each is one line."""
+    """A pipe would block the start for ever, /dev/zero fill the memory; each is one line."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "long").write_text("x" * 70_000)
     with (tmp_path / "huge").open("wb") as file:
@@ -104,7 +104,7 @@ def test_a_password_file_is_a_regular_file_of_bounded_size(key: str, tmp_path: P
 
 
 def test_a_password_is_a_whole_line(tmp_path: Path) -> None:
-    """Characters that Python, and nobody else, takes for the end of a line are part of it."""
+    """Characters that only Python treats as line ends are part of it."""
     (tmp_path / "password").write_text("a\x0bb\x85c\u2028d\r\nnext")
     config = MqttConfig(username="me", password_file=str(tmp_path / "password"))
     assert configs.password(config) == "a\x0bb\x85c\u2028d"
@@ -115,7 +115,7 @@ def test_a_password_is_a_whole_line(tmp_path: Path) -> None:
     [b"[1]", b"{", b"\xff\xfe{", b'{"smoothing": {"window": ' + b"9" * 5000 + b"}}",
      b"[" * 100_000, b'{"smoothing": {"window": 1e999}}', b"", b"\0", b'{"a": "\xff"}'],
 )  # fmt: skip
-def test_settings_that_are_none_are_left_out(
+def test_settings_that_cannot_be_read_are_ignored(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture
 ) -> None:  # fmt: skip
@@ -127,7 +127,7 @@ def test_settings_that_are_none_are_left_out(
     assert len(caplog.messages[0]) < 1000
 
 
-def test_settings_that_are_no_file_do_not_hold_the_start(
+def test_settings_that_are_no_file_do_not_block_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A pipe, and one of 30 GB."""
@@ -157,7 +157,7 @@ def names(root: Path, machine_id: str, serial: str = "") -> str:
      f"{MACHINE_ID}\n{MACHINE_ID}", "\u0661" * 32],
 )  # fmt: skip
 def test_a_machine_without_an_id_has_no_name_from_it(text: str, tmp_path: Path) -> None:
-    """A card that has not booted yet says `uninitialized`: a whole fleet would have one name."""
+    """An SD card that never booted says `uninitialized`: a whole fleet would have one name."""
     with pytest.raises(ConfigError, match="this machine has no machine"):
         names(tmp_path, text)
 
@@ -190,8 +190,8 @@ def test_hosts_as_people_write_them(host: str, bare: str) -> None:
     ["[::1]:1883", "localhost:1883", "[]", "[localhost]", "[[::1]]", "[::1", "::1]", "1::2::3",
      "a%b", "a\x1b[2J", "a\n", "a\u202eb", "\ud800", "x" * 254, "x" * 900_000, "fe80::1%\x1b"],
 )  # fmt: skip
-def test_what_is_no_host_is_refused(host: str) -> None:
-    """A port is a key of its own; one printable line of some length."""
+def test_a_text_that_is_no_host_is_refused(host: str) -> None:
+    """A port is a key of its own; the error is one printable line of limited length."""
     with pytest.raises(ConfigError, match=r"mqtt\.host: not a host") as caught:
         configs.load(None, {"mqtt": {"host": host}})
     assert str(caught.value).isprintable()
@@ -212,9 +212,11 @@ ODD = {
     '[camera]\n"k\\u001b[2J\\n\\u202e" = 1': "camera.k\\x1b[2J\\n\\u202e: unknown key",
     '[camera]\npace = "k\\u001b[2J\\n"': 'got "k\\x1b[2J\\n"',
     '[camera]\n"' + "k" * 900_000 + '" = 1': "(900000 characters): unknown key",
-    '[camera]\nusername = "x"\nsource = "' + "a" * 900_000 + '"': "a user name without a stream",
-    "[mqtt]\nport = 0x" + "f" * 5000: "a number too long to be shown",
-    "[camera]\nroi = [0x" + "f" * 5000 + "]": "a number too long to be shown",
+    '[camera]\nusername = "x"\nsource = "'
+    + "a" * 900_000
+    + '"': "a user name for a source that is not a stream",
+    "[mqtt]\nport = 0x" + "f" * 5000: "a number too long to print",
+    "[camera]\nroi = [0x" + "f" * 5000 + "]": "a number too long to print",
     "a = " + "1_" * 400_000 + "1": "not valid TOML",
     "a" + ".a" * 200_000 + " = 1": "a key of more than 32 parts",
     "[a" + " . 'a'" * 100_000 + "]": "a key of more than 32 parts",
@@ -224,7 +226,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("text", ODD, ids=lambda text: text[:20].strip())
-def test_a_config_made_to_hurt_is_one_line(text: str, tmp_path: Path) -> None:
+def test_a_hostile_config_is_one_line(text: str, tmp_path: Path) -> None:
     """Printable and short; a dotted key of 400 kB took 160 GB in Python's own parser."""
     path = tmp_path / "edge.toml"
     path.write_text(text)
@@ -239,7 +241,7 @@ def test_a_config_made_to_hurt_is_one_line(text: str, tmp_path: Path) -> None:
 
 
 def test_a_command_line_with_control_characters(tmp_path: Path) -> None:
-    """argparse shows what it does not know; not as it is."""
+    """argparse quotes an unknown option; escaped here."""
     for words in (["watch", "\x1b[2J"], ["watch", "--device", "a/\x1b"], ["run", "--\x1b\n"]):
         done = edge(*words)
         assert done.returncode == 2

@@ -1,4 +1,12 @@
-"""The command line: arguments, what each command does, and what they print.
+"""The command line: what the program `edge` is called with, does and prints.
 
-Imports nothing of weight.
+arguments.py     every command and option; the config keys that they set
+commands.py      what each command does, a function each
+bench.py         `edge bench`: speed and memory of the pipeline, stage by stage
+bench_source.py  `edge bench --capture`: the cost of a source
+watch.py         `edge watch`: what a subscriber receives, live
+screen.py        MQTT messages drawn for `edge watch`
+purge.py         `edge purge`: a broker forgets one device
+
+Imports nothing heavy; commands.py imports what a command needs when it runs.
 """

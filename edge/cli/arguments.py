@@ -1,14 +1,17 @@
-"""The command line: arguments to calls; results to stdout; one line and a status for errors."""
+"""Commands and options of `edge`, and the config keys that they set. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
 from edge.messages import unbracketed
 from edge.text import escaped
+
+if TYPE_CHECKING:  # packaging reads the parser without the libraries that the config needs
+    from edge.config import Tables
 
 EXAMPLES: Final = {
     "run": "edge run --source /dev/video0 --broker localhost:1883",
@@ -23,10 +26,10 @@ EXAMPLES: Final = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose errors are one printable line, whatever was typed."""
+    """A parser whose errors are one printable line, whatever was typed."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end."""
+        """Print the error and end the process."""
         super().error(escaped(message))
 
 
@@ -50,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--broker", metavar="HOST[:PORT]", help="MQTT broker")
     run.add_argument("--once", action="store_true", help="end at the end of a file source")
 
-    check = command("check", "show the effective config and prove what the start would prove")
+    check = command("check", "print the effective config and prove what the start would prove")
     _config(check)
 
     classify = command("classify", "classify image files")
@@ -60,29 +63,33 @@ def parser() -> argparse.ArgumentParser:
 
     bench = command("bench", "measure speed and memory on this machine")
     bench.add_argument("--json", action="store_true", help="one last line of JSON")
-    bench.add_argument("--frames", type=_positive, default=1000, help="frames to measure (1000)")
-    bench.add_argument("--budget-ms", type=_duration, help="exit 1 if the pipeline's p90 is above")
     bench.add_argument(
-        "--capture", type=_duration, help="measure the source instead, for so many seconds"
+        "--frames", type=_positive, default=1000, help="frames to measure (default: 1000)"
     )
-    bench.add_argument("--naive", action="store_true", help="measure a naive loop beside it")
+    bench.add_argument(
+        "--budget-ms", type=_duration, help="exit 1 if the pipeline's p90 is above it"
+    )
+    bench.add_argument(
+        "--capture", type=_duration, help="measure the source instead, for this many seconds"
+    )
+    bench.add_argument("--naive", action="store_true", help="measure a naive loop too, to compare")
     _config(bench)
     _source(bench)
 
-    watch = command("watch", "show what a subscriber sees, live")
+    watch = command("watch", "show what a subscriber receives, live")
     _config(watch)
     _broker(watch)
     watch.add_argument("--device", default="+", type=_device, help="one device only")
-    watch.add_argument("--seconds", type=_duration, help="end after so long")
+    watch.add_argument("--seconds", type=_duration, help="end after this many seconds")
 
     purge = command("purge", "make the broker forget a device, and Home Assistant too")
     _config(purge)
     purge.add_argument("device", type=_one_device, help="the device's id")
     _broker(purge)
 
-    doctor = command("doctor", "tell whether this device is healthy, and if not, why")
+    doctor = command("doctor", "check whether this device is healthy, and if not, say why")
     doctor.add_argument(
-        "--config", metavar="FILE", type=Path, help="edge.toml (the service's, where there is one)"
+        "--config", metavar="FILE", type=Path, help="edge.toml (default: the service's, if present)"
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object")
 
@@ -90,9 +97,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def overrides(args: argparse.Namespace) -> Tables:
     """Return the config keys that the command line sets, as tables."""
-    tables: dict[str, dict[str, Any]] = {"camera": {}, "model": {}, "mqtt": {}}
+    tables: Tables = {"camera": {}, "model": {}, "mqtt": {}}
     if getattr(args, "source", None):
         tables["camera"]["source"] = args.source
     if getattr(args, "once", False):
@@ -111,10 +118,10 @@ def overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def broker(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST[:PORT]`` or ``[V6][:PORT]``; 0 where none is given."""
-    if "@" in text or "://" in text:  # which may hold a password: not to be shown
+    """Return host and port of ``HOST[:PORT]`` or ``[V6][:PORT]``; port 0 where there is none."""
+    if "@" in text or "://" in text:  # it may hold a password, which must not be printed
         raise argparse.ArgumentTypeError(
-            "expected HOST or HOST:PORT alone; user name and password file are given separately"
+            "expected only HOST or HOST:PORT; user name and password file are options of their own"
         )
     host, colon, port = text.rpartition(":")
     if not colon or (host.count(":") and not host.endswith("]")):
@@ -132,7 +139,9 @@ def _config(command: argparse.ArgumentParser) -> None:
 
 def _model(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", metavar="PATH", help=".tflite file, or folder with model.toml")
-    command.add_argument("--threads", type=_positive, help="threads inside the network (all cores)")
+    command.add_argument(
+        "--threads", type=_positive, help="threads inside the network (default: all cores)"
+    )
 
 
 def _source(command: argparse.ArgumentParser) -> None:
@@ -145,8 +154,8 @@ def _source(command: argparse.ArgumentParser) -> None:
 
 def _broker(command: argparse.ArgumentParser) -> None:
     command.add_argument("--broker", metavar="HOST[:PORT]", help="MQTT broker")
-    command.add_argument("--username", help="to log in at the broker as")
-    command.add_argument("--password-file", help="whose first line is the password")
+    command.add_argument("--username", help="user name at the broker")
+    command.add_argument("--password-file", help="file with the password in its first line")
 
 
 def _positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What each command does; the imports it needs are its own, so that the others start fast."""
+"""What each command does, a function each; it imports what it needs, so that others start fast."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from edge import config as configs
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.config import persisted
 
     overrides = arguments.overrides(args)
-    configs.load(args.config, overrides)  # a wrong key is told before anything heavy is imported
+    configs.load(args.config, overrides)  # a wrong key is reported before heavy imports
     from edge.daemon.service import Service
 
     Service(lambda: configs.load(args.config, overrides, persisted.read())).run()
@@ -34,48 +35,48 @@ def check(args: argparse.Namespace) -> int:
     from edge.config import persisted
 
     config = configs.load(args.config, settings=persisted.read())
-    print(json.dumps(configs.redacted(config), indent=2))
-    from edge.model import engine as engines
+    print(json.dumps(configs.redacted(config), indent=2))  # before heavy imports, as in `run`
+    from edge.model.engine import input_text, start
     from edge.mqtt.access import Access
 
-    Access(configs.broker(config.mqtt))
-    configs.source(config.camera)
+    Access(configs.broker(config.mqtt))  # reads certificates and password
+    configs.source(config.camera)  # reads the password
 
-    engine = engines.start(config.model)
+    engine = start(config.model)
     facts = engine.classifier.facts
-    left = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
+    rest = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
     golden = engine.card.golden
     for line in (
         f"config   {args.config or 'defaults'}: valid",
         f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels",
         f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers",
-        f"XNNPACK  {facts.delegated_share:.0%} of the nodes{left}",
+        f"XNNPACK  {facts.delegated_share:.0%} of the nodes{rest}",
         "golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"),
-        f"input    {engines.shown_input(engine)}",
+        f"input    {input_text(engine)}",
     ):
         print(escaped(line))
     return 0
 
 
 def classify(args: argparse.Namespace) -> int:
-    """Classify image files; an unreadable one is reported and the others go on."""
+    """Classify image files; an unreadable one is reported, and the others go on."""
     import numpy as np
 
-    from edge.model import engine as engines
+    from edge.model.engine import Unreadable, read_picture, start
 
     config = configs.load(None, arguments.overrides(args))
-    engine = engines.start(config.model)
+    engine = start(config.model)
     labels = engine.card.labels
-    scores = np.empty(len(labels), np.float32)
+    out = np.empty(len(labels), np.float32)
     status = 0
     for path in args.files:
         reason, begin_ns = "", 0
         try:
-            frame = engines.read_picture(path)
+            frame = read_picture(path)
             begin_ns = time.monotonic_ns()
-            if not engine.classify(frame, scores):
+            if not engine.classify(frame, out):
                 reason = f"the model gives no scores: {engine.classifier.fault()}"
-        except engines.Unreadable as exc:
+        except Unreadable as exc:
             reason = str(exc)
         spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
         if reason:
@@ -85,22 +86,18 @@ def classify(args: argparse.Namespace) -> int:
             else:
                 print(escaped(f"{path}: {reason}"), file=sys.stderr)
             continue
-        best = int(scores.argmax())
-        found = {label: round(float(s), 4) for label, s in zip(labels, scores, strict=True)}
+        best = labels[int(out.argmax())]
         if args.json:
-            answer = {"path": str(path), "label": labels[best], "score": found[labels[best]]}
-            print(json.dumps({**answer, "scores": found, "ms": spent_ms}), flush=True)
+            scores = {label: round(float(s), 4) for label, s in zip(labels, out, strict=True)}
+            answer = {"path": str(path), "label": best, "score": scores[best]}
+            print(json.dumps({**answer, "scores": scores, "ms": spent_ms}), flush=True)
         else:
-            print(escaped(f"{path}: {labels[best]} {scores[best]:.3f}"))
+            print(escaped(f"{path}: {best} {out.max():.3f}"))
     return status
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Print how fast and how small the pipeline is here."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    """Measure speed and memory of the pipeline on this machine, and print them."""
     from edge.cli import bench, bench_source
 
     tables = arguments.overrides(args)
@@ -111,19 +108,7 @@ def bench(args: argparse.Namespace) -> int:
         print(json.dumps(bench_source.run(config, args.capture)))
         return 0
     figures = bench.run(config, args.frames, args.naive)
-    title = Text(escaped(f"{figures['model']}, ms a frame"))
-    table = Table("", "p50", "p90", "p99", "max", title=title)
-    for name, values in figures.items():
-        if isinstance(values, dict):
-            cells = (
-                f"{values[p]:.3f}" if p in values else "" for p in ("p50", "p90", "p99", "max")
-            )
-            table.add_row(name.removesuffix("_ms"), *cells)
-    console = Console(stderr=args.json)
-    console.print(table)
-    for name, value in figures.items():
-        if not isinstance(value, dict):
-            console.print(Text(escaped(f"{name:>22}  {value}")))
+    _draw(figures, stderr=args.json)
     if args.json:
         print(json.dumps(figures))
     p90_ms = figures["pipeline_ms"]["p90"]
@@ -134,8 +119,28 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def _draw(figures: dict[str, Any], *, stderr: bool) -> None:
+    """Print the figures of `bench` for people: a row for each stage, a line for each other."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(escaped(f"{figures['model']}, ms per frame"))
+    columns = ("p50", "p90", "p99", "max")
+    table = Table("", *columns, title=title)
+    for name, values in figures.items():
+        if isinstance(values, dict):
+            cells = (f"{values[column]:.3f}" if column in values else "" for column in columns)
+            table.add_row(name.removesuffix("_ms"), *cells)
+    console = Console(stderr=stderr)
+    console.print(table)
+    for name, value in figures.items():
+        if not isinstance(value, dict):
+            console.print(Text(escaped(f"{name:>22}  {value}")))
+
+
 def watch(args: argparse.Namespace) -> int:
-    """Show what a subscriber sees until Ctrl-C."""
+    """Show what a subscriber receives until Ctrl-C."""
     from edge.cli import watch
 
     config = configs.load(args.config, arguments.overrides(args))
@@ -163,17 +168,16 @@ def purge(args: argparse.Namespace) -> int:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Tell whether this device is healthy, and if not, why and what to do."""
-    from edge import doctor as doctors
-    from edge.doctor import shown
+    """Print whether this device is healthy, and if not, why and what to do."""
+    from edge.doctor import examine, report, shown, status
 
-    logging.getLogger().setLevel(logging.ERROR)  # what matters is on the screen
-    checks = doctors.examine(args.config)
+    logging.getLogger().setLevel(logging.ERROR)  # the checks say what matters
+    checks = examine(args.config)
     if args.json:
-        print(json.dumps(doctors.report(checks)))
+        print(json.dumps(report(checks)))
     else:
-        shown.draw(checks, doctors.status(checks))
-    return doctors.status(checks)
+        shown.draw(checks, status(checks))
+    return status(checks)
 
 
 def schema(_: argparse.Namespace) -> int:
@@ -184,7 +188,7 @@ def schema(_: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: Final[dict[str, Any]] = {
+COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "run": run,
     "check": check,
     "classify": classify,

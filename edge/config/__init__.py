@@ -1,4 +1,12 @@
-"""The configuration: its tables, how they are read, what of them is secret, the device's name."""
+"""The configuration of a run: frozen tables, read once and checked.
+
+tables.py     every key of edge.toml, its type, range and default
+patterns.py   types of keys whose text has a form: topics, user names, paths
+load.py       edge.toml, settings and command line become a config
+secrets.py    passwords and credentials; the config without them
+device.py     the id of this device
+persisted.py  settings persisted by a `set` request
+"""
 
 from edge.config.load import (
     Tables,

@@ -1,4 +1,4 @@
-"""The name of this device: its host's, or made from what the machine is."""
+"""The id of this device: its host name, or made from serial number or machine-id."""
 
 from __future__ import annotations
 
@@ -23,47 +23,48 @@ ID_MAX_BYTES: Final = 4096
 def name(template: str, where: str, root: Path = Path("/")) -> str:
     """Return the device's id: ``template`` with {hostname}, {serial} and {machine} filled in.
 
-    template  empty for the host's name
-    root      where the machine's files are
-    Raises ConfigError where the machine has no such thing, or the result is no name.
+    template  empty for the host name
+    root      of the machine's files
+    Raises ConfigError where the machine has no such value, or the result is not a device id.
     """
-    known: dict[str, Callable[[], str]] = {
+    values: dict[str, Callable[[], str]] = {
         "hostname": _host_name,
         "serial": lambda: _serial(root),
         "machine": lambda: _machine(root),
     }
 
-    def fill(found: re.Match[str]) -> str:
-        made = known[found[1]]() if found[1] in known else None
-        if made is None:
-            expected = "{" + "}, {".join(known) + "}"
+    def fill(match: re.Match[str]) -> str:
+        key = match[1]
+        if key not in values:
+            expected = "{" + "}, {".join(values) + "}"
             raise ConfigError(
-                "unknown name in braces", where=where, expected=expected, got=found[0]
+                "unknown name in braces", where=where, expected=expected, got=match[0]
             )
-        if not made:
-            raise ConfigError(f"this machine has no {found[1]}", where=where, got=template)
-        return made
+        if value := values[key]():
+            return value
+        raise ConfigError(f"this machine has no {key}", where=where, got=template)
 
-    made = re.sub(r"\{([^{}]*)\}", fill, template or "{hostname}")
-    if not NAME.fullmatch(made):
+    device = re.sub(r"\{([^{}]*)\}", fill, template or "{hostname}")
+    if not NAME.fullmatch(device):
         raise ConfigError(
             "not a device id",
             where=where,
             expected="letters, digits, `_.-`, at most 63, a letter or digit first",
-            got=made[:80],
+            got=device[:80],
         )
-    return made
+    return device
 
 
 def _host_name() -> str:
-    found = "".join(
+    """Return the host name in characters of a device id."""
+    name = "".join(
         c if (c.isalnum() and c.isascii()) or c in "-_." else "-" for c in socket.gethostname()
     )
-    return found.strip("-_.")[:63] or "edge"
+    return name.strip("-_.")[:63] or "edge"
 
 
 def _serial(root: Path) -> str:
-    """Return the last eight digits of the board's serial number, as the Pi's tools show it."""
+    """Return the last eight digits of the board's serial number, as the Pi's tools print it."""
     try:
         return files.read_text(root / SERIAL, ID_MAX_BYTES).strip("\0\r\n ")[-8:].lower()
     except OSError:
@@ -71,7 +72,7 @@ def _serial(root: Path) -> str:
 
 
 def _machine(root: Path) -> str:
-    """Return a name from the machine-id, which is itself not to be shown. See machine-id(5)."""
+    """Return a hash of the machine-id, which itself must stay private. See machine-id(5)."""
     try:
         number = files.read_text(root / MACHINE, ID_MAX_BYTES).strip()
     except OSError:

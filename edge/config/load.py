@@ -1,7 +1,7 @@
-"""``edge.toml`` -> a frozen, typed config; every fault is one line with file, key and hint.
+"""``edge.toml`` becomes a frozen, typed config; a fault is one line with file, key and hint.
 
-Three layers, the later over the earlier: the file, the settings that a ``set`` request made to
-last, the command line.
+Three layers, a later one over the earlier: the file, the settings persisted by a ``set`` request,
+the command line.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ HOST_MAX: Final = 253
 def load(
     path: Path | None, overrides: Tables | None = None, settings: Tables | None = None
 ) -> Config:
-    """Return the config in ``path`` (None: the defaults), with the other two laid over it.
+    """Return the config in ``path`` (None: the defaults), with the other two layers over it.
 
-    overrides  as given on the command line
-    settings   as made to last by a request; left out, with a warning, where they do not fit
+    overrides  from the command line
+    settings   persisted by a request; ignored, with a warning, where they do not fit
     Raises ConfigError.
     """
     where = str(path) if path else "defaults"
@@ -46,8 +46,8 @@ def load(
             try:
                 convert(over(tables, settings), where)
             except ConfigError as exc:
-                convert(tables, where)  # whose fault is it?
-                log.warning("settings made by request are left out: %s", exc)
+                convert(tables, where)  # raises where the fault is the file's
+                log.warning("persisted settings are ignored: %s", exc)
             else:
                 tables = over(tables, settings)
         if overrides and any(overrides.values()):
@@ -56,13 +56,13 @@ def load(
 
 
 def change(config: Config, tables: Tables) -> Config:
-    """Return ``config`` with ``tables`` laid over it. Raises ConfigError, naming the key."""
+    """Return ``config`` with ``tables`` over it. Raises ConfigError, naming the key."""
     with boundary(ConfigError, "cannot be set", "set"):
         return convert(over(msgspec.to_builtins(config), tables), "set")
 
 
 def over(below: dict[str, Any], above: Tables) -> dict[str, Any]:
-    """Return ``below`` with the keys of ``above`` in the place of its own."""
+    """Return ``below`` with its keys replaced by those of ``above``."""
     result = dict(below)
     for table, keys in above.items():
         mine = result.get(table, {})
@@ -72,7 +72,7 @@ def over(below: dict[str, Any], above: Tables) -> dict[str, Any]:
 
 
 def convert(tables: dict[str, Any], where: str) -> Config:
-    """Return ``tables`` as a config whose keys fit each other. Raises ConfigError."""
+    """Return ``tables`` as a config whose keys agree with each other. Raises ConfigError."""
     config = toml.convert(tables, Config, where, ConfigError)
     for name in TABLES:
         getattr(config, name).check(f"{where}: {name}")
@@ -98,15 +98,13 @@ def convert(tables: dict[str, Any], where: str) -> Config:
 
 
 def check_topic(topic: str, where: str) -> None:
-    """Raise ConfigError where ``topic`` holds what nobody sees, or what MQTT has no place for."""
-    if not topic.isprintable():  # a mark of direction, half of a character, one that never will be
-        raise ConfigError(
-            "a character that cannot be seen", where=where, expected="plain text", got=topic
-        )
+    """Raise ConfigError where ``topic`` holds invisible characters."""
+    if not topic.isprintable():  # a mark of direction, a lone surrogate, an unassigned character
+        raise ConfigError("invisible character", where=where, expected="plain text", got=topic)
 
 
 def check_host(host: str, where: str) -> None:
-    """Raise ConfigError unless ``host`` can be a host's name or address; IPv6 may have brackets."""
+    """Raise ConfigError unless ``host`` can be a host name or address; IPv6 may have brackets."""
     try:
         bare = unbracketed(host)
         valid = len(bare) <= HOST_MAX and bare.isprintable()
@@ -116,13 +114,13 @@ def check_host(host: str, where: str) -> None:
         elif valid:
             bare.encode("idna")
             valid = bool(bare) and "%" not in bare
-    except ValueError:  # of which UnicodeError is one
+    except ValueError:  # UnicodeError included
         valid = False
     if not valid:
         raise ConfigError(
             "not a host",
             where=where,
-            expected="a name or an address alone",
+            expected="only a name or an address",
             got=escaped(without_credentials(host.rpartition("@")[2]), HOST_MAX),
             hint="port, user name and password_file have keys of their own in [mqtt]",
         )
@@ -137,7 +135,7 @@ def check_user(name: str, where: str) -> None:
 
 
 def check_broker(config: MqttConfig, where: str) -> None:
-    """Raise ConfigError where the keys of [mqtt] do not fit each other."""
+    """Raise ConfigError where keys of [mqtt] contradict each other."""
     check_host(config.host, f"{where}: mqtt.host")
     if config.password_file and not config.username:
         raise ConfigError("password without a user name", where=f"{where}: mqtt.username")
@@ -148,7 +146,7 @@ def check_broker(config: MqttConfig, where: str) -> None:
             )
     if config.accept_any_certificate and config.ca_file:
         raise ConfigError(
-            "`ca_file` would not be used",
+            "`ca_file` would be ignored",
             where=f"{where}: mqtt.accept_any_certificate",
             hint="remove one of the two",
         )
@@ -157,7 +155,7 @@ def check_broker(config: MqttConfig, where: str) -> None:
 
 
 def check_camera(config: CameraConfig, where: str) -> None:
-    """Raise ConfigError where the keys of [camera] do not fit each other."""
+    """Raise ConfigError where keys of [camera] contradict each other."""
     left, top, width, height = config.roi
     if not (width > 0 and height > 0 and left + width <= 1 + 1e-9 and top + height <= 1 + 1e-9):
         raise ConfigError(
@@ -168,7 +166,7 @@ def check_camera(config: CameraConfig, where: str) -> None:
         )
     if config.username and "://" not in config.source:
         raise ConfigError(
-            "a user name without a stream",
+            "a user name for a source that is not a stream",
             where=f"{where}: camera.username",
             expected="camera.source = rtsp://... or http://...",
             got=escaped(config.source, HOST_MAX),
@@ -185,7 +183,7 @@ def check_camera(config: CameraConfig, where: str) -> None:
 
 def state_folder() -> Path | None:
     """Return systemd's state directory, which outlives the process; None without one."""
-    # systemd gives a list, of which ours is the first
+    # systemd's list; ours is the first
     folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(folder) if folder else None
 

@@ -1,7 +1,7 @@
-r"""Texts of the config that have a form: topics, user names, paths.
+r"""Types of config keys whose text has a form: topics, user names, paths.
 
-Every pattern ends in ``\Z``: before ``$`` there may be a newline. The description is what an error
-says was expected.
+Every pattern ends in ``\Z``: ``$`` matches before a final newline too. An error quotes the
+description as what it expected.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Topic = Annotated[
     Meta(
         pattern=TOPIC,
         max_length=63,
-        description="words, a slash between each two; no space, + or #, no $ at its beginning",
+        description="words with slashes between them; no space, + or #, no $ at the beginning",
     ),
 ]
 Login = Annotated[
     str, Meta(pattern=LOGIN, max_length=1024, description="no control character, no newline")
 ]
-"""A user's name; MQTT has room for 65,535 bytes."""
+"""A user name; MQTT allows 65,535 bytes."""
 WebPath = Annotated[
     str,
     Meta(

@@ -1,6 +1,6 @@
-"""Settings that a request made to last: a small file in the state directory.
+"""Settings persisted by a ``set`` request: a small file in the state directory.
 
-Written whole or not at all. One that cannot be read is left where it is and not used.
+Written whole or not at all. A file that cannot be read is left in place and ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAME: Final = "settings.json"
 
 
 def read() -> Tables:
-    """Return the settings there are."""
+    """Return the persisted settings; empty where there are none."""
     folder = state_folder()
     file = folder / NAME if folder else None
     if file is None:
@@ -30,17 +30,21 @@ def read() -> Tables:
     except FileNotFoundError:
         return {}
     except OSError as exc:
-        log.warning("%s is left out: %s", file, exc.strerror)
+        log.warning("%s is ignored: %s", file, exc.strerror)
     except (msgspec.DecodeError, RecursionError) as exc:
-        log.warning("%s is left out: %s", file, exc)
+        log.warning("%s is ignored: %s", file, exc)
     return {}
 
 
 def add(tables: Tables) -> None:
-    """Keep ``tables`` over what is kept already. Raises ConfigError where it cannot be kept."""
+    """Persist ``tables`` over the settings there are. Raises ConfigError where it cannot."""
     folder = state_folder()
     if folder is None:
-        raise ConfigError("nothing can be kept", expected="a state directory", hint="see systemd")
+        raise ConfigError(
+            "settings cannot be persisted",
+            expected="a state directory",
+            hint="run it as the systemd service",
+        )
     file, part = folder / NAME, folder / f"{NAME}.part"
     try:
         with part.open("wb") as out:
@@ -49,4 +53,5 @@ def add(tables: Tables) -> None:
             os.fsync(out.fileno())
         part.replace(file)
     except OSError as exc:
-        raise ConfigError(f"cannot be kept: {exc.strerror}", where=str(file)) from exc
+        reason = f"settings cannot be persisted: {exc.strerror}"
+        raise ConfigError(reason, where=str(file)) from exc

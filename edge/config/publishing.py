@@ -12,10 +12,10 @@ from edge.config.table import Interval, Pixels, Rate, Table
 class PublishConfig(Table, frozen=True):
     """What is published, and how often.
 
-    result              every prediction, at most ``result_rate`` a second
-    state_interval_s    the state again after so long without a change
+    result              every prediction, at most ``result_rate`` per second
+    state_interval_s    the state is repeated after so long without a change
     telemetry_interval_s  between two telemetry messages
-    top_k               so many scores, the best, of a model with more than ten labels
+    top_k               best scores that are published, of a model with more than ten labels
     """
 
     changed_by: ClassVar = "set"
@@ -28,14 +28,13 @@ class PublishConfig(Table, frozen=True):
 
 
 class SnapshotConfig(Table, frozen=True):
-    """Pictures, for those who want them published.
+    """Published pictures.
 
-    enabled    snapshots at all: on request and, with ``on_event``, of the frame that changed
-               the label
+    enabled    snapshots on request and, with ``on_event``, of the frame that changed the label
     retain     the broker keeps the newest
-    caption    the label is drawn into it
+    caption    draw the label into it
     width      pixels, at most
-    max_bytes  of the JPEG; quality gives way first, then size
+    max_bytes  of the JPEG; quality is reduced first, then size
     """
 
     changed_by: ClassVar = "reload"

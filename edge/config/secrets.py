@@ -1,4 +1,4 @@
-"""What of the config is secret, and what of it may be shown."""
+"""Passwords and credentials, read where they are needed; the config without them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASSWORD_MAX_BYTES: Final = 65_535
 
 
 def broker(config: MqttConfig) -> Broker:
-    """Return how to reach the broker, its password read."""
+    """Return how to reach the broker, with its password."""
     tls = Tls(
         config.ca_file or credential("mqtt-ca"),
         config.cert_file or credential("mqtt-cert"),
@@ -42,32 +42,32 @@ def broker(config: MqttConfig) -> Broker:
 
 
 def source(config: CameraConfig) -> str:
-    """Return the camera's source; a stream's login, its password read, is in it."""
+    """Return the camera's source; the URL of a stream with user name and password."""
     if not config.username:
         return config.source
     scheme, mark, rest = config.source.partition("://")
     login = quote(config.username, safe="")
-    if told := password(config):
-        login += ":" + quote(told, safe="")
+    if secret := password(config):
+        login += ":" + quote(secret, safe="")
     return f"{scheme}{mark}{login}@{rest}"
 
 
 def password(config: MqttConfig | CameraConfig) -> str:
-    """Return a password, the first line of its file; empty where none is set. ConfigError."""
+    """Return a password, the first line of its file; empty without one. Raises ConfigError."""
     table = "camera" if isinstance(config, CameraConfig) else "mqtt"
-    place = config.password_file
-    if not place and config.username:
-        place = credential(f"{table}-password")
-    if not place:
+    path = config.password_file
+    if not path and config.username:
+        path = credential(f"{table}-password")
+    if not path:
         return ""
-    where = f"{table}.password_file {place}"
+    where = f"{table}.password_file {path}"
     try:
-        text = files.read_text(Path(place), FILE_MAX_BYTES)
+        text = files.read_text(Path(path), FILE_MAX_BYTES)
     except OSError as exc:
         raise ConfigError(f"password file cannot be read: {exc.strerror}", where=where) from exc
     line = text.partition("\n")[0].removesuffix("\r")
     if not line:
-        raise ConfigError("password file is empty", where=place)
+        raise ConfigError("password file is empty", where=path)
     if (size := len(line.encode())) > PASSWORD_MAX_BYTES:
         expected = f"at most {PASSWORD_MAX_BYTES} bytes"
         raise ConfigError("password too long", where=where, expected=expected, got=str(size))
@@ -77,7 +77,7 @@ def password(config: MqttConfig | CameraConfig) -> str:
 def credential(name: str) -> str:
     """Return the file of systemd's credential ``name``; empty where there is none.
 
-    The unit gives an empty line for one that is not there, for LoadCredential= alone would fail.
+    The unit sets an empty line as the default: LoadCredential= without a file would fail.
     Source: systemd.exec(5), CREDENTIALS_DIRECTORY.
     """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -86,7 +86,7 @@ def credential(name: str) -> str:
 
 
 def redacted(config: Config) -> dict[str, Any]:
-    """Return the config as plain tables that may be shown: no credential in any URL."""
+    """Return the config as plain tables that may be printed: no credential in any URL."""
     tables: dict[str, Any] = msgspec.to_builtins(config)
     tables["camera"]["source"] = without_credentials(config.camera.source)
     tables["model"]["path"] = without_credentials(config.model.path)
@@ -94,13 +94,13 @@ def redacted(config: Config) -> dict[str, Any]:
 
 
 def without_credentials(source: str) -> str:
-    """Return a URL without its user, password and query; of anything else what can be shown."""
+    """Return a URL without its user, password and query; anything else in printable form."""
     source = source.encode("utf-8", "backslashreplace").decode()  # a file name may be any bytes
     scheme, mark, rest = source.partition("://")
     if not mark:
         return source
     rest, query, after = rest.partition("?")
-    user, at, place = rest.rpartition("@")  # a password may hold a slash
-    if "@" in after and not at:  # or a question mark, or else the query holds an @
+    user, at, address = rest.rpartition("@")  # a password may hold a slash
+    if "@" in after and not at:  # a password may hold a question mark, a query an @
         return f"{scheme}://***"
-    return f"{scheme}://{'***@' if at and user else ''}{place}{'?***' if query else ''}"
+    return f"{scheme}://{'***@' if at and user else ''}{address}{'?***' if query else ''}"

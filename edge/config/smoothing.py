@@ -15,8 +15,8 @@ class SmoothingConfig(Table, frozen=True):
 
     window       frames
     method       mean over the window, or exponential with alpha = 2 / (window + 1)
-    enter, exit  smoothed score at which a label comes, and below which it goes
-    hold_frames  for so many frames in a row
+    enter, exit  smoothed score from which a label appears, and below which it disappears
+    hold_frames  frames in a row for which that must hold
     """
 
     changed_by: ClassVar = "set"
@@ -28,12 +28,12 @@ class SmoothingConfig(Table, frozen=True):
     hold_frames: Annotated[int, Meta(ge=1, le=10_000)] = 3
 
     def check(self, where: str) -> None:
-        """Raise ConfigError where a label would go at a higher score than it comes."""
+        """Raise ConfigError where a label would disappear at a higher score than it appears at."""
         if self.exit > self.enter:
             raise ConfigError(
                 "`exit` is above `enter`",
                 where=f"{where}.exit",
                 expected=f"at most {self.enter}",
                 got=str(self.exit),
-                hint="a label must go at a lower score than it comes",
+                hint="a label must disappear at a lower score than it appears at",
             )

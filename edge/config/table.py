@@ -13,7 +13,7 @@ from msgspec import Meta
 
 Interval = Annotated[float, Meta(ge=0.001, le=86_400)]
 Rate = Annotated[float, Meta(ge=0.001, le=240)]
-"""A second: from one in a quarter of an hour; V4L2 counts in thousandths."""
+"""Per second: at least one in a quarter of an hour; V4L2 counts in thousandths."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=16, le=8192)]
 

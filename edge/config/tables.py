@@ -15,7 +15,7 @@ from edge.config.smoothing import SmoothingConfig
 from edge.config.table import Interval, Pixels, Rate, Share, Table
 
 PixelFormats = Literal["auto", "yuyv", "nv12", "yu12", "mjpg", "jpeg", "bgr3", "rgb3", "grey"]
-"""As V4L2 names them."""
+"""V4L2's names."""
 WhiteBalance = Literal[
     "auto", "manual", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy"
 ]
@@ -23,9 +23,9 @@ LOG_LEVELS = Literal["debug", "info", "warning", "error"]
 
 
 class DeviceConfig(Table, frozen=True):
-    """Who this is.
+    """The identity of this device.
 
-    id  the device's name in topics; empty for the host's name. {hostname}, {serial} (the Pi's) and
+    id  the device's name in topics; empty for the host name. {hostname}, {serial} (the Pi's) and
         {machine} (from the machine-id) in it are filled in, so that one file serves a fleet
     """
 
@@ -33,11 +33,11 @@ class DeviceConfig(Table, frozen=True):
 
 
 class ControlsConfig(Table, frozen=True):
-    """What a camera can be told while it runs; what is left out stays as the camera has it.
+    """Controls that a camera can change while it runs; those left out stay as the camera has them.
 
-    exposure_us  microseconds; switches the automatic exposure off
-    gain         1: none; the same
-    brightness   added, -1 to 1
+    exposure_us  microseconds; switches automatic exposure off
+    gain         1: none; switches automatic gain off
+    brightness   offset, -1 to 1
     contrast, saturation, sharpness   factors; 1: unchanged
     awb          white balance: auto, manual, or a kind of light (the Pi's cameras)
     af           focus: continuous, auto (once), manual
@@ -56,28 +56,28 @@ class ControlsConfig(Table, frozen=True):
 
 
 class CameraConfig(Table, frozen=True):
-    """Where frames come from.
+    """The source of frames.
 
     source           auto, picamera2[:N], /dev/videoN, rtsp://..., http://..., a video file,
                      a folder of images, synthetic
-    width, height    asked of a camera; what it gives instead is told in ``info``
-    fps              asked of a camera; for a folder, pictures a second
-    format           asked of a V4L2 camera; auto: the cheapest that has the size and the rate
-    transport        of RTSP; udp loses packets rather than time
+    width, height    requested of a camera; ``info`` has what it delivers
+    fps              requested of a camera; for a folder, pictures per second
+    format           requested of a V4L2 camera; auto: the cheapest that has the size and the rate
+    transport        of RTSP; udp loses packets where tcp loses time
     username         of a stream; {id} in it is the device's id
-    password_file    of a stream; empty: systemd's credential ``camera-password``, if there is one
+    password_file    of a stream; empty: systemd's credential ``camera-password``, if present
     rotation         degrees clockwise that a picture is turned before anything else
     flip_horizontal, flip_vertical   the turned picture is mirrored
     roi              left, top, width, height of the part that is used: shares of that picture
-    max_pixels       of a picture; one that has more is not decoded. A JPEG may have four times as
+    max_pixels       of a picture; one with more is not decoded. A JPEG may have four times as
                      many: it is decoded at half its size
-    max_bytes        of a picture as it comes, a file's or a stream's
-    pace             of files: realtime, or fast for every frame at once
+    max_bytes        of an encoded picture, from a file or a stream
+    pace             of files: realtime, or fast: every frame at once
     loop             begin again at the end of a file or folder
-    stall_timeout_s  no frame for so long means that the camera has gone
-    required         the daemon ends where the camera cannot be had: at once at its start, later
-                     after ``max_reopens`` tries without success, or in ``reopen_window_s``;
-                     else it goes on trying
+    stall_timeout_s  without a frame for so long, the camera counts as gone
+    required         the daemon ends where the camera cannot be opened: at once at its start, later
+                     after ``max_reopens`` tries in a row without success, or as many within
+                     ``reopen_window_s``; else it goes on trying
     controls         a table of its own, [camera.controls]
     """
 
@@ -105,12 +105,12 @@ class CameraConfig(Table, frozen=True):
 
 
 class ModelConfig(Table, frozen=True):
-    """What classifies.
+    """The model that classifies.
 
     path              a folder with a model.toml, or a .tflite file; empty for the shipped model
     threads           threads inside the interpreter, no more than cores; 0 for all cores
     require_xnnpack   refuse to run an int8 or float model without XNNPACK
-    max_memory_bytes  refuse a model that takes more, beside its file
+    max_memory_bytes  refuse a model that needs more, in addition to its file
     """
 
     changed_by: ClassVar = "reload"
@@ -122,19 +122,19 @@ class ModelConfig(Table, frozen=True):
 
 
 class MqttConfig(Table, frozen=True):
-    """The broker. The password is read from a file, never written here.
+    """The broker. The password is in a file of its own, never in this one.
 
     base_topic      topics begin with it and the device's id
     port            0: 1883, or 8883 with TLS
     protocol        of MQTT
-    transport       websockets: inside HTTP, at ``websocket_path``
+    transport       tcp, or websockets: over HTTP, at ``websocket_path``
     username        {id} in it is the device's id
-    password_file   empty: systemd's credential ``mqtt-password``, where there is one
+    password_file   empty: systemd's credential ``mqtt-password``, if present
     tls             encrypt, and check the broker's certificate and name
     ca_file         authorities to trust, PEM; empty: credential ``mqtt-ca``, else the system's
     cert_file, key_file   this device's own certificate and key, PEM; empty: credentials
-                    ``mqtt-cert`` and ``mqtt-key``, where there are any
-    accept_any_certificate   with TLS, check nothing: whoever answers gets all that is sent
+                    ``mqtt-cert`` and ``mqtt-key``, if present
+    accept_any_certificate   with TLS, check nothing: any server that answers gets all messages
     keepalive_s     the broker publishes the last will after 1.5 times this silence
     reconnect_s     longest wait between two tries
     """
@@ -157,12 +157,12 @@ class MqttConfig(Table, frozen=True):
 
 
 class SpoolConfig(Table, frozen=True):
-    """Where events wait for the broker.
+    """Storage of events that wait for the broker.
 
-    path    a file; auto: spool.db in systemd's state directory, where there is one; empty, or
-            auto elsewhere: memory alone
+    path    a file; auto: spool.db in systemd's state directory, if present; empty, or auto without
+            one: memory only
     events  at most so many
-    bytes   at most so much of payloads; beyond either the oldest gives way
+    bytes   of payloads, at most; beyond either limit the oldest events are dropped
     """
 
     path: str = "auto"
@@ -171,7 +171,7 @@ class SpoolConfig(Table, frozen=True):
 
 
 class HomeAssistantConfig(Table, frozen=True):
-    """Discovery by Home Assistant. prefix: where it looks."""
+    """Discovery by Home Assistant. prefix: of its discovery topics."""
 
     changed_by: ClassVar = "reload"
 
@@ -180,7 +180,7 @@ class HomeAssistantConfig(Table, frozen=True):
 
 
 class LogConfig(Table, frozen=True):
-    """level: what is written to the journal."""
+    """level: lowest level that is logged."""
 
     changed_by: ClassVar = "set"
 
@@ -188,7 +188,7 @@ class LogConfig(Table, frozen=True):
 
 
 class Config(Table, frozen=True):
-    """The whole file; every table and key may be left out."""
+    """The whole file; every table and key is optional."""
 
     device: DeviceConfig = DeviceConfig()
     camera: CameraConfig = CameraConfig()

@@ -4,10 +4,10 @@ Rule 1: whatever is wrong with the new config or model is an EdgeError from ``po
 Rule 2: one reload at a time. A new one replaces it, and continues its work where the model is the
         same: however many are requested, one is completed.
 
-Runs on the loop's thread. [1] A model that has passed its trial is loaded on a thread of its own,
-for that may take as long as several frames, or longer than the watchdog allows. That thread is
-given the table [model] and a checksum, which do not change, and returns an engine of its own; the
-loop takes it with ``result`` once the thread is done.
+Runs on the loop's thread. [1] A model is hashed (see attempt), and loaded once it has passed its
+trial, on a thread of its own: either may take as long as several frames, or longer than the
+watchdog allows. That thread is given the table [model] and a checksum, which do not change, and
+returns an engine of its own; the loop takes it with ``result`` once the thread is done.
 """
 
 from __future__ import annotations
@@ -26,11 +26,18 @@ from edge.model.attempt import Attempt
 from edge.model.engine import Engine
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Underway:
     config: Config
     attempt: Attempt
-    loading: Call[Engine] | None  # [1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """A model that is loaded, and what it has proven."""
+
+    proof: str
+    call: Call[Engine]  # [1]
 
 
 class Reload:
@@ -43,6 +50,7 @@ class Reload:
         self._load = load
         self._in_force = Config()
         self._underway: _Underway | None = None
+        self._loading: _Loading | None = None
         self._error: EdgeError | None = None
 
     def begin(self, in_force: Config) -> None:
@@ -57,10 +65,9 @@ class Reload:
                 config = self._load()
             attempt = Attempt(config.model, before.attempt if before else None)
         except EdgeError as exc:
-            self._error = exc
+            self._error, self._loading = exc, None
         else:
-            same = before is not None and before.attempt.proof == attempt.proof
-            self._underway = _Underway(config, attempt, before.loading if before and same else None)
+            self._underway = _Underway(config, attempt)
         if before is not None:
             before.attempt.close()
 
@@ -73,22 +80,30 @@ class Reload:
         if error is not None:
             raise error
         now = self._underway
-        if now is None or not now.attempt.wait(0.0):
+        if now is None:
             return None
         try:
             with boundary(ModelError, "the model cannot be used", "reload"):
-                if now.loading is None:
-                    now.attempt.check()
-                    model, sha256 = now.config.model, now.attempt.sha256
-                    now.loading = Call(lambda: engines.load(model, sha256), name="model")  # [1]
-                if not now.loading.wait(0.0):
-                    return None
-                engine = now.loading.result()
+                engine = self._engine(now)
         except EdgeError:
-            self._underway = None
+            now.attempt.close()
+            self._underway = self._loading = None
             raise
-        self._underway = None
+        if engine is None:
+            return None
+        self._underway = self._loading = None
         return now.config, engine
+
+    def _engine(self, now: _Underway) -> Engine | None:
+        """Go on with what can go on; return the engine once it is loaded."""
+        if not now.attempt.wait(0.0):
+            return None
+        if self._loading is None or self._loading.proof != now.attempt.proof:
+            now.attempt.check()
+            model, sha256 = now.config.model, now.attempt.sha256
+            call = Call(lambda: engines.load(model, sha256), name="model")
+            self._loading = _Loading(now.attempt.proof, call)
+        return self._loading.call.result() if self._loading.call.wait(0.0) else None
 
     def merged(self, now: Config, new: Config) -> tuple[Config, list[str]]:
         """Return the config after a reload, and the tables that only a restart would change.

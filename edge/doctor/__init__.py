@@ -1,10 +1,22 @@
-"""Is the device healthy; and if not, why, and what to do about it: `edge doctor`.
+"""Health of the device: `edge doctor` says what is wrong, why, and what to do about it.
 
-Rule 1: every probe has a deadline; one that hangs or raises is a fault and takes no other away.
+examine, status, report  run every probe; the exit status and the JSON that follow
+checks.py        the result of a probe: a verdict, a line of facts, a hint
+service.py       what systemd reports about the service
+camera.py        which cameras there are, and whether the service could open its own
+model.py         the attested start, again
+broker.py        the way to the broker: name, port, login
+tls.py           the broker's certificate, and why it is refused
+certificates.py  hints for OpenSSL's verify codes
+published.py     what subscribers receive from this device, and how old it is
+machine.py       clock, heat, supply and memory
+disk.py          room on the disk, events in the spool, wear
+journal.py       the last events of the service
+shown.py         the output on a terminal and elsewhere
+
+Rule 1: every probe has a deadline; one that hangs or raises is a fault, and the others go on.
 Rule 2: it changes nothing, opens no camera, publishes nothing.
-Rule 3: no secret is shown; what the probes let slip is struck out at the end.
-
-The probes know parts of the daemon; this file runs them side by side and decides.
+Rule 3: no secret is printed; secrets in a probe's output are redacted at the end.
 """
 
 from __future__ import annotations
@@ -33,31 +45,31 @@ from edge.text import escaped
 
 CONFIG: Final = Path("/etc/edge-camera/edge.toml")
 STATE: Final = Path("/var/lib/edge-camera")
-KEPT: Final = Path("/etc/edge-camera/credentials")
-CREDENTIALS: Final = (Path("/run/credentials/edge-camera.service"), KEPT)
+STORED: Final = Path("/etc/edge-camera/credentials")
+CREDENTIALS: Final = (Path("/run/credentials/edge-camera.service"), STORED)
 DEADLINE_S: Final = 20.0
 CAMERA_S: Final = 25.0
 """On a Pi, importing picamera2 takes seconds."""
 MODEL_S: Final = 45.0
-"""On a Pi that is busy, a start takes seconds."""
+"""On a busy Pi, a start takes seconds."""
 SHORTEST: Final = 6
-"""A shorter secret is not struck out: it may be part of any word."""
-AGAIN: Final = "ask again; if it stays so, dmesg and journalctl -e may say why"
+"""A shorter secret is not redacted: it may be part of any word."""
+AGAIN: Final = "run it again; if that does not help, see dmesg and journalctl -e"
 BOTH: Final = {"broker": ("broker", "published")}
-"""The probe that makes two checks."""
+"""The probe that returns two checks."""
 Probe = Callable[[], Check | list[Check]]
 
 
 def examine(given: Path | None) -> list[Check]:
-    """Return every check, in the order in which they are to be read.
+    """Return every check, in reading order.
 
-    given  the config; None for the service's, or the defaults
+    given  the config file; None for the service's, or the defaults
     """
     _as_the_service()
-    asked, config = _config(given)
-    checks = [asked, *together(_probes(config, service.read()))]
+    check, config = _config(given)
+    checks = [check, *together(_probes(config, service.read()))]
     secrets = _secrets(config)
-    return [_cleaned(check, secrets) for check in checks]
+    return [_redacted(check, secrets) for check in checks]
 
 
 def status(checks: list[Check]) -> int:
@@ -78,9 +90,9 @@ def report(checks: list[Check]) -> dict[str, Any]:
 
 
 def _probes(config: Config | None, unit: Unit) -> dict[str, tuple[Probe, Seconds]]:
-    """Return name -> probe and its deadline; in the order in which they are to be read."""
-    state, kept = configs.state_folder(), config.spool if config else None
-    spool = configs.spool_path(kept) if kept else None
+    """Return name -> probe and its deadline, in reading order."""
+    state, events = configs.state_folder(), config.spool if config else None
+    spool = configs.spool_path(events) if events else None
     now_s = time.clock_gettime(time.CLOCK_MONOTONIC)
     return {
         "service": (lambda: service.check(unit, now_s), DEADLINE_S),
@@ -89,13 +101,13 @@ def _probes(config: Config | None, unit: Unit) -> dict[str, tuple[Probe, Seconds
         "broker": (lambda: _broker(config, unit), DEADLINE_S),
         "clock": (machine.clock, DEADLINE_S),
         "heat": (machine.heat, DEADLINE_S),
-        "disk": (lambda: disk.check(kept, spool, state), DEADLINE_S),
+        "disk": (lambda: disk.check(events, spool, state), DEADLINE_S),
         "memory": (lambda: machine.memory(unit), DEADLINE_S),
         "events": (journal.read, DEADLINE_S),
     }
 
 
-# These import what may be broken: OpenCV, TensorFlow Lite, paho.
+# These import libraries that may be broken: OpenCV, TensorFlow Lite, paho.
 def _camera(config: Config | None, unit: Unit) -> Check:
     from edge.doctor import camera
 
@@ -117,29 +129,29 @@ def _broker(config: Config | None, unit: Unit) -> list[Check]:
 
 
 def _without_config(name: str) -> Check:
-    return Check(name, "unknown", "not known without a config")
+    return Check(name, "unknown", "cannot be judged without a config")
 
 
 def together(probes: dict[str, tuple[Probe, Seconds]]) -> list[Check]:
     """Run every probe on a thread of its own, each until its deadline."""
-    begun = {name: (Call(probe, time.monotonic), end) for name, (probe, end) in probes.items()}
+    calls = {name: (Call(probe, time.monotonic), limit) for name, (probe, limit) in probes.items()}
     checks: list[Check] = []
-    for name, (call, deadline_s) in begun.items():
-        why = f"no answer in {deadline_s:g} s"
+    for name, (call, deadline_s) in calls.items():
+        reason = f"no answer in {deadline_s:g} s"
         if call.wait(max(0.0, deadline_s - call.lasts_s())):
             try:
-                found = call.result()
-                checks += found if isinstance(found, list) else [found]
+                result = call.result()
+                checks += result if isinstance(result, list) else [result]
                 continue
-            except Exception as exc:  # whatever it is, the other probes are to be seen
-                why = " ".join(f"could not be examined: {type(exc).__name__}: {exc}".split())
-        checks += [Check(one, "fault", why, AGAIN) for one in BOTH.get(name, (name,))]
+            except Exception as exc:  # of any kind: the other probes must go on
+                reason = " ".join(f"the probe failed: {type(exc).__name__}: {exc}".split())
+        checks += [Check(one, "fault", reason, AGAIN) for one in BOTH.get(name, (name,))]
     return checks
 
 
 def _as_the_service() -> None:
     """Take state and credentials from where systemd keeps them for the service."""
-    if os.path.lexists(STATE):  # readable or not: what is for root to see is to be told
+    if os.path.lexists(STATE):  # readable or not: a probe says what only root can read
         os.environ.setdefault("STATE_DIRECTORY", str(STATE))
     for folder in CREDENTIALS:
         if os.access(folder, os.R_OK | os.X_OK):
@@ -147,62 +159,61 @@ def _as_the_service() -> None:
 
 
 def _config(given: Path | None) -> tuple[Check, Config | None]:
-    found, config = Findings("config"), None
+    findings, config = Findings("config"), None
     path = given or (CONFIG if os.path.lexists(CONFIG) else None)
-    found.facts = {"path": str(path) if path else None, "device": None}
+    findings.facts = {"path": str(path) if path else None, "device": None}
     try:
         config = configs.load(path, settings=persisted.read())
     except ConfigError as exc:
         if isinstance(exc.__cause__, PermissionError):
-            found.wrong("unknown", str(exc), "run it as root: sudo edge doctor")
+            findings.wrong("unknown", str(exc), "run it as root: sudo edge doctor")
         else:
-            found.error(exc, "edge check --config FILE says when it is mended")
+            findings.error(exc, "correct it, then run edge check --config FILE")
     else:
-        found.facts["device"] = config.device.id
-        found.say(f"{path or 'defaults, for there is no ' + str(CONFIG)}: valid")
-        found.say(f"device {config.device.id}")
-    _modes(found, KEPT)
-    return found.check(), config
+        findings.facts["device"] = config.device.id
+        findings.say(f"{path or f'defaults, because {CONFIG} does not exist'}: valid")
+        findings.say(f"device {config.device.id}")
+    _modes(findings, STORED)
+    return findings.check(), config
 
 
-def _modes(found: Findings, folder: Path) -> None:
-    """Warn of a credential that is not for its owner alone; one that is encrypted may be."""
-    with contextlib.suppress(OSError):  # none are there, or root's alone
+def _modes(findings: Findings, folder: Path) -> None:
+    """Warn of a credential that others than its owner may read; an encrypted one is no secret."""
+    with contextlib.suppress(OSError):  # there are none, or only root may list them
         for file in sorted(folder.iterdir()):
             mode = stat.S_IMODE(file.stat().st_mode)
             if mode & 0o077 and file.suffix != ".cred":
-                found.wrong("warning", f"{file} has mode {mode:03o}", f"chmod 600 {file}")
+                findings.wrong("warning", f"{file} has mode {mode:03o}", f"chmod 600 {file}")
 
 
 def _secrets(config: Config | None) -> set[str]:
-    """Return every secret that the config leads to, as it may be written."""
+    """Return every secret that the config leads to, in every form that it may have in a text."""
     if config is None:
         return set()
-    found = set()
+    secrets = set()
     for table in (config.mqtt, config.camera):
         with contextlib.suppress(ConfigError):
-            found.add(configs.password(table))
+            secrets.add(configs.password(table))
     rest = config.camera.source.partition("://")[2]
-    found.add(rest.rpartition("@")[0].partition(":")[2])
-    found.add(rest.partition("?")[2])
-    forms = {form for one in found for form in (one, quote(one, safe=""), unquote(one))}
+    secrets.add(rest.rpartition("@")[0].partition(":")[2])
+    secrets.add(rest.partition("?")[2])
+    forms = {form for one in secrets for form in (one, quote(one, safe=""), unquote(one))}
     return forms | set(map(escaped, forms))  # as an error or a log line has it
 
 
-def _cleaned(value: Any, secrets: set[str]) -> Any:
-    """Return ``value`` without secrets, what a terminal would obey, and what JSON has not."""
+def _redacted(value: Any, secrets: set[str]) -> Any:
+    """Return ``value`` without secrets, terminal control sequences, and numbers unknown to JSON."""
     if isinstance(value, str):
         for secret in sorted(secrets, key=len, reverse=True):
             value = value.replace(secret, "***") if len(secret) >= SHORTEST else value
         return escaped(value)
     if isinstance(value, dict):
-        return {escaped(str(key)): _cleaned(inner, secrets) for key, inner in value.items()}
+        return {escaped(str(key)): _redacted(inner, secrets) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_cleaned(inner, secrets) for inner in value]
+        return [_redacted(inner, secrets) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Check):
         names = [field.name for field in dataclasses.fields(value)]
-        cleaned = {name: _cleaned(getattr(value, name), secrets) for name in names}
-        return Check(**cleaned)
+        return Check(**{name: _redacted(getattr(value, name), secrets) for name in names})
     return value

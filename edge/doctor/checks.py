@@ -1,4 +1,4 @@
-"""What a probe finds, in one form: a verdict, a line of facts, and a line of hint."""
+"""The result of a probe: a verdict, a line of facts for people, and a hint."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WORST: Final[tuple[Verdict, ...]] = ("fault", "warning", "unknown", "ok")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found out about one thing.
+    """The result for one part of the device.
 
-    line   what is the matter, then the facts, for a person
+    line   what is wrong, then the facts, for a person
     hint   what to do about it; empty where all is well
-    facts  the same for a program; of JSON's types
+    facts  the same for a program, as JSON types
     """
 
     name: str
@@ -32,22 +32,34 @@ class Check:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a probe found; ``ok`` for a fact that needs no action."""
+
+    verdict: Verdict
+    text: str
+    hint: str = ""
+
+
 class Findings:
     """Collects what one probe finds; the worst of it is the verdict."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._said: list[str] = []
-        self._wrong: list[tuple[Verdict, str, str]] = []
+        self._findings: list[Finding] = []
         self.facts: dict[str, Any] = {}
+
+    def add(self, *findings: Finding | None) -> None:
+        """Add what rules found; None for a rule that has nothing to say."""
+        self._findings += [finding for finding in findings if finding is not None]
 
     def say(self, text: str) -> None:
         """Add a fact for people."""
-        self._said.append(text)
+        self.add(Finding("ok", text))
 
     def wrong(self, verdict: Verdict, text: str, hint: str = "") -> None:
         """Add what is not as it should be."""
-        self._wrong.append((verdict, text, hint))
+        self.add(Finding(verdict, text, hint))
 
     def error(self, exc: EdgeError, hint: str = "") -> None:
         """Add a fault in the words of an error; ``hint`` is for one that has none."""
@@ -55,11 +67,11 @@ class Findings:
         self.wrong("fault", line, exc.hint or hint)
 
     def check(self) -> Check:
-        """Return all of it, the worst first."""
-        wrong = sorted(self._wrong, key=lambda found: WORST.index(found[0]))
-        verdict = wrong[0][0] if wrong else "ok"
-        line = "; ".join([text for _, text, _ in wrong] + self._said)
-        hints = dict.fromkeys(hint for _, _, hint in wrong if hint)
+        """Return all of it in one line, the worst first."""
+        ranked = sorted(self._findings, key=lambda finding: WORST.index(finding.verdict))
+        verdict = ranked[0].verdict if ranked else "ok"
+        line = "; ".join(finding.text for finding in ranked)
+        hints = dict.fromkeys(finding.hint for finding in ranked if finding.hint)
         return Check(self._name, verdict, line, "; ".join(hints), self.facts)
 
 
@@ -78,7 +90,7 @@ def command(*words: str, timeout_s: Seconds) -> subprocess.CompletedProcess[str]
 
 
 def text(path: Path) -> str:
-    """Return what a small file of the kernel's says; empty where there is none to be read."""
+    """Return the text of a small file of the kernel's; empty where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -97,7 +109,7 @@ def size(count: float) -> str:
 def lasted(seconds: Seconds) -> str:
     """Return a duration for a person, by its two largest units."""
     if not math.isfinite(seconds):
-        return "a time that cannot be"
+        return "an impossible time"
     whole = max(0, int(seconds))
     days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
     if days:

@@ -1,7 +1,7 @@
-"""Room on the disk, the spool, and what the card says of its wear.
+"""Room on the disk, events in the spool, wear of an SD card or eMMC.
 
-The daemon keeps its spool locked, so a copy is looked at. Source: statvfs(3); the Linux kernel's
-mmc documentation, life_time and pre_eol_info (JEDEC eMMC 5.1; SD cards have neither).
+The daemon keeps its spool locked, so a copy is read. Source: statvfs(3); the Linux kernel's mmc
+documentation, life_time and pre_eol_info (JEDEC eMMC 5.1; SD cards have neither).
 """
 
 from __future__ import annotations
@@ -14,22 +14,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edge.config import SpoolConfig
-from edge.doctor.checks import Check, Findings, Verdict, lasted, size, text
+from edge.doctor.checks import Check, Finding, Findings, Verdict, lasted, size, text
 
-LITTLE: Final = (0.05, 100_000_000)
-NEXT_TO_NOTHING: Final = (0.01, 10_000_000)
-"""Share of the whole, and bytes, below which there is too little room."""
+LOW: Final = (0.05, 100_000_000)
+FULL: Final = (0.01, 10_000_000)
+"""Share of the whole, and bytes: a disk with less free than both is nearly full, or full."""
 NEARLY_FULL: Final = 0.9
-LOOKED_AT_BYTES: Final = 50_000_000
+COPY_MAX_BYTES: Final = 50_000_000
+"""Of a spool; the events in a larger one are not counted."""
 WORN: Final = 10
-"""life_time counts tenths of what a card endures; 11 is beyond it."""
+"""life_time counts tenths of the specified life; 11 is beyond it."""
 URGENT: Final = 3
 PRE_END: Final = {2: "80 % of its reserve used", URGENT: "its reserve is nearly used up"}
-CLEAN: Final = "make room: journalctl --vacuum-size=50M; apt-get clean; du -xh / | sort -h | tail"
+ROOT: Final = "sudo edge doctor"
+CLEAN_UP: Final = (
+    "make room: journalctl --vacuum-size=50M; apt-get clean; du -xh / | sort -h | tail"
+)
 
 
 def check(
@@ -45,138 +50,189 @@ def check(
     spool   None: events wait in memory
     state   systemd's state directory; None without one
     """
-    found = Findings("disk")
+    findings = Findings("disk")
     places = {"/": Path("/")}
     for name, path in (("state", state), ("spool", spool.parent if spool else None)):
         if path is not None and path not in places.values():
             places[name] = path
-    seen: set[tuple[int, int]] = set()
+    judged: set[tuple[int, int]] = set()
     for name, path in places.items():
         try:
-            told = statvfs(path)
-            key = (told.f_fsid, told.f_blocks)
+            stats = statvfs(path)
+            file_system = (stats.f_fsid, stats.f_blocks)
         except FileNotFoundError:
-            found.wrong("unknown", f"{name} {path} is not there yet")
+            findings.wrong("unknown", f"{name} {path} does not exist yet")
             continue
         except PermissionError:
-            found.wrong("unknown", f"{name} {path}: for root to see")
+            findings.wrong("unknown", f"{name} {path}: only root can read it", ROOT)
             continue
-        read_only = bool(told.f_flag & os.ST_RDONLY)
-        found.facts[name] = {
+        findings.facts[name] = {
             "path": str(path),
-            "free_bytes": told.f_bavail * told.f_frsize,
-            "total_bytes": told.f_blocks * told.f_frsize,
-            "free_inodes": told.f_favail,
-            "total_inodes": told.f_files,
-            "read_only": read_only,
+            "free_bytes": stats.f_bavail * stats.f_frsize,
+            "total_bytes": stats.f_blocks * stats.f_frsize,
+            "free_inodes": stats.f_favail,
+            "total_inodes": stats.f_files,
+            "read_only": bool(stats.f_flag & os.ST_RDONLY),
         }
-        if read_only and name != "/":
-            hint = "dmesg shows why; then mount -o remount,rw or a new card"
-            found.wrong("fault", f"{name} {path} is read-only", hint)
-        elif read_only:
-            found.say("/ is read-only")
-        if key not in seen:
-            _room(found, path, told)
-        seen.add(key)
+        findings.add(writable(name, path, stats))
+        if file_system not in judged:
+            findings.add(room(path, stats), inodes(path, stats))
+        judged.add(file_system)
     if config is not None and spool is not None:
-        _spool(found, config, spool)
+        _spool(findings, config, spool)
     elif config is not None:
-        found.say("events wait in memory")
-    _wear(found, sys)
-    return found.check()
+        findings.say("events wait in memory")
+    _wear(findings, sys)
+    return findings.check()
 
 
-def _room(found: Findings, path: Path, told: os.statvfs_result) -> None:
-    free, total = told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize
-    shown = f"{size(free)} of {size(total)} free on {path}"
-    if free < min(NEXT_TO_NOTHING[0] * total, NEXT_TO_NOTHING[1]):
-        found.wrong("fault", f"full: {shown}", CLEAN)
-    elif free < min(LITTLE[0] * total, LITTLE[1]):
-        found.wrong("warning", f"nearly full: {shown}", CLEAN)
-    else:
-        found.say(shown)
-    if told.f_files and told.f_favail < NEXT_TO_NOTHING[0] * told.f_files:  # btrfs counts none
-        hint = "remove small files: du --inodes -x / | sort -n | tail"
-        found.wrong("fault", f"{told.f_favail} of {told.f_files} inodes free on {path}", hint)
+def writable(name: str, path: Path, stats: os.statvfs_result) -> Finding | None:
+    """Judge a read-only file system; the root's may be one on purpose."""
+    if not stats.f_flag & os.ST_RDONLY:
+        return None
+    if name == "/":
+        return Finding("ok", "/ is read-only")
+    hint = "dmesg shows why; then mount -o remount,rw or a new SD card"
+    return Finding("fault", f"{name} {path} is read-only", hint)
 
 
-def _spool(found: Findings, config: SpoolConfig, path: Path) -> None:
-    facts: dict[str, Any] = {"path": str(path)}
-    found.facts["events_waiting"] = facts
+def room(path: Path, stats: os.statvfs_result) -> Finding:
+    """Judge the free bytes of a file system."""
+    free, total = stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
+    words = f"{size(free)} of {size(total)} free on {path}"
+    if free < min(FULL[0] * total, FULL[1]):
+        return Finding("fault", f"full: {words}", CLEAN_UP)
+    if free < min(LOW[0] * total, LOW[1]):
+        return Finding("warning", f"nearly full: {words}", CLEAN_UP)
+    return Finding("ok", words)
+
+
+def inodes(path: Path, stats: os.statvfs_result) -> Finding | None:
+    """Judge the free inodes of a file system; btrfs counts none."""
+    if not stats.f_files or stats.f_favail >= FULL[0] * stats.f_files:
+        return None
+    words = f"{stats.f_favail} of {stats.f_files} inodes free on {path}"
+    return Finding("fault", words, "remove small files: du --inodes -x / | sort -n | tail")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Events in the spool; ``oldest_s`` is when the oldest was published, None where unknown."""
+
+    rows: int = 0
+    payload_bytes: int = 0
+    oldest_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The spool's files.
+
+    set_aside  files that could not be read and were renamed
+    waiting    None where they were not counted: nothing was ever written, or too much
+    """
+
+    bytes: int
+    set_aside: int
+    waiting: Waiting | None
+
+
+def _spool(findings: Findings, config: SpoolConfig, path: Path) -> None:
+    findings.facts["events_waiting"] = {"path": str(path)}
     try:
         try:
-            facts |= _held(path, "/dev/shm")  # the disk may be full
-        except (sqlite3.Error, OSError):  # this is full; or the daemon wrote between two copies
-            facts |= _held(path, None)
+            contents = _contents(path, "/dev/shm")  # the disk may be full
+        except (sqlite3.Error, OSError):  # memory is full, or the daemon wrote while it was copied
+            contents = _contents(path, None)
     except FileNotFoundError:
-        found.say("no spool yet")
+        findings.say("no spool yet")
         return
     except PermissionError:
-        found.wrong("unknown", f"spool {path}: for root to see")
+        findings.wrong("unknown", f"spool {path}: only root can read it", ROOT)
         return
     except (sqlite3.Error, OSError) as exc:  # of the copy: the spool itself may be whole
-        found.wrong("unknown", f"spool {path}: a copy of it cannot be read: {exc}", "ask again")
+        words = f"spool {path}: a copy of it cannot be read: {exc}"
+        findings.wrong("unknown", words, "run it again")
         return
-    held, aside = facts["bytes"], facts["set_aside"]
-    if aside:
-        hint = f"dmesg shows whether the card fails; rm {path}.unreadable-*"
-        found.wrong("warning", f"{aside} spools were unreadable and set aside", hint)
-    rows, payload = facts.get("rows", 0), facts.get("payload_bytes", 0)
-    shown = f"{rows} events wait in {size(held)}"
-    if facts.get("oldest_s") is not None:
-        shown += f", the oldest for {lasted(time.time() - facts['oldest_s'])}"
-    if rows > NEARLY_FULL * config.events or payload > NEARLY_FULL * config.bytes:
-        found.wrong("warning", f"spool nearly full: {shown}", "see `broker`; the oldest give way")
-    else:
-        found.say(shown)
+    facts = {"bytes": contents.bytes, "set_aside": contents.set_aside}
+    facts |= asdict(contents.waiting) if contents.waiting else {}
+    findings.facts["events_waiting"] |= facts
+    findings.add(set_aside(contents, path), waiting(contents, config))
 
 
-def _held(path: Path, place: str | None) -> dict[str, Any]:
-    """Return how much is in the spool, by a copy in ``place``. Raises OSError, sqlite3.Error."""
+def set_aside(contents: Contents, path: Path) -> Finding | None:
+    """Warn of spools that could not be read."""
+    if not contents.set_aside:
+        return None
+    words = f"{contents.set_aside} spools were unreadable and set aside"
+    hint = f"dmesg shows whether the SD card fails; rm {path}.unreadable-*"
+    return Finding("warning", words, hint)
+
+
+def waiting(contents: Contents, config: SpoolConfig) -> Finding:
+    """Judge how many events wait."""
+    events = contents.waiting or Waiting()
+    words = f"{events.rows} events wait in {size(contents.bytes)}"
+    if events.oldest_s is not None:
+        words += f", the oldest for {lasted(time.time() - events.oldest_s)}"
+    full = events.rows > NEARLY_FULL * config.events
+    if full or events.payload_bytes > NEARLY_FULL * config.bytes:
+        hint = "see `broker`; the oldest are dropped first"
+        return Finding("warning", f"spool nearly full: {words}", hint)
+    return Finding("ok", words)
+
+
+def _contents(path: Path, copies: str | None) -> Contents:
+    """Return what is in the spool, by a copy in ``copies``. Raises OSError, sqlite3.Error."""
     names = os.listdir(path.parent)
     files = [path.with_name(n) for n in (path.name, f"{path.name}-wal") if n in names]
     aside = sum(n.startswith(f"{path.name}.unreadable-") for n in names)
-    held = sum(file.stat().st_size for file in files)
-    waiting = _waiting(files, place) if 0 < held <= LOOKED_AT_BYTES else {}
-    return {"bytes": held, "set_aside": aside, **waiting}
+    total = sum(file.stat().st_size for file in files)
+    counted = 0 < total <= COPY_MAX_BYTES
+    return Contents(total, aside, _waiting(files, copies) if counted else None)
 
 
-def _waiting(files: list[Path], place: str | None) -> dict[str, Any]:
-    """Return what waits in the spool, from a copy."""
-    with tempfile.TemporaryDirectory(prefix="edge-doctor-", dir=place) as folder:
+def _waiting(files: list[Path], copies: str | None) -> Waiting:
+    with tempfile.TemporaryDirectory(prefix="edge-doctor-", dir=copies) as folder:
         for file in files:
             shutil.copyfile(file, Path(folder) / file.name)
         with closing(sqlite3.connect(Path(folder) / files[0].name)) as copy:
             if not copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone():
-                return {"rows": 0, "payload_bytes": 0, "oldest_s": None}
+                return Waiting()
             query = "SELECT count(*), coalesce(sum(length(payload)), 0) FROM events"
             rows, payload = copy.execute(query).fetchone()
             oldest = copy.execute("SELECT payload FROM events ORDER BY number LIMIT 1").fetchone()
     try:
         oldest_s = float(json.loads(oldest[0])["ts"]) if oldest else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        oldest_s = None  # whoever wrote it
-    return {"rows": rows, "payload_bytes": payload, "oldest_s": oldest_s}
+        oldest_s = None  # anybody may have written it
+    return Waiting(rows, payload, oldest_s)
 
 
-def _wear(found: Findings, sys: Path) -> None:
-    """Tell what a card says of its age, where it does."""
+def _wear(findings: Findings, sys: Path) -> None:
+    """Report the wear of every SD card and eMMC that measures it."""
     for device in sorted((sys / "block").glob("mmcblk[0-9]")):
         tenths = [int(word, 16) for word in text(device / "device/life_time").split()]
         pre_end = text(device / "device/pre_eol_info")
         name = text(device / "device/name") or device.name
+        wear = findings.facts.setdefault("wear", {})
         if not tenths:
-            found.facts.setdefault("wear", {})[device.name] = {"name": name}
+            wear[device.name] = {"name": name}
             continue
         used, spare = max(tenths), int(pre_end, 16) if pre_end else 0
-        found.facts.setdefault("wear", {})[device.name] = {
-            "name": name,
-            "life_used_share": min(used, WORN + 1) / 10,
-            "pre_end": spare,
-        }
-        if used >= WORN or spare in PRE_END:
-            what = PRE_END.get(spare, "its life is used up")
-            verdict: Verdict = "fault" if spare == URGENT else "warning"
-            found.wrong(verdict, f"{device.name} {name}: {what}", "copy the card to a new one")
-        else:
-            found.say(f"{device.name}: {used * 10} % of its life used")
+        share = min(used, WORN + 1) / 10
+        wear[device.name] = {"name": name, "life_used_share": share, "pre_end": spare}
+        findings.add(worn(f"{device.name} {name}", used, spare))
+
+
+def worn(device: str, used: int, spare: int) -> Finding:
+    """Judge the wear of one card.
+
+    used   tenths of its life
+    spare  state of its reserve of blocks: 1 normal, 2 and 3 see ``PRE_END``
+    """
+    if used < WORN and spare not in PRE_END:
+        return Finding("ok", f"{device}: {used * 10} % of its life used")
+    verdict: Verdict = "fault" if spare == URGENT else "warning"
+    reason = PRE_END.get(spare, "its life is used up")
+    return Finding(verdict, f"{device}: {reason}", "copy it to a new one")

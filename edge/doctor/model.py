@@ -1,40 +1,40 @@
-"""The attested start, once more and in this process: model, runtime, delegate."""
+"""The model: the attested start, again and in this process."""
 
 from __future__ import annotations
 
 from edge.config import ModelConfig
 from edge.doctor.checks import Check, Findings
 from edge.errors import ModelError
-from edge.model import engine as engines
+from edge.model.engine import describe, start
 
 
 def check(config: ModelConfig) -> Check:
     """Prove what a start of the daemon would prove."""
-    found = Findings("model")
+    findings = Findings("model")
     try:
-        engine = engines.start(config)
-        told = engines.describe(engine)
+        engine = start(config)
     except ModelError as exc:
-        found.error(exc, "reinstall the model or its runtime")
-        return found.check()
-    found.facts = {
-        "name": told.name,
-        "version": told.version,
-        "sha256": told.sha256,
-        "labels": len(told.labels),
-        "runtime": told.runtime,
-        "kind": told.kind,
-        "xnnpack": told.xnnpack,
-        "delegated_share": told.delegated_share,
-        "left_out": list(told.left_out),
-        "threads": told.threads,
-        "golden": told.golden,
-        "input_from": told.input_from,
+        findings.error(exc, "reinstall the model or its runtime")
+        return findings.check()
+    model = describe(engine)
+    findings.facts = {
+        "name": model.name,
+        "version": model.version,
+        "sha256": model.sha256,
+        "labels": len(model.labels),
+        "runtime": model.runtime,
+        "kind": model.kind,
+        "xnnpack": model.xnnpack,
+        "delegated_share": model.delegated_share,
+        "left_out": list(model.left_out),
+        "threads": model.threads,
+        "golden": model.golden,
+        "input_from": model.input_from,
     }
     for warning in engine.warnings:
-        found.wrong("warning", warning, "see docs/models.md")
-    found.say(f"{told.name} {told.version} {told.sha256[:12]}, golden scores {told.golden}")
-    found.say(f"{told.runtime}, {told.kind}, XNNPACK {told.delegated_share:.0%} of the nodes")
-    if told.left_out:
-        found.say("left to TFLite: " + ", ".join(sorted(set(told.left_out))))
-    return found.check()
+        findings.wrong("warning", warning, "see docs/models.md")
+    findings.say(f"{model.name} {model.version} {model.sha256[:12]}, golden scores {model.golden}")
+    findings.say(f"{model.runtime}, {model.kind}, XNNPACK {model.delegated_share:.0%} of the nodes")
+    if model.left_out:
+        findings.say("left to TFLite: " + ", ".join(sorted(set(model.left_out))))
+    return findings.check()

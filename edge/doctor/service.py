@@ -1,4 +1,4 @@
-"""What systemd knows of the service.
+"""What systemd reports about the service.
 
 Source: systemctl(1), show; org.freedesktop.systemd1(5); systemd.exec(5), process exit codes.
 """
@@ -9,9 +9,10 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
-from edge.doctor.checks import Check, Findings, command, lasted, size
+from edge.doctor.checks import Check, Finding, Findings, command, lasted, size
+from edge.frames import Seconds
 
 NAME: Final = "edge-camera"
 TIMEOUT_S: Final = 5.0
@@ -23,18 +24,26 @@ PROPERTIES: Final = (
 )
 LOOP_RESTARTS: Final = 3
 LOOP_S: Final = 600.0
-"""So often, the last so short ago: it will do so again."""
+"""Restarted so often, the last time so recently, it will restart again."""
 EXITED: Final = "1"
-"""CLD_EXITED, of ExecMainCode; else it was killed by a signal."""
+"""CLD_EXITED in ExecMainCode; any other code means a signal."""
+ENABLED: Final = ("enabled", "enabled-runtime", "static", "alias")
+Phase = Literal["running", "stopped", "starting", "stopping", "failed", "restarting"]
+PHASES: Final[dict[str, Phase]] = {
+    "inactive": "stopped",
+    "deactivating": "stopping",
+    "failed": "failed",
+}
+"""ActiveState -> phase; the others depend on SubState."""
 STATUSES: Final = {
-    "78": ("config, model or device id is at fault", "hint what is a fault below"),
+    "78": ("config, model or device id is at fault", "fix what is a fault below"),
     "74": ("no camera", "see `camera` below"),
-    "203": ("its program cannot be run", f"apt install --reinstall {NAME}"),
+    "203": ("its program cannot be executed", f"apt install --reinstall {NAME}"),
     "243": ("systemd cannot read a credential", f"ls -l /etc/{NAME}/credentials"),
 }
 RESULTS: Final = {
     "watchdog": ("it hung and the watchdog ended it", "see what came before in the journal"),
-    "oom-kill": ("the kernel ended it for memory", "see `memory` below"),
+    "oom-kill": ("out of memory: the kernel ended it", "see `memory` below"),
     "start-limit-hit": ("it was started too often", f"systemctl reset-failed {NAME}"),
 }
 RESTART: Final = f"systemctl restart {NAME}"
@@ -42,10 +51,10 @@ RESTART: Final = f"systemctl restart {NAME}"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The service's unit as ``systemctl show`` has it.
+    """The service's unit as ``systemctl show`` prints it.
 
-    shown  empty where nothing is known of it; ``why`` then says why
-    late   systemd is there and gave no answer in time
+    shown  property -> value; empty where nothing is known, ``why`` then says why
+    late   systemd is there but did not answer in time
     """
 
     shown: Mapping[str, str] = field(default_factory=dict)
@@ -63,9 +72,35 @@ class Unit:
         return self.shown.get("ActiveState") in ("active", "reloading")
 
     @property
+    def phase(self) -> Phase:
+        """Where the service is in its life."""
+        active = self.shown.get("ActiveState", "")
+        if self.running:
+            return "running"
+        if active in PHASES:
+            return PHASES[active]
+        return "starting" if self.shown.get("SubState", "").startswith("start") else "restarting"
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it starts at boot."""
+        return self.shown.get("UnitFileState") in ENABLED
+
+    @property
     def pid(self) -> int | None:
         """The daemon's process."""
         return self.number("MainPID") or None
+
+    @property
+    def restarts(self) -> int:
+        """How often systemd has restarted it by itself."""
+        return self.number("NRestarts") or 0
+
+    def age_s(self, now_s: Seconds) -> Seconds | None:
+        """Return how long the state has lasted; a reload does not end the state ``running``."""
+        name = "ActiveEnter" if self.running else "StateChange"
+        since_us = self.number(f"{name}TimestampMonotonic")
+        return now_s - since_us / 1e6 if since_us else None
 
     def number(self, name: str) -> int | None:
         """Return a figure; None where there is none, or no limit."""
@@ -76,20 +111,20 @@ class Unit:
 def read() -> Unit:
     """Ask systemd."""
     try:
-        done = command(
+        process = command(
             *("systemctl", "show", f"{NAME}.service", "-p", ",".join(PROPERTIES)),
             timeout_s=TIMEOUT_S,
         )
     except FileNotFoundError:
         return Unit(why="no systemd here")
     except subprocess.TimeoutExpired:
-        return Unit(why=f"systemd gives no answer in {TIMEOUT_S:.0f} s", late=True)
+        return Unit(why=f"systemd does not answer within {TIMEOUT_S:.0f} s", late=True)
     except OSError as exc:
         return Unit(why=str(exc))
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        return Unit(why=lines[0] if lines else f"systemctl ends with {done.returncode}")
-    return parse(done.stdout)
+    if process.returncode:
+        lines = process.stderr.strip().splitlines()
+        return Unit(why=lines[0] if lines else f"systemctl ended with status {process.returncode}")
+    return parse(process.stdout)
 
 
 def parse(shown: str) -> Unit:
@@ -98,75 +133,105 @@ def parse(shown: str) -> Unit:
     return Unit({name: value for name, mark, value in pairs if mark})
 
 
-def check(unit: Unit, now_s: float) -> Check:
-    """Judge the unit. now_s: as the kernel's monotonic clock counts."""
-    found, shown = Findings("service"), unit.shown
+def check(unit: Unit, now_s: Seconds) -> Check:
+    """Judge the unit by every rule. now_s: as the kernel's monotonic clock counts."""
+    findings = Findings("service")
     if not unit.installed:
-        why = unit.why or f"systemd has no unit {NAME}"
-        hint = "" if unit.why else f"install the package {NAME}"
-        found.wrong("fault" if unit.late else "unknown", why, hint)
-        return found.check()
-    state, since = shown.get("ActiveState", ""), "StateChangeTimestampMonotonic"
-    if unit.running:  # a reload changes the state too
-        since = "ActiveEnterTimestampMonotonic"
-    since_us = unit.number(since)
-    age_s = now_s - since_us / 1e6 if since_us else None
-    age = f" for {lasted(age_s)}" if age_s is not None else ""
-    restarts = unit.number("NRestarts") or 0
-    found.facts = {
-        "active": state,
-        "sub": shown.get("SubState"),
-        "result": shown.get("Result"),
+        findings.add(absent(unit))
+        return findings.check()
+    age_s = unit.age_s(now_s)
+    findings.facts = {
+        "active": unit.shown.get("ActiveState", ""),
+        "sub": unit.shown.get("SubState"),
+        "result": unit.shown.get("Result"),
         "exit_status": unit.number("ExecMainStatus"),
-        "restarts": restarts,
+        "restarts": unit.restarts,
         "state_s": None if age_s is None else round(age_s, 1),
         "pid": unit.pid,
-        "status": shown.get("StatusText"),
-        "watchdog": shown.get("WatchdogUSec"),
-        "enabled": shown.get("UnitFileState"),
+        "status": unit.shown.get("StatusText"),
+        "watchdog": unit.shown.get("WatchdogUSec"),
+        "enabled": unit.shown.get("UnitFileState"),
         "memory_bytes": unit.number("MemoryCurrent"),
         "memory_peak_bytes": unit.number("MemoryPeak"),
         "memory_max_bytes": unit.number("MemoryMax"),
     }
-    enabled = shown.get("UnitFileState") in ("enabled", "enabled-runtime", "static", "alias")
-    if unit.running:
-        found.say(f"{state}{age}")
-        if shown.get("StatusText"):
-            found.say(shown["StatusText"])
-        if restarts:
-            again = restarts >= LOOP_RESTARTS and (age_s or 0.0) < LOOP_S
-            what = f"restarts by itself: {restarts}"
-            found.wrong("fault" if again else "warning", what, "see `events`")
-    elif state == "inactive":
-        on = RESTART if enabled else f"systemctl enable --now {NAME}"
-        found.wrong("fault", f"stopped{age}", on)
-    elif state == "deactivating" or shown.get("SubState", "").startswith("start"):
-        word = "stopping" if state == "deactivating" else "starting"
-        found.wrong("warning", f"{word}{age}", "ask again in a moment")
-    else:
-        what, hint = _reason(shown)
-        state = "failed" if state == "failed" else f"restarting, {restarts} times so far,"
-        found.wrong("fault", f"{state}{age}: {what}", hint)
-    if not enabled and state != "inactive":
-        found.wrong("warning", "does not start at boot", f"systemctl enable {NAME}")
-    if shown.get("NeedDaemonReload") == "yes":
-        hint = f"systemctl daemon-reload && {RESTART}"
-        found.wrong("warning", "its unit file has changed since it was read", hint)
-    if memory := unit.number("MemoryCurrent"):
-        found.say(f"memory {size(memory)}")
-    return found.check()
+    findings.add(*(rule(unit, age_s) for rule in RULES))
+    return findings.check()
+
+
+def absent(unit: Unit) -> Finding:
+    """Judge a unit that systemd does not have, or of which nothing is known."""
+    if unit.why:
+        return Finding("fault" if unit.late else "unknown", unit.why)
+    return Finding("unknown", f"systemd has no unit {NAME}", f"install the package {NAME}")
+
+
+def state(unit: Unit, age_s: Seconds | None) -> Finding:
+    """Judge the phase that the service is in."""
+    phase = unit.phase
+    age = f" for {lasted(age_s)}" if age_s is not None else ""
+    if phase == "running":
+        return Finding("ok", f"{unit.shown['ActiveState']}{age}")
+    if phase == "stopped":
+        hint = RESTART if unit.enabled else f"systemctl enable --now {NAME}"
+        return Finding("fault", f"stopped{age}", hint)
+    if phase in ("starting", "stopping"):
+        return Finding("warning", f"{phase}{age}", "run it again in a moment")
+    reason, hint = _reason(unit.shown)
+    word = "failed" if phase == "failed" else f"restarting, {unit.restarts} times so far,"
+    return Finding("fault", f"{word}{age}: {reason}", hint)
+
+
+def status_text(unit: Unit, _: Seconds | None) -> Finding | None:
+    """Repeat the status line of a daemon that runs."""
+    text = unit.shown.get("StatusText")
+    return Finding("ok", text) if unit.running and text else None
+
+
+def restarted(unit: Unit, age_s: Seconds | None) -> Finding | None:
+    """Judge how often a daemon that runs was restarted; often and lately, it is in a loop."""
+    if not unit.running or not unit.restarts:
+        return None
+    loops = unit.restarts >= LOOP_RESTARTS and (age_s or 0.0) < LOOP_S
+    text = f"restarts by itself: {unit.restarts}"
+    return Finding("fault" if loops else "warning", text, "see `events`")
+
+
+def boot(unit: Unit, _: Seconds | None) -> Finding | None:
+    """Warn of a service that a reboot would end; the hint for a stopped one enables it too."""
+    if unit.enabled or unit.phase == "stopped":
+        return None
+    return Finding("warning", "does not start at boot", f"systemctl enable {NAME}")
+
+
+def unit_file(unit: Unit, _: Seconds | None) -> Finding | None:
+    """Warn of a unit file that has changed on the disk only."""
+    if unit.shown.get("NeedDaemonReload") != "yes":
+        return None
+    hint = f"systemctl daemon-reload && {RESTART}"
+    return Finding("warning", "its unit file has changed since it was read", hint)
+
+
+def memory(unit: Unit, _: Seconds | None) -> Finding | None:
+    """Say how much memory the service has."""
+    current = unit.number("MemoryCurrent")
+    return Finding("ok", f"memory {size(current)}") if current else None
+
+
+RULES: Final = (state, status_text, restarted, boot, unit_file, memory)
+"""Each judges an installed unit by itself, and the age of its state."""
 
 
 def _reason(shown: Mapping[str, str]) -> tuple[str, str]:
-    """Return why it ended, and what to do."""
+    """Return why the service ended, and what to do."""
     result, status = shown.get("Result", ""), shown.get("ExecMainStatus", "")
-    look = f"journalctl -u {NAME} -e"
+    journal = f"journalctl -u {NAME} -e"
     if result in RESULTS:
         return RESULTS[result]
     if shown.get("ExecMainCode") == EXITED:
-        what, hint = STATUSES.get(status, ("see the journal", look))
-        return f"exit status {status}, {what}", hint
+        reason, hint = STATUSES.get(status, ("see the journal", journal))
+        return f"exit status {status}, {reason}", hint
     try:
-        return f"ended by {signal.Signals(int(status)).name}", look
+        return f"ended by {signal.Signals(int(status)).name}", journal
     except ValueError:
-        return f"result {result}", look
+        return f"result {result}", journal

@@ -1,4 +1,4 @@
-"""Draws what was found: one screen on a terminal, plain lines elsewhere."""
+"""Output of `edge doctor`: a coloured table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

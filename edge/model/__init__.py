@@ -1,1 +1,21 @@
-"""The model: find its card, prove it, run it. engine.py is what others use."""
+"""The model: found, proven, run. ``engine`` is what others use; nothing is imported from here.
+
+engine.py         a model that has proven what its card says, ready for frames
+attempt.py        a model on its way into use: identified, and tried if it is unproven
+trial.py          a child process in which an unproven model is tried
+trial_child.py    the child's side: its limits, the model's start, the answer
+proof.py          models that have proven themselves, remembered by checksum
+locate.py         find a model and read its card, model.toml
+card.py           records: what a card says, what a tensor is
+labels.py         the labels of a model without a card: beside it, or packed into it
+metadata.py       TFLite metadata inside a model file; reads any bytes
+normalisation.py  mean and std that a model file says; where a card contradicts them
+attest.py         the checks of a start: the model fits its card, and gives probabilities
+runtime.py        the TFLite interpreter; only this file imports TFLite
+graph.py          the nodes and tensors of a loaded model
+shape.py          the shape of the input, where a model leaves it open
+preprocess.py     a frame becomes the model's input, straight into the tensor
+subsampled.py     YUV pictures, shrunk before they are converted
+lookup.py         pixel values as tensor values
+scores.py         output values become probabilities, or a reason why they are none
+"""

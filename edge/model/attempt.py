@@ -1,69 +1,87 @@
-"""Whether a model has proven itself, and the trial of one that has not, in steps.
+"""One model on its way into use: identified, and tried where it has not proven itself.
 
 A model's file may come from anywhere, and an interpreter may crash, hang or grow at it. Only what
 has passed once in a child process is loaded in this one; that is remembered, see proof.
 
-Composes card, classifier, proof and trial. Runs on the caller's thread.
+Runs on the caller's thread, which never waits longer than it says. Identifying a model reads and
+hashes its whole file, up to 512 MB: on a thread of its own [1], one at a time. The thread gets
+frozen records and returns one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from edge import __version__, files
+from edge import __version__
 from edge import config as configs
+from edge.background import Call
 from edge.config import ModelConfig
 from edge.errors import ModelError, boundary
 from edge.frames import Seconds
 from edge.model import locate, proof, runtime
-from edge.model.card import MODEL_MAX_BYTES
 from edge.model.trial import Trial
 
 SHIPPED_SHA256: Final = "e06db8d6e9389b549b7448e508986e1418ba3619f93528db278318498c2b0aa6"
-"""Of the model that comes with this program; its tests prove it."""
+"""Of the model that comes with this program; a test compares it with the file."""
 POLL_S: Final = 0.2
-"""Longest wait until somebody who wants to stop is seen."""
+"""Longest wait until a request to stop is noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A model's file, and all that its behaviour depends on.
+
+    sha256  of the file
+    proof   a digest of the file, its card, and what runs it
+    """
+
+    path: Path
+    sha256: str
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """A trial that goes on, and what it would prove."""
+
+    proof: str
+    trial: Trial
 
 
 class Attempt:
-    """One model on its way into use; its trial, where it needs one, begins at once.
+    """One model on its way into use; begins at once.
 
-    before  another that is given up; its trial goes on as this one's where it proves the same
-    sha256  of its file
-    proof   stands for the file, its card, and all that runs it
-    Raises ModelError where there is no such model.
+    before  another attempt, given up for this one; its trial goes on where it proves the same
     """
 
     def __init__(self, config: ModelConfig, before: Attempt | None = None) -> None:
-        self._trial: Trial | None = None
+        self._config = config
         self._folder = configs.state_folder() or proof.cache_folder()
-        with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
-            found = locate.find(config.path)
-            self.sha256 = found.sha256
-            self.proof = proof.digest(
-                version=__version__,
-                sha256=self.sha256,
-                card=msgspec.to_builtins(found.card),
-                given=sorted(found.given),
-                runtime=runtime.runtime(),
-                machine=platform.machine(),
-                threads=threads(config),
-                require_xnnpack=config.require_xnnpack,
-                max_memory_bytes=config.max_memory_bytes,
-            )
-            if before is not None and before.proof == self.proof:
-                self._trial, before._trial = before._trial, None
-            elif self.sha256 != SHIPPED_SHA256 and not proof.known(self.proof, self._folder):
-                plain = msgspec.to_builtins(config)
-                limit = config.max_memory_bytes
-                self._trial = Trial(plain, str(found.path), limit, self.sha256)
+        self._identity: Identity | None = None
+        self._identifying: Call[Identity] | None = None  # [1]
+        self._earlier: Call[Identity] | None = None  # [1]
+        self._tested: _Tested | None = None
+        if before is not None:
+            self._earlier = before._identifying or before._earlier
+            self._tested, before._tested = before._tested, None
+        self._identify(0.0)
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the file; once ``wait`` has returned True."""
+        return self._known().sha256
+
+    @property
+    def proof(self) -> str:
+        """What the model proves; once ``wait`` has returned True."""
+        return self._known().proof
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Wait and check; return False where ``stopped`` says so first. Raises ModelError."""
@@ -79,20 +97,77 @@ class Attempt:
         return True
 
     def wait(self, timeout_s: Seconds) -> bool:
-        """Return whether there is nothing to wait for, after ``timeout_s`` at the latest."""
-        return self._trial is None or self._trial.wait(timeout_s)
+        """Return whether there is nothing to wait for, after ``timeout_s`` at the latest.
+
+        Raises ModelError where there is no such model.
+        """
+        if self._identity is None:
+            if not self._identify(timeout_s):
+                return False
+            timeout_s = 0.0
+        return self._tested is None or self._tested.trial.wait(timeout_s)
 
     def check(self) -> None:
-        """Return where the model may be loaded; once nothing is waited for. Raises ModelError."""
-        trial, self._trial = self._trial, None
-        if trial is not None:
-            trial.check()
-            proof.remember(self.proof, self._folder)
+        """Return where the model may be loaded; once ``wait`` has returned True. ModelError."""
+        tested, self._tested = self._tested, None
+        if tested is not None:
+            tested.trial.check()
+            proof.remember(tested.proof, self._folder)
 
     def close(self) -> None:
         """End the trial, where it goes on. Safe to call twice."""
-        if self._trial is not None:
-            self._trial.close()
+        if self._tested is not None:
+            self._tested.trial.close()
+
+    def _identify(self, timeout_s: Seconds) -> bool:
+        """Go on with the identification; return whether it is over, and the trial has begun."""
+        if self._identifying is None:
+            if self._earlier is not None and not self._earlier.wait(timeout_s):
+                return False
+            config, self._earlier = self._config, None
+            with boundary(ModelError, "the model cannot be used", config.path):
+                self._identifying = Call(lambda: identify(config), name="model")  # [1]
+        if not self._identifying.wait(timeout_s):
+            return False
+        self._identity = self._identifying.result()
+        self._begin_trial(self._identity)
+        return True
+
+    def _begin_trial(self, identity: Identity) -> None:
+        """Begin the trial that the model needs, or go on with one that proves the same."""
+        if self._tested is not None:
+            if self._tested.proof == identity.proof:
+                return
+            self.close()
+            self._tested = None
+        if identity.sha256 == SHIPPED_SHA256 or proof.known(identity.proof, self._folder):
+            return
+        with boundary(ModelError, "the model cannot be used", str(identity.path)):
+            trial = Trial(self._config, identity.path, identity.sha256)
+        self._tested = _Tested(identity.proof, trial)
+
+    def _known(self) -> Identity:
+        if self._identity is None:
+            raise RuntimeError("the model is not identified yet")
+        return self._identity
+
+
+def identify(config: ModelConfig) -> Identity:
+    """Return the model that ``config`` names; reads its whole file. Raises ModelError."""
+    with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
+        file = locate.find(config.path)
+        digest = proof.digest(
+            version=__version__,
+            sha256=file.sha256,
+            card=msgspec.to_builtins(file.card),
+            given=sorted(file.given),
+            runtime=runtime.runtime(),
+            machine=platform.machine(),
+            threads=threads(config),
+            require_xnnpack=config.require_xnnpack,
+            max_memory_bytes=config.max_memory_bytes,
+        )
+        return Identity(file.path, file.sha256, digest)
 
 
 def threads(config: ModelConfig) -> int:
@@ -102,15 +177,3 @@ def threads(config: ModelConfig) -> int:
     """
     cores = len(os.sched_getaffinity(0))
     return min(config.threads or cores, cores)
-
-
-def content(path: Path, sha256: str) -> bytes:
-    """Return what the model file holds, which must still be what was proven. Raises ModelError."""
-    try:
-        read = files.read(path, MODEL_MAX_BYTES)
-    except OSError as exc:
-        raise ModelError(f"the model cannot be read: {exc.strerror}", where=str(path)) from exc
-    if hashlib.sha256(read).hexdigest() != sha256:
-        what = "the model's file has changed while it was being proven"
-        raise ModelError(what, where=str(path), hint="try again")
-    return read

@@ -1,8 +1,8 @@
-"""What a model must show before it is used: that it fits what is said of it, and gives scores.
+"""Checks at the start of a model: it fits its card, and gives probabilities.
 
-Composes what the card says with what the file says (``complete``); then shows the model a few
-pictures of which nobody knows the right answer but everybody the kind of it (``prove``): numbers
-from 0 to 1, that sum to 1 where they should. Knows no camera.
+``complete`` fills in what the card leaves out from the file. ``prove`` classifies a few pictures
+whose right label nobody knows, but whose scores must be numbers from 0 to 1 that sum to 1 where
+they should. Knows no camera.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from numpy.typing import NDArray
 from edge.errors import ModelError
 from edge.frames import Frame
 from edge.model.card import InputFrom, ModelCard, Preprocessing
-from edge.model.locate import CARD, Found
-from edge.model.preprocess import contradiction, normalisation
+from edge.model.locate import CARD, ModelFile
+from edge.model.normalisation import contradiction, normalisation
 from edge.model.runtime import Classifier
 
 SIDE: Final = 64
-"""Pixels of a side of the pictures shown."""
+"""Pixels of a side of the test pictures."""
 LAST: Final = ("SOFTMAX", "LOGISTIC")
 """Last layers that give probabilities."""
 
 
-def complete(found: Found, classifier: Classifier) -> tuple[ModelCard, InputFrom, list[str]]:
-    """Return the card with what it leaves out, where its mean and std are from, and warnings.
+def complete(file: ModelFile, classifier: Classifier) -> tuple[ModelCard, InputFrom, list[str]]:
+    """Return the completed card, where its mean and std come from, and warnings.
 
-    What the card itself says is taken as it is; the file is asked about the rest.
+    What the card itself says stands; the file fills in the rest.
     """
-    card, given = found.card, found.given
+    card, given = file.card, file.given
     how, tensor = card.preprocessing, classifier.input
     source: InputFrom = "card"
     if len(tensor.shape) == 4 and tensor.shape[3] == 1 and "preprocessing.color" not in given:
         how = msgspec.structs.replace(how, color="gray")
     if not {"preprocessing.mean", "preprocessing.std"} & given:
-        mean, std, source = normalisation(tensor, found.stated, classifier.first)
+        mean, std, source = normalisation(tensor, file.stated, classifier.first)
         how = msgspec.structs.replace(how, mean=mean, std=std)
     output = msgspec.structs.replace(card.output, activation=classifier.activation)
-    _check_last(card, classifier, str(found.path))
+    _check_last(card, classifier, str(file.path))
     warnings = []
-    if source == "quantisation" and found.stated.mean:
-        text = f"mean {list(found.stated.mean)}, std {list(found.stated.std)}"
-        warnings.append(f"metadata: {text} contradict the input's quantisation, which is used")
+    if source == "quantisation" and file.stated.mean:
+        text = f"mean {list(file.stated.mean)}, std {list(file.stated.std)}"
+        warnings.append(f"metadata: {text} contradict the input's quantisation; that is used")
     if classifier.facts.kind == "int16":
         warnings.append("int16 activations: XNNPACK has no kernels for them; TFLite's are slow")
     return msgspec.structs.replace(card, preprocessing=how, output=output), source, warnings
@@ -57,7 +57,7 @@ def _check_last(card: ModelCard, classifier: Classifier, where: str) -> None:
         last = classifier.last.lower()
         right = "sigmoid" if classifier.last == "LOGISTIC" else "softmax"
         raise ModelError(
-            f"the model's last layer is a {last} already",
+            f"the model's last layer is already a {last}",
             where=f"{where}: output.activation",
             expected=right,
             got="logits",
@@ -66,7 +66,7 @@ def _check_last(card: ModelCard, classifier: Classifier, where: str) -> None:
 
 
 def doubts(how: Preprocessing, source: InputFrom, classifier: Classifier) -> list[str]:
-    """Return a warning where the file contradicts what a card or its metadata say."""
+    """Return a warning where the file contradicts its card or its metadata."""
     if source not in ("card", "metadata"):
         return []
     text = contradiction(how, classifier.input, classifier.first)
@@ -76,12 +76,12 @@ def doubts(how: Preprocessing, source: InputFrom, classifier: Classifier) -> lis
 def prove(
     classify: Callable[[Frame, NDArray[np.float32]], bool],
     classifier: Classifier,
-    found: Found,
+    file: ModelFile,
 ) -> list[str]:
-    """Show the model a few pictures; return warnings. Raises ModelError.
+    """Classify a few pictures; return warnings. Raises ModelError.
 
-    Numbers that are no probabilities are refused at once. What is not even a number is refused
-    where no picture gives anything else; a model that fails for black pictures alone works by day.
+    Numbers that are no probabilities are refused at once. Values that are not finite are refused
+    where every picture gives them; a model that fails for black pictures only works by day.
     """
     scores = np.empty(classifier.labels_total, np.float32)
     failed, total = [], 0
@@ -92,25 +92,26 @@ def prove(
         if classifier.finite:
             raise ModelError(
                 "the model's output is not probabilities",
-                where=str(found.path),
+                where=str(file.path),
                 got=f"{classifier.fault()}, for a {name} picture",
-                hint=_hint(classifier, found),
+                hint=_hint(classifier, file),
             )
         failed.append(name)
     if len(failed) == total:
         raise ModelError(
-            "the model's output is not numbers",
-            where=str(found.path),
+            "the model's output is not finite",
+            where=str(file.path),
             got=f"{classifier.fault()}, for every picture",
             hint="convert it again, or correct `mean` and `std` in [preprocessing]",
         )
     if not failed:
         return []
     names = " and a ".join(failed)
-    return [f"gives no numbers for a {names} picture; scores of such frames will be dropped"]
+    return [f"gives no finite scores for a {names} picture; such frames are dropped and counted"]
 
 
 def _pictures() -> Iterator[tuple[str, Frame]]:
+    """Yield test pictures with their names."""
     for name, value in (("black", 0), ("grey", 128), ("white", 255)):
         yield name, Frame(0, 0, np.full((SIDE, SIDE, 3), value, np.uint8), "bgr")
     count = np.arange(SIDE * SIDE * 3, dtype=np.uint64)
@@ -118,8 +119,8 @@ def _pictures() -> Iterator[tuple[str, Frame]]:
     yield "noisy", Frame(0, 0, noise.reshape(SIDE, SIDE, 3), "bgr")
 
 
-def _hint(classifier: Classifier, found: Found) -> str:
-    """Return the line to add to the card, where there is one."""
+def _hint(classifier: Classifier, file: ModelFile) -> str:
+    """Return what to change in the card, or else in the model."""
     activation = classifier.activation
     if activation == "softmax" and classifier.last == "LOGISTIC":
         activation = "sigmoid"
@@ -130,6 +131,6 @@ def _hint(classifier: Classifier, found: Found) -> str:
     else:
         return "convert it with its last layer, a softmax or a sigmoid"
     line = f'set activation = "{activation}" in [output] of {CARD}'
-    if found.given:
+    if file.given:
         return line
-    return f"{line}, to be put beside the model with its `name`, `file` and `labels`"
+    return f"{line} beside the model, with its `name`, `file` and `labels`"

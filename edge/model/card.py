@@ -1,4 +1,4 @@
-"""What a model's card says, and what its tensors are: records that parts pass on; no logic."""
+"""The model card and its tensors: records; no logic."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 MODEL_MAX_BYTES: Final = 512 * 1_048_576
-"""Of a model's file; a larger one is not read. EfficientNet-B7 in float has 267 million."""
+"""Of a model file; a larger one is not read. EfficientNet-B7 in float has 267 million."""
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "crop", "letterbox"]
 Interpolation = Literal["linear", "area"]
 Activation = Literal["sigmoid", "softmax", "logits"]
 InputFrom = Literal["card", "metadata", "quantisation", "first layers", "assumed"]
-"""Where mean and std come from."""
+"""Source of mean and std."""
 LARGEST_SIDE: Final = 2048
 """Pixels of an input tensor's height or width; no known classifier has more than 800."""
 Side = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_SIDE)]
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a picture becomes the model's input; part of the model, written in its card.
+    """How a picture becomes the model's input: [preprocessing] of the card.
 
     resize         stretch: the whole picture; crop: its centre, aspect kept;
                    letterbox: the whole picture, aspect kept, borders of value ``pad``
     central_fraction
-                   share of each side that is used, about the picture's centre; cut before the
+                   share of each side that is used, around the picture's centre; cropped before the
                    resize
     mean, std      one value or one per channel: real input = (pixel - mean) / std; where a card
-                   leaves both out, what the file says of itself is taken before these defaults
-    input          height and width, of a model that leaves them open
+                   leaves both out, the file's own come before these defaults
+    input          height and width, for a model that leaves them open
     """
 
     color: Color = "rgb"
@@ -46,7 +46,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model's output means.
+    """What the model's output means: [output] of the card.
 
     sigmoid   one value, the probability of the second label; or one value per label
     softmax   one probability per label
@@ -60,7 +60,7 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A picture with the scores it must give, proven at every start.
+    """A picture with the scores it must give, checked at every start.
 
     picture    file beside the card
     scores     (C,) in label order
@@ -75,7 +75,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``model.toml``: what the file beside it is and how to use it.
 
-    accuracy   free: name of a test set -> figures, as measured by the recipe
+    accuracy   free text: name of a test set -> figures, as measured by the recipe
     """
 
     name: str
@@ -93,11 +93,11 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What TFLite metadata inside a model file say; empty where they say nothing.
+    """TFLite metadata inside a model file; empty where there are none.
 
     mean, std  one value or one per channel, as in Preprocessing
     size       height and width of the input
-    labels     name of the packed file with the output's labels
+    labels     name of the packed file with the labels of the output
     """
 
     mean: tuple[float, ...] = ()
@@ -108,7 +108,7 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """What a float model's first layers do to its input before anything else: x * factor + offset.
+    """A float model's first layers, where they only scale its input: x * factor + offset.
 
     factor, offset  (1,) or (C,) float64
     """

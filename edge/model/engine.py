@@ -1,12 +1,13 @@
-"""The attested start: a model is used only after it has proven what its card says.
+"""The engine: a model that has proven what its card says, ready for frames.
 
-Composes card, classifier and preprocessing, and opens the camera for them; used by the daemon and
-by every command that classifies. The golden picture goes the whole way, as a frame would. A model
-that has never proven itself is tried in a child process first: it may crash its interpreter.
+Composes card, classifier and preprocessing; used by the daemon and by every command that
+classifies. The golden picture goes the whole way, as a frame would. A model that has never proven
+itself is tried in a child process first: it may crash its interpreter.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import fence
+from edge import fence, files
 from edge.config import ModelConfig
 from edge.contract import ModelInfo
 from edge.errors import ModelError, boundary
 from edge.frames import Frame
 from edge.model import attest, locate
-from edge.model.attempt import Attempt, content, threads
-from edge.model.card import Golden, InputFrom, ModelCard
+from edge.model.attempt import Attempt, threads
+from edge.model.card import MODEL_MAX_BYTES, Golden, InputFrom, ModelCard
 from edge.model.preprocess import Preprocessor
 from edge.model.runtime import Classifier
 from edge.pictures.picture import Unreadable as Unreadable
@@ -34,9 +35,9 @@ log = logging.getLogger(__name__)
 class Engine:
     """A model that has proven itself, ready for frames.
 
-    card        with what it left out filled in from the file
+    card        completed from the file where it leaves something out
     input_from  where its mean and std come from
-    warnings    in what the card is doubtful; logged at the start
+    warnings    doubts about the card; logged at the start
     """
 
     card: ModelCard
@@ -57,8 +58,8 @@ class Engine:
 def start(config: ModelConfig) -> Engine:
     """Return the engine that ``config`` describes, verified and warm. Raises ModelError.
 
-    Waits for the trial of a model that has not proven itself; ``Attempt`` and ``load`` are for a
-    caller who cannot.
+    Waits for the trial of a model that has not proven itself; a caller that cannot wait uses
+    ``Attempt`` and ``load``.
     """
     attempt = Attempt(config)
     attempt.run()
@@ -72,19 +73,19 @@ def load(config: ModelConfig, proven: str = "") -> Engine:
     proven  sha256 of the file that was proven; another is refused
     """
     with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
-        found = locate.find(config.path)
-        path, said = found.path, found.card
+        file = locate.find(config.path)
+        path, card = file.path, file.card
         classifier = Classifier(
             path,
-            len(said.labels),
-            said.output.activation if "output.activation" in found.given else None,
+            len(card.labels),
+            card.output.activation if "output.activation" in file.given else None,
             threads=threads(config),
             require_xnnpack=config.require_xnnpack,
-            size=said.preprocessing.input,
-            usual_size=found.stated.size,
-            content=content(path, proven or found.sha256),
+            size=card.preprocessing.input,
+            usual_size=file.stated.size,
+            content=_content(path, proven or file.sha256),
         )
-        card, input_from, warnings = attest.complete(found, classifier)
+        card, input_from, warnings = attest.complete(file, classifier)
         try:
             preprocess = Preprocessor(card.preprocessing, classifier.input)
             warnings += attest.doubts(card.preprocessing, input_from, classifier)
@@ -92,9 +93,9 @@ def load(config: ModelConfig, proven: str = "") -> Engine:
             raise ModelError(
                 exc.what, where=str(path), expected=exc.expected, got=exc.got, hint=exc.hint
             ) from exc.__cause__
-        engine = Engine(card, path, found.sha256, classifier, preprocess, input_from, ())
+        engine = Engine(card, path, file.sha256, classifier, preprocess, input_from, ())
         with boundary(ModelError, "the model cannot be run", str(path)):
-            warnings += attest.prove(engine.classify, classifier, found)
+            warnings += attest.prove(engine.classify, classifier, file)
         engine = replace(engine, warnings=tuple(warnings))
         if card.golden:
             _attest(engine, card.golden)
@@ -103,17 +104,29 @@ def load(config: ModelConfig, proven: str = "") -> Engine:
         return engine
 
 
+def _content(path: Path, sha256: str) -> bytes:
+    """Return the model file, which must still be the one that was proven. Raises ModelError."""
+    try:
+        content = files.read(path, MODEL_MAX_BYTES)
+    except OSError as exc:
+        raise ModelError(f"the model cannot be read: {exc.strerror}", where=str(path)) from exc
+    if hashlib.sha256(content).hexdigest() != sha256:
+        reason = "the model's file has changed while it was being proven"
+        raise ModelError(reason, where=str(path), hint="try again")
+    return content
+
+
 def _attest(engine: Engine, golden: Golden) -> None:
     """Raise ModelError unless the golden picture gives its golden scores."""
     picture = engine.path.parent / golden.picture
     try:
         frame = read_picture(picture)
     except Unreadable as exc:
-        raise ModelError(f"golden picture cannot be used: {exc}", where=str(picture)) from exc
+        raise ModelError(f"the golden picture cannot be used: {exc}", where=str(picture)) from exc
     scores = np.empty(len(golden.scores), np.float32)
     if not engine.classify(frame, scores):
         raise ModelError(
-            "the model gives its golden picture no scores",
+            "the model gives no scores for its golden picture",
             where=f"{engine.path} on {engine.classifier.facts.runtime}",
             got=engine.classifier.fault(),
         )
@@ -123,15 +136,15 @@ def _attest(engine: Engine, golden: Golden) -> None:
         raise ModelError(
             "the model does not give its golden scores",
             where=f"{engine.path} on {engine.classifier.facts.runtime}",
-            expected=f"{_shown(golden.scores)} within {golden.tolerance}",
-            got=_shown(scores.tolist()),
-            hint="the model, the card's [preprocessing] or the runtime is not the one it was"
-            " made with",
+            expected=f"{_best(golden.scores)} within {golden.tolerance}",
+            got=_best(scores.tolist()),
+            hint="the model, the card's [preprocessing] or the runtime is not the one that the"
+            " scores were made with",
         )
 
 
 def describe(engine: Engine) -> ModelInfo:
-    """Return the model and what runs it, as proven."""
+    """Return the model and its runtime as the record that ``info`` publishes."""
     facts, tensor = engine.classifier.facts, engine.classifier.input
     return ModelInfo(
         name=engine.card.name,
@@ -146,14 +159,14 @@ def describe(engine: Engine) -> ModelInfo:
     )
 
 
-def shown_input(engine: Engine) -> str:
-    """Return what pictures become for the model, and who says so, in words."""
+def input_text(engine: Engine) -> str:
+    """Return size, colour, mean and std of the input, and where they come from, in words."""
     how, shape = engine.card.preprocessing, engine.classifier.input.shape
     text = f"{shape[2]}x{shape[1]} {how.color}, mean {how.mean}, std {how.std}"
     if engine.input_from == "assumed":
-        return f"{text}: assumed, for neither card nor file says; a {locate.CARD} can"
-    who = "card" if engine.input_from == "card" else f"file's {engine.input_from}"
-    return f"{text}: from the {who}"
+        return f"{text}: assumed, because neither card nor file says; set them in {locate.CARD}"
+    source = "card" if engine.input_from == "card" else f"file's {engine.input_from}"
+    return f"{text}: from the {source}"
 
 
 def read_picture(path: Path) -> Frame:
@@ -161,6 +174,7 @@ def read_picture(path: Path) -> Frame:
     return Frame(0, 0, read_pixels(path), "bgr")
 
 
-def _shown(scores: tuple[float, ...] | list[float]) -> str:
+def _best(scores: tuple[float, ...] | list[float]) -> str:
+    """Return the three best scores in words."""
     best = sorted(enumerate(scores), key=lambda pair: -pair[1])[:3]
     return "(" + ", ".join(f"{index}: {score:.3f}" for index, score in best) + ")"

@@ -1,12 +1,13 @@
-"""What a model's list of nodes says: who runs them, in which numbers, how it begins and ends.
+"""The nodes and tensors of a loaded model: who runs them, in which type, how it begins and ends.
 
-Pure: works on the interpreter's own descriptions of nodes and tensors.
+Reads the interpreter's descriptions of nodes and tensors once, into records. Pure.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,107 +16,79 @@ from numpy.typing import NDArray
 from edge.model.card import Affine, TensorSpec
 
 Kind = Literal["int8", "uint8", "int16", "float"]
-Details = dict[str, Any]
+Details = Mapping[str, Any]
 """One node or tensor, as the interpreter describes it."""
-_HANDED_ON: Final = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
-"""Nodes that change nothing of what a score means."""
+_PASSED_ON: Final = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
+"""Nodes that do not change what a score means."""
 _FIRST_LAYERS: Final = 4
-"""Layers looked at from the input on: Keras's Rescaling and Normalization are two each."""
+"""Layers examined from the input on: Keras's Rescaling and Normalization are two each."""
 
 
-def delegated(ops: Sequence[Details]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the nodes that delegates have taken, and of those left to TFLite.
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator; inputs and outputs are indices of tensors."""
 
-    ops  the interpreter's list: the model's nodes, then one DELEGATE node for each part that
-         a delegate has taken. A node is taken when a DELEGATE's outputs cannot be had without
-         it, counting back as far as that DELEGATE's inputs.
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A loaded model.
+
+    nodes      the model's own, in order
+    delegates  one for each part of the model that a delegate has taken
+    tensors    by index
+    input      index of the input tensor
+    output     index of the output tensor
     """
-    nodes = _nodes(ops)
-    maker = {int(tensor): node for node in nodes for tensor in node["outputs"]}
-    taken: set[int] = set()
-    for delegate in (op for op in ops if op["op_name"] == "DELEGATE"):
-        given = {int(tensor) for tensor in delegate["inputs"]}
-        wanted = [int(tensor) for tensor in delegate["outputs"]]
-        while wanted:
-            node = maker.get(wanted.pop())
-            if node is None or node["index"] in taken:
-                continue
-            taken.add(node["index"])
-            wanted += [int(t) for t in node["inputs"] if int(t) not in given]
-    return (
-        tuple(node["op_name"] for node in nodes if node["index"] in taken),
-        tuple(node["op_name"] for node in nodes if node["index"] not in taken),
+
+    nodes: tuple[Node, ...]
+    delegates: tuple[Node, ...]
+    tensors: Mapping[int, TensorSpec]
+    input: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFacts:
+    """The runtime of a loaded model.
+
+    runtime          package and version
+    kind             what the layers compute in
+    xnnpack          whether a delegate has taken any node
+    delegated_share  nodes the delegate has taken, of all nodes, 0 to 1
+    left_out         the operators that it has not taken
+    threads          threads inside ``invoke``
+    """
+
+    runtime: str
+    kind: Kind
+    xnnpack: bool
+    delegated_share: float
+    left_out: tuple[str, ...]
+    threads: int
+
+
+def read_graph(
+    ops: Iterable[Details], tensors: Iterable[Details], input: int, output: int
+) -> Graph:
+    """Return the interpreter's descriptions as records.
+
+    ops  the model's nodes, then one DELEGATE node for each part that a delegate has taken
+    """
+    nodes = [
+        Node(str(op["op_name"]), tuple(map(int, op["inputs"])), tuple(map(int, op["outputs"])))
+        for op in ops
+    ]
+    return Graph(
+        tuple(node for node in nodes if node.name != "DELEGATE"),
+        tuple(node for node in nodes if node.name == "DELEGATE"),
+        {int(tensor["index"]): spec(tensor) for tensor in tensors},
+        input,
+        output,
     )
-
-
-def kind(ops: Sequence[Details], tensors: Sequence[Details]) -> Kind:
-    """Return what the layers compute in: the type that most nodes put out."""
-    types = {int(tensor["index"]): np.dtype(tensor["dtype"]).name for tensor in tensors}
-    made = Counter(types.get(int(tensor), "") for op in _nodes(ops) for tensor in op["outputs"])
-    if made["float32"] + made["float16"] > made["int8"] + made["uint8"] + made["int16"]:
-        return "float"
-    integers: tuple[Kind, ...] = ("int8", "uint8", "int16")
-    return max(integers, key=lambda name: made[name])
-
-
-def last(ops: Sequence[Details], tensors: Sequence[Details], output: int) -> tuple[str, float]:
-    """Return the operator that makes the scores, and the step that they are rounded to, 0: none.
-
-    output  the output tensor's index
-    """
-    scales = {int(tensor["index"]): float(tensor["quantization"][0]) for tensor in tensors}
-    maker = {int(tensor): node for node in _nodes(ops) for tensor in node["outputs"]}
-    at, step = output, scales.get(output, 0.0)
-    for _ in maker:
-        node = maker.get(at)
-        if node is None or node["op_name"] not in _HANDED_ON:
-            return ("" if node is None else str(node["op_name"])), step
-        at = int(node["inputs"][0])
-        step = max(step, scales.get(at, 0.0))
-    return "", step
-
-
-def first(
-    ops: Sequence[Details],
-    tensors: Sequence[Details],
-    start: int,
-    constant: Callable[[int], NDArray[Any]],
-) -> Affine | None:
-    """Return what the first layers of a float model do to each value; None: nothing that is known.
-
-    start     the input tensor's index
-    constant  index of a tensor -> its values
-
-    Only factors and summands count that are one number, or one a channel.
-    """
-    nodes = _nodes(ops)
-    details = {int(tensor["index"]): tensor for tensor in tensors}
-    made = {int(tensor) for node in nodes for tensor in node["outputs"]} | {start}
-    factor, offset = np.ones(1), np.zeros(1)
-    at, found = start, False
-    for _ in range(_FIRST_LAYERS):
-        readers = [node for node in nodes if at in map(int, node["inputs"])]
-        if len(readers) != 1 or readers[0]["op_name"] not in ("MUL", "ADD", "SUB", "DIV"):
-            break
-        name, inputs = readers[0]["op_name"], [int(tensor) for tensor in readers[0]["inputs"]]
-        others = [tensor for tensor in inputs if tensor != at]
-        if len(others) != 1 or others[0] in made or (name in ("SUB", "DIV") and inputs[0] != at):
-            break
-        other = details[others[0]]
-        if np.dtype(other["dtype"]) != np.float32 or int(np.prod(other["shape"])) not in (1, 3):
-            break
-        value = np.asarray(constant(others[0]), np.float64).reshape(-1)
-        if not np.all(np.isfinite(value)) or (name in ("MUL", "DIV") and not np.all(value > 0)):
-            break
-        if name == "ADD":
-            offset = offset + value
-        elif name == "SUB":
-            offset = offset - value
-        else:
-            by = value if name == "MUL" else 1 / value
-            factor, offset = factor * by, offset * by
-        at, found = int(readers[0]["outputs"][0]), True
-    return Affine(factor, offset) if found else None
 
 
 def spec(detail: Details) -> TensorSpec:
@@ -125,5 +98,109 @@ def spec(detail: Details) -> TensorSpec:
     return TensorSpec(shape, np.dtype(detail["dtype"]), float(scale), int(zero_point))
 
 
-def _nodes(ops: Sequence[Details]) -> list[Details]:
-    return [op for op in ops if op["op_name"] != "DELEGATE"]
+def runtime_facts(graph: Graph, runtime: str, threads: int) -> RuntimeFacts:
+    """Return what runs the model."""
+    taken, left_out = delegated(graph)
+    total = len(taken) + len(left_out)
+    return RuntimeFacts(
+        runtime=runtime,
+        kind=layer_kind(graph),
+        xnnpack=bool(taken),
+        delegated_share=round(len(taken) / total, 4) if total else 0.0,
+        left_out=left_out,
+        threads=threads,
+    )
+
+
+def delegated(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the nodes that delegates have taken, and of those left to TFLite.
+
+    A node is taken where a DELEGATE's outputs depend on it, counting back as far as that
+    DELEGATE's inputs.
+    """
+    maker = {tensor: at for at, node in enumerate(graph.nodes) for tensor in node.outputs}
+    taken: set[int] = set()
+    for delegate in graph.delegates:
+        pending, begin = list(delegate.outputs), set(delegate.inputs)
+        while pending:
+            at = maker.get(pending.pop())
+            if at is not None and at not in taken:
+                taken.add(at)
+                pending += [tensor for tensor in graph.nodes[at].inputs if tensor not in begin]
+    return (
+        tuple(node.name for at, node in enumerate(graph.nodes) if at in taken),
+        tuple(node.name for at, node in enumerate(graph.nodes) if at not in taken),
+    )
+
+
+def layer_kind(graph: Graph) -> Kind:
+    """Return the type that the layers compute in: the one that most nodes put out."""
+    made = Counter(
+        graph.tensors[tensor].dtype.name
+        for node in graph.nodes
+        for tensor in node.outputs
+        if tensor in graph.tensors
+    )
+    if made["float32"] + made["float16"] > made["int8"] + made["uint8"] + made["int16"]:
+        return "float"
+    integers: tuple[Kind, ...] = ("int8", "uint8", "int16")
+    return max(integers, key=lambda name: made[name])
+
+
+def last_layer(graph: Graph) -> tuple[str, float]:
+    """Return the operator that makes the scores, and the step that they are rounded to; 0: none."""
+    scales = {index: tensor.scale for index, tensor in graph.tensors.items()}
+    maker = {tensor: node for node in graph.nodes for tensor in node.outputs}
+    tensor, step = graph.output, scales.get(graph.output, 0.0)
+    for _ in maker:
+        node = maker.get(tensor)
+        if node is None or node.name not in _PASSED_ON:
+            return ("" if node is None else node.name), step
+        tensor = node.inputs[0]
+        step = max(step, scales.get(tensor, 0.0))
+    return "", step
+
+
+def first_layers(graph: Graph, constant: Callable[[int], NDArray[Any]]) -> Affine | None:
+    """Return what the first layers of a float model do to each value; None: nothing known.
+
+    constant  index of a tensor -> its values
+    """
+    factor, offset = np.ones(1), np.zeros(1)
+    tensor, scales = graph.input, False
+    for _ in range(_FIRST_LAYERS):
+        readers = [node for node in graph.nodes if tensor in node.inputs]
+        value = _operand(graph, readers[0], tensor, constant) if len(readers) == 1 else None
+        if value is None:
+            break
+        name = readers[0].name
+        if name in ("ADD", "SUB"):
+            offset = offset + value if name == "ADD" else offset - value
+        else:
+            by = value if name == "MUL" else 1 / value
+            factor, offset = factor * by, offset * by
+        tensor, scales = readers[0].outputs[0], True
+    return Affine(factor, offset) if scales else None
+
+
+def _operand(
+    graph: Graph, node: Node, tensor: int, constant: Callable[[int], NDArray[Any]]
+) -> NDArray[np.float64] | None:
+    """Return the constant that ``node`` combines with ``tensor``: one number, or one a channel.
+
+    None where the node does anything else.
+    """
+    others = [index for index in node.inputs if index != tensor]
+    if node.name not in ("MUL", "ADD", "SUB", "DIV") or len(others) != 1:
+        return None
+    if node.name in ("SUB", "DIV") and node.inputs[0] != tensor:
+        return None
+    other, made = others[0], {index for node in graph.nodes for index in node.outputs}
+    values = graph.tensors.get(other)
+    if values is None or other in made or other == graph.input:
+        return None
+    if values.dtype != np.float32 or int(np.prod(values.shape)) not in (1, 3):
+        return None
+    value = np.asarray(constant(other), np.float64).reshape(-1)
+    usable = np.all(np.isfinite(value)) and (node.name in ("ADD", "SUB") or np.all(value > 0))
+    return value if usable else None

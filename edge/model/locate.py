@@ -1,8 +1,9 @@
-"""Find a model and read its card, ``model.toml``; knows no TFLite.
+"""Finds a model and reads its card, ``model.toml``; knows no TFLite.
 
 A model is given as a folder with a card, a card, or a ``.tflite`` file. A file without a card
 beside it gets a default one: its labels come from ``labels.txt`` beside it, or from the label
 file that TFLite metadata packs into the model itself. What a card leaves out, the file may say.
+Hashes the whole file: a large one takes a second.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from edge import files, toml
 from edge.errors import ModelError
 from edge.model import labels as lists
 from edge.model import metadata
-from edge.model.card import MODEL_MAX_BYTES, ModelCard, Stated
+from edge.model.card import MODEL_MAX_BYTES, Golden, ModelCard, Stated
 
 CARD: Final = "model.toml"
 LABELS: Final = "labels.txt"
-_HERE: Final = Path(__file__).resolve().parent.parent
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
-class Found(NamedTuple):
-    """A model that is there.
+class ModelFile(NamedTuple):
+    """A model's file and its card.
 
-    given   what its card says itself: "name", "preprocessing.mean" ...; empty without a card
-    stated  what the file's own metadata say
+    given   keys that its card has: "name", "preprocessing.mean" ...; empty without a card
+    stated  the file's own metadata
     """
 
     card: ModelCard
@@ -41,28 +42,28 @@ class Found(NamedTuple):
 
 def shipped() -> Path:
     """Return the folder of the model that comes with this program."""
-    installed = _HERE / "catdog"
-    return installed if installed.is_dir() else _HERE.parent / "models" / "catdog"
+    installed = _PACKAGE / "catdog"
+    return installed if installed.is_dir() else _PACKAGE.parent / "models" / "catdog"
 
 
-def find(model: str) -> Found:
-    """Return the card of ``model``, the path of its ``.tflite`` file and what the file says.
+def find(model: str) -> ModelFile:
+    """Return the card of ``model``, the path of its ``.tflite`` file and the file's metadata.
 
     model  a folder, a card or a model file; empty for the shipped model
-    Raises ModelError where something is missing or the file is not the one the card means.
+    Raises ModelError where something is missing or the file is not the one the card describes.
     """
     try:
-        found = _find(Path(model).expanduser() if model else shipped())
+        file = _find(Path(model).expanduser() if model else shipped())
     except ModelError:
         raise
     except (OSError, RuntimeError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         raise ModelError(f"the model cannot be read: {reason}", where=model) from exc
-    lists.check(found.card.labels, str(found.path))
-    return found
+    lists.check(file.card.labels, str(file.path))
+    return file
 
 
-def _find(path: Path) -> Found:
+def _find(path: Path) -> ModelFile:
     if path.is_dir():
         path = path / CARD
     if not path.exists():
@@ -71,14 +72,7 @@ def _find(path: Path) -> Found:
             where=str(path),
             hint=f"give a .tflite file, or a folder with a {CARD} in it",
         )
-    beside = path if path.suffix == ".toml" else path.parent / CARD
-    card, given = _read(beside) if beside.is_file() or beside == path else (None, frozenset[str]())
-    if card is not None and beside == path:
-        path = path.parent / card.file
-        if not path.exists():
-            raise ModelError("the card's model file is missing", where=str(path))
-    elif card is not None and card.file != path.name:
-        card, given = None, frozenset()
+    card, given, path = _card(path)
     try:
         opened = os.fdopen(files.open_regular(path), "rb")
     except OSError as exc:
@@ -88,7 +82,23 @@ def _find(path: Path) -> Found:
         stated = metadata.stated(file.fileno())
         if card is None:
             card = ModelCard(path.stem, path.name, _labels(file, path, stated.labels))
-    return Found(card, path, sha256, given, stated)
+    return ModelFile(card, path, sha256, given, stated)
+
+
+def _card(path: Path) -> tuple[ModelCard | None, frozenset[str], Path]:
+    """Return the card that ``path`` is or has beside it, its keys, and the model's file."""
+    if path.suffix == ".toml":
+        card, given = _read(path)
+        model = path.parent / card.file
+        if not model.exists():
+            raise ModelError("the card's model file is missing", where=str(model))
+        return card, given, model
+    beside = path.parent / CARD
+    if beside.is_file():
+        card, given = _read(beside)
+        if card.file == path.name:
+            return card, given, path
+    return None, frozenset(), path
 
 
 def read(path: Path) -> ModelCard:
@@ -99,26 +109,32 @@ def read(path: Path) -> ModelCard:
 def _read(path: Path) -> tuple[ModelCard, frozenset[str]]:
     tables: dict[str, Any] = toml.read(path, ModelError)
     card = toml.convert(tables, ModelCard, str(path), ModelError)
-    if card.golden and len(card.golden.scores) != len(card.labels):
-        raise ModelError(
-            "wrong number of scores",
-            where=f"{path}: golden.scores",
-            expected=f"{len(card.labels)}, one per label",
-            got=str(len(card.golden.scores)),
-        )
-    if card.golden and not all(0 <= score <= 1 for score in card.golden.scores):
-        raise ModelError(
-            "wrong score",
-            where=f"{path}: golden.scores",
-            expected="numbers from 0 to 1",
-            got=str(list(card.golden.scores)),
-        )
-    if card.golden and math.isnan(card.golden.tolerance):
-        raise ModelError("not a number", where=f"{path}: golden.tolerance", expected="0 to 1")
+    if card.golden:
+        _check_golden(card.golden, len(card.labels), path)
     given = set(tables)
     for part in ("preprocessing", "output"):
         given |= {f"{part}.{key}" for key in tables.get(part, {})}
     return card, frozenset(given)
+
+
+def _check_golden(golden: Golden, labels_total: int, path: Path) -> None:
+    """Raise ModelError unless there is a probability for each label."""
+    if len(golden.scores) != labels_total:
+        raise ModelError(
+            "wrong number of scores",
+            where=f"{path}: golden.scores",
+            expected=f"{labels_total}, one per label",
+            got=str(len(golden.scores)),
+        )
+    if not all(0 <= score <= 1 for score in golden.scores):
+        raise ModelError(
+            "wrong score",
+            where=f"{path}: golden.scores",
+            expected="numbers from 0 to 1",
+            got=str(list(golden.scores)),
+        )
+    if math.isnan(golden.tolerance):
+        raise ModelError("not a number", where=f"{path}: golden.tolerance", expected="0 to 1")
 
 
 def _checked(file: BufferedReader, path: Path, sha256: str) -> str:
@@ -126,19 +142,19 @@ def _checked(file: BufferedReader, path: Path, sha256: str) -> str:
     size = os.fstat(file.fileno()).st_size
     if size > MODEL_MAX_BYTES:
         raise ModelError(
-            "model file is too large",
+            "the model file is too large",
             where=str(path),
             expected=f"at most {MODEL_MAX_BYTES} bytes",
             got=str(size),
         )
-    came = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 and came != sha256:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 and digest != sha256:
         raise ModelError(
-            "model file is not the one its card describes",
+            "the model file is not the one its card describes",
             where=str(path),
             expected=f"sha256 {sha256[:16]}...",
-            got=f"{came[:16]}... ({size} bytes)",
-            hint="restore the file, or correct `sha256` in the card if the change is meant",
+            got=f"{digest[:16]}... ({size} bytes)",
+            hint="restore the file, or correct `sha256` in the card if the change is intended",
         )
     identifier = os.pread(file.fileno(), 4, 4)
     if identifier != b"TFL3":
@@ -149,20 +165,20 @@ def _checked(file: BufferedReader, path: Path, sha256: str) -> str:
             got=f"{identifier!r} in {size} bytes",
             hint="convert the model to .tflite first",
         )
-    return came
+    return digest
 
 
 def _labels(file: BufferedReader, path: Path, packed_as: str) -> tuple[str, ...]:
     """Return the labels of a model that has no card."""
     beside = path.parent / LABELS
     if beside.exists():
-        found, where = lists.beside(beside), str(beside)
+        labels, where = lists.beside(beside), str(beside)
     else:
-        found, where = lists.packed(file, packed_as, str(path)), str(path)
-    if not found:
+        labels, where = lists.packed(file, packed_as, str(path)), str(path)
+    if not labels:
         raise ModelError(
-            "model has no labels",
+            "the model has no labels",
             where=where,
             hint=f"put a {LABELS} (one per line, in output order) or a {CARD} beside it",
         )
-    return found
+    return labels

@@ -1,8 +1,8 @@
-"""TFLite metadata inside a model file: what it says of its input, and where its labels are.
+"""TFLite metadata inside a model file: normalisation and size of the input, name of the labels.
 
-The scheme is TensorFlow Lite's: a flatbuffer of its own in one of the model's buffers, named
-TFLITE_METADATA. Only the few fields that are used are read, from any bytes: what does not fit is
-the same as what is not there.
+The format is TensorFlow Lite's: a flatbuffer of its own in one of the model's buffers, named
+TFLITE_METADATA. Only the few fields that are used are read, from any bytes: what does not fit
+counts as absent.
 Source: tensorflow/lite/schema/schema.fbs; metadata_schema.fbs of TFLite Support.
 """
 
@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from edge.model.card import LARGEST_SIDE, Stated
 
 NAME: Final = b"TFLITE_METADATA"
 LARGEST: Final = 1_048_576
-"""Bytes of the metadata; what MediaPipe writes has one kilobyte or two."""
+"""Bytes of the metadata; MediaPipe writes one kilobyte or two."""
 _ENTRIES: Final = 256
-"""Entries looked at in any list."""
+"""Entries read of any list."""
 _STRING: Final = 1024
+"""Bytes read of any string."""
 
 # Fields, by number: of Model, Metadata, Buffer (schema.fbs) ...
 _BUFFERS, _METADATA = 4, 6
@@ -37,7 +39,7 @@ _IMAGE_PROPERTIES, _NORMALIZATION, _AXIS_LABELS = 2, 1, 2
 
 
 def stated(file: int) -> Stated:
-    """Return what the metadata in the open model ``file`` say; never raises for what they hold."""
+    """Return the metadata in the open model ``file``; never raises, whatever they hold."""
     size = os.fstat(file).st_size
     try:
         model = _Buffer(lambda count, at: os.pread(file, count, at), size)
@@ -54,6 +56,7 @@ def stated(file: int) -> Stated:
 
 
 def _embedded(model: _Buffer) -> bytes | None:
+    """Return the flatbuffer of the metadata."""
     root = model.root()
     for entry in model.tables(root, _METADATA):
         if model.string(entry, _ENTRY_NAME) == NAME:
@@ -64,28 +67,42 @@ def _embedded(model: _Buffer) -> bytes | None:
 
 
 def _read(inner: _Buffer, graph: int) -> Stated:
+    """Return what is said of the first input and of the first output."""
+    stated = Stated()
+    for image in inner.tables(graph, _INPUTS)[:1]:
+        mean, std = _normalisation(inner, image)
+        stated = Stated(mean, std, _size(inner, image))
+    for scores in inner.tables(graph, _OUTPUTS)[:1]:
+        stated = replace(stated, labels=_labels(inner, scores))
+    return stated
+
+
+def _normalisation(inner: _Buffer, image: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std, both empty where they cannot be those of pixels."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    size, labels = None, ""
-    for image in inner.tables(graph, _INPUTS)[:1]:
-        for unit in inner.tables(image, _UNITS):
-            if inner.number(unit, _TYPE, "B") == _NORMALIZATION:
-                options = inner.table(unit, _VALUE)
-                mean, std = inner.floats(options, _MEAN), inner.floats(options, _STD)
-        size = _size(inner, image)
-    for score in inner.tables(graph, _OUTPUTS)[:1]:
-        for file in inner.tables(score, _FILES):
-            if inner.number(file, _FILE_TYPE, "B") == _AXIS_LABELS and (
-                not labels or not inner.string(file, _FILE_LOCALE)
-            ):
-                labels = inner.string(file, _FILE_NAME).decode("utf-8", "replace")
-    usable = 1 <= len(mean) <= 4 and len(std) in (1, len(mean))
-    if not (usable and all(abs(v) <= 1e3 for v in mean) and all(1e-2 <= v <= 1e3 for v in std)):
-        mean = std = ()  # not of pixels
-    return Stated(mean, std, size, labels)
+    for unit in inner.tables(image, _UNITS):
+        if inner.number(unit, _TYPE, "B") == _NORMALIZATION:
+            options = inner.table(unit, _VALUE)
+            mean, std = inner.floats(options, _MEAN), inner.floats(options, _STD)
+    fits = 1 <= len(mean) <= 4 and len(std) in (1, len(mean))
+    if fits and all(abs(v) <= 1e3 for v in mean) and all(1e-2 <= v <= 1e3 for v in std):
+        return mean, std
+    return (), ()
+
+
+def _labels(inner: _Buffer, scores: int) -> str:
+    """Return the name of the file with the labels, one without a locale first."""
+    name = ""
+    for file in inner.tables(scores, _FILES):
+        usable = inner.number(file, _FILE_TYPE, "B") == _AXIS_LABELS
+        if usable and (not name or not inner.string(file, _FILE_LOCALE)):
+            name = inner.string(file, _FILE_NAME).decode("utf-8", "replace")
+    return name
 
 
 def _size(inner: _Buffer, image: int) -> tuple[int, int] | None:
+    """Return height and width of the input."""
     content = inner.table(image, _CONTENT)
     if not content or inner.number(content, _TYPE, "B") != _IMAGE_PROPERTIES:
         return None
@@ -96,10 +113,10 @@ def _size(inner: _Buffer, image: int) -> tuple[int, int] | None:
 
 
 class _Buffer:
-    """A flatbuffer, read field by field; a place 0 is a table that is not there.
+    """A flatbuffer, read field by field; an offset of 0 is an absent table.
 
-    read  (count, at) -> bytes
-    Raises ValueError for whatever points out of it.
+    read  (count, offset) -> bytes
+    Raises ValueError where an offset points outside.
     """
 
     def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
@@ -115,21 +132,21 @@ class _Buffer:
         return content
 
     def root(self) -> int:
-        """Return the place of the first table."""
+        """Return the offset of the first table."""
         return self._unpack("I", 0)
 
     def number(self, table: int, field: int, kind: str) -> int:
-        """Return a whole number, of ``kind`` as in ``struct``."""
+        """Return an integer, its ``kind`` as in ``struct``."""
         at = self._field(table, field)
         return self._unpack(kind, at) if at else 0
 
     def table(self, table: int, field: int) -> int:
-        """Return the place of a table in a table."""
+        """Return the offset of a table in a table."""
         at = self._field(table, field)
         return self._follow(at) if at else 0
 
     def vector(self, table: int, field: int) -> tuple[int, int]:
-        """Return where a list begins and how long it is."""
+        """Return the offset and the length of a list."""
         at = self._field(table, field)
         if not at:
             return 0, 0
@@ -137,24 +154,24 @@ class _Buffer:
         return at + 4, self._unpack("I", at)
 
     def item(self, table: int, field: int, index: int) -> int:
-        """Return the place of one table of a list."""
+        """Return the offset of one table of a list."""
         at, count = self.vector(table, field)
         if index >= count:
             raise ValueError("no such entry")
         return self._follow(at + 4 * index)
 
     def tables(self, table: int, field: int) -> list[int]:
-        """Return the places of the first tables of a list."""
+        """Return the offsets of the first tables of a list."""
         at, count = self.vector(table, field)
         return [self._follow(at + 4 * index) for index in range(min(count, _ENTRIES))]
 
     def string(self, table: int, field: int) -> bytes:
-        """Return a string's bytes, the first of them."""
+        """Return the first bytes of a string."""
         at, count = self.vector(table, field)
         return self.take(at, min(count, _STRING)) if at else b""
 
     def floats(self, table: int, field: int) -> tuple[float, ...]:
-        """Return a list of float32; of more than a picture has channels nothing."""
+        """Return a list of float32; empty where it is longer than a picture has channels."""
         at, count = self.vector(table, field)
         return struct.unpack(f"<{count}f", self.take(at, 4 * count)) if 0 < count <= 4 else ()
 

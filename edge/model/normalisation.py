@@ -1,9 +1,9 @@
-"""What a model file itself says about the pixels it wants; and where a card contradicts it.
+"""Mean and std that a model file itself says; and where a card contradicts them.
 
 In this order: TFLite metadata, unless the quantisation contradicts them (TFLite's own task library
 ignores them then: for integer input many say mean 0, std 1); the quantisation of the input, whose
-range is that of the real input; first layers that scale the pixels. Where all are silent, the usual
--1 to 1 is assumed. Pure.
+range is that of the real input; first layers that scale the pixels. Where there is none of these,
+the usual -1 to 1 is assumed. Pure.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from edge.model.lookup import lookup_table, real_range
 
 Numbers = float | tuple[float, ...]
 NEAR: Final = 0.15
-"""How far a range may be from a usual one, as a share of it: calibration sees few pictures."""
+"""Allowed distance of a range from a usual one, as a share of it: calibration sees few pictures."""
 SATURATED: Final = 8
-"""So many pixel values on one tensor value are no rounding any more."""
+"""More pixel values than this on one tensor value are not due to rounding."""
 SPAN: Final = (0.5, 16.0)
-"""What a network's layers are given: the width of the range of values."""
+"""Width of the range of values that a network's layers usually get."""
 _MEAN_ONLY: Final = -16.0
-"""First layers that take so much off are given pixels from 0 to 255."""
+"""First layers that subtract so much get pixels from 0 to 255."""
 
 
 class Known(NamedTuple):
@@ -45,9 +45,9 @@ USUAL: Final[tuple[tuple[Numbers, Numbers], ...]] = (
 
 
 def normalisation(tensor: TensorSpec, stated: Stated, first: Affine | None) -> Known:
-    """Return what the file says of its input, or what is assumed.
+    """Return mean and std by the file, or else the assumed ones.
 
-    first  what the first layers do, where that is known
+    first  the first layers, where they only scale
     """
     channels = tensor.shape[-1] if tensor.shape else 0
     usual = quantised(tensor)
@@ -101,8 +101,8 @@ def scaled(first: Affine) -> tuple[Numbers, Numbers] | None:
 
 
 def contradiction(how: Preprocessing, tensor: TensorSpec, first: Affine | None) -> str:
-    """Return in what the file contradicts ``how``, with figures; empty where it does not."""
-    mapped = f"mean {_shown(how.mean)}, std {_shown(how.std)}"
+    """Return how the file contradicts ``how``, with figures; empty where it does not."""
+    card = f"mean {_text(how.mean)}, std {_text(how.std)}"
     if tensor.dtype in (np.int8, np.uint8):
         table = lookup_table(how, tensor)
         alike = 1 if table is None else _most_alike(table)
@@ -110,7 +110,7 @@ def contradiction(how: Preprocessing, tensor: TensorSpec, first: Affine | None) 
         if alike <= SATURATED or usual == (how.mean, how.std):
             return ""
         low, high = covered(tensor)
-        text = f"{mapped} maps {alike} of 256 pixel values onto one value of the input tensor;"
+        text = f"{card} maps {alike} of 256 pixel values onto one value of the input tensor;"
         text += f" the file's quantisation says real input {low:.4g} to {high:.4g}"
         return text + _hint(usual)
     usual = scaled(first) if tensor.dtype == np.float32 and first is not None else None
@@ -120,37 +120,39 @@ def contradiction(how: Preprocessing, tensor: TensorSpec, first: Affine | None) 
     least, most = real_range(*usual)
     if 0.25 <= (high - low) / (most - least) <= 4:
         return ""
-    text = f"{mapped} gives real input {low:.4g} to {high:.4g}; the file's first layers scale"
+    text = f"{card} gives real input {low:.4g} to {high:.4g}; the file's first layers scale"
     return text + f" input of {least:.4g} to {most:.4g}" + _hint(usual)
 
 
 def _hint(usual: tuple[Numbers, Numbers] | None) -> str:
-    return f": mean = {_shown(usual[0])}, std = {_shown(usual[1])}" if usual else ""
+    return f": mean = {_text(usual[0])}, std = {_text(usual[1])}" if usual else ""
 
 
 def _most_alike(table: NDArray[np.generic]) -> int:
+    """Return how many pixel values share one tensor value, at most."""
     columns = table.reshape(256, -1)
     return max(int(np.unique(column, return_counts=True)[1].max()) for column in columns.T)
 
 
 def _nearest(low: float, high: float, channels: int) -> tuple[Numbers, Numbers] | None:
     """Return the usual mean and std whose range is nearest, None where none is near."""
-    found: tuple[float, tuple[Numbers, Numbers] | None] = (NEAR, None)
+    distance: float = NEAR
+    nearest: tuple[Numbers, Numbers] | None = None
     for usual in USUAL:
         if isinstance(usual[0], tuple) and channels != 3:
             continue
         least, most = real_range(*usual)
         off = max(abs(low - least), abs(high - most)) / (most - least)
-        if off <= found[0]:
-            found = (off, usual)
-    return found[1]
+        if off <= distance:
+            distance, nearest = off, usual
+    return nearest
 
 
 def _number(values: tuple[float, ...]) -> Numbers:
     return values[0] if len(values) == 1 else values
 
 
-def _shown(numbers: Numbers) -> str:
+def _text(numbers: Numbers) -> str:
     if isinstance(numbers, tuple):
         return "[" + ", ".join(f"{number:.6g}" for number in numbers) + "]"
     return f"{numbers:.6g}"

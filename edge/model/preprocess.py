@@ -1,7 +1,7 @@
 """A frame becomes the model's input, straight into the tensor.
 
-A picture is shrunk first and converted then, where its layout allows that; then, only where the
-tensor's numbers differ from the pixels', comes one table look-up. The last of these writes into the
+A picture is shrunk before it is converted, where its layout allows that; then, only where the
+tensor's values differ from the pixels', comes one table look-up. The last step writes into the
 tensor. Training, evaluation and daemon all use this module.
 
 Pure: knows no camera and no TFLite. Runs on the caller's thread.
@@ -21,12 +21,11 @@ from edge.errors import ModelError
 from edge.frames import Frame, PixelFormat, View
 from edge.model.card import Color, Preprocessing, TensorSpec
 from edge.model.lookup import lookup_table
-from edge.model.normalisation import Known, contradiction, normalisation
 from edge.model.subsampled import SUBSAMPLED, Planes
 
 _INTERPOLATION: Final = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
 
-# Conversions of the layouts whose pixels are whole; of the others see planes.
+# Conversions of layouts without subsampled colour; for the others see subsampled.
 _PACKED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("bgr", "rgb"): cv2.COLOR_BGR2RGB,
     ("rgb", "bgr"): cv2.COLOR_RGB2BGR,
@@ -35,8 +34,6 @@ _PACKED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("gray", "rgb"): cv2.COLOR_GRAY2RGB,
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
-
-__all__ = ["Known", "Preprocessor", "contradiction", "lookup_table", "normalisation"]
 
 
 class Preprocessor:
@@ -52,10 +49,10 @@ class Preprocessor:
         channels = 1 if how.color == "gray" else 3
         if len(tensor.shape) != 4 or tensor.shape[0] != 1 or tensor.shape[3] != channels:
             raise ModelError(
-                f"input tensor does not take one {how.color} picture",
+                f"the input tensor does not take one {how.color} picture",
                 expected=f"(1, height, width, {channels})",
                 got=str(tuple(tensor.shape)),
-                hint="correct `color` in the card's [preprocessing] or convert the model anew",
+                hint="correct `color` in the card's [preprocessing], or convert the model again",
             )
         self._how = how
         self._height, self._width = tensor.shape[1], tensor.shape[2]
@@ -70,13 +67,13 @@ class Preprocessor:
 
     @property
     def any_shape(self) -> bool:
-        """Whether a picture that was stretched before gives the same as one that was not."""
+        """Whether the camera may stretch a picture without a change of the result."""
         return self._how.resize == "stretch"
 
     def useful(self, view: View) -> tuple[int, int]:
-        """Return the width and height of the camera's picture beyond which pixels are lost on us.
+        """Return width and height of a camera's picture; more pixels would not be used.
 
-        view  what is done to it
+        view  how the picture is turned and cropped
         """
         _, _, wide, high = geometry.before_turning(view)
         swapped = geometry.steps(view)[0]
@@ -98,7 +95,7 @@ class Preprocessor:
         cv2.LUT(self._canvas, self._table, dst=tensor.view(np.uint8) if integer else tensor)
 
     def _upright(self, frame: Frame, out: NDArray[np.uint8]) -> None:
-        """Fill ``out``, and turn what is small by then."""
+        """Fill ``out``; a picture is turned after it was shrunk."""
         view = frame.view
         swapped, across, down = geometry.steps(view)
         if not (swapped or across or down):
@@ -111,7 +108,7 @@ class Preprocessor:
         geometry.turn(self._lying, view, out)
 
     def _fit(self, frame: Frame, out: NDArray[np.uint8]) -> None:
-        """Cut, convert and resize into ``out``, (H, W, 3) or (H, W) in the model's colour order."""
+        """Crop, convert and resize into ``out``, (H, W, 3) or (H, W) in the model's colours."""
         pixels, layout, color = frame.pixels, frame.format, self._how.color
         height, width = pixels.shape[:2]
         if layout in ("i420", "nv12"):

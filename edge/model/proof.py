@@ -1,7 +1,8 @@
 """Models that have proven themselves, remembered by checksum: in the process and in a small file.
 
-A proof is a digest of all that was proven: the model's file, its card, the runtime, how it is run.
-Losing the file costs one more trial; it is written whole or not at all, and never waited for.
+A proof is a digest of all that was proven: the model's file, its card, the runtime, its settings.
+Without the file each model is tried once more; it is written whole or not at all, and never waited
+for.
 
 Knows no model. Runs on the caller's thread.
 """
@@ -19,12 +20,12 @@ from edge import files
 
 NAME: Final = "proven.json"
 KEPT: Final = 64
-"""Proofs in the file; the oldest gives way."""
+"""Proofs in the file; the oldest is dropped."""
 _process: Final[set[str]] = set()
 
 
 def digest(**facts: object) -> str:
-    """Return the proof of ``facts``, values that JSON knows."""
+    """Return the proof of ``facts``, JSON values."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -46,7 +47,7 @@ def known(proof: str, folder: Path | None) -> bool:
 
 
 def remember(proof: str, folder: Path | None) -> None:
-    """Keep ``proof``, where it can be written beyond this process too."""
+    """Keep ``proof`` in this process, and in ``folder`` where that can be written."""
     _process.add(proof)
     if folder is None:
         return
@@ -55,7 +56,7 @@ def remember(proof: str, folder: Path | None) -> None:
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
-        with part.open("x") as out:  # "x" waits for nobody, whatever lay there
+        with part.open("x") as out:  # "x" never opens a pipe that lies there
             out.write(json.dumps([*kept[1 - KEPT :], proof], indent=0) + "\n")
         part.replace(file)
 
@@ -63,7 +64,9 @@ def remember(proof: str, folder: Path | None) -> None:
 def _read(file: Path) -> list[str]:
     """Return the proofs in ``file``, oldest first; none where it cannot be read."""
     try:
-        found = json.loads(files.read_text(file))
+        proofs = json.loads(files.read_text(file))
     except (OSError, ValueError, RecursionError):
         return []
-    return [proof for proof in found if isinstance(proof, str)] if isinstance(found, list) else []
+    if not isinstance(proofs, list):
+        return []
+    return [proof for proof in proofs if isinstance(proof, str)]

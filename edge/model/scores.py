@@ -1,7 +1,8 @@
-"""A network's output values -> probabilities, or why they are none.
+"""A network's output values become probabilities, or a reason why they are none.
 
-What is not finite, not between 0 and 1, or does not sum to 1 where it should is never handed on:
-one such frame in a window would falsify all that follow. Pure; allocates nothing after its making.
+Values that are not finite, not between 0 and 1, or do not sum to 1 where they should are never
+passed on: one such frame in a window would falsify those that follow. Pure; allocates nothing after
+its construction.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from edge.model.card import Activation, TensorSpec
 
 NEAR: Final = 1e-3
-"""How far float arithmetic may leave 0 and 1."""
+"""Allowed excess beyond 0 and 1, from float arithmetic."""
 LEAST: Final = 87.0
 """A logit so far below 0 is a probability of 0 in float32."""
 WIDEST: Final = 1e38
 """The difference of two float32 may be too large for a float32."""
 SUM_NEAR: Final = 0.02
+"""Allowed distance of a sum from 1."""
 COARSEST: Final = 1 / 64
 """The largest step that quantised probabilities are rounded to; 1/256 is usual."""
 
@@ -31,7 +33,7 @@ class Scores:
     output        (1, C), or one value
     labels_total  C
     activation    what the values mean
-    step          what they are rounded to; 0: float
+    step          of the quantisation of the values; 0: float
     """
 
     def __init__(
@@ -62,13 +64,13 @@ class Scores:
             raw *= self._scale
         if self._logits:
             return self._from_logits(out)
-        # argmin and argmax take a NaN for the least and the greatest; 0.2 us each.
+        # argmin and argmax return a NaN as the least and the greatest; 0.2 us each.
         low, high = raw.item(raw.argmin()), raw.item(raw.argmax())
         if not (self._low <= low and high <= self._high):
             return False
         if self._sums and abs(float(raw.sum()) - 1.0) > self._off:
             return False
-        if low < 0.0 or high > 1.0:  # by rounding
+        if low < 0.0 or high > 1.0:  # from rounding
             np.clip(raw, 0.0, 1.0, out=raw)
         if self._one_value:
             out[1] = raw[0]
@@ -96,7 +98,7 @@ class Scores:
 
     @property
     def finite(self) -> bool:
-        """Whether the values read last are numbers at all."""
+        """Whether the values read last are finite numbers."""
         return bool(np.isfinite(self._raw).all())
 
     def fault(self) -> str:

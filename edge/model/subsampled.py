@@ -1,9 +1,8 @@
-"""Pictures with subsampled colour, shrunk before they are converted.
+"""Pictures with subsampled colour (YUYV, I420, NV12), shrunk before they are converted.
 
-What is thrown away is not even read: from 1920x1080 to 224x224 that takes a fifth (planes) to a
-quarter (YUYV) of the time. Luma is
-resized as a whole picture would be; of YUYV, whose pixels come in pairs, each result is the mean of
-a pair's. Pure; runs on the caller's thread.
+Pixels that are not used are not converted: from 1920x1080 to 224x224 that takes a fifth (planes) to
+a quarter (YUYV) of the time. Luma is resized as a whole picture would be; a result from YUYV, whose
+pixels come in pairs, is the mean of a pair. Pure; runs on the caller's thread.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ SUBSAMPLED: Final[dict[tuple[PixelFormat, Color], int]] = {
     ("nv12", "bgr"): cv2.COLOR_YUV2BGR_NV12,
     ("nv12", "gray"): cv2.COLOR_YUV2GRAY_NV12,
 }
-"""What a layout becomes a colour by."""
+"""Layout and colour -> OpenCV's conversion."""
 
 
 class Planes:
-    """Owns the small buffers between resize and conversion; they are made once for each size."""
+    """Owns the small buffers between resize and conversion; made once for each size."""
 
     def __init__(self, color: Color, interpolation: int) -> None:
         self._color, self._interpolation = color, interpolation
@@ -44,7 +43,7 @@ class Planes:
     def shrink(
         self, pixels: NDArray[np.uint8], layout: PixelFormat, used: Rect, out: NDArray[np.uint8]
     ) -> bool:
-        """Fill ``out`` with the used part and return True; False where that would not pay.
+        """Fill ``out`` with the used part and return True; False where that would not be faster.
 
         pixels  (H, W, 2) yuyv, or (H * 3 / 2, W) i420 or nv12
         out     (h, w, 3)
@@ -92,6 +91,6 @@ class Planes:
 
 
 def _even(used: Rect) -> Rect:
-    """Return what begins and ends at pixels with a colour of their own."""
+    """Return the part rounded down to pixels that have chroma of their own."""
     top, left = used.top & ~1, used.left & ~1
     return Rect(top, left, used.rows & ~1, used.columns & ~1)

@@ -1,8 +1,8 @@
-"""A child process in which a model that nobody has proven is tried: it may crash, hang or grow.
+"""A child process in which an unproven model is tried: it may crash, hang or grow.
 
-Rule 1: whatever becomes of the child, the parent goes on; it waits no longer than it is told to.
-Rule 2: the child has limits of its own and ends at them without its parent too.
-Rule 3: the child answers with one JSON object on its stdout, the fields of an error or none.
+Rule 1: whatever the child does, the parent goes on; it waits no longer than its caller says.
+Rule 2: the child has limits of its own, and ends at them without its parent too.
+Rule 3: the child answers with one JSON object on its stdout: why the model is refused, or null.
         What the interpreter prints goes to its stderr. Both are files in memory, never waited for.
 
 Runs on the caller's thread. What the child does is in trial_child.
@@ -17,10 +17,15 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
+import msgspec
+
+from edge.config import ModelConfig
 from edge.errors import ModelError
 from edge.frames import Seconds
+from edge.model.trial_child import Refusal, Request
 
 LIMIT_S: Final = 40.0
 """Longest trial. The model is loaded again after it: both fit into the 90 s of systemd's start."""
@@ -38,40 +43,32 @@ SMALLER: Final = "use a smaller model"
 class Trial:
     """One trial; begins at once.
 
-    config            of the model, as plain values
-    where             the model's file, for messages
-    max_memory_bytes  for the model alone, beside its file
-    sha256            of its file: another is refused
+    file    the model's
+    sha256  of its file; another is refused
     """
 
-    def __init__(
-        self, config: dict[str, Any], where: str, max_memory_bytes: int, sha256: str
-    ) -> None:
-        self._where, self._max_memory_bytes = where, max_memory_bytes
+    def __init__(self, config: ModelConfig, file: Path, sha256: str) -> None:
+        self._where, self._max_memory_bytes = str(file), config.max_memory_bytes
         self._until_s = time.monotonic() + LIMIT_S
         self._late = False
         self._answer, self._printed = os.memfd_create("answer"), os.memfd_create("printed")
-        request = {
-            "config": config,
-            "sha256": sha256,
-            "limit_s": LIMIT_S,
-            "max_memory_bytes": max_memory_bytes,
-            "file_bytes": os.stat(where).st_size,
-        }
+        request = Request(config, sha256, LIMIT_S, file.stat().st_size)
+        text = json.dumps(msgspec.to_builtins(request))  # a path may hold any bytes
         environment = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
         flags = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", CODE, json.dumps(sys.path), json.dumps(request)],
+                [sys.executable, *flags, "-c", CODE, json.dumps(sys.path), text],
                 stdin=subprocess.DEVNULL,
                 stdout=self._answer,
                 stderr=self._printed,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the parent, which sees to the child
+                start_new_session=True,  # Ctrl-C is for the parent, which ends the child
             )
         except OSError as exc:
             self._release()
-            raise ModelError(f"the model cannot be tried: {exc.strerror}", where=where) from exc
+            reason = f"the model cannot be tried: {exc.strerror}"
+            raise ModelError(reason, where=self._where) from exc
 
     def wait(self, timeout_s: Seconds) -> bool:
         """Return whether it is over, after ``timeout_s`` at the latest."""
@@ -89,31 +86,28 @@ class Trial:
         self._release()
         status = self._process.returncode or 0
         if self._late or -status in (signal.SIGXCPU, signal.SIGALRM):
-            what = f"the model does not finish in {LIMIT_S:.0f} s"
-            raise ModelError(what, where=self._where, hint=SMALLER)
+            reason = f"the model does not finish in {LIMIT_S:.0f} s"
+            raise ModelError(reason, where=self._where, hint=SMALLER)
         if status == 0:
-            error = _decoded(answer)
-            if error:
-                raise ModelError(**error)
-            if error is not None:
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):  # not an answer
+                refusal = msgspec.json.decode(answer, type=Refusal | None)
+                if refusal is not None:
+                    raise ModelError(**msgspec.structs.asdict(refusal))
                 return
         memory = f"{self._max_memory_bytes / 1e6:.0f} MB"
         if -status == signal.SIGKILL:
-            what = f"the model was killed, as for want of memory; it may take {memory}"
-            raise ModelError(what, where=self._where, hint=SMALLER)
+            reason = f"the model was killed, probably out of memory; its limit is {memory}"
+            raise ModelError(reason, where=self._where, hint=SMALLER)
         if status < 0:
-            name = signal.strsignal(-status) or f"signal {-status}"
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-status).name
             raise ModelError(
-                f"the model crashes its interpreter: {name}",
+                f"the model crashes its interpreter: {_signal_name(-status)}",
                 where=self._where,
                 got=printed if -status == signal.SIGABRT else "",
                 hint="restore the file or convert it again; if it needs more than"
                 f" {memory}, raise `max_memory_bytes` in [model]",
             )
-        what = f"the trial of the model ended with status {status}"
-        raise ModelError(what, where=self._where, got=printed)
+        reason = f"the trial of the model ended with status {status}"
+        raise ModelError(reason, where=self._where, got=printed)
 
     def close(self) -> None:
         """End it, where it goes on. Safe to call twice."""
@@ -124,7 +118,7 @@ class Trial:
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # a read from a dying card lasts
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a read of a failing disk lasts
             self._process.wait(KILL_S)
 
     def _release(self) -> None:
@@ -138,17 +132,14 @@ def _head(file: int, size: int) -> bytes:
     return os.pread(file, size, 0)
 
 
-def _decoded(answer: bytes) -> dict[str, str] | None:
-    """Return the fields of an error; empty where there is none, None for what is no answer."""
-    with contextlib.suppress(ValueError):
-        fields = json.loads(answer)
-        if isinstance(fields, dict):
-            return fields
-    return None
-
-
 def _tail(file: int) -> str:
     """Return the last line that was printed."""
     start = max(0, os.fstat(file).st_size - PRINTED_BYTES)
     lines = os.pread(file, PRINTED_BYTES, start).decode("utf-8", "replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "")[:200]
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return signal.strsignal(number) or f"signal {number}"
