@@ -1,11 +1,15 @@
-"""The documents tell the truth: the tree, the defaults, the examples."""
+"""The documents are true: the tree, links, defaults, examples, ten questions, the picture."""
 
 from __future__ import annotations
 
+import ast
+import base64
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -63,7 +67,7 @@ def test_the_tree_is_the_tree() -> None:
         folder = next((f for f in LISTED_AS_FOLDERS if name.startswith(f + "/")), None)
         if (ROOT / name).exists():
             there.add(f"{folder}/" if folder else name)
-    assert there - {"README.md", ".gitignore"} == tree()
+    assert there - {".gitignore"} == tree()
 
 
 def test_the_example_config_is_the_defaults() -> None:
@@ -109,13 +113,82 @@ def test_make_help_lists_every_verb() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link of the documents."""
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/*/*.md")]
+    """Every relative link of the documents, and the heading that it names."""
+    pages = [ROOT / name for name in tracked() if name.endswith(".md")]
+    assert {ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")} <= {*pages}
     for page in pages:
-        if ".venv" in str(page):
-            continue
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (Path(page).parent / link).exists(), f"{page}: {link}"
+        for link, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page}: {link}"
+            assert not heading or heading in headings(target), f"{page}: {link}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page, as the hosts of repositories make them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_is_short() -> None:
+    """Three readers find their part of it on a few screens."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def names(path: Path) -> set[str]:
+    """Return every name that a Python file defines: functions, methods, classes, constants."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def test_the_ten_answers_are_there() -> None:
+    """CONTRIBUTING.md sends nobody to a file or a function that has moved."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Ten questions")[1].split("\n## ")[0]
+    rows = [row for row in section.splitlines() if re.match(r"\| .*\?", row)]
+    assert len(rows) == 10
+    for row in rows:
+        answers = re.findall(r"`([\w./]+\.\w+): ([\w., ]+)`", row)
+        assert answers, row
+        for file, wanted in answers:
+            for name in re.split(r"[., ]+", wanted):
+                assert name in names(ROOT / file), f"{file}: no {name}"
+
+
+def picture(path: Path) -> str:
+    """Return the text of the README's picture, checked to be whole and to need nothing else."""
+    svg = path.read_text()
+    root = ElementTree.fromstring(svg)
+    (frame,) = root.iter("{http://www.w3.org/2000/svg}image")
+    kind, _, content = frame.attrib["href"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert base64.b64decode(content, validate=True).endswith(b"\xff\xd9")
+    assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
+    assert str(ROOT) not in svg
+    return "".join(root.itertext()).replace("\xa0", " ")
+
+
+def test_the_picture_is_small_and_whole() -> None:
+    """The README loads it from here, and it loads nothing."""
+    path = ROOT / "docs" / "demo.svg"
+    assert path.stat().st_size < 200_000
+    assert "label_changed" in picture(path)
+    assert "](docs/demo.svg)" in (ROOT / "README.md").read_text()
+
+
+def test_the_picture_is_made_by_its_script(tmp_path: Path) -> None:
+    """From a run of the daemon on the demo clip, until its first snapshot."""
+    path = tmp_path / "demo.svg"
+    script = ROOT / "deploy" / "demo" / "make_picture.py"
+    subprocess.run([sys.executable, script, "--snapshots=1", f"--out={path}"], check=True)
+    text = picture(path)
+    assert "porch" in text
+    assert "cat -> dog" in text
+    assert " fps " in text
 
 
 def test_every_fault_names_a_test_that_exists() -> None:
