@@ -9,6 +9,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= /usr/bin/python3
 export PYTHON
+AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
 .PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
@@ -26,7 +27,8 @@ run: ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 	@exec .venv/bin/python deploy/run.py "--source=$${SOURCE-}" "--model=$${MODEL-}" \
 	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
 
-test: setup lint ## run every test
+test: setup ## run every test
+	@$(AGAIN) lint
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-long: ## the tests that take minutes: outages of the broker, fuzzing
@@ -118,7 +120,6 @@ deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=]
 # The package for a suite, and the runtime that it carries where there is none of this version.
 PYTHON_bookworm = 3.11
 PYTHON_trixie = 3.13
-AGAIN = $(MAKE) --no-print-directory
 VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
 RUNTIME_FOR = [ -z '$(1)' ] || \
   compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null || \

@@ -133,7 +133,7 @@ missing() {
 parts() {
   local version
   version=$("$PYTHON" --version 2>/dev/null) || version=none
-  { echo "$PYTHON $version $PWD/$1 $(ls -d "$PICAMERA2" 2>/dev/null)" && cat deploy/setup.sh; } |
+  { echo "$PYTHON $version $PWD/$1 $(ls -d "$PICAMERA2" 2>/dev/null)" && declare -f make_venv add; } |
     sha256sum
   (cd deploy/lock && sha256sum -- *.txt)
 }
@@ -160,9 +160,10 @@ announce_lock() {
   say "adding Python's deploy/lock/$2.txt to $1 (${said:-$(grep -c == "deploy/lock/$2.txt") packages, size unknown})"
 }
 
-install_packages() {
-  local apt=(apt-get -qq -y -o Dpkg::Use-Pty=0 -o APT::Keep-Downloaded-Packages=false)
-  "${root[@]}" DEBIAN_FRONTEND=noninteractive "${apt[@]}" --no-install-recommends install "$@"
+# apt ARGUMENT ...: apt-get as root, which asks nothing and keeps no downloads.
+apt() {
+  "${root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 \
+    -o APT::Keep-Downloaded-Packages=false --no-install-recommends "$@"
 }
 
 # make_venv FOLDER: an environment without packages, in which this project can be imported.
@@ -173,7 +174,7 @@ make_venv() {
   "$PYTHON" -m venv --clear --without-pip "${options[@]}" "$folder"
   site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   pwd >"$site/edge.pth"
-  printf '#!%s\nfrom edge.__main__ import leave\n\nleave()\n' "$PWD/$folder/bin/python" >"$folder/bin/edge"
+  printf '#!/bin/bash\nexec %q -P -m edge "$@"\n' "$PWD/$folder/bin/python" >"$folder/bin/edge"
   chmod +x "$folder/bin/edge"
   # PyPI has its source alone, which needs a compiler.
   if systemd=$("$PYTHON" -Ic 'import os, systemd.daemon as d; print(os.path.dirname(d.__file__))' \
@@ -218,6 +219,8 @@ todo=()
 for one in "${locks[@]}"; do
   folder=${one%:*} name=${one#*:}
   if ! sound "$folder" || ! grep -q " $name\.txt$" "$folder/.complete"; then
+    # venv --clear would empty the target, which may be another clone's.
+    [ ! -L "$folder" ] || fail 73 "$folder is a link, left as it is; hint: rm $folder, then again"
     todo+=("$one")
   fi
 done
@@ -229,18 +232,18 @@ fi
 if [ ${#absent[@]} -gt 0 ]; then
   [ -n "$(command -v apt-get)" ] || fail 69 "this is not Debian; missing: ${absent[*]}"
   [ -n "$(command -v "${root[0]}")" ] || fail 77 "no sudo here; as root: apt-get install ${absent[*]}"
-  "${root[@]}" apt-get -qq update
+  if [ -n "$(dpkg --audit)" ]; then
+    say "finishing an installation of Debian packages that was interrupted"
+    "${root[@]}" DEBIAN_FRONTEND=noninteractive dpkg --configure -a || true
+    apt --fix-broken install
+  fi
+  apt update
   announce "${absent[@]}"
 fi
 for one in "${todo[@]}"; do
   announce_lock "${one%:*}" "${one#*:}"
 done
-if [ ${#absent[@]} -gt 0 ]; then
-  if [ -n "$(dpkg --audit)" ]; then # an installation was interrupted
-    "${root[@]}" DEBIAN_FRONTEND=noninteractive dpkg --configure -a || true
-  fi
-  install_packages --fix-broken "${absent[@]}"
-fi
+[ ${#absent[@]} -eq 0 ] || apt install "${absent[@]}"
 for one in "${todo[@]}"; do
   add "${one%:*}" "${one#*:}"
 done

@@ -92,9 +92,11 @@ def test_a_suite_is_no_command(place: Path) -> None:
     assert not list(place.glob("**/pwned"))
 
 
-def test_the_programs_themselves_name_it_as_it_was_given() -> None:
-    """The real `make flash`, and `make run` without its installation."""
+def test_the_programs_themselves_name_it_as_it_was_given(place: Path) -> None:
+    """The real `make flash`, and `make run` with a set-up that does nothing."""
     done = make(ROOT, "flash", "DEVICE=it's $$HOME")
     assert "flash: it's $HOME: No such file" in done.stderr
-    done = make(ROOT, "-o", "setup", "run", "SOURCE=it's `no` such.mp4")
+    (place / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (place / "deploy" / "run.py").symlink_to(ROOT / "deploy" / "run.py")
+    done = make(place, "run", "SOURCE=it's `no` such.mp4")
     assert "edge: it's `no` such.mp4: no such source" in done.stderr

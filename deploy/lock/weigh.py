@@ -2,9 +2,9 @@
 
     python -m deploy.lock.weigh
 
-Downloads what a lock pins for each machine, adds up the wheels and what they unpack to, and writes
-``sizes.txt``, which deploy/setup.sh reads. The packages of ``run`` are left out of ``dev``, which is
-added to it. A lock that cannot be had for a machine has no line.
+Downloads what a lock pins for each machine, adds up the wheels and their unpacked files, and writes
+``sizes.txt``, which deploy/setup.sh reads. ``dev`` is added to ``run``, and is counted without it.
+A lock with a package that has no wheel for a machine gets no line.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ def weigh(lock: str, machine: str) -> str:
         folder = Path(name)
         if not download(lock, machine, folder):
             return ""
-        present = set()
-        if lock in BASE:
-            present = set(re.findall(r"^([\w-]+==\S+)", (HERE / f"{BASE[lock]}.txt").read_text(), re.M))
+        base = (HERE / f"{BASE[lock]}.txt").read_text() if lock in BASE else ""
+        present = set(re.findall(r"^([\w-]+==\S+)", base, re.MULTILINE))
         wheels = [
             wheel
             for wheel in folder.iterdir()
