@@ -126,7 +126,7 @@ def test_missing_tools_are_named_with_their_packages() -> None:
 
 def test_setup_installs_every_tool() -> None:
     """For every architecture."""
-    command = [ROOT / "deploy" / "setup.sh", "--list", "package"]
+    command = [str(ROOT / "deploy" / "setup.sh"), "--list", "package"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for arch in ARCHES:
         assert set(build.missing(arch, lambda _: None).values()) <= set(told.split())
