@@ -9,6 +9,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= /usr/bin/python3
 export PYTHON
+AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
 .PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
@@ -17,51 +18,57 @@ export PYTHON
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: Debian packages, .venv
-	@deploy/setup.sh dev
+setup: ## install all that `make test` needs; each verb installs its own
+	@deploy/setup.sh test train runtime
 
 # make passes Ctrl-C on and would then print an error of its own for the recipe's status.
-run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
+run: ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
+	@deploy/setup.sh run
 	@exec .venv/bin/python deploy/run.py "--source=$${SOURCE-}" "--model=$${MODEL-}" \
 	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
 
-test: lint ## run every test
-	@deploy/setup.sh train
-	@deploy/setup.sh runtime
+test: setup ## run every test
+	@$(AGAIN) lint
 	@.venv/bin/python -m pytest $(ARGS)
 
-test-long: setup ## the tests that take minutes: outages of the broker, fuzzing
+test-long: ## the tests that take minutes: outages of the broker, fuzzing
+	@deploy/setup.sh test
 	@FUZZ=long .venv/bin/python -m pytest -m 'long or fuzz' $(ARGS)
 
-test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OPTIONAL=1]
+test-cameras: ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OPTIONAL=1]
+	@deploy/setup.sh dev
 	@tests/vm/run.sh $(CHECKS)
 
 SUITES ?= bookworm trixie
 ARCHS ?= amd64 arm64
 export SUITES ARCHS
-test-system: setup ## the package in booted Debians [SUITES="bookworm trixie" ARCHS="amd64 arm64"]
-	@deploy/setup.sh system
+test-system: ## the package in booted Debians [SUITES="bookworm trixie" ARCHS="amd64 arm64"]
+	@deploy/setup.sh dev flash system
 	@tests/system/run.sh "$$SUITES" "$$ARCHS" $(ARGS)
 
-lint: setup ## ruff, mypy --strict, shellcheck
+lint: ## ruff, mypy --strict, shellcheck
+	@deploy/setup.sh lint
 	@.venv/bin/ruff check --quiet edge models deploy tests
 	@.venv/bin/ruff format --quiet --check edge models deploy tests
 	@.venv/bin/mypy --no-error-summary
 	@shellcheck deploy/*.sh deploy/image/*.sh deploy/image/*/usr/lib/edge-image/* tests/vm/*.sh \
 	  tests/system/*.sh .ci/run
 
-homeassistant: setup ## does Home Assistant itself find the daemon? Python 3.13.2 or newer
-	@deploy/setup.sh homeassistant
+homeassistant: ## does Home Assistant itself find the daemon? Python 3.13.2 or newer
+	@deploy/setup.sh run homeassistant
 	@.venv-homeassistant/bin/python -m pytest --noconftest -c /dev/null -p no:cacheprovider \
 	  --rootdir tests/homeassistant -o asyncio_mode=auto -q tests/homeassistant/check_entities.py
 
-load: setup ## many devices against one mosquitto [ARGS='--devices 500 --seconds 30']
+load: ## many devices against one mosquitto [ARGS='--devices 500 --seconds 30']
+	@deploy/setup.sh run
 	@.venv/bin/python deploy/load.py $(ARGS)
 
-bench: setup ## measure speed and memory here [ARGS=]
-	@.venv/bin/edge bench --naive $(ARGS)
+bench: ## measure speed and memory here [ARGS=]
+	@deploy/setup.sh python
+	@.venv/bin/python -m edge bench --naive $(ARGS)
 
-bench-sources: setup ## what a frame of each source costs, up to the tensor [ARGS='--seconds 6']
+bench-sources: ## what a frame of each source costs, up to the tensor [ARGS='--seconds 6']
+	@deploy/setup.sh test
 	@.venv/bin/python -m tests.measure_sources $(ARGS)
 
 STEP = @.venv-train/bin/python -m
@@ -86,12 +93,12 @@ runtime: ## cross-build the Pi's TFLite [ARCH=arm64|armhf|amd64 PY=3.11|3.13 SOU
 runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARCH= SOURCES=]
 	@$(RUNTIME) --tools
 
-runtime-measure: setup ## count and model what the runtimes cost; writes docs/runtime.md
-	@deploy/setup.sh measure
+runtime-measure: ## count and model what the runtimes cost; writes docs/runtime.md
+	@deploy/setup.sh dev measure
 	@.venv/bin/python -m deploy.runtime.measure --write $(ARGS)
 
-test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 and 13
-	@deploy/setup.sh runtime
+test-runtime: ## the Pi's TFLite, and packages, in an emulated Debian 12 and 13
+	@deploy/setup.sh test runtime
 	@.venv/bin/python -m pytest -m emulated -s tests $(ARGS)
 
 # These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
@@ -113,7 +120,6 @@ deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=]
 # The package for a suite, and the runtime that it carries where there is none of this version.
 PYTHON_bookworm = 3.11
 PYTHON_trixie = 3.13
-AGAIN = $(MAKE) --no-print-directory
 VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
 RUNTIME_FOR = [ -z '$(1)' ] || \
   compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null || \
@@ -121,29 +127,30 @@ RUNTIME_FOR = [ -z '$(1)' ] || \
 # A SUITE that is neither of the two is refused by the program.
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
 KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
-image: setup ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
-	@deploy/setup.sh image
+image: ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
+	@deploy/setup.sh python image
 	@$(if $(KNOWN),$(call DEB_FOR,$(KNOWN)))
 	@.venv/bin/python -m deploy.image.build $(if $(SUITE),"--suite=$$SUITE") \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB") $(if $(FRESH),--fresh)
 
-provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
-	@deploy/setup.sh image
+provision: ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
+	@deploy/setup.sh python image
 	@.venv/bin/python -m deploy.image.provision "--base=$${BASE-}" \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB")
 
-test-image: setup ## build cards of both suites and boot them, emulated: an hour
-	@deploy/setup.sh image
+test-image: ## build cards of both suites and boot them, emulated: an hour
+	@deploy/setup.sh run dev image
 	@$(call DEB_FOR,trixie)
 	@$(call DEB_FOR,bookworm)
 	@.venv/bin/python -m pytest -m image -n 2 --dist loadfile -vv -rP tests/image $(ARGS)
 
-lock: setup ## pin the newest versions that pyproject.toml allows
-	@for extra in dev train; do \
+lock: ## pin the newest versions that pyproject.toml allows, and weigh them
+	@deploy/setup.sh dev
+	@for name in dev run train; do \
+	  [ $$name = run ] && part='-c deploy/lock/dev.txt' || part="--extra $$name"; \
 	  .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
-	    --custom-compile-command 'make lock' \
-	    --extra $$extra -o deploy/lock/$$extra.txt pyproject.toml; \
+	    --custom-compile-command 'make lock' $$part -o deploy/lock/$$name.txt pyproject.toml; \
 	done
 	@.venv/bin/uv pip compile --quiet --no-deps --python-version 3.13 \
 	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url \
@@ -159,6 +166,7 @@ lock: setup ## pin the newest versions that pyproject.toml allows
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' \
 	  -o deploy/lock/homeassistant.txt deploy/lock/homeassistant.in
+	@.venv/bin/python -m deploy.lock.weigh
 
 clean: ## remove what was built and installed here
 	@rm -rf build dist .venv .venv-train .venv-homeassistant .mypy_cache .ruff_cache

@@ -15,10 +15,10 @@ START_S: Final = 5.0
 
 
 class PrivateBroker:
-    """Runs mosquitto while the block lasts; it can be killed and begun again on its port.
+    """Runs mosquitto while the block lasts; it can be killed and restarted on its port.
 
-    options  lines of mosquitto.conf; where they say who may log in, nobody else may
-    Raises RuntimeError where mosquitto is missing or does not listen within ``START_S``.
+    options  lines of mosquitto.conf, instead of those that allow anonymous clients
+    Raises RuntimeError if mosquitto is missing or does not listen within ``START_S``.
     """
 
     host = "127.0.0.1"
@@ -36,7 +36,7 @@ class PrivateBroker:
 
     @property
     def pid(self) -> int:
-        """The running mosquitto's."""
+        """Process id of the running mosquitto."""
         assert self._process is not None
         return self._process.pid
 
@@ -44,13 +44,13 @@ class PrivateBroker:
         """Start mosquitto and wait until it listens."""
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
         if program is None:
-            raise RuntimeError("mosquitto is not installed; run `make setup`")
+            raise RuntimeError("mosquitto is not installed; hint: apt install mosquitto")
         config = Path(self._folder.name) / "mosquitto.conf"
         lines = (f"listener {self.port} {self.host}", "user root", *self._options)
         config.write_text("".join(f"{line}\n" for line in lines))
         with (Path(self._folder.name) / "log").open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal must not reach it before the daemon
-            # has said goodbye.
+            # Its own session: Ctrl-C in the terminal must not stop it before the daemon has
+            # published "offline".
             self._process = subprocess.Popen(
                 [program, "-c", str(config)], stdout=log, stderr=log, start_new_session=True
             )
@@ -65,14 +65,14 @@ class PrivateBroker:
         raise RuntimeError(f"mosquitto does not listen on port {self.port}")
 
     def stop(self) -> None:
-        """Stop mosquitto; retained messages go with it."""
+        """Stop mosquitto; its retained messages are lost."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
             self._process = None
 
     def signal(self, number: int) -> None:
-        """Send mosquitto a signal."""
+        """Send a signal to mosquitto."""
         if self._process is not None:
             self._process.send_signal(number)
 
@@ -87,13 +87,13 @@ class PrivateBroker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, and remove what it wrote."""
+        """Stop, and remove its files."""
         self.stop()
         self._folder.cleanup()
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,10 +1,10 @@
-"""``make run``: a broker where none is given, the daemon, and what a subscriber sees.
+"""The demo, ``make run``: a broker unless one is given, the daemon, and what a subscriber receives.
 
     python deploy/run.py [--source S] [--model M] [--broker HOST:PORT] [--config FILE]
 
-Three processes: mosquitto, ``edge run`` and this one, which shows what comes over MQTT. The end
-is always the same, whether by Ctrl-C, SIGTERM or a daemon that failed: the daemon is told to
-stop and waited for, the view shows its farewell, the broker goes last.
+Three processes: mosquitto, ``edge run`` and this one, which prints what arrives over MQTT. They end
+in one order, whether by Ctrl-C, SIGTERM or a daemon that failed: the daemon is terminated and
+waited for, its "offline" is printed, the broker stops last.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STOP_S: Final = 1.5
 
 
 def main() -> int:
-    """Run until Ctrl-C; return the daemon's exit status where that is a fault."""
+    """Run until Ctrl-C; return the daemon's exit status if it failed."""
     parser = argparse.ArgumentParser(description="show the daemon at work")
     for option in ("source", "model", "broker", "config"):
         parser.add_argument(f"--{option}", default="")
@@ -56,12 +56,12 @@ def main() -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """Start what is needed, show what comes, end it all; return the exit status."""
-    asked = False
+    """Start what is needed, print what arrives, end it all; return the exit status."""
+    stopping = False
 
     def on_signal(number: int, _: Any) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal stopping
+        stopping = True
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
@@ -79,12 +79,12 @@ def show(args: argparse.Namespace) -> int:
                 broker(mqtt),
                 mqtt.base_topic,
                 "+",
-                stopped=lambda: asked or daemon.poll() is not None,
+                stopped=lambda: stopping or daemon.poll() is not None,
                 ended=lambda: _end(daemon),
             )
         finally:
             _end(daemon)
-        if daemon.returncode and not asked:
+        if daemon.returncode and not stopping:
             for line in (folder / "log").read_text(errors="replace").splitlines():
                 print(escaped(line), file=sys.stderr)  # libraries write there too
             return daemon.returncode
@@ -93,7 +93,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
-    """Start the daemon in a session of its own; its log goes to ``folder/log``."""
+    """Start the daemon in its own session; its log is ``folder/log``."""
     config = args.config
     if not config:
         config = str(folder / "demo.toml")
@@ -113,7 +113,7 @@ def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _end(daemon: subprocess.Popen[bytes]) -> None:
-    """Tell the daemon to stop and wait; kill it if it does not."""
+    """Terminate the daemon and wait; kill it after ``STOP_S``."""
     daemon.terminate()
     try:
         daemon.wait(STOP_S)

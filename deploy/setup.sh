@@ -1,117 +1,249 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|system|runtime|measure|flash|image|homeassistant|package]
+#   deploy/setup.sh [--list] SET ...
 #
-# dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
-# train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
-# machine  what boots the virtual machine of `make test-cameras`
-# flash  what `make flash` and `make deploy` run
-# package  what packs the Debian package for every architecture: `make deb`
-# image  what makes images of cards, and boots them
-# system  what boots the machines of `make test-system`
-# runtime  what compiles and emulates the Pi's TFLite for its tests; measure: what else counts it
-# homeassistant  deploy/lock/homeassistant.txt into .venv-homeassistant, for `make homeassistant`
+# python    Python, and in .venv what the daemon imports (deploy/lock/run.txt)
+# run       python, and a broker: `make run`, `make load`
+# dev       python, and the development tools in .venv (deploy/lock/dev.txt)
+# lint      dev, and shellcheck
+# test      lint and run, and what the tests use of Debian
+# train     deploy/lock/train.txt in .venv-train: `make model`, and the recipe's tests
+# machine   boots the virtual machine of `make test-cameras`
+# flash     the programs of `make flash` and `make deploy`
+# package   packs the Debian package for every architecture: `make deb`
+# image     makes and boots images of SD cards
+# system    boots the machines of `make test-system`
+# runtime   compiles and emulates the Pi's TFLite for its tests
+# measure   counts that runtime's instructions
+# homeassistant  deploy/lock/homeassistant.txt in .venv-homeassistant: `make homeassistant`
 #
-# Debian's packages come through apt (with sudo where not root), Python's from PyPI, pinned with
-# their checksums. PYTHON is the interpreter to build on; Debian's own by default.
+# What is missing is printed with its size before anything is installed. Debian's packages come through
+# apt (with sudo unless root), Python's from PyPI, pinned with their checksums. The next set-up repairs
+# an interrupted one. --list prints the packages and locks of the sets, and checks nothing.
+# PYTHON is the interpreter to build on; Debian's own by default.
 set -euo pipefail
 
-readonly PACKAGES=(
-  python3-venv python3-dev gcc pkg-config libsystemd-dev # systemd-python is built here
-  mosquitto mosquitto-clients                            # the private broker, and its client
-  nodejs node-mqtt                                       # a subscriber in another language
-  openssl shellcheck e2fsprogs man-db tzdata             # what tests look with; make lint
-  mtools dosfstools e2fsprogs fdisk                      # small images of cards, for tests
-  python3-shtab                                          # shell completion, for its test
-  python3-gi gir1.2-gst-rtsp-server-1.0                  # a server of RTSP streams for tests,
-  gstreamer1.0-plugins-{base,good,bad,ugly}              # with H.264
-)
-readonly CARD=(bmap-tools zstd xz-utils gzip util-linux openssh-client)
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
+readonly PIP=(python3 python3-pip-whl) # pip in one file: python3-venv is three packages more
+readonly SDCARD=(python3 bmap-tools zstd xz-utils gzip util-linux openssh-client)
+readonly PICAMERA2=/usr/lib/python3/dist-packages/picamera2
 cd "$(dirname "$0")/.."
+
+packages=()   # Debian's
+locks=()      # FOLDER:LOCK, in the order of their installation
+python_min=3,11
+root=(env)
+[ "$(id -u)" -eq 0 ] || root=(sudo env)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-install_packages() {
-  local missing=() package root=()
-  for package in "$@"; do
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
-      missing+=("$package")
-  done
-  [ ${#missing[@]} -gt 0 ] || return 0
-  [ "$(id -u)" -eq 0 ] || root=(sudo)
-  say "installing Debian packages: ${missing[*]}"
-  "${root[@]}" apt-get -q update
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get -q -y --no-install-recommends install "${missing[@]}"
+fail() {
+  say "${@:2}"
+  exit "$1"
 }
 
-# make_venv FOLDER LOCK: a virtual environment that holds just what LOCK pins, and this project.
+# need SET: add its packages and locks.
+need() {
+  case $1 in
+    python)
+      packages+=("${PIP[@]}" python3-systemd)
+      lock .venv:run
+      ;;
+    run)
+      need python
+      packages+=(mosquitto mosquitto-clients)
+      ;;
+    dev)
+      need python
+      lock .venv:dev
+      ;;
+    lint)
+      need dev
+      packages+=(shellcheck)
+      ;;
+    test)
+      need lint
+      need run
+      packages+=(
+        gcc libc6-dev linux-libc-dev                     # faults to load, layouts to compare
+        nodejs node-mqtt                                 # a subscriber in another language
+        openssl man-db tzdata python3-shtab              # certificates, manual, time zones, completion
+        mtools dosfstools e2fsprogs fdisk "${SDCARD[@]}" # small images of SD cards
+        python3-gi gir1.2-gst-rtsp-server-1.0            # a server of RTSP streams,
+        gstreamer1.0-plugins-{base,good,bad,ugly}        # with H.264
+      )
+      ;;
+    train)
+      packages+=("${PIP[@]}" libegl1 libgles2) # mediapipe links the last two
+      lock .venv-train:train
+      ;;
+    machine)
+      packages+=(qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs)
+      ;;
+    flash)
+      packages+=("${SDCARD[@]}")
+      ;;
+    runtime)
+      packages+=(cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu qemu-user)
+      ;;
+    measure)
+      packages+=(qemu-user llvm gcc libc6-dev)
+      ;;
+    image)
+      packages+=(
+        mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk
+        zstd bmap-tools dpkg-dev qemu-system-arm openssh-client device-tree-compiler
+      )
+      ;;
+    homeassistant)
+      packages+=("${PIP[@]}" python3-dev gcc libffi-dev)
+      lock .venv-homeassistant:homeassistant
+      python_min=3,13,2
+      ;;
+    system)
+      packages+=(systemd-container mmdebstrap e2fsprogs kmod mount
+        qemu-system-arm qemu-user-static) # arm64: emulated
+      ;;
+    package)
+      packages+=(
+        dpkg-dev debhelper dh-python lintian binutils python3 python3-pip python3-shtab
+        binutils-{x86-64,aarch64}-linux-gnu binutils-arm-linux-gnueabihf
+        gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
+      )
+      ;;
+    *)
+      fail 64 "unknown set '$1'; expected python, run, dev, lint, test, train, machine, flash," \
+        "package, image, system, runtime, measure or homeassistant"
+      ;;
+  esac
+}
+
+lock() { [[ " ${locks[*]} " = *" $1 "* ]] || locks+=("$1"); }
+
+# missing PACKAGE ...: print those that are not installed.
+missing() {
+  comm -23 <(printf '%s\n' "$@" | sort -u) <(
+    { dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || true; } |
+      sed -n 's/^installed //p' | sort -u
+  )
+}
+
+# parts FOLDER: print what an environment in FOLDER is made from, a line each: base, and every lock.
+parts() {
+  local version
+  version=$("$PYTHON" --version 2>/dev/null) || version=none
+  { echo "$PYTHON $version $PWD/$1 $(ls -d "$PICAMERA2" 2>/dev/null)" && declare -f make_venv add; } |
+    sha256sum
+  (cd deploy/lock && sha256sum -- *.txt)
+}
+
+# sound FOLDER: the last set-up of FOLDER was complete, and its parts are as they are now.
+sound() { [ -f "$1/.complete" ] && ! grep -qvxFf <(parts "$1") "$1/.complete"; }
+
+# announce PACKAGE ...: print how many packages apt would install for these, and their sizes.
+announce() {
+  local said
+  said=$(LC_ALL=C apt-get --no-install-recommends --print-uris install "$@") ||
+    fail 69 "apt cannot install these: $*"
+  said=$(sed -nE 's/.* ([0-9]+) newly installed.*/\1 packages/p
+    s/^Need to get (.*) of archives\./\1 to fetch/p
+    s/^After this operation, (.*) of additional .*/\1 on disk/p' <<<"$said")
+  say "adding Debian's $* (${said//$'\n'/, })"
+}
+
+# announce_lock FOLDER LOCK: the same for a lock; make lock has weighed it.
+announce_lock() {
+  local said
+  said=$(awk -v lock="$2" -v machine="$(uname -m)" '$1 == lock && $3 == machine {
+    print $4 " packages, " $5 " MB to fetch, " $6 " MB on disk" }' deploy/lock/sizes.txt)
+  say "adding Python's deploy/lock/$2.txt to $1 (${said:-$(grep -c == "deploy/lock/$2.txt") packages, size unknown})"
+}
+
+# apt ARGUMENT ...: apt-get as root, which asks nothing and keeps no downloads.
+apt() {
+  "${root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 \
+    -o APT::Keep-Downloaded-Packages=false --no-install-recommends "$@"
+}
+
+# make_venv FOLDER: an environment without packages, in which this project can be imported.
 make_venv() {
-  local folder=$1 lock=$2 want system=()
-  want=$("$PYTHON" --version && cat "$lock" pyproject.toml deploy/setup.sh | sha256sum)
-  if [ -f "$folder/.complete" ] && [ "$(cat "$folder/.complete")" = "$want" ]; then
-    return 0
+  local folder=$1 site options=() systemd
+  # picamera2 and libcamera are the distribution's: visible only where they are installed.
+  [ ! -d "$PICAMERA2" ] || options=(--system-site-packages)
+  "$PYTHON" -m venv --clear --without-pip "${options[@]}" "$folder"
+  site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  pwd >"$site/edge.pth"
+  printf '#!/bin/bash\nexec %q -P -m edge "$@"\n' "$PWD/$folder/bin/python" >"$folder/bin/edge"
+  chmod +x "$folder/bin/edge"
+  # PyPI has its source alone, which needs a compiler.
+  if systemd=$("$PYTHON" -Ic 'import os, systemd.daemon as d; print(os.path.dirname(d.__file__))' \
+    2>/dev/null); then
+    ln -s "$systemd" "$site/systemd"
+  else
+    say "left out: systemd's Python, which $PYTHON does not have; only a systemd service uses it"
   fi
-  # picamera2 and libcamera are the distribution's: seen only where they are installed.
-  if [ -d /usr/lib/python3/dist-packages/picamera2 ]; then
-    system=(--system-site-packages)
-  fi
-  say "making $folder from $lock ($("$PYTHON" --version))"
-  rm -f "$folder/.complete"
-  "$PYTHON" -m venv --clear "${system[@]}" "$folder"
-  "$folder/bin/pip" install --disable-pip-version-check --no-deps --require-hashes -r "$lock"
-  "$folder/bin/pip" install --disable-pip-version-check --no-deps --editable .
-  printf '%s\n' "$want" >"$folder/.complete"
 }
 
-case ${1:-dev} in
-  dev)
-    install_packages "${PACKAGES[@]}" "${CARD[@]}"
-    make_venv .venv deploy/lock/dev.txt
-    ;;
-  train)
-    install_packages python3-venv libegl1 libgles2 # which mediapipe links
-    make_venv .venv-train deploy/lock/train.txt
-    ;;
-  machine)
-    install_packages qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs python3-venv
-    ;;
-  flash)
-    install_packages "${CARD[@]}"
-    ;;
-  runtime)
-    install_packages cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu \
-      qemu-user
-    ;;
-  measure)
-    install_packages qemu-user llvm
-    ;;
-  image)
-    install_packages mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk \
-      zstd bmap-tools dpkg-dev qemu-system-arm openssh-client device-tree-compiler
-    ;;
-  homeassistant)
-    if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 13, 2))'; then
-      say "$("$PYTHON" --version) is too old: Home Assistant needs 3.13.2 (Debian 13 has it)"
-      exit 69
-    fi
-    install_packages python3-venv python3-dev gcc libffi-dev
-    make_venv .venv-homeassistant deploy/lock/homeassistant.txt
-    ;;
-  system)
-    install_packages systemd-container mmdebstrap e2fsprogs kmod mount \
-      qemu-system-arm qemu-user-static # arm64: emulated
-    ;;
-  package)
-    install_packages dpkg-dev debhelper dh-python lintian binutils python3-pip python3-shtab \
-      binutils-{x86-64,aarch64}-linux-gnu binutils-arm-linux-gnueabihf \
-      gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
-    ;;
-  *)
-    say "unknown set '$1'; expected dev, train, machine, system, runtime, measure, flash, image," \
-      "homeassistant or package"
-    exit 64
-    ;;
-esac
+# add FOLDER LOCK: install what LOCK pins, in a new environment unless this one is sound.
+add() {
+  local folder=$1 lock=$2 stamp=$1/.complete kept wheel options=()
+  if ! sound "$folder"; then
+    rm -f "$stamp"
+    make_venv "$folder"
+    parts "$folder" | sed -n 1p >"$stamp"
+  fi
+  kept=$(cat "$stamp")
+  rm "$stamp" # until it is complete again
+  [ "$lock" != run ] || options=(--no-cache-dir) # a first look leaves no second copy
+  wheel=$(ls /usr/share/python-wheels/pip-*.whl)
+  PYTHONPATH=$wheel "$folder/bin/python" -m pip install --disable-pip-version-check --no-compile \
+    --no-deps --require-hashes "${options[@]}" -r "deploy/lock/$lock.txt"
+  { echo "$kept" && parts "$folder" | grep " $lock\.txt$"; } >"$stamp.new"
+  mv "$stamp.new" "$stamp"
+}
+
+if [ "${1-}" = --list ]; then
+  list=1
+  shift
+fi
+for set in "$@"; do
+  need "$set"
+done
+if [ -n "${list-}" ]; then
+  printf '%s\n' "${packages[@]}" "${locks[@]}" | sort -u
+  exit
+fi
+mapfile -t absent < <(missing "${packages[@]}")
+todo=()
+for one in "${locks[@]}"; do
+  folder=${one%:*} name=${one#*:}
+  if ! sound "$folder" || ! grep -q " $name\.txt$" "$folder/.complete"; then
+    # venv --clear would empty the target, which may be another clone's.
+    [ ! -L "$folder" ] || fail 73 "$folder is a link, left as it is; hint: rm $folder, then again"
+    todo+=("$one")
+  fi
+done
+[ $((${#absent[@]} + ${#todo[@]})) -gt 0 ] || exit 0
+
+if [ -x "$PYTHON" ] && ! "$PYTHON" -c "import sys; sys.exit(sys.version_info < ($python_min))"; then
+  fail 69 "$("$PYTHON" --version) is too old; expected ${python_min//,/.} or newer"
+fi
+if [ ${#absent[@]} -gt 0 ]; then
+  [ -n "$(command -v apt-get)" ] || fail 69 "this is not Debian; missing: ${absent[*]}"
+  [ -n "$(command -v "${root[0]}")" ] || fail 77 "no sudo here; as root: apt-get install ${absent[*]}"
+  if [ -n "$(dpkg --audit)" ]; then
+    say "finishing an installation of Debian packages that was interrupted"
+    "${root[@]}" DEBIAN_FRONTEND=noninteractive dpkg --configure -a || true
+    apt --fix-broken install
+  fi
+  apt update
+  announce "${absent[@]}"
+fi
+for one in "${todo[@]}"; do
+  announce_lock "${one%:*}" "${one#*:}"
+done
+[ ${#absent[@]} -eq 0 ] || apt install "${absent[@]}"
+for one in "${todo[@]}"; do
+  add "${one%:*}" "${one#*:}"
+done

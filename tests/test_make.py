@@ -1,4 +1,4 @@
-"""What a user gives to make reaches the programs as it is, whatever characters it has."""
+"""Variables of make reach the programs unchanged, whatever characters they hold."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VERBS = {
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with the Makefile, in which every program only writes down what it was given."""
+    """A folder with the Makefile, in which every program only records its arguments."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in (".venv/bin/python", ".venv-train/bin/python", "python3", "tests/system/run.sh"):
         program = tmp_path / name
@@ -50,7 +50,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run make, without the variables of one that runs these tests."""
+    """Run make, without the variables of a make that runs these tests."""
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
         ["make", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -58,13 +58,13 @@ def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def recorded(place: Path) -> list[list[str]]:
-    """Return the arguments of each program that was run."""
+    """Return the arguments of each program, in the order they ran."""
     return [json.loads(line) for line in (place / "record").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_variable_is_one_word_as_it_was_given(verb: str, place: Path) -> None:
-    """Quotes, backticks, dollars, semicolons and newlines; the shell runs nothing of it."""
+def test_each_variable_is_one_unchanged_word(verb: str, place: Path) -> None:
+    """Quotes, backticks, dollars, semicolons, newlines: the shell executes none of it."""
     given = [f"{name}={NASTY.replace('$', '$$')}" for name in VERBS[verb]]
     done = make(place, verb, f"PYTHON={place}/python3", *given)
     assert done.returncode == 0, done.stderr
@@ -75,8 +75,8 @@ def test_each_variable_is_one_word_as_it_was_given(verb: str, place: Path) -> No
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_what_is_not_given_is_no_word(verb: str, place: Path) -> None:
-    """Neither an empty option that a program would take for a value, nor an unset variable."""
+def test_an_unset_variable_is_no_word(verb: str, place: Path) -> None:
+    """Nor an empty option that a program would read as a value."""
     done = make(place, verb, f"PYTHON={place}/python3", *(["DEB=x"] if verb == "image" else []))
     assert done.returncode == 0, done.stderr
     empty = [word for word in recorded(place)[-1] if word.endswith("=")]
@@ -84,17 +84,19 @@ def test_what_is_not_given_is_no_word(verb: str, place: Path) -> None:
     assert len(empty) == kept.get(verb, 0)
 
 
-def test_a_suite_is_no_command(place: Path) -> None:
-    """Where make itself chooses by it."""
+def test_a_suite_is_not_executed(place: Path) -> None:
+    """Even where make itself branches on it."""
     done = make(place, "image", f"PYTHON={place}/python3", "SUITE=trixie; touch pwned")
     assert done.returncode == 0, done.stderr
     assert recorded(place) == [["-m", "deploy.image.build", "--suite=trixie; touch pwned"]]
     assert not list(place.glob("**/pwned"))
 
 
-def test_the_programs_themselves_name_it_as_it_was_given() -> None:
-    """The real `make flash`, and `make run` without its installation."""
+def test_the_real_programs_print_it_unchanged(place: Path) -> None:
+    """The real `make flash`, and `make run` with a set-up that does nothing."""
     done = make(ROOT, "flash", "DEVICE=it's $$HOME")
     assert "flash: it's $HOME: No such file" in done.stderr
-    done = make(ROOT, "-o", "setup", "run", "SOURCE=it's `no` such.mp4")
+    (place / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (place / "deploy" / "run.py").symlink_to(ROOT / "deploy" / "run.py")
+    done = make(place, "run", "SOURCE=it's `no` such.mp4")
     assert "edge: it's `no` such.mp4: no such source" in done.stderr

@@ -1,4 +1,4 @@
-"""`make run` as a user meets it: live, and gone without a trace after Ctrl-C."""
+"""`make run`, the demo: live results, and no process left after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ RUN = [sys.executable, "deploy/run.py"]
 
 
 def processes(marker: str) -> list[str]:
-    """Return the command lines of living processes that were started with ``marker``."""
-    found = []
+    """Return the command lines of the running processes with ``marker`` in their environment."""
+    running = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
             if marker.encode() in environ.read_bytes():
-                found.append((environ.parent / "cmdline").read_text().replace("\0", " "))
+                running.append((environ.parent / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue
-    return found
+    return running
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_everything(number: int, rgb: Path) -> None:
-    """Live results come; after the signal offline is shown and no process is left."""
+    """Results arrive; after the signal "offline" is printed and no process is left."""
     marker = f"EDGE_TEST={os.getpid()}-{number}"
     name, _, value = marker.partition("=")
     running = subprocess.Popen(
@@ -44,9 +44,9 @@ def test_ctrl_c_ends_everything(number: int, rgb: Path) -> None:
         env={**os.environ, name: value},
     )
     assert running.stdout is not None
-    seen = []
+    lines = []
     for line in running.stdout:
-        seen.append(line)
+        lines.append(line)
         if "green -> blue" in line:
             break
     assert len(processes(marker)) == 3
@@ -56,42 +56,42 @@ def test_ctrl_c_ends_everything(number: int, rgb: Path) -> None:
     assert "availability offline" in rest
     assert rest.endswith("stopped\n")
     assert processes(marker) == []
-    shown = "".join(seen)
-    assert re.search(r"mosquitto_sub -h 127.0.0.1 -p \d+ -v -t 'edge/#'", shown)
+    output = "".join(lines)
+    assert re.search(r"mosquitto_sub -h 127.0.0.1 -p \d+ -v -t 'edge/#'", output)
     for kind in ("info", "availability online", "state", "result", "telemetry"):
-        assert kind in shown
+        assert kind in output
 
 
 def test_a_terminal_shows_a_screen(rgb: Path) -> None:
-    """On a terminal the view redraws: scores, percentiles, memory; Ctrl-C typed there ends it."""
+    """A terminal gets a screen that redraws: scores, percentiles, memory; Ctrl-C ends it."""
     child, terminal = pty.fork()
     if child == 0:
-        os.environ["COLUMNS"], os.environ["LINES"] = "120", "40"
+        os.environ |= {"COLUMNS": "120", "LINES": "40", "TERM": "xterm"}
         os.chdir(ROOT)
         os.execv(RUN[0], [*RUN, "--source", "synthetic", "--model", str(rgb)])
-    shown = b""
+    screen = b""
     typed = False
     until = time.monotonic() + 2 * WAIT_S
     while time.monotonic() < until:
         if not select.select([terminal], [], [], 0.5)[0]:
             continue
         try:
-            shown += os.read(terminal, 65536)
+            screen += os.read(terminal, 65536)
         except OSError:  # the other side is closed
             break
-        if not typed and b"fps" in shown and b"PSS" in shown and b"label_changed" in shown:
+        if not typed and b"fps" in screen and b"PSS" in screen and b"label_changed" in screen:
             os.write(terminal, b"\x03")
             typed = True
+    os.close(terminal)  # which hangs up on a demo that still runs
     _, status = os.waitpid(child, 0)
-    os.close(terminal)
-    text = shown.decode(errors="replace")
+    text = screen.decode(errors="replace")
     assert os.waitstatus_to_exitcode(status) == 0, text[-2000:]
     for word in ("p50", "p99", "invoke", "latency", "red", "online", "offline", "stopped"):
         assert word in text
 
 
-def test_a_daemon_that_fails_is_told() -> None:
-    """Its own line and its own status."""
+def test_a_daemon_that_fails_is_reported() -> None:
+    """By its own error line and exit status."""
     done = subprocess.run(
         [*RUN, "--source", "no/such.mp4"],
         capture_output=True,
