@@ -95,9 +95,9 @@ test-runtime: setup ## the Pi's TFLite, and packages, in an emulated Debian 12 a
 	@.venv/bin/python -m pytest -m emulated -s tests $(ARGS)
 
 # These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
-flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
+flash: ## write an image to an SD card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
 	@deploy/setup.sh flash
-	@exec "$$PYTHON" -B -m deploy.card.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
+	@exec "$$PYTHON" -B -m deploy.sdcard.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
 	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}"
 
 deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
@@ -121,7 +121,7 @@ RUNTIME_FOR = [ -z '$(1)' ] || \
 # A SUITE that is neither of the two is refused by the program.
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
 KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
-image: setup ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
+image: setup ## an SD card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
 	@deploy/setup.sh image
 	@$(if $(KNOWN),$(call DEB_FOR,$(KNOWN)))
 	@.venv/bin/python -m deploy.image.build $(if $(SUITE),"--suite=$$SUITE") \
@@ -132,7 +132,7 @@ provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.to
 	@.venv/bin/python -m deploy.image.provision "--base=$${BASE-}" \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB")
 
-test-image: setup ## build cards of both suites and boot them, emulated: an hour
+test-image: setup ## build SD cards of both suites and boot them, emulated: an hour
 	@deploy/setup.sh image
 	@$(call DEB_FOR,trixie)
 	@$(call DEB_FOR,bookworm)

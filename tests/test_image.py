@@ -1,4 +1,4 @@
-"""Cards, as far as nothing needs to be built: CONFIG, partitions, refusals, what is listed."""
+"""SD cards, as far as nothing needs to be built: CONFIG, partitions, refusals, what is listed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def placed(tmp_path: Path, text: str) -> dict[str, File]:
-    """Return what CONFIG puts on a card of our own, by path."""
+    """Return what CONFIG puts on an SD card of our own, by path."""
     made = files(site.load(written(tmp_path, text)), "networkd")
     return {file.path: file for file in made}
 
@@ -133,14 +133,14 @@ def test_the_wifi_of_a_raspberry_pi_os_is_its_network_managers(tmp_path: Path) -
 def test_an_image_with_secrets_is_its_owners_alone(tmp_path: Path) -> None:
     """From its first byte on."""
     part = layout.Partition("rootfs", layout.ALIGNED, 8 << 20, 0x83)
-    (tmp_path / "card.img").write_bytes(b"an earlier one")
+    (tmp_path / "sdcard.img").write_bytes(b"an earlier one")
     for secrets, mode in MODES.items():
-        disk.empty(tmp_path / "card.img", [part], 7, mode)
-        assert (tmp_path / "card.img").stat().st_mode & 0o777 == (0o600 if secrets else 0o644)
+        disk.empty(tmp_path / "sdcard.img", [part], 7, mode)
+        assert (tmp_path / "sdcard.img").stat().st_mode & 0o777 == (0o600 if secrets else 0o644)
 
 
 def test_the_daemon_understands_what_is_written_for_it(tmp_path: Path) -> None:
-    """edge.toml on the card is what CONFIG says, nested tables and odd characters too."""
+    """edge.toml on the SD card is what CONFIG says, nested tables and odd characters too."""
     (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     made = placed(
         tmp_path,
@@ -159,7 +159,7 @@ def test_the_daemon_understands_what_is_written_for_it(tmp_path: Path) -> None:
 
 
 def test_without_config_a_device_is_named_by_its_serial(tmp_path: Path) -> None:
-    """So that many cards of one image are as many devices; nobody can log in."""
+    """So that many SD cards of one image are as many devices; nobody can log in."""
     made = placed(tmp_path, "")
     assert tomllib.loads(made["/etc/edge-camera/edge.toml"].content)["device"]["id"] == "{serial}"
     assert made["/etc/edge-image/hostname"].content == "edge-{serial}\n"

@@ -42,8 +42,8 @@ def test_config_password_and_settings(tmp_path: Path, monkeypatch: pytest.Monkey
     assert configs.source(camera) == "rtsp://me:s%C3%A9cret%20word@cam/1"
 
 
-def test_a_cards_config_its_certificates_and_keys(tmp_path: Path) -> None:
-    """The same files on the card, without mark and returns."""
+def test_an_sdcards_config_its_certificates_and_keys(tmp_path: Path) -> None:
+    """The same files on the SD card, without mark and returns."""
     pem = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
     windows(tmp_path / "ca.crt", pem)
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9 somebody"
@@ -61,9 +61,9 @@ def test_a_cards_config_its_certificates_and_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"porch\n", b"\xef\xbb\xbfporch\r\n", b"porch\r\nother\r\n"])
-def test_the_cards_own_reader_of_the_name(content: bytes, tmp_path: Path) -> None:
+def test_the_sdcards_own_reader_of_the_name(content: bytes, tmp_path: Path) -> None:
     """The line of the script that reads /etc/edge-image/hostname, run."""
-    script = (ROOT / "deploy/image/card/usr/lib/edge-image/site").read_text()
+    script = (ROOT / "deploy/image/sdcard/usr/lib/edge-image/site").read_text()
     (tmp_path / "hostname").write_bytes(content)
     (line,) = (
         line for line in script.splitlines() if line.startswith("name=$(") and "/etc/" in line
@@ -157,7 +157,7 @@ def names(root: Path, machine_id: str, serial: str = "") -> str:
      f"{MACHINE_ID}\n{MACHINE_ID}", "\u0661" * 32],
 )  # fmt: skip
 def test_a_machine_without_an_id_has_no_name_from_it(text: str, tmp_path: Path) -> None:
-    """A card that has not booted yet says `uninitialized`: a whole fleet would have one name."""
+    """A new SD card says `uninitialized`: a whole fleet would have one name."""
     with pytest.raises(ConfigError, match="this machine has no machine"):
         names(tmp_path, text)
 

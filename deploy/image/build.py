@@ -1,10 +1,10 @@
-"""``make image``: a card for the Pi 4B, in build/dist.
+"""``make image``: an SD card for the Pi 4B, in build/dist.
 
     python -m deploy.image.build [--suite trixie] [--config site.toml] [--deb FILE] [--out FILE]
 
 Steps: CONFIG is checked; Debian's packages become a root file system, kept in build/image and made
 anew when the list of packages changes, or where asked (FRESH=1); the daemon's package, the files of
-deploy/image/card and CONFIG are added to it; file systems and image are written. Without root the
+deploy/image/sdcard and CONFIG are added to it; file systems and image are written. Without root the
 last two steps run in a user namespace. The same inputs (that base root among them) give the same
 bytes.
 """
@@ -107,7 +107,7 @@ def package(suite: str, arch: str = "arm64") -> Path:
     if not found:
         raise BuildError(
             69,
-            "no package to put onto the card",
+            "no package to put onto the SD card",
             where=str(DIST),
             expected=f"edge-camera_*~{SUITES[suite][1]}_{arch}.deb",
             got="none",

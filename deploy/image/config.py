@@ -1,9 +1,9 @@
-"""CONFIG: what is put onto a card beside Debian and the daemon, read and checked.
+"""CONFIG: what is put onto an SD card beside Debian and the daemon, read and checked.
 
 Rule 1: all of it is checked before anything is built; every fault is one line (ConfigError, 78).
-Rule 2: a secret in it is an error unless `secrets = true` says that it shall go onto the card.
+Rule 2: a secret in it is an error unless `secrets = true` says that it shall go onto the SD card.
 
-Knows neither images nor where things go on the card.
+Knows neither images nor where things go on the SD card.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Wifi(Table, frozen=True):
 
 
 class Broker(Table, frozen=True):
-    """Files of this machine that go onto the card; `password` and the key are secrets."""
+    """Files of this machine that go onto the SD card; `password` and the key are secrets."""
 
     ca_file: str = ""
     cert_file: str = ""
@@ -174,7 +174,7 @@ def _check_secrets(site: Site, where: str) -> None:
     address = site.edge.get("camera", {}).get("source", "")
     if "@" in str(address).partition("://")[2].partition("/")[0]:
         raise ConfigError(
-            "a login in an address, which everybody on the card may read",
+            "a login in an address, which everybody on the SD card may read",
             where=f"{where}: edge.camera.source",
             hint="give edge.camera.username, and the password as camera.password",
         )

@@ -90,7 +90,7 @@ def ext4(image: Path, part: Partition, tree: Path, identity: UUID, epoch: int) -
     dated = {"E2FSPROGS_FAKE_TIME": str(epoch)}
     extended = (
         f"offset={part.start},hash_seed={identity},root_owner=0:0,lazy_itable_init=1,"
-        "lazy_journal_init=1,nodiscard"  # what a card held before is in what is not written
+        "lazy_journal_init=1,nodiscard"  # what an SD card held before is in what is not written
     )
     # Features that e2fsprogs switched on later: what it is made with must not show.
     features = "^orphan_file,^metadata_csum_seed"
@@ -128,11 +128,11 @@ def check(image: Path, part: Partition) -> None:
 
 
 def pack(image: Path, starts: Sequence[int]) -> None:
-    """Write IMAGE.zst, and IMAGE's .bmap: what is zero is a hole, and not copied to a card.
+    """Write IMAGE.zst, and IMAGE's .bmap: what is zero is a hole, and not copied to an SD card.
 
-    starts  where ext4 file systems begin: their journals are copied, zeros too. A card may hold one
-            of an earlier life, with the same identity and numbers, and after a power cut its blocks
-            would pass for new ones.
+    starts  where ext4 file systems begin: their journals are copied, zeros too. An SD card may
+            hold an older journal with the same identity and numbers, and after a power cut its
+            blocks would pass for new ones.
     """
     run(["fallocate", "--dig-holes", image])
     with image.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""What a site is on the card: which file has which content, and who may read it.
+"""What a site is on the SD card: which file has which content, and who may read it.
 
 The same files for an image of our own and for one that is provisioned; where the two differ, the
 caller says which network manager there is. Nothing is written here.
@@ -21,7 +21,7 @@ Network = Literal["networkd", "NetworkManager"]
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of root's on the card."""
+    """One file of root's on the SD card."""
 
     path: str
     content: str
@@ -29,7 +29,7 @@ class File:
 
 
 def files(site: Site, network: Network) -> list[File]:
-    """Return everything that the site wants on the card, in order of paths."""
+    """Return everything that the site wants on the SD card, in order of paths."""
     made = [
         File("/etc/edge-camera/edge.toml", toml(site.edge)),
         File("/etc/edge-image/hostname", site.system.hostname + "\n"),

@@ -1,7 +1,7 @@
-"""Where the partitions of a card are: arithmetic alone, in bytes.
+"""Where the partitions of an SD card are: arithmetic alone, in bytes.
 
     0      4 MiB     220 MiB
-    | MBR  | bootfs  | rootfs ... |            grows to the card's end at the first boot
+    | MBR  | bootfs  | rootfs ... |            grows to the SD card's end at the first boot
     | MBR  | bootfs  | rootfs ... | state ...  with a root that is read only: this one grows
 
 An MBR, since not every Pi's boot loader reads a GPT.
@@ -16,7 +16,7 @@ from typing import Final
 MIB: Final = 1 << 20
 SECTOR: Final = 512
 ALIGNED: Final = 4 * MIB
-"""Cards erase in blocks of so much, or less."""
+"""SD cards erase in blocks of so much, or less."""
 BOOT: Final = 216 * MIB
 """Holds three kernels with their initramfs: as many as apt keeps."""
 SPARE: Final = 64 * MIB
@@ -53,7 +53,7 @@ def plan(sizes: dict[str, int]) -> list[Partition]:
 
 
 def rounded(size: int) -> int:
-    """Return ``size`` as a whole number of a card's blocks."""
+    """Return ``size`` as a whole number of an SD card's blocks."""
     return -(-size // ALIGNED) * ALIGNED
 
 

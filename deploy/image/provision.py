@@ -83,7 +83,7 @@ def provision(asked: argparse.Namespace) -> None:
                 for path in sorted((HERE / "base").rglob("*"))
                 if path.is_file()
             ),
-            File(f"{PLACE}/site", (HERE / "card" / PLACE[1:] / "site").read_text(), 0o755),
+            File(f"{PLACE}/site", (HERE / "sdcard" / PLACE[1:] / "site").read_text(), 0o755),
             File(f"{PLACE}/packages/wanted", " ".join(wanted) + "\n"),
             File("/etc/timezone", f"{site.system.timezone}\n"),
         ]

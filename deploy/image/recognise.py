@@ -50,7 +50,7 @@ def partitions(base: Path, image: Path) -> tuple[Partition, Partition]:
     except BuildError as exc:
         if exc.status == 69:
             raise
-        raise refuse(base, "not an image of a card", "no table of partitions") from exc
+        raise refuse(base, "not an image of an SD card", "no table of partitions") from exc
     kinds = [part["type"] for part in table.get("partitions", ())]
     if table["label"] != "dos" or kinds != list(KINDS):
         raise refuse(base, "other partitions", f"{table['label']}: {', '.join(kinds)}")

@@ -52,7 +52,7 @@ emulate() {
 
 emulate
 SOURCES=$(sources)
-export SOURCES # the card's too: it is upgraded from where its packages come from
+export SOURCES # the SD card's too: it is upgraded from where its packages come from
 if [ -z "$SOURCES" ]; then
   say "apt knows no Debian archive here; run apt-get update on Debian"
   exit 69

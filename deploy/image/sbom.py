@@ -1,4 +1,4 @@
-"""What is on the card, package by package, as CycloneDX 1.5 JSON. The same input, the same text."""
+"""The SD card's list of packages, as CycloneDX 1.5 JSON. The same input gives the same text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From Debian's root file system to an image: the daemon, the card's own files, CONFIG.
+"""From Debian's root file system to an image: the daemon, the SD card's own files, CONFIG.
 
 Runs as root, or as root of a user namespace. The folder it works in is removed at the end.
 """
@@ -55,7 +55,7 @@ LEFTOVERS: Final = (
     *("var/lib/dbus/machine-id", "etc/hostname", "var/lib/systemd/catalog/database"),
     "usr/sbin/policy-rc.d",
 )
-"""Of this machine, or of the hour: not on any card."""
+"""Of this machine, or of the hour: not on any SD card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Inputs:
 def stage(inputs: Inputs, cache: Path, out: Path) -> None:
     """Write ``out``.img, its .zst, .bmap and .cdx.json. Raises BuildError."""
     began = time.monotonic()
-    os.umask(0o022)  # folders on the card are no matter of who builds it
+    os.umask(0o022)  # folders on the SD card are no matter of who builds it
     out.parent.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stage-", dir=cache) as made:
@@ -140,7 +140,7 @@ def bare(root: Path) -> None:
                 path.unlink()
     put(root, File("/etc/machine-id", "uninitialized\n", 0o444))
     # A first boot enables all that may be: also this, which wants the port of ssh.service.
-    put(root, File("/etc/systemd/system-preset/10-card.preset", "disable ssh.socket\n"))
+    put(root, File("/etc/systemd/system-preset/10-sdcard.preset", "disable ssh.socket\n"))
     (root / "etc" / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     # It would ask questions at a console that nobody looks at.
     mask(root, "systemd-firstboot.service")
@@ -152,9 +152,9 @@ def mask(root: Path, unit: str) -> None:
 
 
 def furnish(inputs: Inputs, root: Path) -> None:
-    """Put the card's own files and the site's into the root."""
+    """Put the SD card's own files and the site's into the root."""
     bare(root)
-    shutil.copytree(HERE / "card", root, dirs_exist_ok=True)
+    shutil.copytree(HERE / "sdcard", root, dirs_exist_ok=True)
     # Kept by first-boot at its end: a first boot that failed is then tried again at the next.
     mask(root, "systemd-machine-id-commit.service")
     system = inputs.site.system

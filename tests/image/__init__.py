@@ -1,4 +1,4 @@
-"""Cards that are built and booted: make test-image."""
+"""SD cards that are built and booted: make test-image."""
 
 import pytest
 

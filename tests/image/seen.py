@@ -1,4 +1,4 @@
-"""What is seen of a card: by its user over SSH, on the card itself, at the broker."""
+"""What is seen of an SD card: by its user over SSH, on the SD card itself, at the broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from deploy.image import disk
 from deploy.image.layout import SECTOR
 from tests.conftest import Listener
-from tests.image.guest import Card, Guest
+from tests.image.guest import Guest, SdCard
 
 SPOOL = "/var/lib/private/edge-camera/spool.db"
 IDS = f"""
@@ -57,28 +57,28 @@ def online(guest: Guest, heard: Listener) -> None:
     guest.until(lambda: bool(heard.bodies("result")), "a result")
 
 
-def clean(card: Card) -> None:
-    """Fail unless every ext4 file system of the card is without fault, its journal empty."""
-    for start in starts(card)[1:]:
-        shown = disk.run(["dumpe2fs", "-h", f"{card.file}?offset={start}"])
+def clean(sdcard: SdCard) -> None:
+    """Fail unless every ext4 file system of the SD card is without fault, its journal empty."""
+    for start in starts(sdcard)[1:]:
+        shown = disk.run(["dumpe2fs", "-h", f"{sdcard.file}?offset={start}"])
         assert "needs_recovery" not in shown
-        disk.run(["e2fsck", "-f", "-n", f"{card.file}?offset={start}"])
+        disk.run(["e2fsck", "-f", "-n", f"{sdcard.file}?offset={start}"])
 
 
-def starts(card: Card) -> list[int]:
+def starts(sdcard: SdCard) -> list[int]:
     """Return where the partitions begin."""
-    table = json.loads(disk.run(["sfdisk", "--json", card.file]))["partitiontable"]
+    table = json.loads(disk.run(["sfdisk", "--json", sdcard.file]))["partitiontable"]
     return [part["start"] * SECTOR for part in table["partitions"]]
 
 
-def spooled(card: Card, tmp_path: Path) -> set[str]:
-    """Return the ids of the events on a card whose power is off; its journal is replayed first."""
-    part = starts(card)[-1]
+def spooled(sdcard: SdCard, tmp_path: Path) -> set[str]:
+    """Return the ids of the events on an SD card after a power cut, its journal replayed first."""
+    part = starts(sdcard)[-1]
     copy = tmp_path / "after-the-cut"
     disk.run(
         [
             "dd",
-            f"if={card.file}",
+            f"if={sdcard.file}",
             f"of={copy}",
             "bs=4M",
             "iflag=skip_bytes",
@@ -88,7 +88,7 @@ def spooled(card: Card, tmp_path: Path) -> set[str]:
         ]
     )
     disk.run(["e2fsck", "-p", copy], accepted=(0, 1))
-    inside = SPOOL if len(starts(card)) == 2 else SPOOL.removeprefix("/var")
+    inside = SPOOL if len(starts(sdcard)) == 2 else SPOOL.removeprefix("/var")
     for end in ("", "-wal"):
         disk.run(["debugfs", "-R", f"dump {inside}{end} {tmp_path}/spool.db{end}", copy])
     copy.unlink()

@@ -1,4 +1,4 @@
-"""A card boots into a working classifier, becomes a device of its own, survives a power cut.
+"""An SD card boots into a working classifier, becomes a device of its own, survives a power cut.
 
 Every machine is switched on once for as much as can be seen in it: a boot takes minutes.
 """
@@ -17,7 +17,7 @@ from deploy.runtime.pins import sha256
 from edge.mqtt.spool import SYNC_S
 from tests.conftest import ROOT, Listener
 from tests.image import pi
-from tests.image.guest import Card, Guest
+from tests.image.guest import Guest, SdCard
 from tests.image.seen import (
     IDS,
     arrived,
@@ -35,15 +35,15 @@ pytestmark = pytest.mark.image
 CLIP = ROOT / "deploy" / "demo" / "clip.mp4"
 
 
-def test_a_card_lives_through_a_power_cut(
+def test_an_sdcard_lives_through_a_power_cut(
     image: Callable[..., Path],
-    card: Callable[[Path], Card],
-    machine: Callable[[Card], Guest],
+    sdcard: Callable[[Path], SdCard],
+    machine: Callable[[SdCard], Guest],
     broker: PrivateBroker,
     tmp_path: Path,
 ) -> None:
     """READY, results, growth, keys; no event that was synced is lost when the power goes."""
-    mine = card(image("trixie"))
+    mine = sdcard(image("trixie"))
     heard = Listener(broker)
     with machine(mine) as guest:
         online(guest, heard)
@@ -88,14 +88,14 @@ def test_a_card_lives_through_a_power_cut(
     clean(mine)
 
 
-def test_a_read_only_card(
+def test_a_read_only_sdcard(
     image: Callable[..., Path],
-    card: Callable[[Path], Card],
-    machine: Callable[[Card], Guest],
+    sdcard: Callable[[Path], SdCard],
+    machine: Callable[[SdCard], Guest],
     broker: PrivateBroker,
 ) -> None:
     """Its root stays as it is, its state grows and is kept, its logs are in memory."""
-    mine = card(image("trixie", read_only=True))
+    mine = sdcard(image("trixie", read_only=True))
     heard = Listener(broker)
     with machine(mine) as guest:
         online(guest, heard)
@@ -120,12 +120,12 @@ def test_a_read_only_card(
 
 
 def test_a_pi_of_qemu(
-    image: Callable[..., Path], card: Callable[[Path], Card], machine: Callable[..., Guest]
+    image: Callable[..., Path], sdcard: Callable[[Path], SdCard], machine: Callable[..., Guest]
 ) -> None:
     """The kernel finds a Pi 4B, its root on an SD card; the first boot comes to its end."""
     if not pi.is_known():
         pytest.skip("LEFT OUT: this QEMU has no raspi4b; Debian 13's has")
-    with machine(card(image("trixie")), pi.Pi) as guest:
+    with machine(sdcard(image("trixie")), pi.Pi) as guest:
         guest.until(lambda: guest.says("Finished", "edge-first-boot.service"), "a first boot")
         guest.until(lambda: guest.says(f"porch-{pi.SERIAL[-8:]} login:"), "the board's name")
         assert guest.says("Machine model: Raspberry Pi 4 Model B")

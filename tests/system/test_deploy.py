@@ -89,7 +89,7 @@ def make(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Callable
         own = version.partition("~")[0]
         (private / "__init__.py").write_text(f'"""Changed."""\n\n__version__ = "{own}"\n')
         places = {
-            "service": private / "service.py",
+            "service": private / "daemon" / "service.py",
             "postinst": tree / "DEBIAN" / "postinst",
             "config": tree / "etc" / "edge-camera" / "edge.toml",
         }

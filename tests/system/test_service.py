@@ -1,7 +1,7 @@
 """What must be seen of the service in a real systemd, from `apt install` to `apt purge`.
 
 In this order, for the machine is one and the same; whatever a test breaks, the next one's
-``service`` hints. Each test is one thing that can be seen.
+``service`` repairs. Each test is one thing that can be seen.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.card import checks, flash
-from deploy.card.disks import Machine
-from deploy.card.refusal import FlashError
+from deploy.sdcard import checks, flash
+from deploy.sdcard.disks import Machine
+from deploy.sdcard.refusal import FlashError
 from tests.conftest import ROOT
 from tests.loops import attached, needs_root
 
@@ -56,16 +56,19 @@ REFUSED = {
     "dm-1": ("own disk", "mounted at /"),
     "dm-0": ("own disk", "mounted at /"),
     "sda1": ("a partition", "DEVICE=/dev/sda"),
-    "sdb": ("too small", "there is no card in it"),
-    "sdc": ("not a card", "got Seagate Portable (usb, fixed); where it is the right one all the"),
+    "sdb": ("too small", "there is no SD card in it"),
+    "sdc": (
+        "not an SD card",
+        "got Seagate Portable (usb, fixed); where it is the right one all the",
+    ),
     "sdd": ("in use", "sdd1 is mounted at /media/user/my stick; umount /dev/sdd1"),
     "sde": ("in use", "sde is part of md127"),
     "sdf": ("in use", "sdf is swapped to"),
     "sdg": ("in use", "sdg is mounted at /mnt/pool"),
-    "sdh": ("not a card", "got CT1000MX500SSD1 (sata)"),
+    "sdh": ("not an SD card", "got CT1000MX500SSD1 (sata)"),
     "mmcblk1": ("write-protected", "look for the slide"),
-    "mmcblk2": ("not a card", "got DF4032 (mmc, fixed)"),
-    "zram0": ("not a card", "(virtual, fixed)"),
+    "mmcblk2": ("not an SD card", "got DF4032 (mmc, fixed)"),
+    "zram0": ("not an SD card", "(virtual, fixed)"),
 }
 
 
@@ -90,7 +93,7 @@ def test_a_card_is_taken(laptop: Machine, name: str) -> None:
 def test_force_takes_back_one_refusal_only(laptop: Machine, name: str) -> None:
     """What is in use, this system's own, or no whole disk stays refused."""
     with contextlib.ExitStack() as stack:
-        if REFUSED[name][0] != "not a card":
+        if REFUSED[name][0] != "not an SD card":
             stack.enter_context(pytest.raises(FlashError))
         checks.refuse(laptop.named(name), force=True)
 
@@ -116,7 +119,7 @@ def test_a_disk_has_the_serial_that_it_gives_itself(
 def test_without_a_device_one_sees_what_might_be_meant(
     laptop: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Cards first of all; of the others, why not. What is never a card is left out."""
+    """SD cards first of all; of the others, why not. What is never an SD card is left out."""
     with pytest.raises(FlashError, match="no DEVICE given"):
         flash.flash(flash.arguments([]), laptop)
     told = capsys.readouterr().err
@@ -143,7 +146,7 @@ def test_without_a_device_one_sees_what_might_be_meant(
 def test_a_card_is_asked_about_once(
     laptop: Machine, monkeypatch: pytest.MonkeyPatch, given: list[str], answer: str, status: int
 ) -> None:
-    """Anything but yes is no; a serial that is given is answer enough, if it is the card's."""
+    """Anything but yes is no; a serial that is given is answer enough, if it is the SD card's."""
     asked: list[str] = []
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
 
@@ -228,7 +231,7 @@ def test_real_swap_is_seen(loop: Path) -> None:
 
 @needs_root
 def test_a_read_only_device_is_refused(tmp_path: Path) -> None:
-    """As a card whose slide is on `lock`."""
+    """As an SD card whose slide is on `lock`."""
     with attached(tmp_path / "backing", 1 << 20, "--read-only") as device:
         assert refused(device).status == 71
 

@@ -1,8 +1,8 @@
-"""The image: found, unpacked and read once before the card is touched.
+"""The image: found, unpacked and read once before the SD card is touched.
 
 Rule 1: what is written is known beforehand, range by range with its checksum; where a bmap gives
         checksums, they must be the image's.
-Rule 2: the same ranges are read back from the card (readback.py).
+Rule 2: the same ranges are read back from the SD card (readback.py).
 
 Source: the bmap format, bmaptools/BmapCreate.py.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 from xml.etree import ElementTree
 
-from deploy.card.refusal import FlashError
+from deploy.sdcard.refusal import FlashError
 
 UNPACKERS: Final = {".zst": "zstd", ".xz": "xz", ".gz": "gzip"}
 """Suffix -> program that unpacks it; each is also the name of its Debian package or has its own."""
@@ -88,7 +88,7 @@ def read(path: Path, report: Report = lambda _: None) -> Image:
     if size is not None and reader.position != size:
         raise _corrupt(path, f"{reader.position:,} bytes, {size:,} in {bmap}")
     if reader.head[510:512] != b"\x55\xaa":
-        raise _corrupt(path, "no partition table in it, so it is no image of a card")
+        raise _corrupt(path, "no partition table in it, so it is no image of an SD card")
     return Image(path, bmap, reader.position, name, tuple(ranges))
 
 

@@ -1,6 +1,7 @@
-"""``make flash``: an image onto a card, by bmaptool, and read back.
+"""``make flash``: an image onto an SD card, by bmaptool, and read back.
 
-    python3 -m deploy.card.flash --device /dev/sdX [--image FILE] [--yes 1] [--force 1] [--serial S]
+    python3 -m deploy.sdcard.flash --device /dev/sdX [--image FILE] [--yes 1] [--force 1]
+                                   [--serial S]
 
 Steps: look at the device, refuse; read the image; show what is there and ask; copy; read back.
 Nothing is written before the answer, and the image is known to be whole by then.
@@ -22,10 +23,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from deploy.card import checks, readback
-from deploy.card import image as images
-from deploy.card.disks import Disk, Machine
-from deploy.card.refusal import FlashError
+from deploy.sdcard import checks, readback
+from deploy.sdcard import image as images
+from deploy.sdcard.disks import Disk, Machine
+from deploy.sdcard.refusal import FlashError
 from edge.text import escaped
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -34,11 +35,11 @@ TOOLS: Final = {"bmaptool": "bmap-tools", "lsblk": "util-linux", "blkid": "util-
 """Programs, and the Debian packages that have them."""
 NOTHING_KNOWN, AMBIVALENT = 2, 8
 """blkid(8), exit status."""
-HALF: Final = "the card is half written: write it anew before it is used"
+HALF: Final = "the SD card is half written: write it anew before it is used"
 
 
 def main(given: Sequence[str]) -> int:
-    """Write a card; return the exit status, after one line where something is wrong."""
+    """Write an SD card; return the exit status, after one line where something is wrong."""
     asked = arguments(given)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -183,7 +184,7 @@ def confirm(disk: Disk, asked: argparse.Namespace) -> None:
     """Return where the owner wants it; raise FlashError otherwise."""
     typed = asked.serial
     if not typed and not checks.is_card(disk):
-        typed = _answer(f"it is not a card; type its serial ({disk.serial}): ") or "nothing"
+        typed = _answer(f"it is not an SD card; type its serial ({disk.serial}): ") or "nothing"
     if typed and typed != disk.serial:
         raise FlashError(
             "not confirmed", "another serial", where=disk.name, expected=disk.serial, got=typed
@@ -196,7 +197,7 @@ def confirm(disk: Disk, asked: argparse.Namespace) -> None:
 
 def _answer(question: str) -> str:
     if not sys.stdin.isatty():
-        hint = "YES=1 for a card, SERIAL=... for another disk"
+        hint = "YES=1 for an SD card, SERIAL=... for another disk"
         raise FlashError("not confirmed", "there is nobody to ask", hint=hint)
     with contextlib.suppress(EOFError):
         return input(escaped(f"flash: {question}")).strip()
@@ -230,7 +231,7 @@ def _candidates(machine: Machine) -> list[str]:
             why = f"; refused: {exc.what}"
         size = f"{disk.size_bytes / MEGA:,.0f} MB"
         told.append(f"DEVICE=/dev/{disk.name}: {disk.model or 'no model'}, {size}, {disk.bus}{why}")
-    return told or ["no card is in this machine, nor a USB disk"]
+    return told or ["no SD card is in this machine, nor a USB disk"]
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

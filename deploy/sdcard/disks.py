@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.card.refusal import FlashError
+from deploy.sdcard.refusal import FlashError
 
 SECTOR_BYTES: Final = 512
 """Of ``size`` in sysfs, whatever the disk's own."""
@@ -37,7 +37,7 @@ class Disk:
 
     name       the kernel's, or the file's
     bus        a key of BUSES, `file` or `other`
-    removable  the medium can be taken out: a card in a slot or in a reader, a stick
+    removable  the medium can be taken out: an SD card in a slot or in a reader, a stick
     serial     the number it gives itself; its name where it has none
     whole      the disk's name where this is a partition of it; else empty
     users      what uses it or a part of it: (name, use); a mount point, `swap` or `part of X`
@@ -95,7 +95,7 @@ class Machine:
         )
 
     def disks(self) -> list[Disk]:
-        """Return every disk with a medium in it that might be a card."""
+        """Return every disk with a medium in it that might be an SD card."""
         found = [self.named(block.name) for block in sorted(self._blocks.iterdir())]
         return [d for d in found if not d.whole and d.size_bytes and _might_be_a_card(d)]
 

@@ -1,4 +1,4 @@
-"""Why a card is not written, or not well: one line, and an exit status of its own each."""
+"""Why an SD card is not written, or not well: one line, and an exit status of its own each."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ STATUSES: Final = {
     "in use": 73,
     "unreadable": 74,
     "too small": 75,
-    "not a card": 76,
+    "not an SD card": 76,
     "no permission": 77,
     "not confirmed": 78,
     "changed": 79,
     "differs": 80,
     "interrupted": 130,
 }
-"""Reason -> exit status of ``python3 -m deploy.card.flash``; make itself ends with 2.
+"""Reason -> exit status of ``python3 -m deploy.sdcard.flash``; make itself ends with 2.
 
 not a disk      no such file, or neither a block device nor a plain file
 own disk        this system runs from it
 in use          mounted, swapped to, or part of something that is in use
 unreadable      it cannot be read
-not a card      not removable, or neither on USB nor in a card slot
+not an SD card      not removable, or neither on USB nor in an SD card slot
 not confirmed   the answer was no, or there was nobody to ask
 changed         another medium than the one that was asked about
 differs         what is read back is not what was written
@@ -41,7 +41,7 @@ interrupted     by Ctrl-C or a signal; half written unless the line says otherwi
 
 
 class FlashError(BuildError):
-    """The card is not what was asked for; ``reason`` is a key of STATUSES."""
+    """The SD card is not what was asked for; ``reason`` is a key of STATUSES."""
 
     def __init__(self, reason: str, what: str, **words: str) -> None:
         super().__init__(STATUSES[reason], what, **words)

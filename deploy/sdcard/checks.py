@@ -1,6 +1,6 @@
 """Which disks are refused, and why.
 
-Rule: FORCE takes back one refusal only, that of a disk that is no card. What this system runs
+Rule: FORCE takes back one refusal only, that of a disk that is no SD card. What this system runs
 from, or what is in use, is never written.
 """
 
@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from deploy.card.disks import Disk
-from deploy.card.refusal import FlashError
+from deploy.sdcard.disks import Disk
+from deploy.sdcard.refusal import FlashError
 
 SYSTEM: Final = ("/", "/usr", "/var", "/etc", "/home", "/boot", "/boot/efi", "/boot/firmware")
 """Where the disk that a system runs from is mounted."""
@@ -41,13 +41,13 @@ def refuse(disk: Disk, *, force: bool) -> None:
         told = "in use: " + ", ".join(f"{name} {_use(use)}" for name, use in disk.users)
         raise FlashError("in use", told, where=where, hint=_mend(disk))
     if not disk.size_bytes and disk.bus != "file":
-        raise FlashError("too small", "there is no card in it", where=where)
+        raise FlashError("too small", "there is no SD card in it", where=where)
     if not is_card(disk) and not force:
         raise FlashError(
-            "not a card",
-            "not a card",
+            "not an SD card",
+            "not an SD card",
             where=where,
-            expected="a removable medium on USB or in a card slot",
+            expected="a removable medium on USB or in an SD card slot",
             got=f"{disk.model or 'a disk'} ({disk.bus}{'' if disk.removable else ', fixed'})",
             hint=f"where it is the right one all the same: FORCE=1, and its serial {disk.serial}",
         )
@@ -56,7 +56,7 @@ def refuse(disk: Disk, *, force: bool) -> None:
             "write-protected",
             "it is write-protected",
             where=where,
-            hint="look for the slide on the card or its adapter",
+            hint="look for the slide on the SD card or its adapter",
         )
 
 
@@ -74,7 +74,7 @@ def refuse_by_opening(path: Path) -> None:
         reasons = {
             errno.EBUSY: ("in use", "something uses it"),
             errno.EROFS: ("write-protected", "it is write-protected"),
-            errno.ENOMEDIUM: ("too small", "there is no card in it"),
+            errno.ENOMEDIUM: ("too small", "there is no SD card in it"),
         }
         reason, what = reasons.get(
             exc.errno or 0, ("unreadable", exc.strerror or "cannot be opened")

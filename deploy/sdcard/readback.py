@@ -1,4 +1,4 @@
-"""Read the card and compare: from the card itself, past every cache of this machine."""
+"""Read the SD card and compare: from the SD card itself, past every cache of this machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from deploy.card.image import Image, Report
-from deploy.card.refusal import FlashError
+from deploy.sdcard.image import Image, Report
+from deploy.sdcard.refusal import FlashError
 
 BLKRRPART: Final = 0x125F
 BLKFLSBUF: Final = 0x1261
@@ -39,7 +39,7 @@ def compare(path: Path, image: Image, report: Report = lambda _: None) -> None:
                         "what is read back is not what was written",
                         where=str(path),
                         got=f"another checksum of bytes {one.start:,}-{one.end:,}",
-                        hint="write it anew; if it stays so, the card or its reader is broken",
+                        hint="write it anew; if it stays so, the SD card or its reader is broken",
                     )
     except OSError as exc:
         told = exc.strerror or str(exc)
