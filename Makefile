@@ -12,7 +12,7 @@ export PYTHON
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
 .PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
-.PHONY: flash deploy image provision test-image
+.PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=]
 	@deploy/setup.sh package
 	@"$$PYTHON" -m deploy.package.build $(if $(ARCH),"--arch=$$ARCH") \
 	  $(if $(SUITE),"--suite=$$SUITE") $(if $(WHEEL),"--runtime=$$WHEEL")
+
+install: ## build the package for this machine and install it through apt [WHEEL=FILE]
+	@exec deploy/install.sh "$${WHEEL-}"
 
 # The package for a suite, and the runtime that it carries where there is none of this version.
 PYTHON_bookworm = 3.11

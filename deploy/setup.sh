@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the other verbs need; does nothing when nothing is missing.
 #
-#   deploy/setup.sh [dev|train|machine|system|runtime|measure|flash|image|homeassistant|package]
+#   deploy/setup.sh [dev|train|machine|system|runtime|measure|flash|image|homeassistant|package|install]
 #
 # dev    Debian's packages listed below, and deploy/lock/dev.txt into .venv
 # train  deploy/lock/train.txt into .venv-train, for `make model` and the recipe's tests
 # machine  what boots the virtual machine of `make test-cameras`
 # flash  what `make flash` and `make deploy` run
 # package  what packs the Debian package for every architecture: `make deb`
+# install  what packs it for this machine alone: `make install`
 # image  what makes images of cards, and boots them
 # system  what boots the machines of `make test-system`
 # runtime  what compiles and emulates the Pi's TFLite for its tests; measure: what else counts it
@@ -102,16 +103,22 @@ case ${1:-dev} in
     ;;
   system)
     install_packages systemd-container mmdebstrap e2fsprogs kmod mount \
-      qemu-system-arm qemu-user-static # arm64: emulated
+      slirp4netns qemu-system-arm qemu-user-static # a network, arm64
     ;;
   package)
     install_packages dpkg-dev debhelper dh-python lintian binutils python3-pip python3-shtab \
       binutils-{x86-64,aarch64}-linux-gnu binutils-arm-linux-gnueabihf \
       gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
     ;;
+  install)
+    install_packages dpkg-dev debhelper dh-python binutils python3-pip python3-shtab
+    if [ "$(dpkg --print-architecture)" = armhf ]; then
+      install_packages gcc # for msgspec, which PyPI does not have for 32 bits
+    fi
+    ;;
   *)
     say "unknown set '$1'; expected dev, train, machine, system, runtime, measure, flash, image," \
-      "homeassistant or package"
+      "homeassistant, package or install"
     exit 64
     ;;
 esac

@@ -1,9 +1,9 @@
 """``make deb``: the Debian package, in build/dist.
 
-    python3 -m deploy.package.build [--arch arm64] [--suite trixie] [--runtime WHEEL]
+    python3 -m deploy.package.build [--arch arm64] [--suite trixie] [--runtime WHEEL|pypi] [--check]
 
-Steps: look for the tools and the runtime's wheel, fetch what PyPI has, lay out everything beside a
-copy of deploy/debian, let debhelper pack it, let lintian look at it. Nothing of the target's runs.
+Steps: check arguments and tools, fetch the wheels that PyPI has, lay out everything beside a copy
+of deploy/debian, pack it with debhelper, check it with lintian. No program of the target runs.
 The same sources give the same bytes: dates are the last commit's.
 
 Runs on Debian's own python3, without this project's packages.
@@ -33,15 +33,20 @@ ROOT: Final = HERE.parents[1]
 DIST: Final = ROOT / "build" / "dist"
 SUITES: Final = {"bookworm": ("3.11", "deb12"), "trixie": ("3.13", "deb13")}
 """Python's version there, and the end of the package's version: a newer suite's sorts later."""
+GLIBC: Final = {"bookworm": elf.NEWEST_GLIBC, "trixie": (2, 41)}
+"""glibc's version there."""
+PYPI: Final = "pypi"
+"""As the runtime: PyPI's TensorFlow Lite, not a wheel of `make runtime`."""
 TOOLS: Final = {
     "dpkg-buildpackage": "dpkg-dev",
     "dh": "debhelper",
     "dh_python3": "dh-python",
-    "lintian": "lintian",
     "readelf": "binutils",
     "shtab": "python3-shtab",
 }
 """Programs, and the Debian packages that have them."""
+LINTER: Final = {"lintian": "lintian"}
+"""The same, for a package whose every file is ours."""
 CXX: Final = {(3, 4, 30): "12", (3, 4, 29): "11", (3, 4, 0): "4.0"}
 """libstdc++'s symbol version -> the version of Debian's libstdc++6 that has it."""
 
@@ -51,13 +56,17 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make deb", allow_abbrev=False)
     parser.add_argument("--arch", default="arm64")
     parser.add_argument("--suite", default="trixie")
-    parser.add_argument("--runtime", type=Path, help="a wheel; else the Pi's own")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--runtime", default="", help="a wheel, or pypi; else the Pi's own")
+    parser.add_argument("--check", action="store_true", help="check the arguments, build nothing")
+    args = parser.parse_args(arguments)
     try:
-        path = build(asked.arch, asked.suite, asked.runtime)
+        check(args.arch, args.suite, args.runtime)
+        if args.check:
+            return 0
+        path = build(args.arch, args.suite, args.runtime)
         print(f"package: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)", flush=True)
-        if asked.runtime:
-            print("lintian: not asked, for what the wheel brings along is not ours", flush=True)
+        if args.runtime:
+            print("lintian: left out, since the wheel's files are not ours", flush=True)
         else:
             lint(path)
     except BuildError as exc:
@@ -69,26 +78,36 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dict[str, str]:
-    """Return the programs that are not there, and the Debian packages that have them."""
-    triple = TRIPLES[arch]
-    name = triple.replace("_", "-")
-    wanted = {f"{triple}-strip": f"binutils-{name}", **TOOLS}
-    if arch in carried.FROM_SOURCE:
-        wanted[f"{triple}-gcc"] = f"gcc-{name}"
-    return {program: package for program, package in wanted.items() if not which(program)}
-
-
-def build(arch: str, suite: str, runtime: Path | None = None) -> Path:
-    """Return the path of the package for ``arch`` and ``suite``.
-
-    runtime  the wheel of TensorFlow Lite to carry; None for what `make runtime` has made
-    """
+def check(arch: str, suite: str, runtime: str) -> None:
+    """Raise BuildError where an argument is not one that a package can be built from."""
     if arch not in ARCHES:
         raise BuildError(64, "unsupported ARCH", expected=" or ".join(ARCHES), got=arch)
     if suite not in SUITES:
         raise BuildError(64, "unsupported SUITE", expected=" or ".join(SUITES), got=suite)
-    lacking = missing(arch)
+    if runtime == PYPI:
+        carried.on_pypi(arch, SUITES[suite][0])
+    elif runtime:
+        carried.check(Path(runtime), arch, SUITES[suite][0])
+
+
+def missing(
+    arch: str, which: Callable[[str], str | None] = shutil.which, *, lint: bool = True
+) -> dict[str, str]:
+    """Return the programs that are not there, and the Debian packages that have them."""
+    triple = TRIPLES[arch]
+    name = triple.replace("_", "-")
+    tools = {f"{triple}-strip": f"binutils-{name}", **TOOLS, **(LINTER if lint else {})}
+    if arch in carried.FROM_SOURCE:
+        tools[f"{triple}-gcc"] = f"gcc-{name}"
+    return {program: package for program, package in tools.items() if not which(program)}
+
+
+def build(arch: str, suite: str, runtime: str = "") -> Path:
+    """Return the path of the package for ``arch`` and ``suite``, which ``check`` has passed.
+
+    runtime  the wheel of TensorFlow Lite to carry: a file, PYPI, or empty for `make runtime`'s
+    """
+    lacking = missing(arch, lint=not runtime)
     if lacking:
         raise BuildError(
             69,
@@ -97,19 +116,20 @@ def build(arch: str, suite: str, runtime: Path | None = None) -> Path:
             hint=f"apt-get install {' '.join(sorted(set(lacking.values())))}",
         )
     python, end = SUITES[suite]
-    runtime = runtime or carried.runtime(arch, python, DIST)
-    if not runtime.is_file():
-        raise BuildError(65, "no such wheel", where=str(runtime))
     here = ROOT / "build" / "package"
+    if runtime == PYPI:
+        wheel = carried.pypi_runtime(arch, python, here)
+    else:
+        wheel = Path(runtime) if runtime else carried.runtime(arch, python, DIST)
     files = carried.from_pypi(arch, python, here)
     folder = here / f"{suite}-{arch}" / "edge-camera"
     shutil.rmtree(folder.parent, ignore_errors=True)
     lay_out(folder)
     private = folder / "private"
-    carried.lay_out([runtime, *files], private, folder / "carried", arch, python)
+    carried.lay_out([wheel, *files], private, folder / "carried", arch, python)
     generate(folder / "generated")
     version = f"{__version__}~{end}"
-    debian(folder / "debian", version, suite, python, libraries(private))
+    debian(folder / "debian", version, suite, python, libraries(private, suite))
     return pack(folder, f"edge-camera_{version}_{arch}.deb", arch)
 
 
@@ -139,12 +159,12 @@ def generate(folder: Path) -> None:
         (folder / shell / file).write_text(done.stdout)
 
 
-def libraries(private: Path) -> str:
-    """Return what the shared objects below ``private`` ask of the system, as Depends."""
+def libraries(private: Path, suite: str) -> str:
+    """Return the system libraries that the shared objects below ``private`` need, as Depends."""
     found = [elf.needs(path) for path in sorted(private.rglob("*.so"))]
     glibc = max(needs.newest("GLIBC") for needs in found)
-    if glibc[:2] > elf.NEWEST_GLIBC:  # msgspec compiled on a newer system than Debian 12
-        raise BuildError(69, "needs a newer glibc than Debian 12's", hint="build on Debian 12")
+    if glibc[:2] > GLIBC[suite]:  # msgspec compiled here, or the wheel elsewhere, on a newer one
+        raise BuildError(69, f"needs a newer glibc than {suite}'s", hint="build on Debian 12")
     cxx = max(needs.newest("GLIBCXX") for needs in found)
     since = next(version for symbol, version in CXX.items() if cxx >= symbol)
     return f"libc6 (>= {glibc[0]}.{glibc[1]}), libgcc-s1, libstdc++6 (>= {since})"

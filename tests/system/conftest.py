@@ -29,10 +29,11 @@ telemetry_interval_s = 2.0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run everything on each machine that is asked for."""
-    if "machine" in metafunc.fixturenames:
-        asked = os.environ.get("EDGE_MACHINES", "bookworm-amd64").split()
-        metafunc.parametrize("machine", asked, indirect=True, scope="session")
+    """Run everything on each machine that EDGE_MACHINES names."""
+    names = os.environ.get("EDGE_MACHINES", "bookworm-amd64").split()
+    for fixture, scope in (("machine", "session"), ("online", "module")):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, names, indirect=True, scope=scope)
 
 
 @pytest.fixture(scope="session")
