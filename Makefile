@@ -118,13 +118,19 @@ PYTHON_bookworm = 3.11
 PYTHON_trixie = 3.13
 AGAIN = $(MAKE) --no-print-directory
 VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
-RUNTIME_FOR = [ -z '$(1)' ] || \
-  compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null || \
+HAS_RUNTIME = \
+  compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null
+RUNTIME_FOR = [ -z '$(1)' ] || $(HAS_RUNTIME) || \
   { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
+# Before anything is installed: can this machine build the runtime, where one has to be built?
+CAN_BUILD = $(if $(DEB)$(WHEEL),,[ ! -x "$$PYTHON" ] || $(call HAS_RUNTIME,$(PYTHON_$(1))) || \
+  "$$PYTHON" -B -m deploy.runtime.build --check)
 # A SUITE that is neither of the two is refused by the program.
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
 KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
-image: setup ## an SD card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
+image: ## an SD card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
+	@$(if $(KNOWN),$(call CAN_BUILD,$(KNOWN)))
+	@$(AGAIN) setup
 	@deploy/setup.sh image
 	@$(if $(KNOWN),$(call DEB_FOR,$(KNOWN)))
 	@.venv/bin/python -m deploy.image.build $(if $(SUITE),"--suite=$$SUITE") \
@@ -135,7 +141,10 @@ provision: setup ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.to
 	@.venv/bin/python -m deploy.image.provision "--base=$${BASE-}" \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB")
 
-test-image: setup ## build SD cards of both suites and boot them, emulated: an hour
+test-image: ## build SD cards of both suites and boot them, emulated: an hour
+	@$(call CAN_BUILD,trixie)
+	@$(call CAN_BUILD,bookworm)
+	@$(AGAIN) setup
 	@deploy/setup.sh image
 	@$(call DEB_FOR,trixie)
 	@$(call DEB_FOR,bookworm)

@@ -165,12 +165,37 @@ def test_make_passes_the_line_and_the_choice_on() -> None:
 
 def test_a_missing_tool_names_its_package(tmp_path: Path) -> None:
     """With nothing in PATH, every tool is missing, the cross compiler first of all."""
-    done = make("--arch", "armhf", PATH=str(tmp_path))
+    done = make("--tools", "--arch", "armhf", PATH=str(tmp_path))
     assert done.returncode == 69
     assert done.stderr.count("\n") == 1
     assert "arm-linux-gnueabihf-g++" in done.stderr
     assert "apt-get install binutils bzip2 cmake dpkg g++-arm-linux-gnueabihf" in done.stderr
     assert build.missing("arm64", lambda name: f"/usr/bin/{name}") == {}
+
+
+def test_a_newer_system_than_debian_12_is_refused() -> None:
+    """A wheel binds the glibc that it was compiled against; Debian 12 has 2.36."""
+    with pytest.raises(BuildError) as error:
+        build.check_glibc("glibc 2.41")
+    assert error.value.status == 69
+    assert str(error.value) == (
+        "this system is too new to build wheels that Debian 12 can load: expected glibc 2.36 or"
+        " older, got glibc 2.41; build in a machine, container or chroot with Debian 12"
+    )
+    for older in ("glibc 2.36", "glibc 2.31"):
+        build.check_glibc(older)
+
+
+def test_this_system_is_checked_before_anything_else() -> None:
+    """`--check` builds nothing; `make image` calls it first where build/dist has no wheel."""
+    name = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    old = tuple(map(int, name.split()[1].split("."))) <= elf.NEWEST_GLIBC
+    done = make("--check")
+    assert (done.returncode, done.stdout) == (0 if old else 69, "")
+    lines = subprocess.run(
+        ["make", "--dry-run", "image"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.splitlines()
+    assert lines[0].endswith("-m deploy.runtime.build --check")
 
 
 def test_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:

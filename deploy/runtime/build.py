@@ -1,12 +1,13 @@
 """``make runtime``: from pinned sources to wheels in build/dist.
 
     python3 -m deploy.runtime.build [--arch arm64] [--python 3.11] [--sources DIR] [--tools]
+                                    [--check]
 
-Steps: look for the tools, fetch, unpack, compile, look at what came out, write the wheels. Each
-does only what is not done yet, so an interrupted build goes on. Only `fetch` uses the network.
+Steps: check this machine, fetch, unpack, compile, check the result, write the wheels. Each step
+does only what is not done yet, so an interrupted build continues. Only `fetch` uses the network.
 
-Runs on Debian's own python3, without this project's packages. Knows how the steps follow each
-other, and nothing of what is inside them.
+Runs on Debian's own python3, without this project's packages. Knows the order of the steps, and
+nothing of what is inside them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.runtime import elf, wheel
+from deploy.runtime.elf import NEWEST_GLIBC
 from deploy.runtime.fetch import fetch
 from deploy.runtime.pins import (
     ARCHES,
@@ -64,10 +67,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sources", type=Path)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tools", action="store_true")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--check", action="store_true", help="check this machine, build nothing")
+    args = parser.parse_args(arguments)
     try:
-        pythons = choose(asked.arch, asked.python)
-        for path in build(asked.arch, pythons, asked.sources, asked.jobs, tools=asked.tools):
+        pythons = choose(args.arch, args.python)
+        if not args.tools:
+            check_glibc()
+        if args.check:
+            return 0
+        for path in build(args.arch, pythons, args.sources, args.jobs, tools=args.tools):
             print(f"runtime: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)")
     except BuildError as exc:
         print(escaped(f"runtime: {exc}"), file=sys.stderr)
@@ -87,6 +95,22 @@ def choose(arch: str, python: str) -> tuple[str, ...]:
     if python and python not in PYTHONS:
         raise BuildError(64, "unsupported PY", expected=" or ".join(PYTHONS), got=python)
     return (python,) if python else PYTHONS
+
+
+def check_glibc(version: str | None = os.confstr("CS_GNU_LIBC_VERSION")) -> None:
+    """Raise where a wheel that is compiled here would need a newer glibc than Debian 12 has.
+
+    version  of this machine's, as `glibc 2.36`; what is compiled here binds its newest symbols
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version or "")[:2])
+    if numbers > NEWEST_GLIBC:
+        raise BuildError(
+            69,
+            "this system is too new to build wheels that Debian 12 can load",
+            expected="glibc {}.{} or older".format(*NEWEST_GLIBC),
+            got=version or "",
+            hint="build in a machine, container or chroot with Debian 12",
+        )
 
 
 def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dict[str, str]:

@@ -31,9 +31,10 @@ telemetry_interval_s = 2.0
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run everything on each machine that EDGE_MACHINES names."""
     names = os.environ.get("EDGE_MACHINES", "bookworm-amd64").split()
-    for fixture, scope in (("machine", "session"), ("online", "module")):
-        if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, names, indirect=True, scope=scope)
+    if "machine" in metafunc.fixturenames:
+        metafunc.parametrize("machine", names, indirect=True, scope="session")
+    if "online" in metafunc.fixturenames:
+        metafunc.parametrize("online", names, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,20 @@ def test_the_same_command_upgrades(online: Machine) -> None:
     assert is_up(online)
 
 
+def test_debian_13_cannot_build_the_runtime(online: Machine) -> None:
+    """`make runtime` and `make image` say at once what they need, and install nothing."""
+    if online.name.startswith("bookworm"):
+        pytest.skip("Debian 12 can: make test-runtime")
+    before = online.output("dpkg-query -f '${Package}\\n' -W | wc -l")
+    for verb in ("runtime", "image"):
+        result = online.run(f"su - user -c 'make -C edge {verb}'", check=False)
+        assert result.status == 2
+        assert "\nruntime: this system is too new to build wheels that Debian 12" in result.output
+        assert "build in a machine, container or chroot with Debian 12" in result.output
+        assert "Error 69" in result.output
+    assert online.output("dpkg-query -f '${Package}\\n' -W | wc -l") == before
+
+
 def test_without_a_network_it_says_so(online: Machine) -> None:
     """In one line, with status 69, and what is installed runs on."""
     online.run(f"rm -r {CLONE}/build/package")
