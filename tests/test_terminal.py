@@ -292,7 +292,7 @@ def test_the_program_sent_to_a_pi_escapes_with_what_is_sent_along(tmp_path: Path
     """It runs on a bare python3, in a folder where no edge is."""
     program = remote.program(tmp_path / "rollout.pyz")
     code = "import sys; sys.path.insert(0, sys.argv[1])\n"
-    code += "from deploy.on_device.asking import say; say(sys.argv[2])"
+    code += "from deploy.on_device.state import say; say(sys.argv[2])"
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-c", code, str(program), ATTACK], cwd=tmp_path,
         env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
@@ -327,7 +327,7 @@ OWN = {
     "edge/__main__.py": ["f'<3>{error}'", "f'edge: {error}'"],
     "edge/doctor/camera.py": [],
     "deploy/sdcard/flash.py": ["f'\\r{line}'", "f'{start}{line}'"],
-    "deploy/on_device/asking.py": ["text"],
+    "deploy/on_device/state.py": ["text"],
     "deploy/run.py": [
         "f'private broker on {private.address}; see it all with:'",
         "f\"  mosquitto_sub -h {private.host} -p {private.port} -v -t 'edge/#'\"",
