@@ -76,8 +76,14 @@ package=build/dist/${PACKAGE}_$version~deb$(value VERSION_ID)_$arch.deb
 apt=(env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y
   -o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0)
 "${root[@]}" "${apt[@]}" update
-# A config that was edited stays; the same version is installed again, since its files may differ.
-"${root[@]}" "${apt[@]}" -o Dpkg::Options::=--force-confold --reinstall install "./$package" ||
+# What the package recommends, without what OpenCV and the others recommend: libraries for screens.
+packages=("./$package")
+for name in $(dpkg-deb -f "$package" Recommends | tr ',' ' '); do
+  if apt-cache show "$name" >/dev/null 2>&1; then packages+=("$name"); fi
+done
+# An edited config is kept; the same version is installed again, since its files may differ.
+"${root[@]}" "${apt[@]}" -o Dpkg::Options::=--force-confold --no-install-recommends --reinstall \
+  install "${packages[@]}" ||
   fail 74 "apt could not install $package, see above"
 
 say "$PACKAGE $(dpkg-query -W -f '${Version}' $PACKAGE) is installed"

@@ -285,7 +285,7 @@ def test_a_remote_host_and_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )
-    harmless(done, f"sdcard{ESCAPED}", f"x{ESCAPED}.img", "another serial")
+    harmless(done, f"sdcard{ESCAPED}", f"x{ESCAPED}.img", "wrong serial")
 
 
 def test_the_program_sent_to_a_pi_escapes_with_what_is_sent_along(tmp_path: Path) -> None:
