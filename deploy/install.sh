@@ -79,6 +79,7 @@ apt=(env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y
 # What the package recommends, without what OpenCV and the others recommend: libraries for screens.
 packages=("./$package")
 for name in $(dpkg-deb -f "$package" Recommends | tr ',' ' '); do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ] || continue
   if apt-cache show "$name" >/dev/null 2>&1; then packages+=("$name"); fi
 done
 # An edited config is kept; the same version is installed again, since its files may differ.
