@@ -1,10 +1,10 @@
-"""The Python packages that the Debian package carries, as they lie in its private folder.
+"""The Python packages inside the Debian package, in its private folder.
 
 Rule 1: what comes from PyPI is pinned with its checksum in deploy/lock, and is fetched once.
-Rule 2: nothing of the target's runs: pip picks the files by the target's tags.
+Rule 2: no program of the target runs: pip selects the files by the target's tags.
 
 PyPI has no msgspec for 32-bit ARM: there its C file is compiled here, from the pinned source,
-against the headers that `make runtime` pins. Knows nothing of Debian's packages.
+with the headers that `make runtime` pins. Knows nothing of Debian's packages.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TESTED: Final = LOCK.with_name("dev.txt")
 """Pins PyPI's TensorFlow Lite: the one that the tests run on."""
 PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 KEPT: Final = ("METADATA", "WHEEL")
-"""Of a wheel's own records: by these the program finds the versions."""
+"""The files of a wheel's metadata that are needed to read its version."""
 FROM_SOURCE: Final = {"armhf": "msgspec"}
 ON_PYPI: Final = ("amd64", "arm64")
 """Architectures that PyPI has TensorFlow Lite for."""
@@ -39,20 +39,21 @@ WHEEL: Final = re.compile(
 
 
 def runtime(arch: str, python: str, folder: Path) -> Path:
-    """Return the wheel of TensorFlow Lite in ``folder``, which `make runtime` makes."""
+    """Return the wheel of `make runtime` in ``folder``."""
     tag = "cp" + python.replace(".", "")
     name = f"tflite_runtime-{VERSION}-{tag}-{tag}-manylinux_*_{ARCHES[arch]}.whl"
-    found = sorted(folder.glob(name))
-    if not found:
+    wheels = sorted(folder.glob(name))
+    if not wheels:
         raise BuildError(
             69,
-            "no TensorFlow Lite to carry",
+            "no wheel of TensorFlow Lite",
             where=str(folder),
             expected=name,
             got="none",
-            hint=f"run `make runtime ARCH={arch} PY={python}` first: a quarter of an hour",
+            hint=f"run `make runtime ARCH={arch} PY={python}` first: a quarter of an hour"
+            + ("; or take PyPI's: WHEEL=pypi" if arch in ON_PYPI else ""),
         )
-    return found[-1]
+    return wheels[-1]
 
 
 def check(wheel: Path, arch: str, python: str) -> None:
@@ -125,7 +126,7 @@ def _download(lock: Path, arch: str, python: str, folder: Path) -> list[Path]:
 
 
 def lay_out(files: Sequence[Path], private: Path, papers: Path, arch: str, python: str) -> None:
-    """Unpack ``files`` into ``private``, and their licences and materials into ``papers``."""
+    """Unpack ``files`` into ``private``, their licences and bills of materials into ``papers``."""
     for file in files:
         if file.suffix == ".whl":
             _wheel(file, private, papers)
@@ -146,7 +147,7 @@ def _wheel(file: Path, private: Path, papers: Path) -> None:
 
 
 def _sdist(file: Path, private: Path, papers: Path, arch: str, python: str) -> None:
-    """Unpack a source archive whose package is one C file and Python files beside it."""
+    """Unpack a source archive of one C file and Python files."""
     top = file.name.removesuffix(".tar.gz")
     name, _, version = top.rpartition("-")
     work = private.with_name("compiled")
@@ -167,9 +168,9 @@ def _sdist(file: Path, private: Path, papers: Path, arch: str, python: str) -> N
 def _headers(arch: str, python: str, root: Path) -> Path:
     """Unpack the target's Python headers below ``root`` and return their folder."""
     fetched = ROOT / "build" / "runtime" / "fetched"
-    wanted = [source for source in sources(arch) if source.name == f"python{python}"]
-    fetch(wanted, fetched)
-    package = str(fetched / wanted[0].file)
+    pinned = [source for source in sources(arch) if source.name == f"python{python}"]
+    fetch(pinned, fetched)
+    package = str(fetched / pinned[0].file)
     _run(["dpkg-deb", "-x", package, str(root)], BuildError(65, "dpkg-deb failed"))
     return root / "usr" / "include"
 
@@ -189,7 +190,7 @@ def _pip(*arguments: str, path: Path | None = None) -> None:
     environment = {**os.environ, "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore"}
     if path:
         environment["PYTHONPATH"] = str(path)
-    fault = BuildError(69, "PyPI does not give what is pinned", where="deploy/lock")
+    fault = BuildError(69, "PyPI lacks a pinned file", where="deploy/lock")
     away = BuildError(69, "PyPI cannot be reached", hint="is the network up?")
     _run([*PIP, *arguments], fault, environment=environment, away=away)
 
@@ -201,9 +202,9 @@ def _run(
     environment: dict[str, str] | None = None,
     away: BuildError | None = None,
 ) -> None:
-    """Run ``command``; where it fails raise ``fault`` with its first error line.
+    """Run ``command``; if it fails, raise ``fault`` with its first error line.
 
-    away  raised instead where pip has tried in vain to connect
+    away  raised instead where pip could not connect
     """
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=folder, env=environment
@@ -212,8 +213,8 @@ def _run(
         if away and "Retrying (" in done.stderr:
             raise away
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-        said = (lines or done.stderr.splitlines() or [f"status {done.returncode}"])[0]
-        raise BuildError(fault.status, str(fault), got=said)
+        reason = (lines or done.stderr.splitlines() or [f"status {done.returncode}"])[0]
+        raise BuildError(fault.status, str(fault), got=reason)
 
 
 def _write(path: Path, content: bytes) -> None:
