@@ -1,6 +1,6 @@
-"""Boot a Debian of this machine's own architecture in systemd-nspawn; nothing written is kept.
+"""A Debian of this machine's architecture, booted in systemd-nspawn; nothing written is kept.
 
-Rule: this machine keeps its own cgroups. Where its first process is not systemd, the second
+Rule: this machine's own cgroups are not changed. Where its first process is not systemd, the second
 hierarchy is mounted in a mount namespace that ends with the container.
 """
 
@@ -28,8 +28,8 @@ IN_A_GROUP: Final = (
     "; find $group -depth -type d -exec rmdir {} +; exit $status",
     "-",
 )
-"""Runs what follows in a group of its own: containers that share one see each other's services.
-First comes a file with an id for this machine, which systemd-nspawn wants it to have.
+"""Runs the command that follows in a cgroup of its own: containers that share one affect each
+other. The first argument is a file with a machine-id, which systemd-nspawn requires.
 """
 
 
@@ -106,13 +106,13 @@ def connected(machine: Machine, pid: int) -> Iterator[None]:
 
 
 def booted(machine: Machine, process: subprocess.Popen[bytes], timeout_s: float = 60.0) -> None:
-    """Return once the machine has started everything; fail where it does not."""
+    """Return once the machine has booted; fail where it does not."""
 
     def running() -> bool:
         assert process.poll() is None, machine.console.read_text(errors="replace")
         try:
             state = machine.run("systemctl is-system-running", check=False).output.strip()
-        except (OSError, AssertionError):  # its shell does not listen yet
+        except (OSError, AssertionError):  # its shell is not listening yet
             return False
         return state in ("running", "degraded")
 
@@ -120,7 +120,7 @@ def booted(machine: Machine, process: subprocess.Popen[bytes], timeout_s: float 
 
 
 def first_process(pid: int) -> int:
-    """Return the container's own process 1, below ``pid``; all others end with it."""
+    """Return the container's process 1, below ``pid``; all others end with it."""
     while True:
         status = Path(f"/proc/{pid}/status").read_text()
         if len(status.partition("NSpid:")[2].splitlines()[0].split()) > 1:

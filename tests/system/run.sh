@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make test-system: the package, installed in booted Debians, and what must be seen of it there.
+# make test-system: the package, installed and tested in booted Debians.
 #
 #   tests/system/run.sh 'SUITE ...' 'ARCH ...' [PYTEST_ARGUMENT ...]
 #
@@ -17,7 +17,7 @@ root=()
 [ "$(id -u)" -eq 0 ] || root=(sudo)
 if ! why=$("${root[@]}" unshare --mount --propagation private \
   sh -c 'mount -t tmpfs none /mnt && mkdir /mnt/group && mount -t cgroup2 none /mnt/group' 2>&1); then
-  say "LEFT OUT, ALL OF IT: this machine lets nobody mount a file system: $why"
+  say "LEFT OUT, ALL OF IT: this machine allows no mounts: $why"
   exit 0
 fi
 machines=()
@@ -51,4 +51,4 @@ for suite in $suites; do
 done
 "${root[@]}" env EDGE_MACHINES="${machines[*]}" \
   .venv/bin/python -m pytest -m system -v -s tests/system "$@"
-say "seen on ${machines[*]}: all of it, but for what it says is left out"
+say "passed on ${machines[*]}, except what is reported as left out"
