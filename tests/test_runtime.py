@@ -217,7 +217,7 @@ def test_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not (folder / "lib" / "mine").exists()
     assert texts([source], folder, root)["lib"][0].read_text() == "words"
     (folder / "lib" / "LICENSE").unlink()
-    with pytest.raises(BuildError, match="no licence there"):
+    with pytest.raises(BuildError, match="licence file is missing"):
         texts([source], folder, root)
 
 
