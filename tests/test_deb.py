@@ -1,7 +1,7 @@
-"""The Debian package: what goes into it, what is said where it cannot be made, and its bytes.
+"""The Debian package: its content, its errors, and that it has the same bytes twice.
 
-What needs a build looks for the runtime's wheel in build/dist and says LEFT OUT where there is
-none: `make runtime ARCH=amd64` makes it.
+Tests of a built package need the runtime's wheel in build/dist, and say LEFT OUT without it: `make
+runtime ARCH=amd64` makes it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def test_deb_takes_no_wheel_by_itself() -> None:
 
 
 def test_a_missing_runtime_names_the_verb_that_makes_it(tmp_path: Path) -> None:
-    """The package does not build for a quarter of an hour on its own account."""
+    """`make deb` itself never starts that long build."""
     with pytest.raises(BuildError, match=r"run `make runtime ARCH=armhf PY=3\.13` first") as caught:
         carried.runtime("armhf", "3.13", tmp_path)
     assert caught.value.status == 69
@@ -178,9 +178,9 @@ def test_the_manual_has_every_command_option_and_exit_status() -> None:
         assert arguments.EXAMPLES[name] in section
     kinds = [one for _, one in inspect.getmembers(errors, inspect.isclass)]
     statuses = {one.exit_status for one in kinds if issubclass(one, errors.EdgeError)}
-    told = page.split(".SH EXIT STATUS")[1].split(".SH")[0]
+    section = page.split(".SH EXIT STATUS")[1].split(".SH")[0]
     assert {str(status) for status in statuses | {0, 2}} <= set(
-        re.findall(r"^\.B (\d+)$", told, re.M)
+        re.findall(r"^\.B (\d+)$", section, re.M)
     )
     keys = re.findall(r"^(\w+) = ", (ROOT / "deploy" / "edge.toml").read_text(), re.M)
     assert set(keys) <= set(re.findall(r"^(\w+) = ", pages["edge.toml.5"], re.M))
@@ -240,7 +240,7 @@ def test_bash_completes(words: tuple[str, ...], offered: set[str], tmp_path: Pat
     assert set(done.stdout.split()) == offered
 
 
-def test_the_licence_of_everything_carried_is_told() -> None:
+def test_every_included_package_has_its_licence() -> None:
     """Every source of the runtime by its name, every package of the lock; every licence's words."""
     text = (DEBIAN / "copyright").read_text()
     linked = {source.name for arch in ARCHES for source in sources(arch) if source.texts}
@@ -262,9 +262,17 @@ def test_the_package_pins_what_is_tested() -> None:
 
 def clone(folder: Path, wheel: Path) -> Path:
     """Copy what git knows of this repository, the wheel and what PyPI gave into ``folder``."""
-    wanted = ("deploy/", "docs/", "edge/", "models/catdog/", "README.md", "CHANGELOG.md", "LICENSE")
+    shipped = (
+        "deploy/",
+        "docs/",
+        "edge/",
+        "models/catdog/",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+    )
     for name in tracked():
-        if name.startswith(wanted) and (ROOT / name).is_file():
+        if name.startswith(shipped) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     (folder / "build" / "dist").mkdir(parents=True)
@@ -310,7 +318,7 @@ def listing(package: Path) -> dict[str, str]:
 
 
 def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
-    """Nothing of the system's Python is touched; all is root's, and nobody else may write it."""
+    """The system's Python is not changed; everything is owned by root and writable by root only."""
     files = listing(packages[0])
     outside = {
         name
@@ -354,7 +362,7 @@ def test_config_and_scripts(packages: list[Path]) -> None:
 
 
 def test_the_launcher_finds_the_private_folder_alone(packages: list[Path], tmp_path: Path) -> None:
-    """Not what PYTHONPATH, the user's site or /usr/local has; versions are found too."""
+    """Not PYTHONPATH, the user's site or /usr/local; versions are found too."""
     if PYTHON != HERE:
         pytest.skip(f"LEFT OUT: packed for Python {PYTHON}, this is {HERE}")
     subprocess.run(["dpkg-deb", "--extract", str(packages[0]), str(tmp_path)], check=True)
@@ -362,7 +370,7 @@ def test_the_launcher_finds_the_private_folder_alone(packages: list[Path], tmp_p
     launcher = (tmp_path / "usr" / "bin" / "edge").read_text()
     assert launcher.startswith("#!/usr/bin/python3 -IB\n")
     way = launcher.replace('"/usr/lib/edge-camera"', repr(str(private))).split("from edge")[0]
-    asks = """
+    query = """
 import importlib.metadata, edge.contract, msgspec, paho.mqtt.client
 for module in (edge, msgspec, paho.mqtt):
     print(module.__path__[0])
@@ -370,7 +378,7 @@ print(*(importlib.metadata.version(name) for name in ("msgspec", "paho-mqtt", "t
 print([path for path in sys.path if path.startswith("/usr/local/")])
 """
     done = subprocess.run(
-        ["/usr/bin/python3", "-IB", "-c", way + asks],
+        ["/usr/bin/python3", "-IB", "-c", way + query],
         capture_output=True,
         text=True,
         cwd=ROOT,

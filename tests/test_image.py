@@ -1,4 +1,4 @@
-"""SD cards, as far as nothing needs to be built: CONFIG, partitions, refusals, what is listed."""
+"""SD cards, without building one: CONFIG, partitions, refusals, the list of packages."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def test_a_wrong_config_is_one_line_and_78(
     """Before anything is built; the line names the file and the key."""
     file = written(tmp_path, text)
     assert build.main(["--config", str(file)]) == 78
-    said = capsys.readouterr().err
-    assert said.startswith(f"image: {file}")
-    assert line in said
-    assert len(said.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"image: {file}")
+    assert line in error
+    assert len(error.splitlines()) == 1
 
 
 def test_secrets_are_roots_and_readable_nowhere_else(tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_the_wifi_of_a_raspberry_pi_os_is_its_network_managers(tmp_path: Path) -
     made = {file.path: file for file in files(given, "NetworkManager")}
     file = made["/etc/NetworkManager/system-connections/edge-site.nmconnection"]
     assert file.mode == 0o600
-    told = configparser.ConfigParser(interpolation=None)
-    told.read_string(file.content)
-    assert told["wifi"]["ssid"] == "195;169;59;"
-    assert told["wifi-security"]["key-mgmt"] == "wpa-psk"
-    assert told["wifi-security"]["psk"] == site.psk(given.wifi)
+    profile = configparser.ConfigParser(interpolation=None)
+    profile.read_string(file.content)
+    assert profile["wifi"]["ssid"] == "195;169;59;"
+    assert profile["wifi-security"]["key-mgmt"] == "wpa-psk"
+    assert profile["wifi-security"]["psk"] == site.psk(given.wifi)
     assert made["/etc/edge-image/wifi-country"].content == "DE\n"
     assert not [path for path in made if "wpa_supplicant" in path]
 
@@ -159,7 +159,7 @@ def test_the_daemon_understands_what_is_written_for_it(tmp_path: Path) -> None:
 
 
 def test_without_config_a_device_is_named_by_its_serial(tmp_path: Path) -> None:
-    """So that many SD cards of one image are as many devices; nobody can log in."""
+    """So that many SD cards of one image are different devices; without a login."""
     made = placed(tmp_path, "")
     assert tomllib.loads(made["/etc/edge-camera/edge.toml"].content)["device"]["id"] == "{serial}"
     assert made["/etc/edge-image/hostname"].content == "edge-{serial}\n"
@@ -259,7 +259,7 @@ def starts(image: Path) -> list[int]:
 def test_a_read_only_root_is_not_for_provisioning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CONFIG asks for what this verb cannot give: one line, 78, before anything is read."""
+    """A setting that this verb does not support: one line, 78, before anything is read."""
     file = written(tmp_path, "[system]\nread_only = true\n")
     assert provision.main(["--base", "none.img", "--config", str(file)]) == 78
     assert f"{file}: system.read_only: not supported on Raspberry Pi OS" in capsys.readouterr().err
@@ -346,9 +346,9 @@ def test_files_get_into_a_base_that_grows_for_them(tmp_path: Path) -> None:
     disk.run(["e2fsck", "-f", "-n", at])
     assert disk.run(["debugfs", "-R", "cat /etc/hostname", at]) == "new\n"
     for path, mode in ((secret.path, "0600"), (SECRETS, "0700")):
-        told = disk.run(["debugfs", "-R", f"stat {path}", at])
-        assert f"Mode:  {mode}" in told
-        assert "User:     0   Group:     0" in told
+        output = disk.run(["debugfs", "-R", f"stat {path}", at])
+        assert f"Mode:  {mode}" in output
+        assert "User:     0   Group:     0" in output
     for link in links:
         assert "Type: symlink" in disk.run(["debugfs", "-R", f"stat {link}", at])
 

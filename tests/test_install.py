@@ -1,6 +1,6 @@
 """`make install` on machines that it does not support: one line, before anything is installed.
 
-What it does where it is supported is seen in booted Debians: tests/system/test_install.py.
+Supported machines are tested in booted Debians: tests/system/test_install.py.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def contents(
     platform: str,
     extension: bytes,
     modules: Mapping[str, bytes],
-    wanted: Sequence[Source],
+    pinned: Sequence[Source],
     licences: Mapping[str, Sequence[tuple[str, bytes]]],
     arch: str,
     epoch: int,
@@ -83,7 +83,7 @@ def contents(
     licences  by source: names and words; empty where nothing of it is linked in
     """
     info = f"{NAME}-{VERSION}.dist-info"
-    linked = [source for source in wanted if licences.get(source.name)]
+    linked = [source for source in pinned if licences.get(source.name)]
     texts = {OWN[0]: (Path(__file__).parents[2] / "LICENSE").read_bytes()}
     for source in linked:
         for name, words in licences[source.name]:
@@ -103,7 +103,7 @@ def contents(
     bill = sbom.cyclonedx(
         NAME.replace("_", "-"),
         VERSION,
-        [(source, bool(licences.get(source.name))) for source in wanted],
+        [(source, bool(licences.get(source.name))) for source in pinned],
         {f"{NAME}/{EXTENSION}": digests[f"{NAME}/{EXTENSION}"]},
         ARCHES[arch],
         epoch,

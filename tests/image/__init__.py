@@ -2,5 +2,5 @@
 
 import pytest
 
-# So that their faults show what was found.
+# So that their failures show the values.
 pytest.register_assert_rewrite("tests.image.seen", "tests.image.pi")

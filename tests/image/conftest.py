@@ -1,4 +1,4 @@
-"""What the tests of SD cards share: images in build/image/test, a broker, machines.
+"""Fixtures for SD cards: images in build/image/test, a broker, machines.
 
 `make test-image` runs the files of tests side by side, each in a process of its own: no two of them
 may build the same image.
@@ -54,7 +54,7 @@ telemetry_interval_s = 5.0
 
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The key that the SD cards let in."""
+    """The SSH key of the SD cards' user."""
     return key_pair(tmp_path_factory.mktemp("key"))
 
 
@@ -109,7 +109,7 @@ def sdcard(tmp_path: Path) -> Iterator[Callable[[Path], SdCard]]:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[PrivateBroker]:
-    """A mosquitto that wants the SD cards' password, and lets tests listen without one."""
+    """A mosquitto with the SD cards' password; tests may listen without one."""
     file = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", file, "camera", PASSWORD], check=True)
     with PrivateBroker("allow_anonymous true", f"password_file {file}") as running:

@@ -120,8 +120,10 @@ class Guest:
             spent, ended = self.cpu_s(), self._machine is None or self._machine.poll() is not None
             late = spent > self.limit_cpu_s or time.monotonic() - self._began > LIMIT_WALL_S
             if late or (ended and not condition()):
-                said = self.console.read_text(errors="replace")[-4000:]
-                raise AssertionError(f"not seen after {spent:.0f} s of emulation: {what}\n{said}")
+                output = self.console.read_text(errors="replace")[-4000:]
+                raise AssertionError(
+                    f"timed out after {spent:.0f} s of emulation: {what}\n{output}"
+                )
             time.sleep(every_s)
 
     def says(self, *words: str) -> bool:

@@ -36,17 +36,17 @@ would answer its interrupts, whose line is the other's too."""
 
 
 def readable(image: Path) -> None:
-    """Fail unless a Pi finds what it reads: its firmware, its device tree, what they are told."""
+    """Fail unless the files that a Pi reads exist: firmware, device tree, configuration."""
     drive = f"{image}@@{ALIGNED}"
     names = {
         name.removeprefix("::/") for name in disk.run(["mdir", "-b", "-i", drive, "::"]).split()
     }
     assert {"start4.elf", "fixup4.dat", "config.txt", "cmdline.txt"} <= names
     assert "bcm2711-rpi-4-b.dtb" in names
-    told = disk.run(["mtype", "-i", drive, "::config.txt"])
-    assert "arm_64bit=1" in told.split()
-    assert {one.split("=")[1] for one in told.split() if one.startswith("kernel=")} <= names
-    (initrd,) = re.findall(r"^initramfs (\S+)", told, re.M)
+    config = disk.run(["mtype", "-i", drive, "::config.txt"])
+    assert "arm_64bit=1" in config.split()
+    assert {one.split("=")[1] for one in config.split() if one.startswith("kernel=")} <= names
+    (initrd,) = re.findall(r"^initramfs (\S+)", config, re.M)
     assert initrd in names
     arguments = disk.run(["mtype", "-i", drive, "::cmdline.txt"]).split()
     assert "root=LABEL=rootfs" in arguments

@@ -1,6 +1,6 @@
 """An SD card boots into a working classifier, becomes a device of its own, survives a power cut.
 
-Every machine is switched on once for as much as can be seen in it: a boot takes minutes.
+Every machine is booted once for as many checks as possible: a boot takes minutes.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def test_an_sdcard_lives_through_a_power_cut(
     with machine(mine) as guest:
         online(guest, heard)
         guest.wait_for_ssh()
-        found = facts(guest)
-        report("trixie", found, heard)
-        settled(found, 3800 * MIB)
-        assert found["wifi"] == "600 root"
+        device = facts(guest)
+        report("trixie", device, heard)
+        settled(device, 3800 * MIB)
+        assert device["wifi"] == "600 root"
         # Another source, whose pictures change: events.
         guest.put(CLIP, "/etc/edge-camera/clip.mp4")
         guest.ssh(
@@ -80,8 +80,8 @@ def test_an_sdcard_lives_through_a_power_cut(
         guest.wait_for_ssh()
         again = facts(guest)
         print(f"after the cut: {len(kept)} events kept and delivered; {again['fsck']}")
-        assert again["machine"] == found["machine"]
-        assert again["host_key"] == found["host_key"]
+        assert again["machine"] == device["machine"]
+        assert again["host_key"] == device["host_key"]
         assert again["failed"] == ""
         guest.shut_down()
     heard.close()
@@ -100,21 +100,21 @@ def test_a_read_only_sdcard(
     with machine(mine) as guest:
         online(guest, heard)
         guest.wait_for_ssh()
-        found = facts(guest)
-        report("trixie, read only", found, heard)
-        assert found["time"] == "active"
-        assert found["resolver"] == "0", "it starts before /var is there"
-        assert "ro" in found["root"].split()[1].split(",")
-        assert "rw" in found["state"].split()[1].split(",")
-        settled(found, 4096 * MIB - starts(mine)[2])
+        device = facts(guest)
+        report("trixie, read only", device, heard)
+        assert device["time"] == "active"
+        assert device["resolver"] == "0", "it starts before /var is there"
+        assert "ro" in device["root"].split()[1].split(",")
+        assert "rw" in device["state"].split()[1].split(",")
+        settled(device, 4096 * MIB - starts(mine)[2])
         assert guest.ssh("findmnt -n -o FSTYPE --target /var/log") == "tmpfs"
-        assert guest.ssh("ls /run/log/journal") == found["machine"]
+        assert guest.ssh("ls /run/log/journal") == device["machine"]
         guest.cut()
     heard.close()
     with machine(mine) as guest:
         guest.wait_for_ssh()
         again = facts(guest)
-        assert (again["machine"], again["host_key"]) == (found["machine"], found["host_key"])
+        assert (again["machine"], again["host_key"]) == (device["machine"], device["host_key"])
         guest.shut_down()
     clean(mine)
 

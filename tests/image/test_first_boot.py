@@ -48,11 +48,11 @@ def test_a_first_boot_that_fails_is_tried_again(
     with machine(mine) as guest:
         online(guest, heard)
         guest.wait_for_ssh()
-        found = facts(guest)
-        report("bookworm", found, heard)
-        settled(found, 3800 * MIB)
+        device = facts(guest)
+        report("bookworm", device, heard)
+        settled(device, 3800 * MIB)
         for own in ("machine", "host_key", "name"):
-            assert found[own] != first[own], "of no boot that did not come to its end"
+            assert device[own] != first[own], "nothing of an unfinished boot remains"
         guest.shut_down()
     heard.close()
     clean(mine)
@@ -88,9 +88,9 @@ def test_a_provisioned_sdcard(
         online(guest, heard)
         guest.wait_for_ssh()
         guest.until(lambda: guest.ssh("ls /usr/lib/edge-image") == "provision\nsite", "its end")
-        found = facts(guest)
-        report(f"{suite}, provisioned", found, heard)
-        settled(found, 3800 * MIB)
+        device = facts(guest)
+        report(f"{suite}, provisioned", device, heard)
+        settled(device, 3800 * MIB)
         installed = guest.ssh("dpkg-query -W -f '${Package} ' edge-camera " + " ".join(LACKING))
         assert sorted(installed.split()) == sorted(["edge-camera", *LACKING])
         guest.shut_down()
