@@ -1,8 +1,8 @@
 # Every supported verb carries a `##` text; `make help` lists them.
 #
-# What a user gives (SOURCE=it's.mp4) is in the environment of every recipe, and is taken from there:
-# "$$SSH" is one word, whatever is in it, and the shell reads nothing of it. make itself does: a $ in
-# it is written $$. ARGS and CHECKS are words for the shell.
+# Variables of the user (SOURCE=it's.mp4) are in the environment of every recipe, and are read there:
+# "$$SSH" is one word, whatever it contains, and the shell does not interpret it. make does: write $$
+# for $. ARGS and CHECKS are words for the shell.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -13,7 +13,7 @@ AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
 .PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
-.PHONY: flash deploy image provision test-image
+.PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ test-cameras: ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OP
 SUITES ?= bookworm trixie
 ARCHS ?= amd64 arm64
 export SUITES ARCHS
-test-system: ## the package in booted Debians [SUITES="bookworm trixie" ARCHS="amd64 arm64"]
+test-system: ## test the package in booted Debians [SUITES="bookworm trixie" ARCHS="amd64 arm64"]
 	@deploy/setup.sh dev flash system
 	@tests/system/run.sh "$$SUITES" "$$ARCHS" $(ARGS)
 
@@ -90,55 +90,65 @@ RUNTIME = "$$PYTHON" -m deploy.runtime.build $(if $(ARCH),"--arch=$$ARCH") \
 runtime: ## cross-build the Pi's TFLite [ARCH=arm64|armhf|amd64 PY=3.11|3.13 SOURCES=DIR]
 	@$(RUNTIME) $(if $(PY),"--python=$$PY")
 
-runtime-tools: ## the same TFLite as programs: benchmark_model, label_image [ARCH= SOURCES=]
+runtime-tools: ## cross-build its programs: benchmark_model, label_image [ARCH= SOURCES=]
 	@$(RUNTIME) --tools
 
-runtime-measure: ## count and model what the runtimes cost; writes docs/runtime.md
+runtime-measure: ## count and model the cost of the runtimes; writes docs/runtime.md
 	@deploy/setup.sh dev measure
 	@.venv/bin/python -m deploy.runtime.measure --write $(ARGS)
 
-test-runtime: ## the Pi's TFLite, and packages, in an emulated Debian 12 and 13
+test-runtime: ## test the Pi's TFLite, and packages, in an emulated Debian 12 and 13
 	@deploy/setup.sh test runtime
 	@.venv/bin/python -m pytest -m emulated -s tests $(ARGS)
 
-# These two run on Debian's python3 alone; -B, for root's bytecode is not to stay in a user's clone.
-flash: ## write an image to a card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
+# These two run on Debian's python3 only; -B, so that root leaves no bytecode in a user's clone.
+flash: ## write an image to an SD card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
 	@deploy/setup.sh flash
-	@exec "$$PYTHON" -B -m deploy.card.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
+	@exec "$$PYTHON" -B -m deploy.sdcard.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
 	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}"
 
-deploy: ## install the package on Pis that run, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
+deploy: ## install the package on running Pis, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
 	@deploy/setup.sh flash
 	@exec "$$PYTHON" -B -m deploy.remote "--hosts=$${HOST-}" "--deb=$${DEB-}" \
 	  $(if $(SSH),"--ssh=$$SSH") $(if $(TIMEOUT),"--timeout=$$TIMEOUT")
 
-deb: ## the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=], after `make runtime`
+deb: ## build the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=FILE|pypi]
 	@deploy/setup.sh package
 	@"$$PYTHON" -m deploy.package.build $(if $(ARCH),"--arch=$$ARCH") \
 	  $(if $(SUITE),"--suite=$$SUITE") $(if $(WHEEL),"--runtime=$$WHEEL")
 
-# The package for a suite, and the runtime that it carries where there is none of this version.
+install: ## build the package for this machine and install it through apt [WHEEL=FILE]
+	@exec deploy/install.sh "$${WHEEL-}"
+
+# The package for a suite, and its runtime, where build/dist has none of this version.
 PYTHON_bookworm = 3.11
 PYTHON_trixie = 3.13
 VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
-RUNTIME_FOR = [ -z '$(1)' ] || \
-  compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null || \
+HAS_RUNTIME = \
+  compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null
+RUNTIME_FOR = [ -z '$(1)' ] || $(HAS_RUNTIME) || \
   { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
-# A SUITE that is neither of the two is refused by the program.
+# Before anything is installed: can this machine build the runtime, where one has to be built?
+CAN_BUILD = $(if $(DEB)$(WHEEL),,[ ! -x "$$PYTHON" ] || $(call HAS_RUNTIME,$(PYTHON_$(1))) || \
+  "$$PYTHON" -B -m deploy.runtime.build --check)
+# The program refuses another SUITE.
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
 KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
-image: ## a card for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
+image: ## build an SD card image for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
+	@$(if $(KNOWN),$(call CAN_BUILD,$(KNOWN)))
 	@deploy/setup.sh python image
 	@$(if $(KNOWN),$(call DEB_FOR,$(KNOWN)))
 	@.venv/bin/python -m deploy.image.build $(if $(SUITE),"--suite=$$SUITE") \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB") $(if $(FRESH),--fresh)
 
-provision: ## the same put onto BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
+provision: ## add the package to BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
 	@deploy/setup.sh python image
 	@.venv/bin/python -m deploy.image.provision "--base=$${BASE-}" \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB")
 
-test-image: ## build cards of both suites and boot them, emulated: an hour
+test-image: ## build SD card images of both suites and boot them, emulated: an hour
+	@$(call CAN_BUILD,trixie)
+	@$(call CAN_BUILD,bookworm)
 	@deploy/setup.sh run dev image
 	@$(call DEB_FOR,trixie)
 	@$(call DEB_FOR,bookworm)

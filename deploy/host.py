@@ -1,4 +1,4 @@
-"""A Pi that `make deploy` reaches over ssh: what it is, and how a command gets there."""
+"""A Pi that `make deploy` reaches over ssh: its facts, and how to run a command on it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FACTS: Final = """
 . /etc/os-release && dpkg --print-architecture && echo "${VERSION_CODENAME:-none}" && id -u &&
 { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && echo root
 """
-"""Asked of a host: architecture, codename of its release, user, and whether root can be had."""
+"""Prints architecture, codename of the release, user id, and `root` if root is available."""
 RELEASES: Final = {suite: end for suite, (_, end) in SUITES.items()}
-"""Codename -> how the versions of packages for it end."""
+"""Codename -> the end of its packages' versions."""
 LOST: Final = 255
-"""ssh's own status: no connection."""
+"""ssh's exit status without a connection."""
 
 
 class DeployError(BuildError):
-    """A host could not be given the package; ``status`` is the exit status."""
+    """The package could not be deployed to a host; ``status`` is the exit status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Host:
     """One device, and the command that reaches it.
 
     arch     Debian's name of its architecture
-    release  how packages for its Debian are marked: `deb12`; its codename where there are none
-    sudo     what comes before a command to have it run as root
+    release  the mark of packages for its Debian: `deb12`; its codename where there are none
+    sudo     the prefix that runs a command as root
     """
 
     name: str
@@ -43,7 +43,7 @@ class Host:
     sudo: str = ""
 
     def run(self, script: str, given: Path) -> subprocess.CompletedProcess[str]:
-        """Run a script there as root, with a file as its input."""
+        """Run a script on it as root, with a file as standard input."""
         command = [*self.ssh, self.name, f"{self.sudo}sh -c {shlex.quote(script)}"]
         with given.open("rb") as stream:
             return subprocess.run(
@@ -52,29 +52,29 @@ class Host:
 
 
 def words(command: str) -> list[str]:
-    """Split the ssh command that was given. Raises DeployError."""
+    """Return the ssh command as words. Raises DeployError."""
     try:
         split = shlex.split(command)
     except ValueError as exc:
-        raise DeployError(64, f"SSH cannot be read: {exc}", got=command) from None
+        raise DeployError(64, f"SSH cannot be parsed: {exc}", got=command) from None
     if not split or shutil.which(split[0]) is None:
-        raise DeployError(64, "SSH is no command that is here", got=command)
+        raise DeployError(64, "SSH is not an installed command", got=command)
     return split
 
 
 def meet(name: str, ssh: tuple[str, ...]) -> Host:
-    """Ask a host what it is."""
-    command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # whatever that user's shell is
+    """Return a host with its facts. Raises DeployError."""
+    command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # the user's shell may be any
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     facts = done.stdout.split()
     if done.returncode == LOST:
-        told = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
-        hint = f"what says `ssh {name} true`? keys, not passwords, are used"
-        raise DeployError(69, "not reached", where=name, got=told, hint=hint)
+        error = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
+        hint = f"try `ssh {name} true`; it must need no password"
+        raise DeployError(69, "cannot be reached", where=name, got=error, hint=hint)
     if len(facts) < 3:
         raise DeployError(65, "not a Debian", where=name, got=done.stderr.strip())
     if "root" not in facts:
-        hint = f"let it use sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
-        raise DeployError(77, "no root there", where=name, hint=hint)
+        hint = f"allow sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
+        raise DeployError(77, "no root access", where=name, hint=hint)
     release = RELEASES.get(facts[1], facts[1])
     return Host(name, ssh, facts[0], release, "" if facts[2] == "0" else "sudo -n ")

@@ -183,9 +183,9 @@ def run(args: argparse.Namespace, broker: PrivateBroker, arrived: Path) -> dict[
         line(process)
     connected_s = time.monotonic() - began
     broker_s, start = cpu_s(broker.pid), time.monotonic()
-    told = [json.loads(line(process)) for process in go(groups)]
+    reports = [json.loads(line(process)) for process in go(groups)]
     broker_share = (cpu_s(broker.pid) - broker_s) / (time.monotonic() - start)
-    sent = {key: sum(group[key] for group in told) for key in told[0]}
+    sent = {key: sum(group[key] for group in reports) for key in reports[0]}
     until = time.monotonic() + SETTLE_S
     while time.monotonic() < until and count(arrived)[1] < sent["event"]:
         time.sleep(0.2)

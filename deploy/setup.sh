@@ -12,6 +12,7 @@
 # machine   boots the virtual machine of `make test-cameras`
 # flash     the programs of `make flash` and `make deploy`
 # package   packs the Debian package for every architecture: `make deb`
+# install   packs it for this machine only: `make install`
 # image     makes and boots images of SD cards
 # system    boots the machines of `make test-system`
 # runtime   compiles and emulates the Pi's TFLite for its tests
@@ -112,9 +113,14 @@ need() {
         gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
       )
       ;;
+    install)
+      packages+=(dpkg-dev debhelper dh-python binutils python3 python3-pip python3-shtab)
+      # PyPI has no msgspec for 32 bits: it is compiled here.
+      [ "$(dpkg --print-architecture)" != armhf ] || packages+=(gcc)
+      ;;
     *)
       fail 64 "unknown set '$1'; expected python, run, dev, lint, test, train, machine, flash," \
-        "package, image, system, runtime, measure or homeassistant"
+        "package, install, image, system, runtime, measure or homeassistant"
       ;;
   esac
 }

@@ -1,6 +1,6 @@
 """`make test-runtime`: the packages of other architectures, unpacked into an emulated Debian.
 
-Packages come from build/dist; `make deb` makes them, and LEFT OUT is said where there is none.
+Packages come from build/dist; `make deb` makes them, and a missing one is reported as LEFT OUT.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ PICTURES = sorted((ROOT / "deploy" / "demo" / "pictures").glob("*.jpg"))
 @pytest.mark.parametrize("arch", ["arm64", "armhf"])
 def test_the_package_checks_and_classifies(suite: str, arch: str) -> None:
     """With the distribution's own NumPy and OpenCV, all of them emulated."""
-    found = sorted(build.DIST.glob(f"edge-camera_*~{build.SUITES[suite][1]}_{arch}.deb"))
-    if not found:
+    debs = sorted(build.DIST.glob(f"edge-camera_*~{build.SUITES[suite][1]}_{arch}.deb"))
+    if not debs:
         pytest.skip(f"LEFT OUT: no package in build/dist; `make deb ARCH={arch} SUITE={suite}`")
-    command = ["dpkg-deb", "--field", str(found[-1]), "Depends"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    depends = sorted({one.split()[0].partition(":")[0] for one in asked.split(",")})
+    command = ["dpkg-deb", "--field", str(debs[-1]), "Depends"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    depends = sorted({one.split()[0].partition(":")[0] for one in output.split(",")})
     guest = make_root(EMULATED / "packages", suite, arch, depends)
-    subprocess.run(["dpkg-deb", "--extract", str(found[-1]), str(guest.root)], check=True)
+    subprocess.run(["dpkg-deb", "--extract", str(debs[-1]), str(guest.root)], check=True)
     launcher = (guest.root / "usr" / "bin" / "edge").read_text()
     # qemu-user shows a program its root, but not through a 32-bit guest's statx.
     private = "/usr/lib/edge-camera"

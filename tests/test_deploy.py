@@ -1,6 +1,6 @@
-"""`make deploy` as far as it needs no second machine: refusals, and the package made anew.
+"""`make deploy` without a second machine: refusals, and the package packed again.
 
-What a whole deploy does to a booted Debian is in tests/system/test_deploy.py.
+Whole deploys to a booted Debian are in tests/system/test_deploy.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from deploy import remote
 from deploy.host import DeployError, Host
-from deploy.on_device import asking, rollout
+from deploy.on_device import rollout, state
 from deploy.on_device.repack import repack, stanza
 from tests.conftest import ROOT
 
@@ -25,7 +25,7 @@ ARCH = subprocess.run(
 
 @pytest.fixture
 def near(tmp_path: Path) -> str:
-    """An ssh whose every host is this machine, where root is what one is already."""
+    """An ssh to which every host is this machine, with the rights of the tests."""
     script = tmp_path / "ssh"
     script.write_text(
         '#!/bin/sh\nfor last; do :; done\nPATH="${0%/*}:$PATH"\n'
@@ -36,7 +36,7 @@ def near(tmp_path: Path) -> str:
 
 
 def there(folder: Path, name: str, script: str) -> None:
-    """Put a program where `near` and PATH find it first."""
+    """Write a program to where `near` and PATH find it first."""
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
 
@@ -55,14 +55,14 @@ def package(folder: Path, name: str = "edge-camera", arch: str = ARCH, version: 
 
 
 def refused(capsys: pytest.CaptureFixture[str], *given: str) -> tuple[int, list[str]]:
-    """Return status and stderr of a deploy that must not get as far as installing."""
+    """Return status and stderr of a deploy that must be refused before installing."""
     status = remote.main(given)
     return status, capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize("hosts", ["", "-oProxyCommand=false", "pi -oProxyCommand=false"])
 def test_without_a_host_nothing_is_done(capsys: pytest.CaptureFixture[str], hosts: str) -> None:
-    """What ssh would take for an option is no host."""
+    """An option of ssh is not a host."""
     status, lines = refused(capsys, f"--hosts={hosts}")
     assert (status, lines[0]) == (
         64,
@@ -73,25 +73,25 @@ def test_without_a_host_nothing_is_done(capsys: pytest.CaptureFixture[str], host
 @pytest.mark.parametrize(
     ("ssh", "line"),
     [
-        ("ssh -i 'a", "deploy: SSH cannot be read: No closing quotation: got ssh -i 'a"),
-        ("", "deploy: SSH is no command that is here"),
-        ("no-such-ssh -p 1", "deploy: SSH is no command that is here: got no-such-ssh -p 1"),
+        ("ssh -i 'a", "deploy: SSH cannot be parsed: No closing quotation: got ssh -i 'a"),
+        ("", "deploy: SSH is not an installed command"),
+        ("no-such-ssh -p 1", "deploy: SSH is not an installed command: got no-such-ssh -p 1"),
     ],
 )
-def test_an_ssh_that_cannot_be_is_one_line(
+def test_a_bad_ssh_command_is_one_line(
     capsys: pytest.CaptureFixture[str], ssh: str, line: str
 ) -> None:
     """Not a traceback."""
     status, lines = refused(capsys, "--hosts", "pi", "--ssh", ssh)
-    assert (status, lines) == (64, [line, "deploy: not touched: pi"])
+    assert (status, lines) == (64, [line, "deploy: not changed: pi"])
 
 
-def test_the_first_that_is_not_reached_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """The real ssh, to a port where nobody listens; the next is not touched."""
+def test_the_first_host_out_of_reach_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The real ssh, to a port where nothing listens; the next host is not changed."""
     status, lines = refused(capsys, "--hosts", "127.0.0.1 next", "--ssh", "ssh -p 1 -F none")
     assert status == 69
-    assert lines[0].startswith("deploy: 127.0.0.1: not reached: got ssh: connect to host")
-    assert lines[1:] == ["deploy: not touched: next"]
+    assert lines[0].startswith("deploy: 127.0.0.1: cannot be reached: got ssh: connect to host")
+    assert lines[1:] == ["deploy: not changed: next"]
 
 
 def test_a_package_that_was_not_built_is_named(
@@ -111,7 +111,12 @@ def test_a_package_that_was_not_built_is_named(
     [
         ("other", ARCH, "9", "not a package of edge-camera"),
         ("edge-camera", "s390x", "9", "is for s390x"),
-        ("edge-camera", ARCH, "9~deb11", "another Debian: got made.deb is for deb11, it is deb1"),
+        (
+            "edge-camera",
+            ARCH,
+            "9~deb11",
+            "wrong Debian: got made.deb is for deb11, the host is deb1",
+        ),
     ],
 )
 def test_another_package_is_refused(
@@ -129,20 +134,20 @@ def test_another_package_is_refused(
     assert (status, words in lines[0]) == (65 if os.geteuid() == 0 else 77, os.geteuid() == 0)
 
 
-def test_a_package_is_never_sent_over_the_way_back(
+def test_a_package_never_overwrites_the_previous_one(
     near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DEB=previous.deb, into a folder that an older deploy has left open to all."""
+    """DEB=previous.deb, into a folder that an older version created readable for all."""
     folder = tmp_path / "there"
     folder.mkdir(mode=0o755)
-    (folder / "previous.deb").write_bytes(b"the way back")
+    (folder / "previous.deb").write_bytes(b"the previous package")
     monkeypatch.setattr(remote, "FOLDER", str(folder))
     monkeypatch.setattr(remote, "meet", lambda name, ssh: Host(name, ssh, ARCH, "deb12"))
     there(tmp_path, "systemctl", "exit 3")
     there(tmp_path, "systemd-run", f'for last; do echo "$last"; done >{tmp_path}/asked')
     given = package(tmp_path).rename(tmp_path / "previous.deb")
     assert remote.main(["--hosts", "pi", "--ssh", near, "--deb", str(given)]) == 0
-    assert (folder / "previous.deb").read_bytes() == b"the way back"
+    assert (folder / "previous.deb").read_bytes() == b"the previous package"
     assert (folder / "incoming.deb").read_bytes() == given.read_bytes()
     assert f"{folder}/incoming.deb" in (tmp_path / "asked").read_text().splitlines()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -158,52 +163,70 @@ EXISTS = (
 @pytest.mark.parametrize(
     ("out", "err", "ends", "status", "words"),
     [
-        (RAN, "", BACK, BACK, "pi: the new package is taken back"),
-        ("installing 2", "Killed", BACK, 70, "broken off: got Killed; journalctl -t edge-deploy"),
-        ("", "Failed to connect to bus: Host is down", 1, 74, "nothing was begun: got Failed to"),
-        ("", "sudo: a password is required", 1, 74, "nothing was begun: got sudo: a password"),
-        ("installing 2", "  x\nOSError: y", 1, 70, "broken off: got OSError: y; journalctl"),
-        ("an error in the deploy", "", rollout.FAULT, rollout.FAULT, "going back was not finished"),
+        (RAN, "", BACK, BACK, "pi: went back to the previous package"),
+        (
+            "installing 2",
+            "Killed",
+            BACK,
+            70,
+            "interrupted: got Killed; on the host, journalctl -t edge-deploy",
+        ),
+        (
+            "",
+            "Failed to connect to bus: Host is down",
+            1,
+            74,
+            "the deploy did not start: got Failed to",
+        ),
+        (
+            "",
+            "sudo: a password is required",
+            1,
+            74,
+            "the deploy did not start: got sudo: a password",
+        ),
+        ("installing 2", "  x\nOSError: y", 1, 70, "interrupted: got OSError: y; on the host"),
+        ("internal error", "", rollout.FAULT, rollout.FAULT, "going back was not finished"),
         ("2 is not healthy", "", 70, 70, "pi: not healthy"),
         ("nothing changed", "", 74, 74, "pi: nothing was changed"),
-        ("", EXISTS, 1, 75, "another deploy is under way"),
+        ("", EXISTS, 1, 75, "another deploy is running"),
         ("installing 2", "ControlSocket a already exists, disabling", 70, 70, "pi: not healthy"),
     ],
 )
-def test_each_end_is_told_as_what_it_was(
+def test_each_outcome_has_its_line_and_status(
     near: str, tmp_path: Path, out: str, err: str, ends: int, status: int, words: str
 ) -> None:
-    """What ends with 1 by itself (python3, sudo, systemd-run) has not gone back."""
+    """Status 1 of python3, sudo or systemd-run is not BACK."""
     there(tmp_path, "systemd-run", f"echo '{out}'; echo '{err}' >&2; exit {ends}")
-    with pytest.raises(DeployError, match=words) as told:
+    with pytest.raises(DeployError, match=words) as output:
         remote.install(Host("pi", (near,)), package(tmp_path), 1)
-    assert told.value.status == status
+    assert output.value.status == status
 
 
-def test_what_ssh_says_of_its_socket_is_no_other_deploy(near: str, tmp_path: Path) -> None:
-    """It is a warning, and the package is healthy."""
+def test_a_warning_of_ssh_is_no_other_deploy(near: str, tmp_path: Path) -> None:
+    """About its control socket; the package is healthy."""
     warned = "ControlSocket /tmp/x already exists, disabling multiplexing"
     there(tmp_path, "systemd-run", f"echo '2 is healthy'; echo '{warned}' >&2")
     remote.install(Host("pi", (near,)), package(tmp_path), 1)
 
 
-def test_an_error_of_its_own_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a status of its own; not a traceback, whose status is that of much else."""
+def test_an_internal_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its own status, not a traceback with status 1."""
     assert rollout.main(["a.deb", "0", "no number"]) == rollout.FAULT
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("an error in the deploy itself: ValueError: could not convert")
-    assert "; installed now: " in line
-    assert "; way back: /" in line
+    assert line.startswith("internal error of the deploy: ValueError: could not convert")
+    assert "; installed: " in line
+    assert "; previous package: /" in line
 
 
-def test_an_installed_package_is_made_anew(tmp_path: Path) -> None:
-    """mosquitto of this machine: every file, its scripts, and a config that its owner changed."""
+def test_an_installed_package_is_packed_again(tmp_path: Path) -> None:
+    """mosquitto of this machine: every file, its scripts, and an edited config."""
     made = tmp_path / "again.deb"
     repack("mosquitto", made)
     subprocess.run(["dpkg-deb", "-R", made, tmp_path / "out"], check=True)
     out = tmp_path / "out"
-    listed = asking.run("dpkg-query", "-L", "mosquitto").stdout.splitlines()
-    fields, conffiles = stanza(asking.run("dpkg-query", "-s", "mosquitto").stdout)
+    listed = state.run("dpkg-query", "-L", "mosquitto").stdout.splitlines()
+    fields, conffiles = stanza(state.run("dpkg-query", "-s", "mosquitto").stdout)
     assert conffiles
     for path in map(Path, listed):
         again = out / path.relative_to("/")
@@ -236,7 +259,7 @@ def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_config_that_is_a_link_is_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The way back holds its content, marked, and the owner's file is not written to."""
+    """The package holds its content, marked, and the owner's file is not written to."""
     config = installed(tmp_path, monkeypatch)
     (tmp_path / "live.toml").write_text("mine\n")
     config.symlink_to(tmp_path / "live.toml")
@@ -250,17 +273,17 @@ def test_a_config_that_is_a_link_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("gone", ["a link to nothing", "the file", "its folder"])
-def test_a_config_that_was_removed_keeps_no_deploy_away(
+def test_a_removed_config_prevents_no_deploy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
-    """The way back can be made without it."""
+    """The package can be made without it."""
     config = installed(tmp_path, monkeypatch)
     if gone == "its folder":
         config.parent.rmdir()
     elif gone == "a link to nothing":
         config.symlink_to(tmp_path / "nowhere")
     repack("own", tmp_path / "made.deb")
-    listed = asking.run("dpkg-deb", "-c", str(tmp_path / "made.deb")).stdout
+    listed = state.run("dpkg-deb", "-c", str(tmp_path / "made.deb")).stdout
     assert str(config) in listed
     assert not (tmp_path / "nowhere").exists()
 
@@ -273,14 +296,21 @@ TAKEN_BACK = ["gone back: 1 runs again"]
 @pytest.mark.parametrize(
     ("record", "previous", "apt", "status", "asked", "words"),
     [
-        ("installed 8", True, BREAKS, rollout.BACK, 2, ["8 was never seen healthy", *TAKEN_BACK]),
+        ("installed 8", True, BREAKS, rollout.BACK, 2, ["8 was never healthy", *TAKEN_BACK]),
         ("installed 8", True, REFUSED, 74, 1, ["nothing changed: apt-get"]),
         ("installed 1", True, REFUSED, 74, 1, ["nothing changed: apt-get: E: Could not get lock"]),
-        ("", False, REFUSED, 74, 1, ["(there was none before)", "nothing changed: apt-get"]),
+        ("", False, REFUSED, 74, 1, ["(no version before)", "nothing changed: apt-get"]),
         ("installed 1", True, BREAKS, rollout.BACK, 2, ["apt-get: E: broken", *TAKEN_BACK]),
-        ("half-configured 9", True, BREAKS, rollout.BACK, 2, ["the way back is 1", *TAKEN_BACK]),
+        (
+            "half-configured 9",
+            True,
+            BREAKS,
+            rollout.BACK,
+            2,
+            ["the previous package is 1", *TAKEN_BACK],
+        ),
         ("half-configured 9", True, REFUSED, rollout.BACK, 2, TAKEN_BACK),
-        ("half-configured 9", False, BREAKS, 70, 1, ["there was no package before it"]),
+        ("half-configured 9", False, BREAKS, 70, 1, ["no previous package to go back to"]),
     ],
 )
 def test_it_goes_back_where_anything_was_changed(
@@ -294,7 +324,7 @@ def test_it_goes_back_where_anything_was_changed(
     asked: int,
     words: list[str],
 ) -> None:
-    """And nowhere else; to what an earlier deploy left, where that one was cut off."""
+    """And nowhere else; to an earlier deploy's previous package, where that was interrupted."""
     back = tmp_path / "previous.deb"
     if previous:
         (tmp_path / "old").mkdir()
@@ -320,42 +350,42 @@ def test_it_goes_back_where_anything_was_changed(
     monkeypatch.setattr(rollout, "SETTLED_S", 0)
     digest = hashlib.sha256(given.read_bytes()).hexdigest()
     assert rollout.main([str(given), digest, "0"]) == status
-    told = capsys.readouterr().out
-    assert [word for word in words if word not in told] == []
+    output = capsys.readouterr().out
+    assert [word for word in words if word not in output] == []
     assert len((tmp_path / "asked").read_text()) == asked
     assert not given.exists()
-    assert bool(repacked) == (record == "installed 1"), "a way back is made of what was healthy"
+    assert bool(repacked) == (record == "installed 1"), "only a healthy package is packed again"
     assert (tmp_path / "unproven").exists() == (status != rollout.BACK)
     if status == 74:
         assert (tmp_path / "unproven").read_text() == "8"
 
 
-def seen(online: bool, version: str | None, run: str, camera: str = "online") -> asking.Seen:
-    """Return what is seen of an active service."""
+def service(online: bool, version: str | None, run: str, camera: str = "online") -> state.Service:
+    """Return an active service."""
     facts = {"online": online, "version": version, "run": run, "camera": camera}
-    told = {"name": "published", "verdict": "ok", "line": "", "facts": facts}
-    return asking.Seen("id", "active", "", {"published": told})
+    output = {"name": "published", "verdict": "ok", "line": "", "facts": facts}
+    return state.Service("id", "active", "", {"published": output})
 
 
 @pytest.mark.parametrize(
     ("now", "wrong"),
     [
-        (seen(True, "0.2.0", "b"), ""),
-        (seen(True, None, "b"), ""),
-        (seen(True, "0.1.0", "a"), "the broker has version 0.1.0, not 0.2.0"),
-        (seen(True, "0.2.0", "a"), "the broker has what the start before this one said"),
-        (seen(True, "0.2.0", "b", "lost"), "its camera is lost"),
-        (seen(False, "0.2.0", "b"), "the service is active ()"),
-        (asking.Seen("id", "active", "", {}), "`edge doctor` gives no answer"),
+        (service(True, "0.2.0", "b"), ""),
+        (service(True, None, "b"), ""),
+        (service(True, "0.1.0", "a"), "the broker has version 0.1.0, not 0.2.0"),
+        (service(True, "0.2.0", "a"), "the broker has only the message of the previous start"),
+        (service(True, "0.2.0", "b", "lost"), "its camera is lost"),
+        (service(False, "0.2.0", "b"), "the service is active ()"),
+        (state.Service("id", "active", "", {}), "`edge doctor` gives no answer"),
     ],
 )
-def test_healthy_is_what_the_broker_has_of_this_start(now: asking.Seen, wrong: str) -> None:
+def test_healthy_is_what_the_broker_has_of_this_start(now: state.Service, wrong: str) -> None:
     """The new version, online, by the process that runs now, with its camera."""
-    assert rollout.judge(now, "0.2.0~deb12", seen(True, "0.1.0", "a")) == wrong
+    assert rollout.judge(now, "0.2.0~deb12", service(True, "0.1.0", "a")) == wrong
 
 
-def test_what_is_sent_runs_by_itself(tmp_path: Path) -> None:
-    """On a python3 that has nothing of this repository."""
+def test_the_program_runs_by_itself(tmp_path: Path) -> None:
+    """On a python3 without this repository."""
     sent = remote.program(tmp_path / "rollout.pyz")
     done = subprocess.run(
         ["/usr/bin/python3", "-I", sent, tmp_path / "missing.deb", "0", "1"],
@@ -365,5 +395,7 @@ def test_what_is_sent_runs_by_itself(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (74, "")
-    assert done.stdout.startswith("nothing changed: no way back could be made: [Errno 2]")
+    assert done.stdout.startswith(
+        "nothing changed: the installed package could not be kept: [Errno 2]"
+    )
     assert str(ROOT) not in done.stdout

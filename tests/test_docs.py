@@ -24,7 +24,7 @@ LISTED_AS_FOLDERS = (
     "deploy/debian",
     "deploy/demo",
     "deploy/image/base",
-    "deploy/image/card",
+    "deploy/image/sdcard",
     "deploy/lock",
     "deploy/mosquitto",
     "deploy/runtime/armhf",

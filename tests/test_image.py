@@ -1,4 +1,4 @@
-"""Cards, as far as nothing needs to be built: CONFIG, partitions, refusals, what is listed."""
+"""SD cards, without building one: CONFIG, partitions, refusals, the list of packages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def placed(tmp_path: Path, text: str) -> dict[str, File]:
-    """Return what CONFIG puts on a card of our own, by path."""
+    """Return what CONFIG puts on an SD card of our own, by path."""
     made = files(site.load(written(tmp_path, text)), "networkd")
     return {file.path: file for file in made}
 
@@ -68,15 +68,15 @@ def test_the_example_is_valid_and_names_every_key() -> None:
             "edge.camera.source: a login in an address",
         ),
         ('[system]\ntimezone = "Mars/Crater"', "system.timezone: unknown time zone"),
-        ('[user]\nname = "root"', "user.name: not a user for a person"),
+        ('[user]\nname = "root"', "user.name: not an ordinary user"),
         ('[user]\nssh_keys = ["-----BEGIN"]', "user.ssh_keys[0]: not a public key"),
-        ('[wifi]\nssid = "x"', "wifi.country: a network without its country"),
+        ('[wifi]\nssid = "x"', "wifi.country: a network without a country"),
         ('secrets = true\n[wifi]\npassword = "12345678"', "wifi.ssid: a password without"),
         (
             'secrets = true\n[wifi]\ncountry = "DE"\nssid = "x"\npassword = "1234567"',
             "wifi.password: too short",
         ),
-        ('[broker]\npassword = "x"', "broker.password: a secret, and nothing says"),
+        ('[broker]\npassword = "x"', "broker.password: a secret without `secrets = true`"),
         ('[broker]\nca_file = "none.crt"', "broker.ca_file: cannot be read"),
         ("[edge.mqtt]\nport = 70000", "edge: mqtt.port"),
         ("[edge.mqtt]\nprot = 1", "edge: mqtt.prot: unknown key"),
@@ -91,10 +91,10 @@ def test_a_wrong_config_is_one_line_and_78(
     """Before anything is built; the line names the file and the key."""
     file = written(tmp_path, text)
     assert build.main(["--config", str(file)]) == 78
-    said = capsys.readouterr().err
-    assert said.startswith(f"image: {file}")
-    assert line in said
-    assert len(said.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"image: {file}")
+    assert line in error
+    assert len(error.splitlines()) == 1
 
 
 def test_secrets_are_roots_and_readable_nowhere_else(tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_the_wifi_of_a_raspberry_pi_os_is_its_network_managers(tmp_path: Path) -
     made = {file.path: file for file in files(given, "NetworkManager")}
     file = made["/etc/NetworkManager/system-connections/edge-site.nmconnection"]
     assert file.mode == 0o600
-    told = configparser.ConfigParser(interpolation=None)
-    told.read_string(file.content)
-    assert told["wifi"]["ssid"] == "195;169;59;"
-    assert told["wifi-security"]["key-mgmt"] == "wpa-psk"
-    assert told["wifi-security"]["psk"] == site.psk(given.wifi)
+    profile = configparser.ConfigParser(interpolation=None)
+    profile.read_string(file.content)
+    assert profile["wifi"]["ssid"] == "195;169;59;"
+    assert profile["wifi-security"]["key-mgmt"] == "wpa-psk"
+    assert profile["wifi-security"]["psk"] == site.psk(given.wifi)
     assert made["/etc/edge-image/wifi-country"].content == "DE\n"
     assert not [path for path in made if "wpa_supplicant" in path]
 
@@ -133,14 +133,14 @@ def test_the_wifi_of_a_raspberry_pi_os_is_its_network_managers(tmp_path: Path) -
 def test_an_image_with_secrets_is_its_owners_alone(tmp_path: Path) -> None:
     """From its first byte on."""
     part = layout.Partition("rootfs", layout.ALIGNED, 8 << 20, 0x83)
-    (tmp_path / "card.img").write_bytes(b"an earlier one")
+    (tmp_path / "sdcard.img").write_bytes(b"an earlier one")
     for secrets, mode in MODES.items():
-        disk.empty(tmp_path / "card.img", [part], 7, mode)
-        assert (tmp_path / "card.img").stat().st_mode & 0o777 == (0o600 if secrets else 0o644)
+        disk.empty(tmp_path / "sdcard.img", [part], 7, mode)
+        assert (tmp_path / "sdcard.img").stat().st_mode & 0o777 == (0o600 if secrets else 0o644)
 
 
 def test_the_daemon_understands_what_is_written_for_it(tmp_path: Path) -> None:
-    """edge.toml on the card is what CONFIG says, nested tables and odd characters too."""
+    """edge.toml on the SD card is what CONFIG says, nested tables and odd characters too."""
     (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     made = placed(
         tmp_path,
@@ -159,7 +159,7 @@ def test_the_daemon_understands_what_is_written_for_it(tmp_path: Path) -> None:
 
 
 def test_without_config_a_device_is_named_by_its_serial(tmp_path: Path) -> None:
-    """So that many cards of one image are as many devices; nobody can log in."""
+    """So that many SD cards of one image are different devices; without a login."""
     made = placed(tmp_path, "")
     assert tomllib.loads(made["/etc/edge-camera/edge.toml"].content)["device"]["id"] == "{serial}"
     assert made["/etc/edge-image/hostname"].content == "edge-{serial}\n"
@@ -232,10 +232,10 @@ def refused(base: Path, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("file", "content", "line"),
     [
-        ("etc/rpi-issue", None, "not a Raspberry Pi OS"),
+        ("etc/rpi-issue", None, "not Raspberry Pi OS"),
         ("etc/os-release", "VERSION_CODENAME=bullseye\n", "got bullseye, not bookworm or trixie"),
-        ("var/lib/dpkg/status", "Package: dpkg\nArchitecture: armhf\n", "not of 64 bits"),
-        ("usr/lib/edge-image/site", "#!/bin/sh\n", "provisioned already"),
+        ("var/lib/dpkg/status", "Package: dpkg\nArchitecture: armhf\n", "not 64-bit"),
+        ("usr/lib/edge-image/site", "#!/bin/sh\n", "already provisioned"),
     ],
 )
 def test_another_system_is_refused(
@@ -259,10 +259,10 @@ def starts(image: Path) -> list[int]:
 def test_a_read_only_root_is_not_for_provisioning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CONFIG asks for what this verb cannot give: one line, 78, before anything is read."""
+    """A setting that this verb does not support: one line, 78, before anything is read."""
     file = written(tmp_path, "[system]\nread_only = true\n")
     assert provision.main(["--base", "none.img", "--config", str(file)]) == 78
-    assert f"{file}: system.read_only: not on Raspberry Pi OS" in capsys.readouterr().err
+    assert f"{file}: system.read_only: not supported on Raspberry Pi OS" in capsys.readouterr().err
 
 
 def test_other_file_systems_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,14 +275,14 @@ def test_other_file_systems_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
             file.write(bytes(1 << 20))
     assert '"" and ""' in refused(image, capsys)
     disk.run(["sfdisk", "--quiet", "--delete", image])
-    assert "other partitions" in refused(image, capsys)
+    assert "unexpected partitions" in refused(image, capsys)
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Noise, and a download that was cut short."""
     file = tmp_path / "noise.img"
     file.write_bytes(b"noise" * 1000)
-    assert "no table of partitions" in refused(file, capsys)
+    assert "no partition table" in refused(file, capsys)
     file.write_bytes(lzma.compress(b"x" * 100_000)[:-20])
     assert "download it again" in refused(file, capsys)
     assert provision.main(["--base", str(tmp_path / "none.img")]) == 66
@@ -346,9 +346,9 @@ def test_files_get_into_a_base_that_grows_for_them(tmp_path: Path) -> None:
     disk.run(["e2fsck", "-f", "-n", at])
     assert disk.run(["debugfs", "-R", "cat /etc/hostname", at]) == "new\n"
     for path, mode in ((secret.path, "0600"), (SECRETS, "0700")):
-        told = disk.run(["debugfs", "-R", f"stat {path}", at])
-        assert f"Mode:  {mode}" in told
-        assert "User:     0   Group:     0" in told
+        output = disk.run(["debugfs", "-R", f"stat {path}", at])
+        assert f"Mode:  {mode}" in output
+        assert "User:     0   Group:     0" in output
     for link in links:
         assert "Type: symlink" in disk.run(["debugfs", "-R", f"stat {link}", at])
 

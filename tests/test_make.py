@@ -23,6 +23,7 @@ VERBS = {
     "run": ("SOURCE", "MODEL", "BROKER", "CONFIG"),
     "flash": ("DEVICE", "IMAGE", "YES", "FORCE", "SERIAL"),
     "deploy": ("HOST", "DEB", "SSH", "TIMEOUT"),
+    "install": ("WHEEL",),
     "runtime": ("ARCH", "PY", "SOURCES"),
     "runtime-tools": ("ARCH", "SOURCES"),
     "deb": ("ARCH", "SUITE", "WHEEL"),
@@ -32,18 +33,23 @@ VERBS = {
     "test-system": ("SUITES", "ARCHS"),
 }
 """Verb -> the variables that are one word of its program's."""
+BARE = ("install", "test-system")
+"""Verbs whose program takes them without an option's name."""
+PROGRAMS = (
+    *(".venv/bin/python", ".venv-train/bin/python", "python3"),
+    *("deploy/install.sh", "tests/system/run.sh"),
+)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with the Makefile, in which every program only records its arguments."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in (".venv/bin/python", ".venv-train/bin/python", "python3", "tests/system/run.sh"):
+    for name in PROGRAMS:
         program = tmp_path / name
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text(RECORDER.replace("{record}", str(tmp_path / "record")))
         program.chmod(0o755)
-    (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "setup.sh").write_text("#!/bin/sh\n")
     (tmp_path / "deploy" / "setup.sh").chmod(0o755)
     return tmp_path
@@ -69,7 +75,7 @@ def test_each_variable_is_one_unchanged_word(verb: str, place: Path) -> None:
     done = make(place, verb, f"PYTHON={place}/python3", *given)
     assert done.returncode == 0, done.stderr
     program = recorded(place)[-1]
-    values = [word if verb == "test-system" else word.partition("=")[2] for word in program]
+    values = [word if verb in BARE else word.partition("=")[2] for word in program]
     assert values.count(NASTY) == len(VERBS[verb]), program
     assert not list(place.glob("**/pwned"))
 

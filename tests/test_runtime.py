@@ -1,7 +1,7 @@
 """The runtime's recipe: pins, fetching, tags, wheel, bill of materials; and the wheels built.
 
-What needs a build looks for wheels in build/dist and says LEFT OUT where there is none:
-`make runtime` makes them, `make test-runtime` asks more of them.
+Tests of built wheels look in build/dist and say LEFT OUT where there is none: `make runtime` makes
+them, `make test-runtime` tests more of them.
 """
 
 from __future__ import annotations
@@ -53,14 +53,16 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_every_source_is_pinned_once_for_each_architecture() -> None:
     """By sha256 and below pool/main; licences of all, texts of what is linked in."""
     for arch in ARCHES:
-        found = sources(arch)
-        assert len({source.name for source in found}) == len(found)
-        for source in found:
+        pinned_sources = sources(arch)
+        assert len({source.name for source in pinned_sources}) == len(pinned_sources)
+        for source in pinned_sources:
             assert re.fullmatch(r"[0-9a-f]{64}", source.sha256)
             assert re.fullmatch(r"[0-9a-z]+/[a-z0-9.-]+/\S+\.(deb|tar\.\w+)", source.path)
             assert source.license
             assert source.texts or source.name.startswith("python")
-        assert {f"python{python}" for python in PYTHONS} < {source.name for source in found}
+        assert {f"python{python}" for python in PYTHONS} < {
+            source.name for source in pinned_sources
+        }
 
 
 def test_no_host_is_named_in_the_recipe() -> None:
@@ -119,7 +121,7 @@ def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path) -> None:
     assert not list(folder.glob("*.gz"))
 
 
-def test_a_kept_file_that_was_changed_is_brought_anew(tmp_path: Path) -> None:
+def test_a_changed_file_is_fetched_again(tmp_path: Path) -> None:
     """An interrupted copy, say."""
     given, folder = tmp_path / "given", tmp_path / "folder"
     given.mkdir()
@@ -165,7 +167,7 @@ def test_make_passes_the_line_and_the_choice_on() -> None:
 
 def test_a_missing_tool_names_its_package(tmp_path: Path) -> None:
     """With nothing in PATH, every tool is missing, the cross compiler first of all."""
-    done = make("--arch", "armhf", PATH=str(tmp_path))
+    done = make("--tools", "--arch", "armhf", PATH=str(tmp_path))
     assert done.returncode == 69
     assert done.stderr.count("\n") == 1
     assert "arm-linux-gnueabihf-g++" in done.stderr
@@ -173,8 +175,33 @@ def test_a_missing_tool_names_its_package(tmp_path: Path) -> None:
     assert build.missing("arm64", lambda name: f"/usr/bin/{name}") == {}
 
 
-def test_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:
-    """A folder with its stamp is left alone; one without is unpacked anew."""
+def test_a_newer_system_than_debian_12_is_refused() -> None:
+    """A wheel binds the glibc that it was compiled against; Debian 12 has 2.36."""
+    with pytest.raises(BuildError) as error:
+        build.check_glibc("glibc 2.41")
+    assert error.value.status == 69
+    assert str(error.value) == (
+        "this system is too new to build wheels that Debian 12 can load: expected glibc 2.36 or"
+        " older, got glibc 2.41; build in a machine, container or chroot with Debian 12"
+    )
+    for older in ("glibc 2.36", "glibc 2.31"):
+        build.check_glibc(older)
+
+
+def test_this_system_is_checked_before_anything_else() -> None:
+    """`--check` builds nothing; `make image` calls it first where build/dist has no wheel."""
+    name = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    old = tuple(map(int, name.split()[1].split("."))) <= elf.NEWEST_GLIBC
+    done = make("--check")
+    assert (done.returncode, done.stdout) == (0 if old else 69, "")
+    lines = subprocess.run(
+        ["make", "--dry-run", "image"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.splitlines()
+    assert lines[0].endswith("-m deploy.runtime.build --check")
+
+
+def test_unpacking_continues_where_it_was(tmp_path: Path) -> None:
+    """A folder with its stamp is not changed; one without is unpacked again."""
     tree = tmp_path / "lib-1.0"
     tree.mkdir()
     (tree / "LICENSE").write_text("words")
@@ -192,7 +219,7 @@ def test_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not (folder / "lib" / "mine").exists()
     assert texts([source], folder, root)["lib"][0].read_text() == "words"
     (folder / "lib" / "LICENSE").unlink()
-    with pytest.raises(BuildError, match="no licence there"):
+    with pytest.raises(BuildError, match="licence file is missing"):
         texts([source], folder, root)
 
 
@@ -210,13 +237,13 @@ def needs(*versions: str, library: str = "libc.so.6", lacks: tuple[str, ...] = (
         (("GLIBC_2.36", "GLIBCXX_3.4.29"), "manylinux_2_36_aarch64"),
     ],
 )
-def test_the_tag_is_what_the_symbols_ask(versions: tuple[str, ...], tag: str) -> None:
+def test_the_tag_follows_from_the_symbols(versions: tuple[str, ...], tag: str) -> None:
     """The newest of glibc's and libstdc++'s versions decides."""
     assert elf.platform_tag(needs(*versions), "arm64") == tag
 
 
 @pytest.mark.parametrize(
-    ("found", "message"),
+    ("needs", "message"),
     [
         (needs("GLIBC_2.38"), "expected 2.36 or older, got 2.38; build on Debian 12"),
         (needs("GLIBC_2.17", "GLIBCXX_3.4.32"), "libstdc"),
@@ -224,21 +251,21 @@ def test_the_tag_is_what_the_symbols_ask(versions: tuple[str, ...], tag: str) ->
         (needs("GLIBC_2.17", lacks=("Py_Initialize", "ruy_pack")), "lacks symbols: got ruy_pack"),
     ],
 )
-def test_what_would_not_run_there_is_refused(found: elf.Needs, message: str) -> None:
-    """Too new a system, a library that is not linked in, a symbol that nobody has."""
+def test_an_extension_that_would_not_run_is_refused(needs: elf.Needs, message: str) -> None:
+    """Too new a system, a library that is not linked in, an undefined symbol."""
     with pytest.raises(BuildError, match=re.escape(message)):
-        elf.platform_tag(found, "arm64")
+        elf.platform_tag(needs, "arm64")
 
 
-def test_readelf_is_read_rightly() -> None:
+def test_readelf_is_parsed() -> None:
     """Python's own extension modules, which are there in every Python."""
     import _ctypes
 
-    found = elf.needs(Path(_ctypes.__file__))
-    assert "libc.so.6" in found.libraries
-    assert found.newest("GLIBC") >= (2, 4)
-    assert "PyObject_GetAttr" in found.undefined or "PyErr_SetString" in found.undefined
-    assert found.newest("GLIBCXX") == ()
+    needs = elf.needs(Path(_ctypes.__file__))
+    assert "libc.so.6" in needs.libraries
+    assert needs.newest("GLIBC") >= (2, 4)
+    assert "PyObject_GetAttr" in needs.undefined or "PyErr_SetString" in needs.undefined
+    assert needs.newest("GLIBCXX") == ()
 
 
 LINK_MAP = """
@@ -298,13 +325,20 @@ def check_wheel(path: Path) -> None:
 
 def test_a_wheel_is_whole_and_the_same_every_time(tmp_path: Path) -> None:
     """Two linked sources, one that is only built with; written twice, byte for byte equal."""
-    wanted = [pinned("one", b"1"), pinned("two", b"2"), pinned("built_with", b"3")]
+    materials = [pinned("one", b"1"), pinned("two", b"2"), pinned("built_with", b"3")]
     licences = {"one": [("LICENSE", b"a")], "two": [("COPYING", b"b")], "built_with": []}
     tag = "manylinux_2_35_aarch64"
     written = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         files = wheel.contents(
-            "3.11", tag, b"\x7fELF", {"interpreter.py": b"pass"}, wanted, licences, "arm64", 10**9
+            "3.11",
+            tag,
+            b"\x7fELF",
+            {"interpreter.py": b"pass"},
+            materials,
+            licences,
+            "arm64",
+            10**9,
         )
         written.append(wheel.write(folder, "3.11", tag, files, 10**9))
     assert written[0].name == f"tflite_runtime-{VERSION}-cp311-cp311-{tag}.whl"
@@ -336,7 +370,7 @@ def test_the_bill_of_materials_names_everything() -> None:
 
 
 def test_built_wheels_are_whole(tmp_path: Path) -> None:
-    """A tag is what its extension asks for, and no path of this machine is in it."""
+    """The tag matches the extension, which contains no path of this machine."""
     paths = sorted(DIST.glob(f"tflite_runtime-{VERSION}-*.whl"))
     if not paths:
         pytest.skip("LEFT OUT: no wheel in build/dist; `make runtime` makes them")

@@ -241,9 +241,9 @@ print(json.dumps(facts))
 
 def test_the_daemon_says_which_path_a_model_took(guest: Guest, numpy: Path, ours: Path) -> None:
     """Its own classifier in the guest: our runtime is found first, no kind is refused."""
-    asks = add_wheels(peers.folder(guest) / "msgspec", guest, ["msgspec"])
+    msgspec = add_wheels(peers.folder(guest) / "msgspec", guest, ["msgspec"])
     models = [str(SHIPPED), str(MODELS / "float.tflite"), str(MODELS / "uint8.tflite")]
-    done = guest.run(["-c", DAEMON, *models], [ours, numpy, asks, ROOT])
+    done = guest.run(["-c", DAEMON, *models], [ours, numpy, msgspec, ROOT])
     assert done.returncode == 0, done.stderr[-2000:]
     runtime = f"tflite_runtime {VERSION}"
     assert json.loads(done.stdout.splitlines()[-1]) == [

@@ -32,22 +32,22 @@ def run(arch: str, program: str, *arguments: str) -> str:
         cpu = "cortex-a72" if arch == "arm64" else "max"
         command = [QEMU[arch], "-cpu", cpu, "-L", str(root), *command]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said[-2000:]
-    return said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-2000:]
+    return output
 
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_the_benchmark_runs_the_shipped_model(arch: str) -> None:
     """With XNNPACK on the whole graph, on two threads; it gives the time of an inference."""
-    said = run(
+    output = run(
         arch,
         "benchmark_model",
         *(f"--graph={SHIPPED}", "--num_threads=2", "--num_runs=2", "--warmup_runs=1"),
         *("--min_secs=0", "--warmup_min_secs=0", "--use_xnnpack=true"),
     )
-    assert "Explicitly applied XNNPACK delegate" in said
-    average = re.search(r"Inference \(avg\): (\S+)", said)
+    assert "Explicitly applied XNNPACK delegate" in output
+    average = re.search(r"Inference \(avg\): (\S+)", output)
     assert average is not None
     assert float(average[1]) > 0
 
@@ -63,7 +63,9 @@ def test_label_image_names_colors(arch: str, tmp_path: Path) -> None:
         file = tmp_path / f"{color}.bmp"
         assert cv2.imwrite(str(file), picture)
         model = str(MODELS / "uint8.tflite")
-        said = run(arch, "label_image", "-m", model, "-i", str(file), "-l", str(labels), "-t", "1")
-        best = re.search(r"^INFO: ([\d.]+): (\d+) (\w+)", said, re.M)
-        assert best is not None, said
+        output = run(
+            arch, "label_image", "-m", model, "-i", str(file), "-l", str(labels), "-t", "1"
+        )
+        best = re.search(r"^INFO: ([\d.]+): (\d+) (\w+)", output, re.M)
+        assert best is not None, output
         assert best[3] == color

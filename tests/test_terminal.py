@@ -278,21 +278,21 @@ def test_a_remote_host_and_an_sdcard(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not obeyed(shown.err)
     image = tmp_path / f"x{ATTACK}.img"
     image.write_bytes(bytes(510) + b"\x55\xaa" + bytes(512))
-    card = tmp_path / f"card{ATTACK}"
-    card.write_bytes(bytes(4096))
-    command = ["/usr/bin/python3", "-B", "-m", "deploy.card.flash", "--device", str(card)]
+    sdcard = tmp_path / f"sdcard{ATTACK}"
+    sdcard.write_bytes(bytes(4096))
+    command = ["/usr/bin/python3", "-B", "-m", "deploy.sdcard.flash", "--device", str(sdcard)]
     command += ["--image", str(image), "--force", "1", "--serial", ATTACK]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )
-    harmless(done, f"card{ESCAPED}", f"x{ESCAPED}.img", "another serial")
+    harmless(done, f"sdcard{ESCAPED}", f"x{ESCAPED}.img", "wrong serial")
 
 
 def test_the_program_sent_to_a_pi_escapes_with_what_is_sent_along(tmp_path: Path) -> None:
     """It runs on a bare python3, in a folder where no edge is."""
     program = remote.program(tmp_path / "rollout.pyz")
     code = "import sys; sys.path.insert(0, sys.argv[1])\n"
-    code += "from deploy.on_device.asking import say; say(sys.argv[2])"
+    code += "from deploy.on_device.state import say; say(sys.argv[2])"
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-c", code, str(program), ATTACK], cwd=tmp_path,
         env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
@@ -319,15 +319,15 @@ SHOW = ("print", "input")
 SAFE = ("escaped", "json.dumps")
 CHECKED = [
     *sorted((ROOT / "edge").rglob("*.py")),
-    *sorted((ROOT / "deploy" / "card").glob("*.py")),
+    *sorted((ROOT / "deploy" / "sdcard").glob("*.py")),
     *sorted((ROOT / "deploy" / "on_device").glob("*.py")),
     *(ROOT / "deploy" / name for name in ("remote.py", "run.py", "host.py")),
 ]
 OWN = {
     "edge/__main__.py": ["f'<3>{error}'", "f'edge: {error}'"],
     "edge/doctor/camera.py": [],
-    "deploy/card/flash.py": ["f'\\r{line}'", "f'{start}{line}'"],
-    "deploy/on_device/asking.py": ["text"],
+    "deploy/sdcard/flash.py": ["f'\\r{line}'", "f'{start}{line}'"],
+    "deploy/on_device/state.py": ["text"],
     "deploy/run.py": [
         "f'private broker on {private.address}; see it all with:'",
         "f\"  mosquitto_sub -h {private.host} -p {private.port} -v -t 'edge/#'\"",

@@ -63,7 +63,7 @@ def test_an_sdcards_config_its_certificates_and_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"porch\n", b"\xef\xbb\xbfporch\r\n", b"porch\r\nother\r\n"])
 def test_the_sdcards_own_reader_of_the_name(content: bytes, tmp_path: Path) -> None:
     """The line of the script that reads /etc/edge-image/hostname, run."""
-    script = (ROOT / "deploy/image/card/usr/lib/edge-image/site").read_text()
+    script = (ROOT / "deploy/image/sdcard/usr/lib/edge-image/site").read_text()
     (tmp_path / "hostname").write_bytes(content)
     (line,) = (
         line for line in script.splitlines() if line.startswith("name=$(") and "/etc/" in line

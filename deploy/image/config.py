@@ -1,9 +1,9 @@
-"""CONFIG: what is put onto a card beside Debian and the daemon, read and checked.
+"""CONFIG: the settings of an SD card, read and checked.
 
 Rule 1: all of it is checked before anything is built; every fault is one line (ConfigError, 78).
-Rule 2: a secret in it is an error unless `secrets = true` says that it shall go onto the card.
+Rule 2: a secret in it is an error unless `secrets = true` allows it on the SD card.
 
-Knows neither images nor where things go on the card.
+Knows neither images nor the files on the SD card.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ ZONES: Final = Path("/usr/share/zoneinfo")
 class System(Table, frozen=True):
     """The machine.
 
-    hostname   {serial} in it is the last eight digits of the board's
-    read_only  the root is written by upgrades only; logs in memory; what changes on a partition of
-               its own
+    hostname   {serial} stands for the last eight digits of the board's serial number
+    read_only  only upgrades write the root; logs in memory; state on a partition of its own
     """
 
     hostname: str = "edge-{serial}"
@@ -49,14 +48,14 @@ class System(Table, frozen=True):
 
 
 class User(Table, frozen=True):
-    """Who may log in over SSH: by key, never by password; becomes root with sudo."""
+    """The user who may log in over SSH, by key only, and use sudo."""
 
     name: Name = "pi"
     ssh_keys: tuple[str, ...] = ()
 
 
 class Wifi(Table, frozen=True):
-    """A network; the password is a secret. Country: two letters, ISO 3166."""
+    """The Wi-Fi network; the password is a secret. Country: two letters, ISO 3166."""
 
     country: Country | None = None
     ssid: NetworkName = ""
@@ -64,7 +63,7 @@ class Wifi(Table, frozen=True):
 
 
 class Broker(Table, frozen=True):
-    """Files of this machine that go onto the card; `password` and the key are secrets."""
+    """Files of this machine that go onto the SD card; `password` and the key are secrets."""
 
     ca_file: str = ""
     cert_file: str = ""
@@ -79,7 +78,7 @@ class Camera(Table, frozen=True):
 
 
 class Site(Table, frozen=True):
-    """The whole file; `edge` is edge.toml as the daemon reads it, its defaults left out."""
+    """The whole file; `edge` holds the tables of edge.toml that are given."""
 
     secrets: bool = False
     system: System = System()
@@ -95,7 +94,7 @@ PLACES: Final = {
     "ca_file": "/etc/edge-camera/broker-ca.crt",
     "cert_file": "/etc/edge-camera/device.crt",
 }
-"""Where the daemon finds them; the key comes to it as a credential."""
+"""Their paths on the SD card; the key is a credential instead."""
 
 
 def load(path: Path | None) -> Site:
@@ -127,7 +126,7 @@ def load(path: Path | None) -> Site:
 
 
 def daemon(site: Site) -> dict[str, dict[str, Any]]:
-    """Return the tables of edge.toml: those that are given, and what follows from the rest."""
+    """Return the tables of edge.toml: those that are given, with what follows from the others."""
     tables = {name: dict(keys) for name, keys in site.edge.items()}
     tables.setdefault("device", {}).setdefault("id", "{serial}")
     for key, place in PLACES.items():
@@ -143,7 +142,7 @@ def psk(wifi: Wifi) -> str:
 
 
 def _with_files(site: Site, folder: Path, where: str) -> Site:
-    """Return ``site`` with the content of the broker's files in the place of their names."""
+    """Return ``site`` with the content of the broker's files instead of their names."""
     contents = {}
     for key, kind in PEM_ENDS.items():
         if not (name := getattr(site.broker, key)):
@@ -156,7 +155,7 @@ def _with_files(site: Site, folder: Path, where: str) -> Site:
             ) from exc
         if f"{kind}-----" not in text:
             raise ConfigError(
-                "another kind of file",
+                "wrong kind of file",
                 where=f"{where}: broker.{key}",
                 expected=f"PEM with a {kind}",
                 got=name,
@@ -166,7 +165,7 @@ def _with_files(site: Site, folder: Path, where: str) -> Site:
 
 
 def _check_secrets(site: Site, where: str) -> None:
-    told = {
+    secrets = {
         "wifi.password": site.wifi.password,
         "broker.password": site.broker.password,
         "broker.key_file": site.broker.key_file,
@@ -175,21 +174,21 @@ def _check_secrets(site: Site, where: str) -> None:
     address = site.edge.get("camera", {}).get("source", "")
     if "@" in str(address).partition("://")[2].partition("/")[0]:
         raise ConfigError(
-            "a login in an address, which everybody on the card may read",
+            "a login in an address, which every user of the SD card may read",
             where=f"{where}: edge.camera.source",
             hint="give edge.camera.username, and the password as camera.password",
         )
-    found = [key for key, value in told.items() if value]
-    if found and not site.secrets:
+    present = [key for key, value in secrets.items() if value]
+    if present and not site.secrets:
         raise ConfigError(
-            "a secret, and nothing says that it may be written into the image",
-            where=f"{where}: {found[0]}",
-            hint="set `secrets = true` at the top, and keep the image as you would keep the secret",
+            "a secret without `secrets = true`",
+            where=f"{where}: {present[0]}",
+            hint="set it at the top, and keep the image as safe as the secret",
         )
 
 
 def _with_keys(site: Site, where: str) -> Site:
-    """Return ``site``, its keys checked, without what an editor has put before them."""
+    """Return ``site`` with its keys checked, and byte order marks removed."""
     keys = tuple(key.removeprefix("\ufeff") for key in site.user.ssh_keys)
     for number, key in enumerate(keys):
         if not KEY.fullmatch(key):
@@ -201,9 +200,9 @@ def _with_keys(site: Site, where: str) -> Site:
             )
     if site.user.name == "root":
         raise ConfigError(
-            "not a user for a person",
+            "not an ordinary user",
             where=f"{where}: user.name",
-            expected="any other name; it may use sudo",
+            expected="another name; it may use sudo",
             got="root",
         )
     return msgspec.structs.replace(site, user=msgspec.structs.replace(site.user, ssh_keys=keys))
@@ -212,7 +211,7 @@ def _with_keys(site: Site, where: str) -> Site:
 def _check_wifi(wifi: Wifi, where: str) -> None:
     if wifi.ssid and wifi.country is None:
         raise ConfigError(
-            "a network without its country",
+            "a network without a country",
             where=f"{where}: wifi.country",
             expected='two letters, such as "DE"',
             hint="without it the radio stays off",
@@ -232,7 +231,7 @@ def _check_daemon(tables: dict[str, dict[str, Any]], where: str) -> None:
     inside = f"{where}: edge"
     template = toml.convert(tables, Config, inside, ConfigError).device.id
     convert({**tables, "device": {"id": "any"}}, inside)
-    with tempfile.TemporaryDirectory() as made:  # a machine that has all that a name is made of
+    with tempfile.TemporaryDirectory() as made:  # a machine with everything that a name can contain
         for place, content in ((device.SERIAL, "10000000abcdef01"), (device.MACHINE, "1" * 32)):
             (Path(made) / place).parent.mkdir(parents=True)
             (Path(made) / place).write_text(content)

@@ -1,7 +1,7 @@
 """File systems and images, written to plain files: no loop device, nothing mounted.
 
-Rule: the same files give the same bytes, whoever builds and whenever. Dates are clamped to the
-given one, identities and the seeds of hashes are the caller's.
+Rule: the same files give the same bytes, for every user and at any time. Dates are clamped to the
+given one, identities and hash seeds come from the caller.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deploy.image.layout import BLOCK, SECTOR, Partition, script
 from deploy.runtime.pins import BuildError
 
 ADMIN: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-"""Debian keeps tools of file systems out of a user's way."""
+"""Debian's file system tools are not in a user's PATH."""
 
 
 def run(
@@ -27,11 +27,11 @@ def run(
     more: Mapping[str, str] | None = None,
     accepted: tuple[int, ...] = (0,),
 ) -> str:
-    """Return what ``command`` writes. Raises BuildError with its last line.
+    """Return the output of ``command``. Raises BuildError with its last line.
 
     given     its standard input
     more      environment
-    accepted  exit statuses that are no failure
+    accepted  exit statuses that are not a failure
     """
     environment = {**os.environ, "PATH": ADMIN, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(more or {})}
     arguments = [str(argument) for argument in command]
@@ -51,17 +51,17 @@ def run(
 
 
 def clamp(tree: Path, epoch: int) -> None:
-    """Make no file of ``tree`` younger than ``epoch``; access dates become it."""
+    """Set dates later than ``epoch`` in ``tree`` to it, and all access dates."""
     for folder, folders, names in os.walk(tree, topdown=False):
         for name in (*names, *folders):
             path = os.path.join(folder, name)
-            found = os.lstat(path)
-            os.utime(path, (epoch, min(int(found.st_mtime), epoch)), follow_symlinks=False)
+            modified = int(os.lstat(path).st_mtime)
+            os.utime(path, (epoch, min(modified, epoch)), follow_symlinks=False)
     os.utime(tree, (epoch, epoch))
 
 
 def empty(image: Path, partitions: list[Partition], identity: int, mode: int = 0o644) -> None:
-    """Make an image with its table of partitions and nothing else. ``mode``: who may read it."""
+    """Make an image with a partition table and nothing else. ``mode``: its permissions."""
     image.unlink(missing_ok=True)
     image.touch(mode)
     with image.open("r+b") as file:
@@ -75,7 +75,7 @@ def fat(image: Path, part: Partition, tree: Path, identity: int, epoch: int) -> 
     drive = f"{image}@@{part.start}"
     dated = {"SOURCE_DATE_EPOCH": str(epoch), "MTOOLS_SKIP_CHECK": "1"}
     start = str(part.start // SECTOR)
-    # Two sectors a cluster: with more there are too few of them for FAT32, and mtools finds none.
+    # Two sectors per cluster: with more, there are too few clusters for FAT32, and mtools fails.
     options = ["--invariant", "-F", "32", "-s", "2", "-n", part.label, "-i", f"{identity:08x}"]
     placed = ["-h", start, "--offset", start, str(image), str(part.size // 1024)]
     run(["mkfs.fat", *options, *placed], more=dated)
@@ -90,9 +90,9 @@ def ext4(image: Path, part: Partition, tree: Path, identity: UUID, epoch: int) -
     dated = {"E2FSPROGS_FAKE_TIME": str(epoch)}
     extended = (
         f"offset={part.start},hash_seed={identity},root_owner=0:0,lazy_itable_init=1,"
-        "lazy_journal_init=1,nodiscard"  # what a card held before is in what is not written
+        "lazy_journal_init=1,nodiscard"  # the unwritten blocks of an SD card hold old data
     )
-    # Features that e2fsprogs switched on later: what it is made with must not show.
+    # Features that newer e2fsprogs switch on: every version must give the same bytes.
     features = "^orphan_file,^metadata_csum_seed"
     run(
         [
@@ -106,11 +106,11 @@ def ext4(image: Path, part: Partition, tree: Path, identity: UUID, epoch: int) -
 
 
 def _date(image: Path, part: Partition, epoch: int, dated: Mapping[str, str]) -> None:
-    """Set the dates of each inode: mke2fs takes those of the file it came from."""
+    """Set the dates of each inode: mke2fs copies those of the source file."""
     at = f"{image}?offset={part.start}"
-    shown = run(["dumpe2fs", "-h", at])
+    output = run(["dumpe2fs", "-h", at])
     numbers = {
-        name: int(shown.split(f"{name}:")[1].split()[0])
+        name: int(output.split(f"{name}:")[1].split()[0])
         for name in ("Inode count", "Free inodes", "First inode")
     }
     used = numbers["Inode count"] - numbers["Free inodes"]
@@ -123,22 +123,22 @@ def _date(image: Path, part: Partition, epoch: int, dated: Mapping[str, str]) ->
 
 
 def check(image: Path, part: Partition) -> None:
-    """Raise BuildError unless the ext4 file system is as it should be."""
+    """Raise BuildError unless the ext4 file system is consistent."""
     run(["e2fsck", "-f", "-n", f"{image}?offset={part.start}"])
 
 
 def pack(image: Path, starts: Sequence[int]) -> None:
-    """Write IMAGE.zst, and IMAGE's .bmap: what is zero is a hole, and not copied to a card.
+    """Write IMAGE.zst and IMAGE's .bmap: zeros are holes, and are not copied to an SD card.
 
-    starts  where ext4 file systems begin: their journals are copied, zeros too. A card may hold one
-            of an earlier life, with the same identity and numbers, and after a power cut its blocks
-            would pass for new ones.
+    starts  where ext4 file systems begin: their journals are copied, zeros too. An SD card may
+            hold an older journal with the same identity and numbers, and after a power cut its
+            blocks would pass for new ones.
     """
     run(["fallocate", "--dig-holes", image])
     with image.open("r+b") as file:
         for start in starts:
-            found = run(["debugfs", "-R", "blocks <8>", f"{image}?offset={start}"])
-            for block in map(int, found.split()):
+            output = run(["debugfs", "-R", "blocks <8>", f"{image}?offset={start}"])
+            for block in map(int, output.split()):
                 at = start + block * BLOCK
                 os.pwrite(file.fileno(), os.pread(file.fileno(), BLOCK, at), at)
     run(["bmaptool", "create", "--output", image.with_suffix(".bmap"), image])

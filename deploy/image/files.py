@@ -1,7 +1,7 @@
-"""What a site is on the card: which file has which content, and who may read it.
+"""The files of a site on the SD card: paths, contents and permissions.
 
-The same files for an image of our own and for one that is provisioned; where the two differ, the
-caller says which network manager there is. Nothing is written here.
+The same files for an image of `make image` and of `make provision`; they differ in the network
+manager, which the caller names. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Final, Literal
 from deploy.image.config import PLACES, Site, Wifi, psk
 
 SECRETS: Final = "/etc/edge-camera/credentials"
-"""Where the unit looks for credentials."""
+"""The folder that the unit loads credentials from."""
 Network = Literal["networkd", "NetworkManager"]
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of root's on the card."""
+    """One file on the SD card, owned by root."""
 
     path: str
     content: str
@@ -29,7 +29,7 @@ class File:
 
 
 def files(site: Site, network: Network) -> list[File]:
-    """Return everything that the site wants on the card, in order of paths."""
+    """Return every file of the site, in order of paths."""
     made = [
         File("/etc/edge-camera/edge.toml", toml(site.edge)),
         File("/etc/edge-image/hostname", site.system.hostname + "\n"),
@@ -72,7 +72,7 @@ def _user(site: Site) -> Iterator[File]:
 
 
 def _wifi(wifi: Wifi, network: Network) -> Iterator[File]:
-    """Yield the network; its name as hexadecimal digits, for it may hold any character."""
+    """Yield the files of the network; its name is encoded, since it may hold any character."""
     if not wifi.ssid or wifi.country is None:
         return
     yield File(
@@ -114,5 +114,5 @@ def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _value(value: Any) -> str:
-    # DEL is the one character that JSON leaves as it is and TOML refuses.
+    # DEL is the one character that JSON does not escape and TOML refuses.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

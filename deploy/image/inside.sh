@@ -11,8 +11,8 @@ slow=(
   /usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb
   /usr/bin/update-mime-database /usr/bin/fc-cache # of no use without a screen
 )
-# What packages' scripts are made of. In the middle of a shell script nobody sees the difference.
-# Not perl: its modules are the suite's own.
+# The programs that packages' scripts use most. Their versions do not matter there; perl's would,
+# since its modules are the suite's.
 lent=(
   dash awk cat chmod chown cmp cp cpio cut date find grep gzip head id ln ls mkdir mktemp mv
   readlink realpath rm rmdir sed sort stat tail touch tr uniq wc xargs xz zstd kmod
@@ -24,7 +24,7 @@ apt=(
   -o APT::Install-Recommends=false -o APT::Sandbox::User=root
 )
 
-# divert ADD|REMOVE: programs that are run once for all, at the end, or on the device.
+# divert add|remove: programs that are run once at the end, or on the device.
 divert() {
   local program
   for program in "${slow[@]}"; do
@@ -40,7 +40,7 @@ divert() {
   done
 }
 
-# lend PROGRAM...: this machine's own in the place of the emulated, as long as this script runs.
+# lend PROGRAM...: use this machine's programs instead of the emulated ones, while this script runs.
 lend() {
   local program here there
   [ "$(dpkg --print-architecture)" != arm64 ] || return 0
@@ -65,9 +65,9 @@ step() { printf 'image: %4d s: %s\n' "$SECONDS" "$*" >&2; }
 
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 mkdir -p "$root/boot/firmware" "$root/etc/default" "$root/etc/initramfs-tools/conf.d"
-# Where there is no root device yet, nobody can see its type: fsck would stay out of the initramfs.
+# Without a root device its type is unknown, and fsck would be missing from the initramfs.
 printf 'FSTYPE=ext4\n' >"$root/etc/initramfs-tools/conf.d/edge-image"
-# CMA: it looks for a Pi to find out that a Pi 4 does not boot with a size of it; consoles likewise.
+# raspi-firmware would detect these on a Pi: a Pi 4 does not boot with a size of CMA.
 printf '%s\n' ROOTPART=LABEL=rootfs CMA=0 'CONSOLES="tty0 ttyS1,115200"' \
   >"$root/etc/default/raspi-firmware"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
@@ -80,7 +80,7 @@ step "unpacking"
 dpkg --root="$root" --force-depends --force-unsafe-io --force-confold "${lean[@]}" \
   --unpack "$root"/var/cache/apt/archives/*.deb >&2
 step "configuring"
-# dpkg itself is the root's own: to this machine's, packages for every architecture are amd64.
+# dpkg itself is the root's: this machine's treats architecture-independent packages as amd64.
 lend "${lent[@]}"
 chroot "$root" dpkg --force-confold --configure -a >&2
 chroot "$root" dpkg --status "${packages[@]}" >/dev/null
@@ -89,15 +89,15 @@ rm "$root/usr/sbin/policy-rc.d"
 
 step "making the initramfs"
 kernel=$(basename "$(echo "$root"/lib/modules/*)")
-if mountpoint -q "$root/usr/bin/kmod"; then umount "$root/usr/bin/kmod"; fi # it goes in
+if mountpoint -q "$root/usr/bin/kmod"; then umount "$root/usr/bin/kmod"; fi # it is copied into the initramfs
 TMPDIR=/var/tmp chroot "$root" mkinitramfs -o "/boot/initrd.img-$kernel" "$kernel" >&2
 give_back
 DEB_MAINT_PARAMS=configure chroot "$root" /etc/kernel/postinst.d/z50-raspi-firmware "$kernel" >&2
 step "compiling Python"
-# Left out above, since one process is enough, and only for what the daemon loads.
+# Omitted above: one process is enough, and only for the daemon's modules.
 chroot "$root" bash -c 'python3 -m compileall -q -x "/(tests|f2py|distutils|typing)/" \
   --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/{numpy,cv2,systemd,rich}*' >&2
-# For the building alone: a device can lose its power.
+# Only for the build: a device can lose its power.
 sed -i '/^force-unsafe-io$/d' "$root"/etc/dpkg/dpkg.cfg.d/*
 rm -f "$root"/etc/apt/sources.list.d/*
 printf '%s\n' "${SOURCES:?}" >"$root/etc/apt/sources.list"

@@ -1,10 +1,10 @@
-"""Where the partitions of a card are: arithmetic alone, in bytes.
+"""The partitions of an SD card: arithmetic only, in bytes.
 
     0      4 MiB     220 MiB
-    | MBR  | bootfs  | rootfs ... |            grows to the card's end at the first boot
-    | MBR  | bootfs  | rootfs ... | state ...  with a root that is read only: this one grows
+    | MBR  | bootfs  | rootfs ... |            grows to the SD card's end at the first boot
+    | MBR  | bootfs  | rootfs ... | state ...  with a read-only root: this one grows
 
-An MBR, since not every Pi's boot loader reads a GPT.
+An MBR, since some Pis' boot loaders do not read a GPT.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final
 MIB: Final = 1 << 20
 SECTOR: Final = 512
 ALIGNED: Final = 4 * MIB
-"""Cards erase in blocks of so much, or less."""
+"""SD cards erase in blocks of this size, or smaller."""
 BOOT: Final = 216 * MIB
-"""Holds three kernels with their initramfs: as many as apt keeps."""
+"""Room for three kernels with their initramfs, as many as apt keeps."""
 SPARE: Final = 64 * MIB
-"""For the journal, and free before a file system has grown."""
+"""For the journal, and as free space before a file system has grown."""
 BLOCK: Final = 4096
 INODE: Final = 256
 
@@ -40,7 +40,7 @@ class Partition:
 
     @property
     def end(self) -> int:
-        """The first byte after it."""
+        """The first byte after the partition."""
         return self.start + self.size
 
 
@@ -53,12 +53,12 @@ def plan(sizes: dict[str, int]) -> list[Partition]:
 
 
 def rounded(size: int) -> int:
-    """Return ``size`` as a whole number of a card's blocks."""
+    """Return ``size`` rounded up to whole blocks of an SD card."""
     return -(-size // ALIGNED) * ALIGNED
 
 
 def script(partitions: list[Partition], identity: int) -> str:
-    """Return what sfdisk(8) reads. ``identity``: 32 bits, the disk's own number."""
+    """Return the input of sfdisk(8). ``identity``: the disk's number, 32 bits."""
     lines = ["label: dos", f"label-id: {identity:#010x}"]
     for part in partitions:
         boot = ", bootable" if part.kind == 0xC else ""
@@ -71,7 +71,7 @@ def script(partitions: list[Partition], identity: int) -> str:
 def needed(tree: Path, without: tuple[Path, ...] = ()) -> int:
     """Return the size of a file system for ``tree``, with ``SPARE`` free.
 
-    without  folders that are not counted: they lie elsewhere
+    without  folders whose content is not counted
     """
     blocks = inodes = 0
     stack = [tree]
@@ -79,12 +79,14 @@ def needed(tree: Path, without: tuple[Path, ...] = ()) -> int:
         folder = stack.pop()
         for path in folder.iterdir():
             inodes += 1
-            found = path.lstat()
+            stat = path.lstat()
             if path.is_dir() and not path.is_symlink():
                 blocks += 1
                 if path not in without:
                     stack.append(path)
-            elif not path.is_symlink() or found.st_size > 59:  # shorter ones lie in the inode
-                blocks += -(-found.st_size // BLOCK)
-    # 3 %: tables of inodes beyond those used, group descriptors, maps of long files
+            elif (
+                not path.is_symlink() or stat.st_size > 59
+            ):  # shorter links are stored in the inode
+                blocks += -(-stat.st_size // BLOCK)
+    # 3 %: unused inodes, group descriptors, extent maps of large files
     return int(1.03 * (blocks * BLOCK + inodes * INODE)) + SPARE

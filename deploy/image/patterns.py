@@ -1,8 +1,8 @@
-r"""Texts of CONFIG that have a form.
+r"""The patterns of texts in CONFIG.
 
-Each goes into a file in which a newline would begin another line, such as one of sudoers: every
-pattern ends in ``\Z``, for before ``$`` there may be one. The description is what an error says was
-expected.
+Each text becomes part of a file where a newline would begin another line, as in sudoers: every
+pattern ends in ``\Z``, since ``$`` also matches before a newline. An error prints the description
+as what was expected.
 """
 
 from __future__ import annotations

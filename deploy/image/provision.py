@@ -1,10 +1,10 @@
-"""``make provision``: the daemon put onto a Raspberry Pi OS Lite image, in build/dist.
+"""``make provision``: the daemon added to a Raspberry Pi OS Lite image, in build/dist.
 
     python -m deploy.image.provision --base raspios-lite.img.xz [--config site.toml] [--deb FILE]
 
-The base stays as it is; a copy gets the daemon's package and whatever of its dependencies the base
-has not, as a repository in its root, CONFIG, and a unit that installs them at the first boot,
-without a network. apt asks the base's own sources, with the base's own keys. Nothing is mounted.
+The base is only read; a copy gets the daemon's package and the dependencies that the base lacks, as
+a repository in its root, CONFIG, and a unit that installs them at the first boot, without a
+network. apt uses the base's own sources and keys. Nothing is mounted.
 """
 
 from __future__ import annotations
@@ -32,50 +32,50 @@ PLACE: Final = "/usr/lib/edge-image"
 UNIT: Final = "edge-provision.service"
 ENABLED: Final = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 CAMERA: Final = "python3-picamera2"
-"""For the Pi's own camera, where the base's sources have it."""
+"""For the Pi's own camera; added if the base's sources have it."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Provision; return the exit status, after one line where something is wrong."""
+    """Provision; return the exit status, after one line on an error."""
     parser = argparse.ArgumentParser(prog="make provision", allow_abbrev=False)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--deb", type=Path)
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args(arguments)
-    return ended("provision", lambda: provision(asked))
+    args = parser.parse_args(arguments)
+    return ended("provision", lambda: provision(args))
 
 
-def provision(asked: argparse.Namespace) -> None:
+def provision(args: argparse.Namespace) -> None:
     """Write the provisioned copy. Raises BuildError, ConfigError."""
-    site = sites.load(asked.config)
+    site = sites.load(args.config)
     if site.system.read_only:
         raise ConfigError(
-            "not on Raspberry Pi OS, which has a switch of its own for it",
-            where=f"{asked.config}: system.read_only",
+            "not supported on Raspberry Pi OS, which has its own setting",
+            where=f"{args.config}: system.read_only",
             expected="false",
-            hint="leave it out; on the Pi: raspi-config, Performance, Overlay File System",
+            hint="remove it; on the Pi: raspi-config, Performance, Overlay File System",
         )
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="provision-", dir=CACHE) as made:
         work = Path(made)
         image, root = work / "image", work / "root"
-        recognise.copy(asked.base, image)
+        recognise.copy(args.base, image)
         image.chmod(MODES[site.secrets])
-        boot, part = recognise.partitions(asked.base, image)
+        boot, part = recognise.partitions(args.base, image)
         copy_range(image, part.start, root, 0, part.size)
 
         def read(path: str) -> str:
             return disk.run(["debugfs", "-R", f"cat {path}", root])
 
-        suite = recognise.suite(asked.base, read, tuple(SUITES))
-        deb = asked.deb or package(suite)
-        wanted = [field(deb, "Package")]
+        suite = recognise.suite(args.base, read, tuple(SUITES))
+        deb = args.deb or package(suite)
+        names = [field(deb, "Package")]
         source = site.edge.get("camera", {}).get("source", "auto")
         if source == "auto" or source.startswith("picamera2"):
-            wanted.append(CAMERA)
+            names.append(CAMERA)
         repository = work / "packages"
-        wanted = download(root, work, deb, wanted, repository)
+        names = download(root, work, deb, names, repository)
         made_files = [
             *files(site, "NetworkManager"),
             *(
@@ -83,8 +83,8 @@ def provision(asked: argparse.Namespace) -> None:
                 for path in sorted((HERE / "base").rglob("*"))
                 if path.is_file()
             ),
-            File(f"{PLACE}/site", (HERE / "card" / PLACE[1:] / "site").read_text(), 0o755),
-            File(f"{PLACE}/packages/wanted", " ".join(wanted) + "\n"),
+            File(f"{PLACE}/site", (HERE / "sdcard" / PLACE[1:] / "site").read_text(), 0o755),
+            File(f"{PLACE}/packages/names", " ".join(names) + "\n"),
             File("/etc/timezone", f"{site.system.timezone}\n"),
         ]
         links = {
@@ -96,7 +96,7 @@ def provision(asked: argparse.Namespace) -> None:
             (work / "ssh").touch()
             disk.run(["mcopy", "-o", "-i", f"{image}@@{boot.start}", work / "ssh", "::ssh"])
         replace(image, root, part, grown)
-        out = asked.out or result(asked.base)
+        out = args.out or result(args.base)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(image, out)
     disk.pack(out, [part.start])
@@ -105,12 +105,12 @@ def provision(asked: argparse.Namespace) -> None:
 
 
 def result(base: Path) -> Path:
-    """Return where the provisioned copy of ``base`` goes."""
+    """Return the path of the provisioned copy of ``base``."""
     return DIST / f"{base.name.removesuffix('.xz').removesuffix('.img')}-edge.img"
 
 
-def download(root: Path, work: Path, deb: Path, wanted: list[str], repository: Path) -> list[str]:
-    """Fill ``repository`` with what ``wanted`` needs and the base has not; return what there is."""
+def download(root: Path, work: Path, deb: Path, names: list[str], repository: Path) -> list[str]:
+    """Fill ``repository`` with what the base lacks for ``names``; return the names apt knows."""
     apt = work / "apt"
     for name in ("lists/partial", "archives/partial", "preferences.d", "apt.conf.d"):
         (apt / name).mkdir(parents=True)
@@ -133,30 +133,30 @@ def download(root: Path, work: Path, deb: Path, wanted: list[str], repository: P
         "APT::Sandbox::User=root",
     ]
     apt_get = ["apt-get", "-q", "-y", *(f"-o{option}" for option in options)]
-    print("provision: asking the base's sources for packages", flush=True)
+    print("provision: fetching packages from the base's sources", flush=True)
     disk.run([*apt_get, "-oAPT::Update::Error-Mode=any", "update"])
     known = disk.run(["apt-cache", *apt_get[3:], "pkgnames"]).split()
-    wanted = [name for name in wanted if name in known or name == wanted[0]]
-    disk.run([*apt_get, "--download-only", "install", str(deb.resolve()), *wanted[1:]])
+    names = [name for name in names if name in known or name == names[0]]
+    disk.run([*apt_get, "--download-only", "install", str(deb.resolve()), *names[1:]])
     repository.mkdir()
     for file in (deb, *(apt / "archives").glob("*.deb")):
         shutil.copy(file, repository)
     scan = ["env", f"--chdir={repository}", "dpkg-scanpackages", "--multiversion", "."]
     (repository / "Packages").write_text(disk.run(scan))
-    return wanted
+    return names
 
 
 def insert(
     root: Path, repository: Path, made: list[File], links: Mapping[str, str], work: Path
 ) -> int:
-    """Write everything into the file system, grown if need be; return its size.
+    """Write everything into the file system, grown if necessary; return its size.
 
-    links  path -> what it points to
+    links  path -> target
     """
     size, want = root.stat().st_size, sum(file.stat().st_size for file in repository.iterdir())
-    lacking = want + (64 << 20) - recognise.free_bytes(root)
-    if lacking > 0:
-        size = rounded(size + lacking)
+    missing_bytes = want + (64 << 20) - recognise.free_bytes(root)
+    if missing_bytes > 0:
+        size = rounded(size + missing_bytes)
         with root.open("r+b") as file:
             file.truncate(size)
         disk.run(["e2fsck", "-f", "-p", root], accepted=(0, 1))
@@ -191,23 +191,23 @@ def insert(
     verify(root, placed)
     for there, target in links.items():
         if f'Fast link dest: "{target}"' not in disk.run(["debugfs", "-R", f"stat {there}", root]):
-            raise BuildError(70, "a link did not get into the image", where=there)
+            raise BuildError(70, "a link was not written into the image", where=there)
     return size
 
 
 def verify(root: Path, placed: list[tuple[Path, str, int]]) -> None:
-    """Raise BuildError unless every file is there, and whole: debugfs tells no failures."""
+    """Raise BuildError unless every file was written: debugfs reports no failures."""
     with tempfile.TemporaryDirectory() as made:
         lines = [f"dump {there} {made}/{number}" for number, (_, there, _) in enumerate(placed)]
         disk.run(["debugfs", "-f", "-", root], given="\n".join(lines) + "\n")
         for number, (path, there, _) in enumerate(placed):
             copied = Path(made) / str(number)
             if not copied.exists() or copied.read_bytes() != path.read_bytes():
-                raise BuildError(70, "a file did not get into the image", where=there)
+                raise BuildError(70, "a file was not written into the image", where=there)
 
 
 def replace(image: Path, root: Path, part: Partition, size: int) -> None:
-    """Put the root back; its partition, the last, grows to ``size``."""
+    """Write the root back into its partition, the last, which grows to ``size``."""
     if size != part.size:
         with image.open("r+b") as file:
             file.truncate(part.start + size)
@@ -219,7 +219,7 @@ def copy_range(source: Path, begin: int, target: Path, at: int, size: int) -> No
     """Copy bytes of one file into another; dd leaves holes where there are zeros."""
     flags = ["iflag=skip_bytes,count_bytes", "oflag=seek_bytes", "conv=notrunc,sparse", "bs=4M"]
     numbers = [f"skip={begin}", f"seek={at}", f"count={size}"]
-    if target.exists() and at:  # what was there must not show through the holes
+    if target.exists() and at:  # old data must not remain in the holes
         disk.run(["fallocate", "--punch-hole", "-o", str(at), "-l", str(size), target])
     disk.run(["dd", f"if={source}", f"of={target}", "status=none", *flags, *numbers])
     if not at:

@@ -1,6 +1,6 @@
-"""Is a file an image that can be provisioned? What is said here of it is read, never guessed.
+"""The checks of a base image: can it be provisioned? Every fact is read, never guessed.
 
-A Raspberry Pi OS Lite of 64 bits: an MBR, a FAT partition `bootfs`, an ext4 partition `rootfs`.
+A Raspberry Pi OS Lite, 64-bit: an MBR, a FAT partition `bootfs`, an ext4 partition `rootfs`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS: Final = {"c": 0xC, "83": 0x83}
 
 
 def refuse(base: Path, what: str, got: str, hint: str = "") -> BuildError:
-    """Return the one error of everything that is not recognised; status 65."""
+    """Return the error for every base that is not recognised; status 65."""
     return BuildError(65, what, where=str(base), expected=RECOGNISED, got=got, hint=hint)
 
 
@@ -44,16 +44,16 @@ def copy(base: Path, image: Path) -> None:
 
 
 def partitions(base: Path, image: Path) -> tuple[Partition, Partition]:
-    """Return where bootfs and rootfs are. ``base``: the name to tell. Raises BuildError."""
+    """Return the partitions bootfs and rootfs. ``base``: the name in errors. Raises BuildError."""
     try:
         table = json.loads(disk.run(["sfdisk", "--json", image]))["partitiontable"]
     except BuildError as exc:
         if exc.status == 69:
             raise
-        raise refuse(base, "not an image of a card", "no table of partitions") from exc
+        raise refuse(base, "not an image of an SD card", "no partition table") from exc
     kinds = [part["type"] for part in table.get("partitions", ())]
     if table["label"] != "dos" or kinds != list(KINDS):
-        raise refuse(base, "other partitions", f"{table['label']}: {', '.join(kinds)}")
+        raise refuse(base, "unexpected partitions", f"{table['label']}: {', '.join(kinds)}")
     boot, root = (
         Partition(label, part["start"] * SECTOR, part["size"] * SECTOR, KINDS[part["type"]])
         for label, part in zip(("bootfs", "rootfs"), table["partitions"], strict=True)
@@ -61,41 +61,41 @@ def partitions(base: Path, image: Path) -> tuple[Partition, Partition]:
     labels = (
         disk.run(
             ["blkid", "-p", "-O", str(part.start), "-o", "value", "-s", "LABEL", image],
-            accepted=(0, 2, 8),  # nothing known, or more than one thing
+            accepted=(0, 2, 8),  # no signature, or several
         ).strip()
         for part in (boot, root)
     )
     if (got := tuple(labels)) != ("bootfs", "rootfs"):
-        raise refuse(base, "other file systems", " and ".join(f'"{label}"' for label in got))
+        raise refuse(base, "unexpected file systems", " and ".join(f'"{label}"' for label in got))
     return boot, root
 
 
 def suite(base: Path, read: Callable[[str], str], known: tuple[str, ...]) -> str:
-    """Return the Debian suite it is made from.
+    """Return the base's Debian suite.
 
-    read  gives a file of the root's; empty where there is none
+    read  returns a file of the root; empty where there is none
     """
     if not read("/etc/rpi-issue"):
-        raise refuse(base, "not a Raspberry Pi OS", "no /etc/rpi-issue")
-    told = read("/etc/os-release") or read("/usr/lib/os-release")  # the first may be a link to it
-    release = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+        raise refuse(base, "not Raspberry Pi OS", "no /etc/rpi-issue")
+    text = read("/etc/os-release") or read("/usr/lib/os-release")  # the first may be a link to it
+    release = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     name = release.get("VERSION_CODENAME", "").strip('"')
     if name not in known:
         raise refuse(base, "unsupported version", f"{name or 'nothing'}, not {' or '.join(known)}")
     blocks = read("/var/lib/dpkg/status").split("\n\n")
     dpkg = next((b for b in blocks if b.startswith("Package: dpkg\n")), "")
     if "\nArchitecture: arm64\n" not in dpkg:
-        raise refuse(base, "not of 64 bits", "another architecture", "take the 64-bit image")
+        raise refuse(base, "not 64-bit", "another architecture", "use the 64-bit image")
     if read("/usr/lib/edge-image/site"):
-        raise refuse(base, "provisioned already", "/usr/lib/edge-image", "take the original")
+        raise refuse(base, "already provisioned", "/usr/lib/edge-image", "use the original")
     return name
 
 
 def free_bytes(root: Path) -> int:
-    """Return what is free in an ext4 file system, less what is reserved."""
-    shown = disk.run(["dumpe2fs", "-h", root])
+    """Return the free bytes of an ext4 file system, without the reserved blocks."""
+    output = disk.run(["dumpe2fs", "-h", root])
     blocks, reserved, size = (
-        int(shown.split(f"{name}:")[1].split()[0])
+        int(output.split(f"{name}:")[1].split()[0])
         for name in ("Free blocks", "Reserved block count", "Block size")
     )
     return (blocks - reserved) * size

@@ -7,21 +7,21 @@
 # Runs as root, or as a user that /etc/subuid has numbers for. Packages come from the mirror that
 # this machine's apt is configured with. SOURCE_DATE_EPOCH is the latest date of any file.
 #
-# This machine's own apt and dpkg unpack; the packages' scripts alone are emulated, and those that
-# would take minutes are left out or run with this machine's own tools.
+# This machine's own apt and dpkg unpack; only the packages' scripts are emulated, and those that
+# would take minutes are omitted or run with this machine's tools.
 set -euo pipefail
 
 suite=$1 tar=$2
 shift 2
 export PACKAGES="$*"
-# The Pi's own. QEMU's default signs and checks return addresses, which Debian 13's programs ask for,
-# in software: five times slower.
+# The Pi's CPU. QEMU's default also does pointer authentication in software, which Debian 13's programs
+# use: five times slower.
 export QEMU_CPU=cortex-a72
 here=$(cd "$(dirname "$0")" && pwd)
 
 say() { printf 'image: %s\n' "$*" >&2; }
 
-# sources: apt's Debian archives here, for the suite that is wanted.
+# sources: this machine's Debian archives, for the other suite.
 sources() {
   local own
   # shellcheck source=/dev/null
@@ -39,12 +39,12 @@ emulate() {
     return
   fi
   if [ "$(id -u)" -ne 0 ]; then
-    say "arm64 programs do not run here; once, as root: apt-get install qemu-user-static binfmt-support"
+    say "arm64 programs do not run here; run as root: apt-get install qemu-user-static binfmt-support"
     exit 69
   fi
   interpreter=$(command -v qemu-aarch64-static || command -v qemu-aarch64)
   [ -e $misc/register ] || mount -t binfmt_misc binfmt_misc $misc
-  if ! grep -qs '^enabled' $misc/qemu-aarch64*; then # its mask: any ELF file of that machine
+  if ! grep -qs '^enabled' $misc/qemu-aarch64*; then # the mask matches every arm64 ELF file
     printf ':qemu-aarch64-edge:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:%s:OPF' \
       "$interpreter" >$misc/register
   fi
@@ -52,9 +52,9 @@ emulate() {
 
 emulate
 SOURCES=$(sources)
-export SOURCES # the card's too: it is upgraded from where its packages come from
+export SOURCES # also the SD card's sources, for upgrades
 if [ -z "$SOURCES" ]; then
-  say "apt knows no Debian archive here; run apt-get update on Debian"
+  say "apt has no Debian archive here; run apt-get update on Debian"
   exit 69
 fi
 mode=root

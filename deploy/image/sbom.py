@@ -1,4 +1,4 @@
-"""What is on the card, package by package, as CycloneDX 1.5 JSON. The same input, the same text."""
+"""The SD card's list of packages, as CycloneDX 1.5 JSON. The same input gives the same text."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from urllib.parse import quote
 from deploy.runtime.sbom import document, hashes
 
 Package = dict[str, str]
-"""Fields of dpkg's status file -> their first line."""
+"""Field of dpkg's status file -> its first line."""
 SHIPPED: Final = "edge-camera"
 
 
 def installed(status: str) -> Iterator[Package]:
-    """Yield what dpkg's status file says is installed, in order of names."""
-    found = []
+    """Yield the installed packages of dpkg's status file, in order of names."""
+    packages = []
     for block in status.split("\n\n"):
         fields = {}
         for line in block.splitlines():
@@ -23,8 +23,8 @@ def installed(status: str) -> Iterator[Package]:
             if mark and not line[0].isspace():
                 fields[name] = value.strip()
         if fields.get("Status", "").endswith(" installed"):
-            found.append(fields)
-    yield from sorted(found, key=lambda package: (package["Package"], package["Architecture"]))
+            packages.append(fields)
+    yield from sorted(packages, key=lambda package: (package["Package"], package["Architecture"]))
 
 
 def cyclonedx(status: str, name: str, suite: str, sha256: str, epoch: int) -> str:

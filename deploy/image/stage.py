@@ -1,4 +1,4 @@
-"""From Debian's root file system to an image: the daemon, the card's own files, CONFIG.
+"""From Debian's root file system to an image: the daemon, the SD card's own files, CONFIG.
 
 Runs as root, or as root of a user namespace. The folder it works in is removed at the end.
 """
@@ -55,16 +55,16 @@ LEFTOVERS: Final = (
     *("var/lib/dbus/machine-id", "etc/hostname", "var/lib/systemd/catalog/database"),
     "usr/sbin/policy-rc.d",
 )
-"""Of this machine, or of the hour: not on any card."""
+"""Files of this machine, or of the time of the build: on no SD card."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What an image is made of.
+    """The inputs of an image.
 
     deb    the daemon's package
     base   tar file with Debian
-    epoch  the latest date of anything, seconds
+    epoch  the latest date of any file, seconds
     """
 
     suite: str
@@ -77,7 +77,7 @@ class Inputs:
 def stage(inputs: Inputs, cache: Path, out: Path) -> None:
     """Write ``out``.img, its .zst, .bmap and .cdx.json. Raises BuildError."""
     began = time.monotonic()
-    os.umask(0o022)  # folders on the card are no matter of who builds it
+    os.umask(0o022)  # permissions on the SD card do not depend on who builds it
     out.parent.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stage-", dir=cache) as made:
@@ -117,7 +117,7 @@ def install(inputs: Inputs, root: Path) -> None:
 
 
 def inside(root: Path, command: Sequence[str], epoch: int) -> None:
-    """Run a program of the root's in it."""
+    """Run a program of the root file system in it."""
     script = 'mount --bind /dev "$0/dev"; mount --rbind /proc "$0/proc"; exec chroot "$0" "$@"'
     more = {
         "SOURCE_DATE_EPOCH": str(epoch),
@@ -129,7 +129,7 @@ def inside(root: Path, command: Sequence[str], epoch: int) -> None:
 
 
 def bare(root: Path) -> None:
-    """Take from the root what belongs to one machine, or to the hour in which it was made."""
+    """Remove from the root what belongs to one machine, or to the time of the build."""
     for name in LEFTOVERS:
         (root / name).unlink(missing_ok=True)
     for file in (root / "etc" / "ssh").glob("ssh_host_*"):
@@ -139,23 +139,23 @@ def bare(root: Path) -> None:
             if path.is_symlink() or not path.is_dir():
                 path.unlink()
     put(root, File("/etc/machine-id", "uninitialized\n", 0o444))
-    # A first boot enables all that may be: also this, which wants the port of ssh.service.
-    put(root, File("/etc/systemd/system-preset/10-card.preset", "disable ssh.socket\n"))
+    # A first boot enables every unit by preset: also this one, which needs ssh.service's port.
+    put(root, File("/etc/systemd/system-preset/10-sdcard.preset", "disable ssh.socket\n"))
     (root / "etc" / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
-    # It would ask questions at a console that nobody looks at.
+    # It would wait for answers at the console.
     mask(root, "systemd-firstboot.service")
 
 
 def mask(root: Path, unit: str) -> None:
-    """Keep a unit of the root's from ever being started."""
+    """Prevent a unit of the root from being started."""
     disk.run(["systemctl", f"--root={root}", "--quiet", "mask", unit])
 
 
 def furnish(inputs: Inputs, root: Path) -> None:
-    """Put the card's own files and the site's into the root."""
+    """Add the SD card's own files and the site's to the root."""
     bare(root)
-    shutil.copytree(HERE / "card", root, dirs_exist_ok=True)
-    # Kept by first-boot at its end: a first boot that failed is then tried again at the next.
+    shutil.copytree(HERE / "sdcard", root, dirs_exist_ok=True)
+    # first-boot stores it at its end: a first boot that failed is repeated at the next boot.
     mask(root, "systemd-machine-id-commit.service")
     system = inputs.site.system
     made = [
@@ -175,7 +175,7 @@ def furnish(inputs: Inputs, root: Path) -> None:
 
 
 def put(root: Path, file: File) -> None:
-    """Write one file; folders that are not there become root's."""
+    """Write one file, and the missing folders of its path."""
     path = root / file.path.lstrip("/")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.parent.name == "credentials":
@@ -191,11 +191,11 @@ def write(inputs: Inputs, root: Path, out: Path) -> list[Partition]:
     shutil.move(root / "boot" / "firmware", trees["bootfs"])
     (root / "boot" / "firmware").mkdir()
     if inputs.site.system.read_only:
-        told = trees["bootfs"] / "cmdline.txt"
-        told.write_text(f"{told.read_text().strip()} {ARGUMENTS.content}")
+        arguments = trees["bootfs"] / "cmdline.txt"
+        arguments.write_text(f"{arguments.read_text().strip()} {ARGUMENTS.content}")
         trees["state"] = root.with_name("state")
         shutil.move(root / "var", trees["state"])
-        # Below the mount: services that start before it want a place for their own /var/tmp.
+        # Under the mount point: services that start before the mount need /var/tmp.
         (root / "var" / "tmp").mkdir(parents=True)
     sizes = {label: layout.needed(tree) for label, tree in trees.items() if label != "bootfs"}
     partitions = layout.plan(sizes)
@@ -209,6 +209,6 @@ def write(inputs: Inputs, root: Path, out: Path) -> list[Partition]:
 
 
 def identify(inputs: Inputs) -> uuid.UUID:
-    """Return a name for the image, made of what it is made of but CONFIG, for its secrets."""
+    """Return an id for the image, made from its inputs; not from CONFIG, which has secrets."""
     made = hashlib.sha256(f"{inputs.suite} {inputs.base.name} {sha256(inputs.deb)}".encode())
     return uuid.UUID(made.hexdigest()[:32])

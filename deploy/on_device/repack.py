@@ -1,6 +1,6 @@
-"""Make a package of what is installed: the way back, wherever the package came from.
+"""A .deb made again from the installed files, to go back to.
 
-Source: deb(5), dpkg-query(1); dpkg-repack does the same and is installed nowhere.
+Source: deb(5), dpkg-query(1); dpkg-repack does the same, but no device has it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from deploy.on_device.asking import run
+from deploy.on_device.state import run
 
 INFO: Final = Path("/var/lib/dpkg/info")
 CONTROL: Final = (
@@ -23,7 +23,7 @@ CONTROL: Final = (
 
 
 def repack(name: str, to: Path) -> None:
-    """Make ``to`` of an installed package: its files, and what dpkg keeps of its control archive.
+    """Write ``to`` from an installed package: its files and its control archive, as dpkg keeps it.
 
     Raises OSError, subprocess.SubprocessError.
     """
@@ -34,11 +34,11 @@ def repack(name: str, to: Path) -> None:
         fields, conffiles = stanza(run("dpkg-query", "-s", name).stdout)
         listed = [Path(line) for line in run("dpkg-query", "-L", name).stdout.splitlines()]
         folders = {parent for path in listed for parent in path.parents}
-        for path in listed[1:]:  # after /. itself, every folder before what is in it
+        for path in listed[1:]:  # after /. itself; every folder comes before its files
             there = tree / path.relative_to("/")
-            # A conffile may be a link to the owner's file: `mark` is not to write through it.
+            # A conffile may be a link to the owner's file: `mark` must not write through it.
             own = path in conffiles
-            if not (path.exists() if own else os.path.lexists(path)):  # as documents may be
+            if not (path.exists() if own else os.path.lexists(path)):  # documents may be excluded
                 continue
             if path in folders or (path.is_dir() and not path.is_symlink()):
                 there.mkdir()
@@ -72,12 +72,12 @@ def stanza(text: str) -> tuple[str, dict[Path, str]]:
 
 
 def mark(path: Path, md5: str) -> None:
-    """Make a conffile that its owner has changed differ from his.
+    """Make the packaged copy of a conffile that the owner has edited differ from the edited file.
 
-    dpkg keeps the checksum of the packaged one, and a later upgrade overwrites a file that is like
-    it. Going back leaves the owner's file as it is; it is to stay the owner's afterwards.
+    dpkg stores the packaged file's checksum, and a later upgrade replaces a file that matches it.
+    Going back keeps the owner's file; a later upgrade must keep it too.
     """
     now = path.read_bytes() if path.exists() else b""
     if hashlib.md5(now, usedforsecurity=False).hexdigest() != md5:
-        path.parent.mkdir(parents=True, exist_ok=True)  # he may have removed the folder too
+        path.parent.mkdir(parents=True, exist_ok=True)  # the owner may have removed the folder
         path.write_bytes(now + b"\n# as packed for going back; the file in use was kept\n")

@@ -1,9 +1,9 @@
-"""``make deb``: the Debian package, in build/dist.
+"""``make deb``: the Debian package, written to build/dist.
 
-    python3 -m deploy.package.build [--arch arm64] [--suite trixie] [--runtime WHEEL]
+    python3 -m deploy.package.build [--arch arm64] [--suite trixie] [--runtime WHEEL|pypi] [--check]
 
-Steps: look for the tools and the runtime's wheel, fetch what PyPI has, lay out everything beside a
-copy of deploy/debian, let debhelper pack it, let lintian look at it. Nothing of the target's runs.
+Steps: check arguments and tools, fetch the wheels that PyPI has, lay out everything beside a copy
+of deploy/debian, pack it with debhelper, check it with lintian. No program of the target runs.
 The same sources give the same bytes: dates are the last commit's.
 
 Runs on Debian's own python3, without this project's packages.
@@ -32,32 +32,41 @@ from edge.text import escaped
 ROOT: Final = HERE.parents[1]
 DIST: Final = ROOT / "build" / "dist"
 SUITES: Final = {"bookworm": ("3.11", "deb12"), "trixie": ("3.13", "deb13")}
-"""Python's version there, and the end of the package's version: a newer suite's sorts later."""
+"""Suite -> Python's version, and the end of the package's version: newer suites sort later."""
+GLIBC: Final = {"bookworm": elf.NEWEST_GLIBC, "trixie": (2, 41)}
+"""Suite -> glibc's version."""
+PYPI: Final = "pypi"
+"""The runtime's name for PyPI's TensorFlow Lite, in place of a wheel of `make runtime`."""
 TOOLS: Final = {
     "dpkg-buildpackage": "dpkg-dev",
     "dh": "debhelper",
     "dh_python3": "dh-python",
-    "lintian": "lintian",
     "readelf": "binutils",
     "shtab": "python3-shtab",
 }
-"""Programs, and the Debian packages that have them."""
+"""Program -> the Debian package that contains it."""
+LINTER: Final = {"lintian": "lintian"}
+"""The same, for a package whose files are all ours."""
 CXX: Final = {(3, 4, 30): "12", (3, 4, 29): "11", (3, 4, 0): "4.0"}
-"""libstdc++'s symbol version -> the version of Debian's libstdc++6 that has it."""
+"""Symbol version of libstdc++ -> the version of Debian's libstdc++6 that has it."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build; return the exit status, after one line where something is wrong."""
+    """Build; return the exit status, after one line on an error."""
     parser = argparse.ArgumentParser(prog="make deb", allow_abbrev=False)
     parser.add_argument("--arch", default="arm64")
     parser.add_argument("--suite", default="trixie")
-    parser.add_argument("--runtime", type=Path, help="a wheel; else the Pi's own")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--runtime", default="", help="a wheel, or pypi; default: make runtime's")
+    parser.add_argument("--check", action="store_true", help="check the arguments, build nothing")
+    args = parser.parse_args(arguments)
     try:
-        path = build(asked.arch, asked.suite, asked.runtime)
+        check(args.arch, args.suite, args.runtime)
+        if args.check:
+            return 0
+        path = build(args.arch, args.suite, args.runtime)
         print(f"package: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)", flush=True)
-        if asked.runtime:
-            print("lintian: not asked, for what the wheel brings along is not ours", flush=True)
+        if args.runtime:
+            print("lintian: left out, since the wheel's files are not ours", flush=True)
         else:
             lint(path)
     except BuildError as exc:
@@ -69,64 +78,75 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dict[str, str]:
-    """Return the programs that are not there, and the Debian packages that have them."""
-    triple = TRIPLES[arch]
-    name = triple.replace("_", "-")
-    wanted = {f"{triple}-strip": f"binutils-{name}", **TOOLS}
-    if arch in carried.FROM_SOURCE:
-        wanted[f"{triple}-gcc"] = f"gcc-{name}"
-    return {program: package for program, package in wanted.items() if not which(program)}
-
-
-def build(arch: str, suite: str, runtime: Path | None = None) -> Path:
-    """Return the path of the package for ``arch`` and ``suite``.
-
-    runtime  the wheel of TensorFlow Lite to carry; None for what `make runtime` has made
-    """
+def check(arch: str, suite: str, runtime: str) -> None:
+    """Raise BuildError where no package can be built from these arguments."""
     if arch not in ARCHES:
         raise BuildError(64, "unsupported ARCH", expected=" or ".join(ARCHES), got=arch)
     if suite not in SUITES:
         raise BuildError(64, "unsupported SUITE", expected=" or ".join(SUITES), got=suite)
-    lacking = missing(arch)
-    if lacking:
+    if runtime == PYPI:
+        carried.on_pypi(arch, SUITES[suite][0])
+    elif runtime:
+        carried.check(Path(runtime), arch, SUITES[suite][0])
+
+
+def missing(
+    arch: str, which: Callable[[str], str | None] = shutil.which, *, lint: bool = True
+) -> dict[str, str]:
+    """Return the missing programs, each with the Debian package that contains it."""
+    triple = TRIPLES[arch]
+    name = triple.replace("_", "-")
+    tools = {f"{triple}-strip": f"binutils-{name}", **TOOLS, **(LINTER if lint else {})}
+    if arch in carried.FROM_SOURCE:
+        tools[f"{triple}-gcc"] = f"gcc-{name}"
+    return {program: package for program, package in tools.items() if not which(program)}
+
+
+def build(arch: str, suite: str, runtime: str = "") -> Path:
+    """Return the path of the package for ``arch`` and ``suite``, which ``check`` has passed.
+
+    runtime  the wheel of TensorFlow Lite to include: a file, PYPI, or empty for `make runtime`'s
+    """
+    absent = missing(arch, lint=not runtime)
+    if absent:
         raise BuildError(
             69,
             "a tool is missing",
-            got=", ".join(sorted(lacking)),
-            hint=f"apt-get install {' '.join(sorted(set(lacking.values())))}",
+            got=", ".join(sorted(absent)),
+            hint=f"apt-get install {' '.join(sorted(set(absent.values())))}",
         )
     python, end = SUITES[suite]
-    runtime = runtime or carried.runtime(arch, python, DIST)
-    if not runtime.is_file():
-        raise BuildError(65, "no such wheel", where=str(runtime))
     here = ROOT / "build" / "package"
+    if runtime == PYPI:
+        wheel = carried.pypi_runtime(arch, python, here)
+    else:
+        wheel = Path(runtime) if runtime else carried.runtime(arch, python, DIST)
     files = carried.from_pypi(arch, python, here)
     folder = here / f"{suite}-{arch}" / "edge-camera"
     shutil.rmtree(folder.parent, ignore_errors=True)
     lay_out(folder)
     private = folder / "private"
-    carried.lay_out([runtime, *files], private, folder / "carried", arch, python)
+    carried.lay_out([wheel, *files], private, folder / "carried", arch, python)
     generate(folder / "generated")
     version = f"{__version__}~{end}"
-    debian(folder / "debian", version, suite, python, libraries(private))
+    debian(folder / "debian", version, suite, python, libraries(private, suite))
     return pack(folder, f"edge-camera_{version}_{arch}.deb", arch)
 
 
 def lay_out(folder: Path) -> None:
-    """Copy what of this repository goes into the package, or is read while it is made."""
-    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
+    """Copy the files of this repository that are packed, or read while packing."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     for name in ("deploy", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.move(folder / "deploy" / "debian", folder / "debian")
-    shutil.copytree(ROOT / "edge", folder / "private" / "edge", ignore=unwanted)
+    shutil.copytree(ROOT / "edge", folder / "private" / "edge", ignore=ignored)
     model = folder / "private" / "edge" / "catdog"  # as pyproject.toml's force-include
-    shutil.copytree(ROOT / "models" / "catdog", model, ignore=unwanted)
+    shutil.copytree(ROOT / "models" / "catdog", model, ignore=ignored)
     shutil.copy(ROOT / "README.md", folder)
 
 
 def generate(folder: Path) -> None:
-    """Write what is made of the command line's parser: manual pages and completions."""
+    """Write the files generated from the command line's parser: manual pages and completions."""
     folder.mkdir()
     for name, text in manual.pages(epoch()).items():
         (folder / name).write_text(text)
@@ -135,30 +155,30 @@ def generate(folder: Path) -> None:
         command = [sys.executable, "-m", "deploy.package.completion", shell]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         if done.returncode:
-            raise BuildError(70, "no completion", where=shell, got=done.stderr.splitlines()[-1])
+            raise BuildError(70, "completion failed", where=shell, got=done.stderr.splitlines()[-1])
         (folder / shell / file).write_text(done.stdout)
 
 
-def libraries(private: Path) -> str:
-    """Return what the shared objects below ``private`` ask of the system, as Depends."""
-    found = [elf.needs(path) for path in sorted(private.rglob("*.so"))]
-    glibc = max(needs.newest("GLIBC") for needs in found)
-    if glibc[:2] > elf.NEWEST_GLIBC:  # msgspec compiled on a newer system than Debian 12
-        raise BuildError(69, "needs a newer glibc than Debian 12's", hint="build on Debian 12")
-    cxx = max(needs.newest("GLIBCXX") for needs in found)
+def libraries(private: Path, suite: str) -> str:
+    """Return the system libraries that the shared objects below ``private`` need, as Depends."""
+    needs = [elf.needs(path) for path in sorted(private.rglob("*.so"))]
+    glibc = max(one.newest("GLIBC") for one in needs)
+    if glibc[:2] > GLIBC[suite]:  # msgspec compiled here, or the wheel elsewhere, on a newer one
+        raise BuildError(69, f"needs a newer glibc than {suite}'s", hint="build on Debian 12")
+    cxx = max(one.newest("GLIBCXX") for one in needs)
     since = next(version for symbol, version in CXX.items() if cxx >= symbol)
     return f"libc6 (>= {glibc[0]}.{glibc[1]}), libgcc-s1, libstdc++6 (>= {since})"
 
 
 def debian(folder: Path, version: str, suite: str, python: str, depends: str) -> None:
-    """Add to a copy of deploy/debian what depends on version and suite."""
+    """Add the files that depend on version and suite to a copy of deploy/debian."""
     major, _, minor = python.partition(".")
     exactly = f"python3 (>= {python}), python3 (<< {major}.{int(minor) + 1})"
     (folder / "target.mk").write_text(
         f"PYTHON = {python}\nPYTHON_DEPENDS = {exactly}\nLIBRARIES = {depends}\n"
     )
     shutil.copy(ROOT / "deploy" / "systemd" / "edge-camera.service", folder)
-    who = next(
+    maintainer = next(
         line.removeprefix("Maintainer: ")
         for line in (folder / "control").read_text().splitlines()
         if line.startswith("Maintainer: ")
@@ -166,7 +186,7 @@ def debian(folder: Path, version: str, suite: str, python: str, depends: str) ->
     (folder / "changelog").write_text(
         f"edge-camera ({version}) {suite}; urgency=medium\n\n"
         + changes((ROOT / "CHANGELOG.md").read_text())
-        + f"\n -- {who}  {formatdate(epoch())}\n"
+        + f"\n -- {maintainer}  {formatdate(epoch())}\n"
     )
 
 
@@ -179,7 +199,7 @@ def changes(text: str) -> str:
 
 
 def epoch() -> int:
-    """Return the date of all in the package: the last commit's; without one, the runtime's."""
+    """Return the date of every file in the package: the last commit's, or the runtime's."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
     command = ("git", "-c", f"safe.directory={ROOT}", "log", "-1", "--format=%ct")
@@ -191,7 +211,7 @@ def epoch() -> int:
 
 
 def pack(folder: Path, name: str, arch: str) -> Path:
-    """Let debhelper make the package; return its path in build/dist."""
+    """Pack with debhelper; return the package's path in build/dist."""
     log = folder.with_name("build.log")
     command = ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"]
     print(f"package: packing, log in {log.relative_to(ROOT)}", flush=True)
@@ -218,13 +238,13 @@ def pack(folder: Path, name: str, arch: str) -> Path:
 
 
 def lint(path: Path) -> None:
-    """Print what lintian says of the package; raise where that is an error."""
+    """Print lintian's findings; raise BuildError where one is an error."""
     command = ["lintian", "--fail-on=error", "--tag-display-limit=0", "--allow-root", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    for line in done.stdout.strip().splitlines() or ["lintian: nothing to say"]:
+    for line in done.stdout.strip().splitlines() or ["lintian: no findings"]:
         print(escaped(line), flush=True)
     if done.returncode:
-        raise BuildError(70, "lintian finds errors", got=f"status {done.returncode}")
+        raise BuildError(70, "lintian found errors", got=f"status {done.returncode}")
 
 
 if __name__ == "__main__":

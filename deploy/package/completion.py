@@ -1,4 +1,4 @@
-"""Shell completion, made by shtab of the command line's own parser.
+"""Shell completion, made by shtab from the command line's parser.
 
     python3 -m deploy.package.completion bash|zsh
 
@@ -17,7 +17,7 @@ from deploy.package.manual import subparsers
 from edge.cli import arguments
 
 PATHS: Final = ("model", "password_file", "source")
-"""Options whose value may be a path; those of the type Path are one."""
+"""Options whose value may be a path, beside those of type Path."""
 
 
 def complete(shell: str) -> str:

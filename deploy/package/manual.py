@@ -1,7 +1,7 @@
-"""The manual pages: edge(1) from the command line's own parser, edge.toml(5) from deploy/edge.toml.
+"""The manual pages: edge(1) from the command line's parser, edge.toml(5) from deploy/edge.toml.
 
-What people write, in deploy/package/*.in, is a frame around them: it says nothing of any option or
-key. Source of the markup: man(7).
+The frame around them is written by hand in deploy/package/*.in; it names no option and no key.
+Source of the markup: man(7).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONFIG: Final = HERE.parent / "edge.toml"
 
 
 def pages(epoch: int) -> dict[str, str]:
-    """Return the pages by the names of their files.
+    """Return the pages: file name -> text.
 
     epoch  their date, seconds
     """
@@ -44,7 +44,7 @@ def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
 
 
 def commands(parser: argparse.ArgumentParser) -> str:
-    """Return a subsection for each command: what it does, its options, an example."""
+    """Return a subsection for each command: description, options, an example."""
     lines = []
     for name, one in subparsers(parser).items():
         lines += [f".SS edge {name}", escaped(one.description or "")]
@@ -56,12 +56,12 @@ def commands(parser: argparse.ArgumentParser) -> str:
 
 
 def literal(text: str) -> str:
-    """Return ``text`` as it stands."""
+    """Return ``text`` as a verbatim block."""
     return ".EX\n" + "".join(f"{escaped(line)}\n" for line in text.splitlines()) + ".EE\n"
 
 
 def escaped(text: str) -> str:
-    """Return ``text`` with nothing in it that is markup."""
+    """Return ``text`` with its markup characters escaped."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti")
     return f"\\&{text}" if text[:1] in (".", "'") else text
 

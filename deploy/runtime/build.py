@@ -1,12 +1,13 @@
 """``make runtime``: from pinned sources to wheels in build/dist.
 
     python3 -m deploy.runtime.build [--arch arm64] [--python 3.11] [--sources DIR] [--tools]
+                                    [--check]
 
-Steps: look for the tools, fetch, unpack, compile, look at what came out, write the wheels. Each
-does only what is not done yet, so an interrupted build goes on. Only `fetch` uses the network.
+Steps: check this machine, fetch, unpack, compile, check the result, write the wheels. Each step
+does only what is not done yet, so an interrupted build continues. Only `fetch` uses the network.
 
-Runs on Debian's own python3, without this project's packages. Knows how the steps follow each
-other, and nothing of what is inside them.
+Runs on Debian's own python3, without this project's packages. Knows the order of the steps, and
+nothing of what is inside them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.runtime import elf, wheel
+from deploy.runtime.elf import NEWEST_GLIBC
 from deploy.runtime.fetch import fetch
 from deploy.runtime.pins import (
     ARCHES,
@@ -40,7 +43,7 @@ from edge.text import escaped
 
 ROOT: Final = HERE.parents[1]
 SPACE_BYTES: Final = 1_500_000_000
-"""What a build takes at most, of one architecture and with the sources."""
+"""The most that a build needs, for one architecture, with the sources."""
 TOOLS: Final = {
     "cmake": "cmake",
     "ninja": "ninja-build",
@@ -51,23 +54,28 @@ TOOLS: Final = {
     "dpkg-deb": "dpkg",
     "readelf": "binutils",
 }
-"""Programs, and the Debian packages that have them."""
+"""Program -> the Debian package that contains it."""
 PROGRAMS: Final = ("benchmark_model", "label_image")
-"""What `make runtime-tools` builds."""
+"""The programs of `make runtime-tools`."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build; return the exit status, after one line where something is wrong."""
+    """Build; return the exit status, after one line on an error."""
     parser = argparse.ArgumentParser(prog="make runtime", allow_abbrev=False)
     parser.add_argument("--arch", default="arm64")
     parser.add_argument("--python", default="")
     parser.add_argument("--sources", type=Path)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tools", action="store_true")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--check", action="store_true", help="check this machine, build nothing")
+    args = parser.parse_args(arguments)
     try:
-        pythons = choose(asked.arch, asked.python)
-        for path in build(asked.arch, pythons, asked.sources, asked.jobs, tools=asked.tools):
+        pythons = choose(args.arch, args.python)
+        if not args.tools:
+            check_glibc()
+        if args.check:
+            return 0
+        for path in build(args.arch, pythons, args.sources, args.jobs, tools=args.tools):
             print(f"runtime: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)")
     except BuildError as exc:
         print(escaped(f"runtime: {exc}"), file=sys.stderr)
@@ -81,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def choose(arch: str, python: str) -> tuple[str, ...]:
-    """Return the Pythons to build for; raise where ARCH or PY is not supported."""
+    """Return the Pythons to build for; raise BuildError where ARCH or PY is not supported."""
     if arch not in ARCHES:
         raise BuildError(64, "unsupported ARCH", expected=" or ".join(ARCHES), got=arch)
     if python and python not in PYTHONS:
@@ -89,29 +97,45 @@ def choose(arch: str, python: str) -> tuple[str, ...]:
     return (python,) if python else PYTHONS
 
 
+def check_glibc(version: str | None = os.confstr("CS_GNU_LIBC_VERSION")) -> None:
+    """Raise BuildError where a wheel compiled here would need a newer glibc than Debian 12's.
+
+    version  this machine's, as `glibc 2.36`; compiling here binds its newest symbols
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version or "")[:2])
+    if numbers > NEWEST_GLIBC:
+        raise BuildError(
+            69,
+            "this system is too new to build wheels that Debian 12 can load",
+            expected="glibc {}.{} or older".format(*NEWEST_GLIBC),
+            got=version or "",
+            hint="build in a machine, container or chroot with Debian 12",
+        )
+
+
 def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dict[str, str]:
-    """Return the programs that are not there, and the Debian packages that have them."""
+    """Return the missing programs, each with the Debian package that contains it."""
     compiler = "g++" if arch == "amd64" else f"g++-{TRIPLES[arch]}"
-    wanted = {f"{TRIPLES[arch]}-g++": compiler, **TOOLS}
-    return {program: package for program, package in wanted.items() if not which(program)}
+    pinned = {f"{TRIPLES[arch]}-g++": compiler, **TOOLS}
+    return {program: package for program, package in pinned.items() if not which(program)}
 
 
 def build(
     arch: str,
     pythons: Sequence[str],
-    given: Path | None,
+    folder: Path | None,
     jobs: int,
     *,
     tools: bool = False,
 ) -> list[Path]:
-    """Return the paths of what was built: wheels, or with ``tools`` the native programs."""
-    lacking = missing(arch)
-    if lacking:
-        packages = " ".join(sorted(set(lacking.values())))
+    """Build; return the paths of the wheels, or with ``tools`` of the native programs."""
+    absent = missing(arch)
+    if absent:
+        packages = " ".join(sorted(set(absent.values())))
         raise BuildError(
             69,
             "a tool is missing",
-            got=", ".join(sorted(lacking)),
+            got=", ".join(sorted(absent)),
             hint=f"apt-get install {packages}",
         )
     here = ROOT / "build" / "runtime"
@@ -121,16 +145,16 @@ def build(
     if free < SPACE_BYTES and not objects.exists():
         raise BuildError(
             74,
-            "too little space",
+            "not enough space",
             where=str(here),
             expected=f"{SPACE_BYTES:,} bytes",
             got=f"{free:,}",
         )
-    wanted = sources(arch)
-    fetch(wanted, here / "fetched", given)
+    pinned = sources(arch)
+    fetch(pinned, here / "fetched", folder)
     root = here / arch / "root"
-    unpack(wanted, here / "fetched", here / "sources", root, arch)
-    licences = texts(wanted, here / "sources", root)
+    unpack(pinned, here / "fetched", here / "sources", root, arch)
+    licences = texts(pinned, here / "sources", root)
     targets = PROGRAMS if tools else tuple("cp" + python.replace(".", "") for python in pythons)
     compile_all(arch, here / "sources", root, objects, targets, jobs)
     if tools:
@@ -138,13 +162,13 @@ def build(
     words = {
         name: [(path.name, path.read_bytes()) for path in paths] for name, paths in licences.items()
     }
-    return [one_wheel(arch, python, here, objects, wanted, words) for python in pythons]
+    return [one_wheel(arch, python, here, objects, pinned, words) for python in pythons]
 
 
 def compile_all(
     arch: str, folder: Path, root: Path, objects: Path, targets: Sequence[str], jobs: int
 ) -> None:
-    """Configure where that is not done, then compile ``targets``; both write objects/build.log."""
+    """Configure if necessary, then compile ``targets``; both write objects/build.log."""
     objects.mkdir(parents=True, exist_ok=True)
     log = objects.with_name("build.log")
     configure = [
@@ -168,17 +192,17 @@ def compile_all(
                 lines = log.read_text(errors="replace").splitlines()
                 if any(FULL in line for line in lines):
                     raise no_space(str(log.relative_to(ROOT)))
-                why = [line for line in lines if "rror:" in line]
+                errors = [line for line in lines if "rror:" in line]
                 raise BuildError(
                     70,
                     f"{command[0]} failed",
                     where=str(log.relative_to(ROOT)),
-                    got=(why or lines or [f"status {done.returncode}"])[0],
+                    got=(errors or lines or [f"status {done.returncode}"])[0],
                 )
 
 
 def programs(objects: Path, name: str, arch: str) -> Path:
-    """Put a native program beside the wheels and return its path."""
+    """Copy a native program to the wheels' folder and return its path."""
     built = next(path for path in objects.rglob(name) if path.is_file())
     folder = ROOT / "build" / "dist" / f"tools-{arch}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,14 +210,14 @@ def programs(objects: Path, name: str, arch: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without what would change the compilers' output."""
+    """Return the environment without the variables that change the compilers' output."""
     changing = {"CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CC", "CXX", "CPATH"}
     kept = {name: value for name, value in os.environ.items() if name not in changing}
     return {**kept, "SOURCE_DATE_EPOCH": str(epoch()), "LC_ALL": "C.UTF-8"}
 
 
 def epoch() -> int:
-    """Return the date of everything in the wheel, in seconds."""
+    """Return the date of every file in the wheel, in seconds."""
     return int(os.environ.get("SOURCE_DATE_EPOCH") or EPOCH)
 
 
@@ -202,16 +226,16 @@ def one_wheel(
     python: str,
     here: Path,
     objects: Path,
-    wanted: Sequence[Source],
+    pinned: Sequence[Source],
     licences: dict[str, list[tuple[str, bytes]]],
 ) -> Path:
-    """Look at the extension for ``python`` and write its wheel."""
+    """Check the extension for ``python`` and write its wheel."""
     extension = objects / ("cp" + python.replace(".", "")) / wheel.EXTENSION
     platform = elf.platform_tag(elf.needs(extension), arch)
     upstream = here / "sources" / "tensorflow" / "tensorflow" / "lite" / "python"
     modules = {Path(name).name: (upstream / name).read_bytes() for name in wheel.MODULES}
     own = [
-        one for one in wanted if not one.name.startswith("python") or one.name == "python" + python
+        one for one in pinned if not one.name.startswith("python") or one.name == "python" + python
     ]
     files = wheel.contents(
         python, platform, extension.read_bytes(), modules, own, licences, arch, epoch()

@@ -1,13 +1,13 @@
-/* A plugin for qemu-user 7.2: how often each translated block runs between marks.
+/* A plugin for qemu-user 7.2: counts the runs of each translated block between marks.
  *
- * A mark is a guest's getppid(), which nothing calls by itself. At each mark one line goes to stderr,
+ * A mark is a guest's getppid(), which nothing else calls. At each mark one line goes to stderr,
  * "MARK <instructions since the last>". At the end, blocks=FILE holds the blocks of the interval
  * before the last mark: "<address> <times> <word> <word> ...", one line each, most work first.
  *
  * mark=N  the guest's number of getppid: 173 on arm64 (the default), 64 on armhf
  *
- * Counts are exact for one thread. Debian packages no header for the plugin interface, version 1: what
- * is used of it is declared here, after QEMU's documentation.
+ * Counts are exact for one thread. Debian has no header for the plugin interface, version 1: the
+ * used part is declared here, after QEMU's documentation.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-# The libraries that TensorFlow Lite wants, as targets of the names it uses, from the pinned sources.
-# A file of redirects tells each find_package() that there is nothing left to find.
+# The libraries that TensorFlow Lite needs, as targets with its names, from the pinned sources. A file
+# of redirects makes each find_package() succeed without a search.
 foreach(package absl cpuinfo eigen3 farmhash fft2d flatbuffers fp16_headers gemmlowp ml_dtypes
         neon_2_sse ruy xnnpack)
   file(WRITE "${CMAKE_FIND_PACKAGE_REDIRECTS_DIR}/${package}-config.cmake" "")
@@ -14,7 +14,7 @@ endfunction()
 headers(Eigen3::Eigen "${S}/eigen3")
 target_compile_definitions(Eigen3::Eigen INTERFACE EIGEN_MPL2_ONLY)
 headers(gemmlowp::gemmlowp "${S}/gemmlowp")
-add_library(ml_dtypes INTERFACE) # named upstream, but nothing of it is included
+add_library(ml_dtypes INTERFACE) # upstream names it, but includes nothing of it
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
   headers(NEON_2_SSE::NEON_2_SSE "${S}/neon-2-sse")
 endif()
@@ -58,8 +58,8 @@ foreach(what KLEIDIAI ARM_SME ARM_SME2 ARM_I8MM ARM_BF16 ARM_FP16_VECTOR ARM_FP1
 endforeach()
 add_subdirectory("${S}/xnnpack" xnnpack EXCLUDE_FROM_ALL)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL aarch64)
-  # A tile that upstream's generator writes and its lists have not got: see xnnpack-int8-tiles.patch.
-  # Sorted by GCC before registers are given out, its values do not fit into the 32 there are.
+  # A tile of upstream's generator that is missing in its lists: see xnnpack-int8-tiles.patch. If GCC
+  # schedules before register allocation, its values do not fit into 32 registers.
   foreach(kind gemm igemm)
     set(template "${S}/xnnpack/src/qs8-${kind}/c2-neon-mull-shuffle.c.in")
     set(kernel "${CMAKE_CURRENT_BINARY_DIR}/qs8-qc8w-${kind}-4x8c2s4-minmax-fp32-neonv8-mlal.c")
@@ -78,8 +78,8 @@ endif()
 include_directories(AFTER SYSTEM "${S}/pthreadpool/include" "${S}/fp16/include" "${S}/xnnpack/include"
   "${S}/cpuinfo/include")
 
-# ruy's source is not to be had where the others are: Debian's static library of it, from the target's
-# root. It reads the structures of the cpuinfo that it was compiled with, so the two are pinned together.
+# ruy's source is not on the mirror: Debian's static library of it is used, from the target's root. It
+# reads the structures of the cpuinfo that it was compiled with, so the two are pinned together.
 file(GLOB ruy_archives "${RUNTIME_ROOT}/usr/lib/${RUNTIME_TRIPLE}/libruy_*.a")
 if(NOT ruy_archives)
   message(FATAL_ERROR "no libruy in ${RUNTIME_ROOT}")

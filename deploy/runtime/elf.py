@@ -1,8 +1,8 @@
-"""What a shared object asks of the system it will run on, read with binutils' readelf.
+"""The system requirements of a shared object, read with binutils' readelf.
 
 Knows nothing of wheels but their platform tags (PEP 600): manylinux_2_X runs where glibc is 2.X or
-newer. libstdc++ and libgcc belong to the system too; the versions of theirs that a tag allows are
-those of auditwheel's policies.
+newer. libstdc++ and libgcc belong to the system too; auditwheel's policies define the versions
+that a tag allows.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Final
 from deploy.runtime.pins import ARCHES, BuildError
 
 NEWEST_GLIBC: Final = (2, 36)
-"""Debian 12's. What needs a newer one was built on a newer system, and would not run there."""
+"""Debian 12's. An object that needs a newer one would not run there."""
 SYSTEM: Final = re.compile(
     r"lib(c|m|dl|pthread|gcc_s|stdc\+\+)\.so\.\d+|ld-linux[-\w]*\.so\.\d+", re.ASCII
 )
-"""Libraries that a manylinux wheel may leave to the system; of those that could be needed here."""
+"""System libraries that a manylinux wheel may use, as far as needed here."""
 CXX_SINCE: Final = {(3, 4, 28): 31, (3, 4, 29): 34, (3, 4, 30): 35}
-"""libstdc++'s symbol version -> the X of the first manylinux_2_X that allows it; older: always."""
+"""libstdc++ symbol version -> X of the first manylinux_2_X that allows it; older: always."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a shared object needs.
+    """The needs of a shared object.
 
     libraries  names of shared objects, in the order of the file
     versions   symbol versions, as GLIBC_2.34
-    undefined  symbols without a version: those that Python itself brings
+    undefined  symbols without a version: those of Python itself
     """
 
     libraries: tuple[str, ...]
@@ -45,7 +45,7 @@ class Needs:
 
 
 def needs(library: Path) -> Needs:
-    """Return what ``library`` needs."""
+    """Return the needs of ``library``."""
     done = subprocess.run(
         ["readelf", "--wide", "--dynamic", "--dyn-syms", str(library)],
         capture_output=True,
@@ -58,7 +58,7 @@ def needs(library: Path) -> Needs:
 
 
 def parse(text: str) -> Needs:
-    """Return what readelf's ``text`` says."""
+    """Return the needs in readelf's ``text``."""
     missing = re.findall(r" (?:GLOBAL|WEAK)\s+\w+\s+UND (\S+)", text)
     strong = re.findall(r" GLOBAL\s+\w+\s+UND (\S+)", text)
     return Needs(
@@ -69,7 +69,7 @@ def parse(text: str) -> Needs:
 
 
 def platform_tag(found: Needs, arch: str) -> str:
-    """Return the wheel's platform tag; raise where there is none.
+    """Return the wheel's platform tag; raise BuildError where none fits.
 
     Source: PEP 600, and the policies of auditwheel 6.
     """
@@ -83,7 +83,7 @@ def platform_tag(found: Needs, arch: str) -> str:
     if glibc[:2] > NEWEST_GLIBC:
         raise BuildError(
             69,
-            "built against a glibc that Debian 12 has not got",
+            "built against a newer glibc than Debian 12's",
             expected="2.36 or older",
             got=".".join(map(str, glibc)),
             hint="build on Debian 12",
@@ -93,5 +93,5 @@ def platform_tag(found: Needs, arch: str) -> str:
         if found.newest("GLIBCXX") >= version:
             minor = max(minor, since)
     if found.newest("GLIBCXX") > max(CXX_SINCE):
-        raise BuildError(69, "built against a libstdc++ that Debian 12 has not got")
+        raise BuildError(69, "built against a newer libstdc++ than Debian 12's")
     return f"manylinux_2_{minor}_{ARCHES[arch]}"

@@ -1,11 +1,11 @@
-"""An emulated Debian for qemu-user: just unpacked packages, and a Python that runs in them.
+"""An emulated Debian for qemu-user: unpacked packages, and a Python that runs in them.
 
 Rule 1: nothing is installed and no maintainer script runs: apt resolves and downloads for another
         architecture, dpkg-deb unpacks. That takes seconds, where an installed root takes minutes.
-Rule 2: only `make_root` and `add_wheels` use the network, and only where the result is not there.
+Rule 2: only `make_root` and `add_wheels` use the network, and only where the result is missing.
 
-The guest sees a Raspberry Pi 4's /proc/cpuinfo and /sys/devices/system/cpu, for that is what the
-kernels are chosen by. Knows nothing of the runtime.
+The guest has a Raspberry Pi 4's /proc/cpuinfo and /sys/devices/system/cpu, by which the runtime
+selects its kernels. Knows nothing of the runtime.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ class Guest:
     ) -> list[str]:
         """Return the command that runs the guest's Python with ``arguments``.
 
-        paths  folders with Python packages of the guest's
+        paths  folders with Python packages for the guest
         qemu   further options of qemu-user
         """
         library = self.root / "usr" / "lib" / TRIPLES[self.arch]
         environment = [
             *("-E", "PYTHONPATH=" + ":".join(map(str, paths))),
             *("-E", "PYTHONDONTWRITEBYTECODE=1", "-E", "PYTHONHASHSEED=0"),
-            # Where Debian's alternatives would point to once they were installed.
+            # The target of Debian's alternatives, which are not installed.
             *("-E", f"LD_LIBRARY_PATH={library}/blas:{library}/lapack"),
         ]
         interpreter = self.root / "usr" / "bin" / f"python{self.python}"
@@ -100,7 +100,7 @@ class Guest:
 
 
 def make_root(folder: Path, suite: str, arch: str, more: Sequence[str] = ()) -> Guest:
-    """Return the root of ``suite`` below ``folder``, made where it is not there.
+    """Return the root of ``suite`` below ``folder``, made if absent.
 
     more  further Debian packages
     """
@@ -145,7 +145,7 @@ def make_root(folder: Path, suite: str, arch: str, more: Sequence[str] = ()) -> 
 
 
 def _pi(root: Path, arch: str) -> None:
-    """Lay out what a Raspberry Pi 4 says of its processor, and links of base-files."""
+    """Write a Raspberry Pi 4's description of its processor, and the links of base-files."""
     (root / "proc").mkdir(exist_ok=True)
     (root / "proc" / "cpuinfo").write_text(
         "".join(CPUINFO.format(n=n, features=FEATURES[arch]) for n in range(CPUS))
@@ -172,13 +172,13 @@ def _pi(root: Path, arch: str) -> None:
 def add_wheels(
     folder: Path, guest: Guest, packages: Sequence[str], links: Path | None = None
 ) -> Path:
-    """Return ``folder`` with the guest's wheels of ``packages``, installed without running them.
+    """Return ``folder`` with wheels of ``packages`` for the guest, installed without running them.
 
     links  a folder with wheels of our own
     """
     done = folder / ".complete"
-    want = "\n".join(packages)
-    if done.exists() and done.read_text() == want:
+    content = "\n".join(packages)
+    if done.exists() and done.read_text() == content:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     machine = {"arm64": "aarch64", "armhf": "armv7l"}[guest.arch]
@@ -195,7 +195,7 @@ def add_wheels(
             *packages,
         ]
     )
-    done.write_text(want)
+    done.write_text(content)
     return folder
 
 

@@ -1,11 +1,11 @@
-"""Bring the pinned files here: from the mirror that apt is configured with, or from a folder.
+"""Downloads of the pinned files, from apt's mirror, or copies from a folder.
 
-Rule 1: nothing is kept whose checksum is not the pinned one.
-Rule 2: a file that is here and right is not asked for again.
-Rule 3: no host is named here: apt says which mirror it uses, and apt's own downloader (with its
-        proxies and credentials) brings the file. No index is read and nothing is installed.
+Rule 1: no file with another checksum is kept.
+Rule 2: a file that exists with the right checksum is not fetched again.
+Rule 3: no host is named here: apt names its mirror, and apt's own downloader (with its proxies and
+        credentials) fetches the file. No index is read and nothing is installed.
 
-Knows nothing of what the files are for.
+Knows nothing of the files' purpose.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from deploy.runtime.pins import FULL, BuildError, Source, check, no_space, sha25
 
 APT_HELPER: Final = "/usr/lib/apt/apt-helper"
 TARGETS: Final = ("apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(LABEL)")
-"""What apt is configured with, one line an index: `http://... Debian Debian`."""
+"""Prints apt's configuration, one line per index: `http://... Debian Debian`."""
 
 
 def mirror(targets: str) -> str:
@@ -31,21 +31,21 @@ def mirror(targets: str) -> str:
             return site.rstrip("/")
     raise BuildError(
         69,
-        "apt knows no Debian archive here",
+        "apt has no Debian archive here",
         hint="run `apt-get update` on Debian, or give the files with SOURCES=DIR",
     )
 
 
-def fetch(wanted: Iterable[Source], folder: Path, given: Path | None = None) -> None:
-    """Put every file of ``wanted`` into ``folder``.
+def fetch(pinned: Iterable[Source], folder: Path, given: Path | None = None) -> None:
+    """Write every file of ``pinned`` into ``folder``.
 
-    given  a folder that has them all; the network is then not used
+    given  a folder with all of them; the network is then not used
 
-    Raises BuildError: a file is not there (69), or is another one (65).
+    Raises BuildError: a file is missing (69), or has another checksum (65).
     """
     folder.mkdir(parents=True, exist_ok=True)
     site = ""
-    for source in wanted:
+    for source in pinned:
         path = folder / source.file
         if path.exists() and sha256(path) == source.sha256:
             continue
@@ -92,7 +92,7 @@ def _download(source: Source, site: str, part: Path) -> None:
         lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:"))]
         raise BuildError(
             69,
-            "the mirror does not give a pinned file",
+            "the mirror lacks a pinned file",
             where=source.path,
             got=lines[-1] if lines else f"status {done.returncode}",
             hint="try again, or give the files with SOURCES=DIR",

@@ -1,9 +1,9 @@
-"""Runs inside the emulated Python: what a runtime answers, and what it costs.
+"""A program inside the emulated Python: the answers and the cost of a runtime.
 
-    guest.py answers PACKAGE MODEL INPUTS OUT    one row an input into OUT (.npy), facts as JSON
+    guest.py answers PACKAGE MODEL INPUTS OUT    one row per input into OUT (.npy), facts as JSON
     guest.py marks PACKAGE MODEL                 marks for count.c, memory and base as JSON
-    guest.py threads PACKAGE MODEL NUMBER        how many threads more than before an invocation,
-                                                 and after how many of PAUSES these slept
+    guest.py threads PACKAGE MODEL NUMBER        the threads added by an invocation, and the number
+                                                 of PAUSES after which they slept
 
 PACKAGE is tflite_runtime or ai_edge_litert; tflite_runtime:plain is without XNNPACK. INPUTS is
 random:N, or a .npy of (N, H, W, 3) uint8 pixels. Knows nothing but NumPy and the runtime.
@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 
 PAGE = 4096
 ENTRY = 8
-"""Bytes of a page, and of what pagemap has for each; the highest bit: resident."""
+"""Bytes of a page, and of its entry in pagemap; the highest bit: resident."""
 PAUSES = 20
 PAUSE_S = 0.001
-"""Far below what a thread spends spinning that has not been told to sleep."""
+"""Far shorter than a thread spins before it sleeps."""
 WARM = 3
-"""Invocations after the first; the last of them is the one that is counted."""
+"""Invocations after the first; the last one is counted."""
 
 
 def main(arguments: list[str]) -> None:
-    """Do what is asked."""
+    """Run one command."""
     what, package, model, *rest = arguments
     if what == "answers":
         answers(package, model, *rest)
@@ -70,16 +70,16 @@ def pixels(inputs: str, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
 def fill(interpreter: Any, detail: dict[str, Any], picture: NDArray[np.uint8]) -> None:
     """Write a picture's pixels into the input: shifted for int8, from -1 to 1 for float."""
     if detail["dtype"] == np.uint8:
-        wanted: NDArray[Any] = picture
+        values: NDArray[Any] = picture
     elif detail["dtype"] == np.int8:
-        wanted = (picture.astype(np.int16) - 128).astype(np.int8)
+        values = (picture.astype(np.int16) - 128).astype(np.int8)
     else:
-        wanted = picture.astype(np.float32) / np.float32(127.5) - np.float32(1)
-    interpreter.set_tensor(detail["index"], wanted)
+        values = picture.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    interpreter.set_tensor(detail["index"], values)
 
 
 def answers(package: str, model: str, inputs: str, out: str) -> None:
-    """Save the raw output for each input; print what ran it."""
+    """Save the raw output of each input; print facts about the runtime."""
     interpreter = load(package, model)
     given = interpreter.get_input_details()[0]
     taken = interpreter.get_output_details()[0]
@@ -102,7 +102,7 @@ def answers(package: str, model: str, inputs: str, out: str) -> None:
 
 
 def threads(package: str, model: str, number: int) -> tuple[int, int]:
-    """Return how many threads more run an invocation, and after how many of PAUSES all sleep."""
+    """Return the number of threads added, and of PAUSES after which all of them sleep."""
     before = set(os.listdir("/proc/self/task"))
     interpreter = load(package, model, number)
     interpreter.invoke()
@@ -116,7 +116,7 @@ def threads(package: str, model: str, number: int) -> tuple[int, int]:
 
 
 def state(thread: str) -> str:
-    """Return the letter that the kernel has for what a thread does."""
+    """Return the kernel's letter for a thread's state."""
     with open(f"/proc/self/task/{thread}/stat") as stream:
         return stream.read().rpartition(")")[2].split()[0]
 
@@ -165,9 +165,9 @@ def base(package: str) -> int:
 def guest_rss_bytes() -> int:
     """Return the resident memory of the guest's own mappings, page by page.
 
-    Under qemu-user maps is the guest's, pagemap the host's: the same addresses with 64 bits, not
-    with 32. smaps would not do: the host joins mappings of the guest with QEMU's own where they
-    touch. Large buffers here would change what malloc keeps.
+    Under qemu-user, maps is the guest's and pagemap the host's: the addresses agree for 64 bits,
+    not for 32. smaps would be wrong: the host merges adjacent mappings of the guest and of QEMU.
+    Large buffers here would change what malloc keeps.
     """
     with open("/proc/self/maps") as stream:
         spans = [line.split()[0].split("-") for line in stream]

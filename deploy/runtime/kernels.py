@@ -1,6 +1,6 @@
-"""Which functions the executed blocks belong to, by the linker's map of the extension.
+"""The functions of executed blocks, by the linker's map of the extension.
 
-Knows how GNU ld writes a map and how XNNPACK names its kernels, nothing of running.
+Knows the format of GNU ld's map and XNNPACK's kernel names, nothing of running.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ LAYERS: Final = {
     r"v(add|mul)c?_|-v(add|mul)c?-": "sums of two branches",
     r"r?sum|gavgpool": "mean over the picture",
 }
-"""What a kernel's name says of the layers it computes; the last that is found counts."""
+"""Pattern of a kernel's name -> the layers it computes; the last match counts."""
 SMALLEST: Final = 0.004
-"""Kernels with a smaller share of the cycles are one row."""
+"""Kernels with a smaller share of the cycles are combined in one row."""
 SECTION: Final = re.compile(r"^ \.text(?:\.(\S+))?\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+(\S+)$", re.M)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one kernel has of an invoke's cost."""
+    """One kernel's share of an invoke's cost."""
 
     layers: str
     kernel: str
@@ -43,18 +43,18 @@ class Share:
 def functions(text: str) -> list[tuple[int, int, str]]:
     """Return first address, size and name of each piece of code in a linker's map.
 
-    C's functions have sections of their own; of assembly the object's file names the kernel.
+    C functions have sections of their own; for assembly the object's file names the kernel.
     """
-    found = []
+    pieces = []
     for name, start, size, origin in SECTION.findall(text):
         file = re.sub(r".*\(|(\.cc?|\.S)?\.o\)?$", "", origin)
         if int(size, 16) and int(start, 16):
-            found.append((int(start, 16), int(size, 16), name or file))
-    return sorted(found)
+            pieces.append((int(start, 16), int(size, 16), name or file))
+    return sorted(pieces)
 
 
 def shares(blocks: Sequence[model_a72.Block], base: int, link_map: Path) -> list[Share]:
-    """Return the kernels that ran, the costliest first, and the rest as one.
+    """Return the kernels that ran, the costliest first, and the others combined.
 
     base  address that the extension was loaded at
     """
@@ -87,11 +87,11 @@ def shares(blocks: Sequence[model_a72.Block], base: int, link_map: Path) -> list
 
 
 def layers(name: str) -> str:
-    """Return what kind of layers a kernel is for."""
-    found = [text for pattern, text in LAYERS.items() if re.search(pattern, name)]
-    return found[-1] if found else ""
+    """Return the kind of layers that a kernel computes."""
+    matches = [text for pattern, text in LAYERS.items() if re.search(pattern, name)]
+    return matches[-1] if matches else ""
 
 
 def short(name: str) -> str:
-    """Return a kernel's name without what all of them have in theirs."""
+    """Return a kernel's name without the parts that all names share."""
     return re.sub(r"^xnn_|_minmax(_fp32)?_ukernel|_ukernel|-minmax(-fp32)?", "", name)

@@ -4,10 +4,10 @@
 
 For each runtime and network: instructions of one warm invoke, and with 64 bits modelled Cortex-A72
 cycles and bytes moved; sizes; instructions to import; resident memory; for the shipped model also
-which kernels ran. One thread. --write puts the tables into docs/runtime.md between their marks;
-without it they go to stdout. What is not at hand is LEFT OUT, and its table stays.
+the kernels that ran. One thread. --write puts the tables into docs/runtime.md between their marks;
+without it they go to stdout. A missing network is LEFT OUT, and its table stays.
 
-Knows how to run and to lay out, nothing of plugins and models inside.
+Knows how to run and to format, nothing of plugins and models inside.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ BUILD: Final = ROOT / "build" / "runtime"
 PAGE: Final = ROOT / "docs" / "runtime.md"
 MEMORY_RUNS: Final = 5
 PHASES: Final = ("python", "import", None, "load", None, "first", None, None, None, "warm")
-"""What the guest's marks end, in their order."""
+"""The phases that the guest's marks end, in order."""
 NO_HUGE_PAGES: Final = 41
-"""prctl, inherited: QEMU asks for huge pages, and a mapping beside its own gets them by chance."""
+"""prctl, inherited: QEMU requests huge pages, and a neighbouring mapping gets them by chance."""
 GETPPID: Final = {"arm64": 173, "armhf": 64}
 Networks = Sequence[tuple[str, Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one runtime needs for one network.
+    """The cost of one runtime on one network.
 
     instructions  by phase
-    blocks        those of the last invoke, with 64 bits; none with 32, whose words are of two kinds
+    blocks        of the last invoke, for 64 bits; none for 32, whose instructions have two sizes
     base          address that the runtime's extension was loaded at
     """
 
@@ -65,7 +65,7 @@ def plugin() -> Path:
 
 
 def measure(guest: Guest, runtime: Runtime, network: Path, *, delegate: bool = True) -> Row:
-    """Return what ``runtime`` needs for ``network``; without ``delegate``, TFLite's own kernels."""
+    """Return the cost of ``runtime`` on ``network``; without ``delegate``, of TFLite's kernels."""
     blocks = BUILD / "blocks"
     package = runtime.package if delegate else f"{runtime.package}:plain"
     done = guest.run(
@@ -84,7 +84,7 @@ def measure(guest: Guest, runtime: Runtime, network: Path, *, delegate: bool = T
 
 
 def memory(guest: Guest, runtime: Runtime, network: Path) -> dict[str, float]:
-    """Return resident bytes by phase, medians: how much of a file is mapped ahead varies."""
+    """Return resident bytes by phase, as medians: the kernel's read-ahead varies."""
     command = [str(HERE / "guest.py"), "marks", runtime.package, str(network)]
     found = [
         json.loads(guest.run(command, runtime.paths).stdout.splitlines()[-1])
@@ -154,9 +154,9 @@ def sizes(guest: Guest, found: Sequence[Runtime], first: Sequence[Row], network:
 def sections(arch: str, networks: Networks) -> dict[str, str]:
     """Return the tables for ``arch``, by the names of their marks in the page."""
     guest = make_root(EMULATED, "bookworm", arch)
-    found = runtimes(guest)
-    fast, first = speed(guest, found, networks)
-    made = {f"measured {arch}": f"{fast}\n{sizes(guest, found, first, networks[0][1])}"}
+    compared = runtimes(guest)
+    fast, first = speed(guest, compared, networks)
+    made = {f"measured {arch}": f"{fast}\n{sizes(guest, compared, first, networks[0][1])}"}
     if arch == "arm64":
         link_map = BUILD / arch / "objects" / "cp311.map"
         shares = kernels.shares(first[0].blocks, first[0].base, link_map)
@@ -176,10 +176,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="deploy.runtime.measure")
     parser.add_argument("--networks", type=Path, default=BUILD / "networks")
     parser.add_argument("--write", action="store_true")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     networks = [("shipped, int8", ROOT / "models" / "catdog" / "model.tflite")]
     for kind in ("int8", "uint8", "float"):
-        path = asked.networks / f"{kind}.tflite"
+        path = args.networks / f"{kind}.tflite"
         if path.exists():
             networks.append((f"MobileNetV2 1.0, {kind}", path))
         else:
@@ -194,7 +194,7 @@ def main() -> int:
             status = exc.status
             continue
         for name, text in made.items():
-            if asked.write:
+            if args.write:
                 page = PAGE.read_text()
                 before, rest = page.split(f"<!-- {name}: begin -->\n")
                 _, after = rest.split(f"<!-- {name}: end -->")

@@ -1,8 +1,8 @@
-"""Model what executed blocks cost on a Cortex-A72: cycles by llvm-mca, bytes by what they load.
+"""A cost model of executed blocks on a Cortex-A72: cycles by llvm-mca, bytes by instruction.
 
-A block's cycles are those of 60 runs of it in a row, divided by 60: what the core's pipes let
-through, with everything in the first cache and every branch foreseen. It is a model: it ranks
-builds that instruction counts alone would rank wrongly, and tells no milliseconds.
+A block's cycles are those of 60 runs in a row, divided by 60: the throughput of the core's
+pipelines, with everything in the first cache and every branch predicted. It is a model: it ranks
+builds that instruction counts alone would rank wrongly, and gives no milliseconds.
 
 Knows count.c's file of blocks and LLVM's tools, nothing of runtimes.
 """
@@ -44,7 +44,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an interval costs.
+    """The cost of an interval.
 
     instructions  executed, exactly
     cycles        modelled
@@ -74,7 +74,7 @@ def most(blocks: Sequence[Block]) -> list[Block]:
 
 
 def cost(blocks: Sequence[Block]) -> Cost:
-    """Return what ``blocks`` cost together."""
+    """Return the total cost of ``blocks``."""
     total = sum(block.work for block in blocks)
     chosen = most(blocks)
     covered = sum(block.work for block in chosen)

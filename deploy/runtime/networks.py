@@ -1,11 +1,11 @@
-"""Three kinds of one public network, to measure runtimes with: float, int8 and uint8.
+"""Three variants of one public network, for measuring runtimes: float, int8 and uint8.
 
     .venv-train/bin/python -m deploy.runtime.networks OUT [--weights NPZ]
 
 MobileNetV2, width 1.0, 224x224, 1,000 classes: float.tflite, int8.tflite (one scale a channel) and
 uint8.tflite (one scale a tensor, the older kind, which today's converter does not write: an int8
 model with one scale a tensor, every zero point and weight raised by 128). The last layer's weights
-are drawn at random, from a seed: speed does not ask what they mean.
+are random, from a seed: they do not influence speed.
 
 Needs the `train` packages. Knows no runtime.
 """
@@ -86,15 +86,15 @@ def raised(int8: bytes) -> bytes:
 
 
 def main() -> int:
-    """Write the three files where they are not there."""
+    """Write the three files."""
     parser = argparse.ArgumentParser(prog="deploy.runtime.networks")
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", type=Path)
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    model = build(asked.weights)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    model = build(args.weights)
     for kind in ("float", "int8", "uint8"):
-        path = asked.out / f"{kind}.tflite"
+        path = args.out / f"{kind}.tflite"
         path.write_bytes(convert(model, kind))
         print(path, path.stat().st_size)
     return 0

@@ -1,6 +1,6 @@
-"""The runtimes that are compared: our wheel and PyPI's, installed for an emulated root.
+"""The compared runtimes: our wheel and PyPI's, installed for an emulated root.
 
-Knows which packages they are and what they ask for, nothing of measuring.
+Knows their packages and dependencies, nothing of measuring.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEPENDENCIES: Final = {
         "ml_dtypes",
     ),
 }
-"""What a runtime asks for beside NumPy: counted as installed, and in the way of its import."""
+"""Dependencies beside NumPy: counted as installed, and needed to import it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Runtime:
     """One runtime to measure.
 
     title    as in the table
-    package  what Python imports
-    paths    folders with it and with what it asks for, NumPy's last
+    package  its name in Python
+    paths    folders with it and its dependencies, NumPy's last
     """
 
     title: str
@@ -53,7 +53,7 @@ class Runtime:
         return sum(path.stat().st_size for path in (self.paths[0] / self.package).rglob("*.so*"))
 
     def installed_bytes(self) -> int:
-        """Return the size of all its files, and of those of what it asks for beside NumPy."""
+        """Return the size of its files and of its dependencies, without NumPy."""
         return sum(
             path.stat().st_size
             for folder in self.paths[:-1]
@@ -63,19 +63,19 @@ class Runtime:
 
 
 def folder(guest: Guest) -> Path:
-    """Return where packages for ``guest`` are kept."""
+    """Return the folder of packages for ``guest``."""
     return EMULATED / "wheels" / f"{guest.suite}-{guest.arch}"
 
 
 def numpy(guest: Guest) -> Path:
-    """Return NumPy for ``guest``: PyPI's, and Debian's own with 32 bits, where PyPI has none."""
+    """Return NumPy for ``guest``: PyPI's, or Debian's for 32 bits, where PyPI has none."""
     if guest.arch == "armhf":
         return guest.debian_packages
     return add_wheels(folder(guest) / "numpy", guest, [NUMPY[guest.suite]])
 
 
 def ours(guest: Guest) -> Runtime:
-    """Return the wheel that `make runtime` wrote, installed anew; raise BuildError without one."""
+    """Return the wheel of `make runtime`, installed again; raise BuildError without one."""
     path = unzip(our_wheel(guest.arch, guest.python), folder(guest) / "ours")
     return Runtime(f"ours, {VERSION}", "tflite_runtime", (path, numpy(guest)))
 
@@ -85,12 +85,12 @@ def peer(guest: Guest, title: str) -> Runtime:
     package, requirement = PEERS[title]
     paths = [add_wheels(folder(guest) / package, guest, [requirement])]
     if package in DEPENDENCIES:
-        paths.append(add_wheels(folder(guest) / f"{package}-asks", guest, DEPENDENCIES[package]))
+        paths.append(add_wheels(folder(guest) / f"{package}-needs", guest, DEPENDENCIES[package]))
     return Runtime(title, package, (*paths, numpy(guest)))
 
 
 def runtimes(guest: Guest) -> list[Runtime]:
-    """Return ours and those of PyPI's that there are for ``guest``."""
+    """Return ours, and those of PyPI's that exist for ``guest``."""
     titles = [
         title
         for title, (package, _) in PEERS.items()
@@ -100,17 +100,17 @@ def runtimes(guest: Guest) -> list[Runtime]:
 
 
 def our_wheel(arch: str, python: str) -> Path:
-    """Return the path of the wheel that `make runtime` wrote."""
+    """Return the path of the wheel of `make runtime`."""
     tag = "cp" + python.replace(".", "")
     pattern = f"*{VERSION}-{tag}-{tag}-*_{ARCHES[arch]}.whl"
-    found = sorted((ROOT / "build" / "dist").glob(pattern))
-    if not found:
+    wheels = sorted((ROOT / "build" / "dist").glob(pattern))
+    if not wheels:
         raise BuildError(69, "no such wheel", hint=f"make runtime ARCH={arch} PY={python}")
-    return found[-1]
+    return wheels[-1]
 
 
 def unzip(wheel: Path, into: Path) -> Path:
-    """Install a wheel of ours for the guest: a wheel is a zip of what goes into the folder."""
+    """Install a wheel of ours for the guest: a wheel is a zip of the folder's content."""
     subprocess.run(["rm", "-rf", str(into)], check=True)
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(into)], check=True)
     return into

@@ -1,8 +1,8 @@
-"""What the runtime is built from: sources.toml, read and checked.
+"""The pinned sources of the runtime: sources.toml, read and checked.
 
 Knows neither network nor compiler. Every error of the build is a BuildError, whose exit status
-says whose fault it is: 64 wrong arguments, 65 a file that is not the pinned one, 69 something is
-not there (a tool, a file on the mirror), 70 the build itself, 74 no space.
+says what is at fault: 64 the arguments, 65 a file that is not the pinned one, 69 something missing
+(a tool, a file on the mirror), 70 the build itself, 74 no space.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import Final
 from edge.errors import EdgeError
 
 VERSION: Final = "2.14.1+edge3"
-"""Of the wheel: TensorFlow's, and the number of this recipe."""
+"""The wheel's version: TensorFlow's, and the number of this recipe."""
 EPOCH: Final = 1795478400
-"""The date of everything in the wheel, seconds: 2026-11-24. SOURCE_DATE_EPOCH overrides it."""
+"""The date of every file in the wheel, seconds: 2026-11-24. SOURCE_DATE_EPOCH overrides it."""
 ARCHES: Final = {"arm64": "aarch64", "armhf": "armv7l", "amd64": "x86_64"}
-"""Debian's name of an architecture, and Python's."""
+"""Debian's name of an architecture -> Python's."""
 TRIPLES: Final = {
     "arm64": "aarch64-linux-gnu",
     "armhf": "arm-linux-gnueabihf",
     "amd64": "x86_64-linux-gnu",
 }
 PYTHONS: Final = ("3.11", "3.13")
-"""Debian 12's and Debian 13's, which are Raspberry Pi OS's too."""
+"""Debian 12's and Debian 13's, also those of Raspberry Pi OS."""
 HERE: Final = Path(__file__).resolve().parent
 FULL: Final = "No space left"
-"""What every program says of a full disk, in the C locale."""
+"""The message of a full disk in the C locale."""
 
 
 class BuildError(EdgeError):
-    """What was to be built, packed or written cannot be; ``status`` is the exit status."""
+    """A build, a package or a write has failed; ``status`` is the exit status."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class BuildError(EdgeError):
 
 
 def no_space(where: str) -> BuildError:
-    """Return what is raised where FULL is in a program's output, or ENOSPC was raised."""
+    """Return the error for FULL in a program's output, or for ENOSPC."""
     return BuildError(
-        74, "no space left", where=where, hint="make room and run it again: it goes on"
+        74, "no space left", where=where, hint="free some space and run it again: it continues"
     )
 
 
@@ -66,7 +66,7 @@ class Source:
     path     below the mirror's pool/main/
     sha256   of the file
     license  SPDX expression
-    texts    files inside it that hold the licence's words; none where nothing of it is linked in
+    texts    files in it with the licence's text; none where nothing of it is linked in
     arch     Debian architecture it is for; empty for all
     strip    leading folders inside the tarball
     """
@@ -92,10 +92,10 @@ class Source:
 
 
 def sources(arch: str, path: Path = HERE / "sources.toml") -> tuple[Source, ...]:
-    """Return what a build for ``arch`` needs."""
+    """Return the sources of a build for ``arch``."""
     entries = tomllib.loads(path.read_text())["source"]
-    found = (Source(**{**entry, "texts": tuple(entry["texts"])}) for entry in entries)
-    return tuple(source for source in found if source.arch in ("", arch))
+    parsed = (Source(**{**entry, "texts": tuple(entry["texts"])}) for entry in entries)
+    return tuple(source for source in parsed if source.arch in ("", arch))
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""What the wheel is made of, as CycloneDX 1.5 JSON; the envelope of every such document.
+"""The wheel's bill of materials, as CycloneDX 1.5 JSON; the envelope of every such document.
 
 Knows no files: names, versions and checksums come from the caller. The same input gives the same
-text: the serial number is made of the content, the date is given.
+text: the serial number is computed from the content, the date is an argument.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def cyclonedx(
 ) -> str:
     """Return the document.
 
-    materials  what it is built from, and whether any of it is linked in (else only built with)
+    materials  its sources, and whether any of each is linked in (otherwise a build tool)
     files      sha256 of the binaries in the wheel, by name
     """
     reference = f"pkg:pypi/{name}@{quote(version)}"
@@ -95,5 +95,5 @@ def _reference(source: Source) -> str:
 
 
 def hashes(sha256: str) -> list[dict[str, str]]:
-    """Return a checksum as the document has it."""
+    """Return a checksum in the document's form."""
     return [{"alg": "SHA-256", "content": sha256}]

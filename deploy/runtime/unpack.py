@@ -1,11 +1,11 @@
-"""Unpack the pinned files and patch them: one folder a source, and one root a target.
+"""The unpacked and patched sources: one folder per source, and one root per target.
 
-A folder carries a stamp of the file's checksum and its patches'. A right stamp is done work; it is
-written last, so that an interrupted run starts that one folder anew and keeps the others. A tarball
-unpacked anew for its patches keeps its dates: only what patches touch is compiled anew.
+A folder has a stamp of the checksums of the file and its patches. With the right stamp it is done;
+the stamp is written last, so that an interrupted run repeats that folder only. A tarball unpacked
+again for its patches keeps its dates: only patched files are compiled again.
 
-Patches are deploy/runtime/patches/NAME-*.patch, applied in the order of their names; each says at
-its head why it is there.
+Patches are deploy/runtime/patches/NAME-*.patch, applied in the order of their names; the head of
+each explains it.
 
 Knows neither network nor compiler.
 """
@@ -25,34 +25,36 @@ from deploy.runtime.pins import FULL, HERE, TRIPLES, BuildError, Source, no_spac
 STAMP: Final = ".unpacked"
 
 
-def unpack(wanted: Sequence[Source], fetched: Path, folder: Path, root: Path, arch: str) -> None:
+def unpack(pinned: Sequence[Source], fetched: Path, folder: Path, root: Path, arch: str) -> None:
     """Unpack tarballs below ``folder`` and packages into ``root``.
 
-    fetched  holds the files of ``wanted``, checked
+    fetched  the folder with the checked files of ``pinned``
     """
-    for source in wanted:
+    for source in pinned:
         if not source.is_package:
             _tarball(source, fetched / source.file, folder / source.name)
-    _root([source for source in wanted if source.is_package], fetched, root, arch)
+    _root([source for source in pinned if source.is_package], fetched, root, arch)
 
 
-def texts(wanted: Sequence[Source], folder: Path, root: Path) -> dict[str, list[Path]]:
-    """Return the files with the words of each licence, by source; all of them exist."""
-    found = {}
-    for source in wanted:
+def texts(pinned: Sequence[Source], folder: Path, root: Path) -> dict[str, list[Path]]:
+    """Return the files with the text of each licence, by source; all of them exist."""
+    licences = {}
+    for source in pinned:
         top = root if source.is_package else folder / source.name
         files = [top / text for text in source.texts]
         for file in files:
             if not file.is_file():
-                raise BuildError(65, "no licence there", where=source.file, expected=str(file))
-        found[source.name] = files
-    return found
+                raise BuildError(
+                    65, "licence file is missing", where=source.file, expected=str(file)
+                )
+        licences[source.name] = files
+    return licences
 
 
 def _tarball(source: Source, file: Path, folder: Path) -> None:
     patches = sorted((HERE / "patches").glob(f"{source.name}-*.patch"))
-    want = _stamp([source.sha256, *(sha256(patch) for patch in patches)])
-    if _stamped(folder, want):
+    stamp = _stamp([source.sha256, *(sha256(patch) for patch in patches)])
+    if _stamped(folder, stamp):
         return
     print(f"runtime: unpacking {source.file}", flush=True)
     changed, known = _changed(folder.with_name(f"{source.name}{STAMP}"), source, patches)
@@ -65,13 +67,13 @@ def _tarball(source: Source, file: Path, folder: Path) -> None:
         _run(["patch", "-s", "-p1", "-d", str(folder), "-i", str(patch)])
     for name in changed:
         (folder / name).touch()
-    (folder / STAMP).write_text(want)
+    (folder / STAMP).write_text(stamp)
 
 
 def _changed(note: Path, source: Source, patches: Sequence[Path]) -> tuple[list[str], bool]:
     """Return the files that patches change, now or before, and whether the tarball is the same.
 
-    Both are noted beside the folder, where they outlive it.
+    Both are stored beside the folder, and kept when it is removed.
     """
     checksum, *before = note.read_text().split() if note.exists() else [""]
     known = checksum == source.sha256
@@ -87,9 +89,9 @@ def _changed(note: Path, source: Source, patches: Sequence[Path]) -> tuple[list[
 
 
 def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> None:
-    """Make a root with just what the packages bring, NumPy's headers in /numpy."""
-    want = _stamp([package.sha256 for package in packages])
-    if _stamped(root, want):
+    """Make a root with the packages' files only, NumPy's headers in /numpy."""
+    stamp = _stamp([package.sha256 for package in packages])
+    if _stamped(root, stamp):
         return
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -98,19 +100,19 @@ def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> N
         _run(["dpkg-deb", "-x", str(fetched / package.file), str(root)])
     headers = root / "usr" / "lib" / TRIPLES[arch] / "python3-numpy" / "numpy" / "_core" / "include"
     headers.rename(root / "numpy")
-    for path in root.rglob("*"):  # other packages than before may carry older dates
+    for path in root.rglob("*"):  # other packages may have older dates
         if path.is_file():
             path.touch()
-    (root / STAMP).write_text(want)
+    (root / STAMP).write_text(stamp)
 
 
 def _stamp(parts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _stamped(folder: Path, want: str) -> bool:
-    stamp = folder / STAMP
-    return stamp.is_file() and stamp.read_text() == want
+def _stamped(folder: Path, stamp: str) -> bool:
+    file = folder / STAMP
+    return file.is_file() and file.read_text() == stamp
 
 
 def _run(command: list[str]) -> None:
@@ -118,10 +120,10 @@ def _run(command: list[str]) -> None:
     if done.returncode:
         if FULL in done.stderr:
             raise no_space(command[-1])
-        why = (done.stderr or done.stdout).strip().splitlines()
+        lines = (done.stderr or done.stdout).strip().splitlines()
         raise BuildError(
             70,
             f"{command[0]} failed",
             where=command[-1],
-            got=why[-1] if why else f"status {done.returncode}",
+            got=lines[-1] if lines else f"status {done.returncode}",
         )

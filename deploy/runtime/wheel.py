@@ -1,6 +1,6 @@
-"""Write the wheel: the extension, TensorFlow's Python files, licences and the list of materials.
+"""The wheel: the extension, TensorFlow's Python files, licences and the bill of materials.
 
-The same inputs give the same bytes: entries sorted, every date the same, no owner.
+The same inputs give the same bytes: sorted entries, one date, no owner.
 
 Knows neither compiler nor network. Source: PEP 427 (wheels), 639 (licences), 770 (SBOMs).
 """
@@ -27,9 +27,9 @@ MODULES: Final = (
     "metrics/metrics_interface.py",
     "metrics/metrics_portable.py",
 )
-"""Of tensorflow/lite/python; the wheel has them side by side, as upstream's has."""
+"""Files of tensorflow/lite/python; the wheel has them in one folder, as upstream's."""
 OWN: Final = ("LICENSE", "Apache-2.0")
-"""The recipe's own licence: its text's name in the wheel, and SPDX."""
+"""The recipe's own licence: the name of its text in the wheel, and SPDX."""
 
 
 def tag(python: str, platform: str) -> str:
@@ -39,7 +39,7 @@ def tag(python: str, platform: str) -> str:
 
 
 def expression(linked: Sequence[Source]) -> str:
-    """Return one SPDX expression for all that is linked in."""
+    """Return one SPDX expression for everything linked in."""
     return " AND ".join(sorted({OWN[1], *(source.license for source in linked)}))
 
 
@@ -72,7 +72,7 @@ def contents(
     platform: str,
     extension: bytes,
     modules: Mapping[str, bytes],
-    wanted: Sequence[Source],
+    pinned: Sequence[Source],
     licences: Mapping[str, Sequence[tuple[str, bytes]]],
     arch: str,
     epoch: int,
@@ -83,7 +83,7 @@ def contents(
     licences  by source: names and words; empty where nothing of it is linked in
     """
     info = f"{NAME}-{VERSION}.dist-info"
-    linked = [source for source in wanted if licences.get(source.name)]
+    linked = [source for source in pinned if licences.get(source.name)]
     texts = {OWN[0]: (Path(__file__).parents[2] / "LICENSE").read_bytes()}
     for source in linked:
         for name, words in licences[source.name]:
@@ -103,7 +103,7 @@ def contents(
     bill = sbom.cyclonedx(
         NAME.replace("_", "-"),
         VERSION,
-        [(source, bool(licences.get(source.name))) for source in wanted],
+        [(source, bool(licences.get(source.name))) for source in pinned],
         {f"{NAME}/{EXTENSION}": digests[f"{NAME}/{EXTENSION}"]},
         ARCHES[arch],
         epoch,

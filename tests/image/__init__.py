@@ -1,6 +1,6 @@
-"""Cards that are built and booted: make test-image."""
+"""SD cards that are built and booted: make test-image."""
 
 import pytest
 
-# So that their faults show what was found.
+# So that their failures show the values.
 pytest.register_assert_rewrite("tests.image.seen", "tests.image.pi")

@@ -1,4 +1,4 @@
-"""What the tests of cards share: images in build/image/test, a broker, machines.
+"""Fixtures for SD cards: images in build/image/test, a broker, machines.
 
 `make test-image` runs the files of tests side by side, each in a process of its own: no two of them
 may build the same image.
@@ -18,7 +18,7 @@ from deploy.broker import PrivateBroker
 from deploy.image import build
 from tests.conftest import ROOT
 from tests.image import pi
-from tests.image.guest import BROKER, PORT, Card, Guest, key_pair
+from tests.image.guest import BROKER, PORT, Guest, SdCard, key_pair
 
 FOLDER = ROOT / "build" / "image" / "test"
 PASSWORD = "correct horse"
@@ -54,7 +54,7 @@ telemetry_interval_s = 5.0
 
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The key that the cards let in."""
+    """The SSH key of the SD cards' user."""
     return key_pair(tmp_path_factory.mktemp("key"))
 
 
@@ -94,22 +94,22 @@ def image(config: Callable[[bool], Path]) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def card(tmp_path: Path) -> Iterator[Callable[[Path], Card]]:
-    """Return a function that copies an image to a card of 4 GiB."""
-    cards: list[Card] = []
+def sdcard(tmp_path: Path) -> Iterator[Callable[[Path], SdCard]]:
+    """Return a function that copies an image to an SD card of 4 GiB."""
+    sdcards: list[SdCard] = []
 
-    def copy(image: Path) -> Card:
-        cards.append(Card(image, tmp_path / f"card-{len(cards)}"))
-        return cards[-1]
+    def copy(image: Path) -> SdCard:
+        sdcards.append(SdCard(image, tmp_path / f"sdcard-{len(sdcards)}"))
+        return sdcards[-1]
 
     yield copy
-    for one in cards:
+    for one in sdcards:
         one.remove()
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[PrivateBroker]:
-    """A mosquitto that wants the cards' password, and lets tests listen without one."""
+    """A mosquitto with the SD cards' password; tests may listen without one."""
     file = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", file, "camera", PASSWORD], check=True)
     with PrivateBroker("allow_anonymous true", f"password_file {file}") as running:
@@ -118,10 +118,10 @@ def broker(tmp_path: Path) -> Iterator[PrivateBroker]:
 
 @pytest.fixture
 def machine(key: Path, broker: PrivateBroker, tmp_path: Path) -> Callable[..., Guest]:
-    """Return a function that makes a machine of a card, the broker within its reach."""
+    """Return a function that makes a machine of an SD card, the broker within its reach."""
     consoles = itertools.count(1)
 
-    def make(card: Card, kind: type[Guest] = Guest) -> Guest:
-        return kind(card, key, tmp_path / f"console-{next(consoles)}", broker.port)
+    def make(sdcard: SdCard, kind: type[Guest] = Guest) -> Guest:
+        return kind(sdcard, key, tmp_path / f"console-{next(consoles)}", broker.port)
 
     return make

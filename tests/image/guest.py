@@ -1,4 +1,4 @@
-"""A card in an emulated machine: Debian's own kernel from the card, QEMU's `virt` for the Pi.
+"""An SD card in an emulated machine: its own Debian kernel, QEMU's `virt` in place of the Pi.
 
 Time limits are the emulator's own processor time, of which a busy host gives less in an hour, and
 a generous hour on the wall against a machine that sleeps. Nothing measured in it is a Pi's.
@@ -24,7 +24,7 @@ LIMIT_WALL_S: Final = 2400.0
 VIVID: Final = (
     "modules_load=vivid vivid.n_devs=1 vivid.node_types=0x1 vivid.num_inputs=1 vivid.input_types=0"
 )
-"""The kernel's test camera, at /dev/video0: the only thing that the card does not bring itself."""
+"""The kernel's test camera, at /dev/video0: the one thing that the SD card does not bring."""
 USER: Final = "pi"
 BROKER: Final = "10.0.2.100"
 PORT: Final = 1883
@@ -34,14 +34,14 @@ SLOW: Final = "systemd.default_timeout_start_sec=300"
 RELAY: Final = Path(__file__).with_name("relay.py")
 
 
-class Card:
-    """A copy of an image on a larger card."""
+class SdCard:
+    """A copy of an image on a larger SD card."""
 
     def __init__(self, image: Path, file: Path, size: int = 4096 * MIB) -> None:
         self.file = file
         disk.run(["cp", "--sparse=always", image, file])
-        with file.open("r+b") as card:
-            card.truncate(size)
+        with file.open("r+b") as sdcard:
+            sdcard.truncate(size)
         self.kernel, self.initrd = file.with_suffix(".kernel"), file.with_suffix(".initrd")
         drive = f"{file}@@{ALIGNED}"
         names = disk.run(["mdir", "-b", "-i", drive, "::"]).split()
@@ -57,27 +57,27 @@ class Card:
 
 
 class Guest:
-    """The machine with a card in it, running while the block lasts.
+    """The machine with an SD card in it, running while the block lasts.
 
     broker  port of this machine that the guest finds at BROKER:PORT
     """
 
     limit_cpu_s = LIMIT_CPU_S
 
-    def __init__(self, card: Card, key: Path, console: Path, broker: int) -> None:
+    def __init__(self, sdcard: SdCard, key: Path, console: Path, broker: int) -> None:
         self.port = free_port()
         self._key, self.console = key, console
-        # Where the card's own arguments name the Pi's console, this machine's comes last and wins.
-        append = f"{card.arguments} {VIVID} {SLOW} console=ttyAMA0 systemd.show_status=1"
+        # The SD card's own arguments name the Pi's console; this machine's comes last and wins.
+        append = f"{sdcard.arguments} {VIVID} {SLOW} console=ttyAMA0 systemd.show_status=1"
         login = f"hostfwd=tcp:127.0.0.1:{self.port}-:22"
         forward = f"guestfwd=tcp:{BROKER}:{PORT}-cmd:{sys.executable} {RELAY} {broker}"
         self._command = [
             *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1G"),
             *("-accel", "tcg,thread=multi", "-display", "none", "-nodefaults", "-no-reboot"),
-            *("-serial", f"file:{console}", "-kernel", str(card.kernel)),
-            *("-initrd", str(card.initrd), "-append", append),
-            *("-drive", f"if=none,id=card,format=raw,file={card.file}"),
-            *("-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"),
+            *("-serial", f"file:{console}", "-kernel", str(sdcard.kernel)),
+            *("-initrd", str(sdcard.initrd), "-append", append),
+            *("-drive", f"if=none,id=sdcard,format=raw,file={sdcard.file}"),
+            *("-device", "virtio-blk-pci,drive=sdcard", "-device", "virtio-rng-pci"),
             *("-netdev", f"user,id=net,restrict=on,{login},{forward}"),
             *("-device", "virtio-net-pci,netdev=net,romfile="),
         ]
@@ -120,8 +120,10 @@ class Guest:
             spent, ended = self.cpu_s(), self._machine is None or self._machine.poll() is not None
             late = spent > self.limit_cpu_s or time.monotonic() - self._began > LIMIT_WALL_S
             if late or (ended and not condition()):
-                said = self.console.read_text(errors="replace")[-4000:]
-                raise AssertionError(f"not seen after {spent:.0f} s of emulation: {what}\n{said}")
+                output = self.console.read_text(errors="replace")[-4000:]
+                raise AssertionError(
+                    f"timed out after {spent:.0f} s of emulation: {what}\n{output}"
+                )
             time.sleep(every_s)
 
     def says(self, *words: str) -> bool:
@@ -137,7 +139,7 @@ class Guest:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def ssh(self, command: str, accepted: tuple[int, ...] = (0,), given: str | None = None) -> str:
-        """Return what a command writes that the card's user gives over SSH."""
+        """Return what a command writes that the SD card's user gives over SSH."""
         known = self.console.with_suffix(".known")
         options = [
             *("-i", str(self._key), "-p", str(self.port), "-o", "BatchMode=yes"),

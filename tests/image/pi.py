@@ -1,8 +1,9 @@
-"""The card in QEMU's own Raspberry Pi 4B, `-M raspi4b` of QEMU 9 and newer, as far as that goes.
+"""The SD card in QEMU's own Raspberry Pi 4B, `-M raspi4b` of QEMU 9 and newer, as far as that goes.
 
-The card's own device tree is changed by what a Pi's firmware would add, and by what this machine
-lacks: drivers that look for it there end the kernel, or wait for ever. Its card sits at the older
-controller, where a Pi has its Wi-Fi; it has neither of the Pi's networks, so the console is all.
+The SD card's own device tree is changed: what a Pi's firmware would add is added, and what this
+machine lacks is disabled, since its drivers would crash the kernel or wait for ever. The SD card is
+attached to the older controller, where a Pi has its Wi-Fi; the machine has neither of the Pi's
+networks, so tests see its console only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from deploy.image import disk
 from deploy.image.layout import ALIGNED
-from tests.image.guest import SLOW, Card, Guest
+from tests.image.guest import SLOW, Guest, SdCard
 
 SERIAL: Final = "10000000abcd1234"
 ABSENT: Final = (
@@ -26,7 +27,7 @@ ABSENT: Final = (
     *("/soc/pixelvalve@7e207000", "/soc/pixelvalve@7e20a000", "/soc/pixelvalve@7e216000"),
     *("/soc/serial@7e201000/bluetooth", "/soc/mmc@7e300000/wifi@1"),
 )
-CARD: Final = "/soc/mmc@7e300000"
+SDCARD: Final = "/soc/mmc@7e300000"
 OF_WIFI: Final = ("non-removable", "mmc-pwrseq")
 NEWER: Final = "/emmc2bus/mmc@7e340000"
 SUPPLIES: Final = ("vqmmc-supply", "vmmc-supply")
@@ -35,17 +36,17 @@ would answer its interrupts, whose line is the other's too."""
 
 
 def readable(image: Path) -> None:
-    """Fail unless a Pi finds what it reads: its firmware, its device tree, what they are told."""
+    """Fail unless the files that a Pi reads exist: firmware, device tree, configuration."""
     drive = f"{image}@@{ALIGNED}"
     names = {
         name.removeprefix("::/") for name in disk.run(["mdir", "-b", "-i", drive, "::"]).split()
     }
     assert {"start4.elf", "fixup4.dat", "config.txt", "cmdline.txt"} <= names
     assert "bcm2711-rpi-4-b.dtb" in names
-    told = disk.run(["mtype", "-i", drive, "::config.txt"])
-    assert "arm_64bit=1" in told.split()
-    assert {one.split("=")[1] for one in told.split() if one.startswith("kernel=")} <= names
-    (initrd,) = re.findall(r"^initramfs (\S+)", told, re.M)
+    config = disk.run(["mtype", "-i", drive, "::config.txt"])
+    assert "arm_64bit=1" in config.split()
+    assert {one.split("=")[1] for one in config.split() if one.startswith("kernel=")} <= names
+    (initrd,) = re.findall(r"^initramfs (\S+)", config, re.M)
     assert initrd in names
     arguments = disk.run(["mtype", "-i", drive, "::cmdline.txt"]).split()
     assert "root=LABEL=rootfs" in arguments
@@ -59,15 +60,17 @@ def is_known() -> bool:
     return "raspi4b " in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def device_tree(card: Card) -> Path:
-    """Return the card's own device tree for a Pi 4B, changed."""
-    tree = card.file.with_suffix(".dtb")
-    disk.run(["mcopy", "-o", "-n", "-i", f"{card.file}@@{ALIGNED}", "::bcm2711-rpi-4-b.dtb", tree])
+def device_tree(sdcard: SdCard) -> Path:
+    """Return the SD card's own device tree for a Pi 4B, changed."""
+    tree = sdcard.file.with_suffix(".dtb")
+    disk.run(
+        ["mcopy", "-o", "-n", "-i", f"{sdcard.file}@@{ALIGNED}", "::bcm2711-rpi-4-b.dtb", tree]
+    )
     for node in ABSENT:
         disk.run(["fdtput", "-t", "s", tree, node, "status", "disabled"])
-    disk.run(["fdtput", "-d", tree, CARD, *OF_WIFI])
+    disk.run(["fdtput", "-d", tree, SDCARD, *OF_WIFI])
     disk.run(["fdtput", "-d", tree, NEWER, *SUPPLIES])
-    disk.run(["fdtput", tree, CARD, "broken-cd"])
+    disk.run(["fdtput", tree, SDCARD, "broken-cd"])
     disk.run(["fdtput", "-t", "s", tree, "/", "serial-number", SERIAL])
     return tree
 
@@ -77,13 +80,13 @@ class Pi(Guest):
 
     limit_cpu_s = 2700.0
 
-    def __init__(self, card: Card, key: Path, console: Path, broker: int) -> None:
-        super().__init__(card, key, console, broker)
-        arguments = card.arguments.replace("console=ttyS1,115200", "")  # QEMU's stalls
+    def __init__(self, sdcard: SdCard, key: Path, console: Path, broker: int) -> None:
+        super().__init__(sdcard, key, console, broker)
+        arguments = sdcard.arguments.replace("console=ttyS1,115200", "")  # QEMU's stalls
         append = f"{arguments} {SLOW} console=ttyAMA0,115200 systemd.show_status=1"
         self._command = [
             *("qemu-system-aarch64", "-M", "raspi4b", "-display", "none", "-no-reboot"),
-            *("-serial", f"file:{console}", "-serial", "null", "-kernel", str(card.kernel)),
-            *("-initrd", str(card.initrd), "-dtb", str(device_tree(card)), "-append", append),
-            *("-drive", f"if=sd,format=raw,file={card.file}"),
+            *("-serial", f"file:{console}", "-serial", "null", "-kernel", str(sdcard.kernel)),
+            *("-initrd", str(sdcard.initrd), "-dtb", str(device_tree(sdcard)), "-append", append),
+            *("-drive", f"if=sd,format=raw,file={sdcard.file}"),
         ]

@@ -1,7 +1,7 @@
 """A stand-in for Raspberry Pi OS Lite: its partitions, its marks, Debian inside.
 
 What the real one does at its first boot by its own means (growing, keys) a short unit does here. It
-lacks some of what the daemon depends on, for the provisioned card to bring.
+lacks some of what the daemon depends on, for the provisioned SD card to bring.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write(base: Path, image: Path) -> None:
         (root / "etc/rpi-issue").write_text("stand-in for Raspberry Pi reference 2025-10-01\n")
         (root / "etc/fstab").write_text(FSTAB[False])
         network = "etc/systemd/network/20-wired.network"
-        shutil.copy(HERE / "card" / network, root / network)
+        shutil.copy(HERE / "sdcard" / network, root / network)
         (root / "etc/systemd/system/grow.service").write_text(GROW)
         disk.run(["systemctl", f"--root={root}", "--quiet", "enable", "grow", "systemd-networkd"])
         shutil.move(root / "boot" / "firmware", boot)

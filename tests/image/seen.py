@@ -1,4 +1,4 @@
-"""What is seen of a card: by its user over SSH, on the card itself, at the broker."""
+"""Observations of an SD card: over SSH, in its file systems, at the broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from deploy.image import disk
 from deploy.image.layout import SECTOR
 from tests.conftest import Listener
-from tests.image.guest import Card, Guest
+from tests.image.guest import Guest, SdCard
 
 SPOOL = "/var/lib/private/edge-camera/spool.db"
 IDS = f"""
@@ -21,7 +21,7 @@ rows = sqlite3.connect("/tmp/spool/spool.db").execute("SELECT payload FROM event
 print(*(json.loads(row[0])["id"] for row in rows))
 END
 """
-"""Of a copy: the daemon lets nobody else into its file."""
+"""Of a copy: the daemon locks its file."""
 FACTS = {
     "machine": "cat /etc/machine-id",
     "host_key": "cat /etc/ssh/ssh_host_ed25519_key.pub",
@@ -44,11 +44,11 @@ FACTS = {
 
 
 def facts(guest: Guest) -> dict[str, str]:
-    """Return what the guest says of itself, asked all at once."""
+    """Return facts about the guest, with one connection."""
     script = "\n".join(f"echo @@{name}; {command}; true" for name, command in FACTS.items())
-    said = guest.ssh("sh -s", given=script)
+    output = guest.ssh("sh -s", given=script)
     return {
-        part.partition("\n")[0]: part.partition("\n")[2].strip() for part in said.split("@@")[1:]
+        part.partition("\n")[0]: part.partition("\n")[2].strip() for part in output.split("@@")[1:]
     }
 
 
@@ -57,28 +57,28 @@ def online(guest: Guest, heard: Listener) -> None:
     guest.until(lambda: bool(heard.bodies("result")), "a result")
 
 
-def clean(card: Card) -> None:
-    """Fail unless every ext4 file system of the card is without fault, its journal empty."""
-    for start in starts(card)[1:]:
-        shown = disk.run(["dumpe2fs", "-h", f"{card.file}?offset={start}"])
-        assert "needs_recovery" not in shown
-        disk.run(["e2fsck", "-f", "-n", f"{card.file}?offset={start}"])
+def clean(sdcard: SdCard) -> None:
+    """Fail unless every ext4 file system of the SD card is without fault, its journal empty."""
+    for start in starts(sdcard)[1:]:
+        output = disk.run(["dumpe2fs", "-h", f"{sdcard.file}?offset={start}"])
+        assert "needs_recovery" not in output
+        disk.run(["e2fsck", "-f", "-n", f"{sdcard.file}?offset={start}"])
 
 
-def starts(card: Card) -> list[int]:
+def starts(sdcard: SdCard) -> list[int]:
     """Return where the partitions begin."""
-    table = json.loads(disk.run(["sfdisk", "--json", card.file]))["partitiontable"]
+    table = json.loads(disk.run(["sfdisk", "--json", sdcard.file]))["partitiontable"]
     return [part["start"] * SECTOR for part in table["partitions"]]
 
 
-def spooled(card: Card, tmp_path: Path) -> set[str]:
-    """Return the ids of the events on a card whose power is off; its journal is replayed first."""
-    part = starts(card)[-1]
+def spooled(sdcard: SdCard, tmp_path: Path) -> set[str]:
+    """Return the ids of the events on an SD card after a power cut, its journal replayed first."""
+    part = starts(sdcard)[-1]
     copy = tmp_path / "after-the-cut"
     disk.run(
         [
             "dd",
-            f"if={card.file}",
+            f"if={sdcard.file}",
             f"of={copy}",
             "bs=4M",
             "iflag=skip_bytes",
@@ -88,7 +88,7 @@ def spooled(card: Card, tmp_path: Path) -> set[str]:
         ]
     )
     disk.run(["e2fsck", "-p", copy], accepted=(0, 1))
-    inside = SPOOL if len(starts(card)) == 2 else SPOOL.removeprefix("/var")
+    inside = SPOOL if len(starts(sdcard)) == 2 else SPOOL.removeprefix("/var")
     for end in ("", "-wal"):
         disk.run(["debugfs", "-R", f"dump {inside}{end} {tmp_path}/spool.db{end}", copy])
     copy.unlink()
@@ -96,26 +96,26 @@ def spooled(card: Card, tmp_path: Path) -> set[str]:
     return {json.loads(row[0])["id"] for row in database.execute("SELECT payload FROM events")}
 
 
-def report(what: str, found: dict[str, str], heard: Listener) -> None:
+def report(what: str, device: dict[str, str], heard: Listener) -> None:
     """Print the figures; emulated, on a shared host."""
-    started, ready = (int(stamp) / 1e6 for stamp in re.findall(r"=(\d+)", found["ready"]))
+    started, ready = (int(stamp) / 1e6 for stamp in re.findall(r"=(\d+)", device["ready"]))
     first = heard.payloads("result")[0]["ts"]
     rates = [one["fps"] for one in heard.payloads("telemetry")]
     print(
         f"\n{what}, in seconds from the kernel's start: process {started:.0f}, READY {ready:.0f}, "
-        f"first result {first - int(found['kernel']):.0f}; PSS {found['pss']}; "
+        f"first result {first - int(device['kernel']):.0f}; PSS {device['pss']}; "
         f"frames a second {rates}"
     )
 
 
-def settled(found: dict[str, str], size: int) -> None:
+def settled(device: dict[str, str], size: int) -> None:
     """Fail unless the machine is as a first boot should leave it."""
-    assert re.fullmatch(r"[0-9a-f]{32}", found["machine"])
-    assert re.fullmatch(r"porch-[0-9a-f]{8}", found["name"])
-    assert found["secret"] == "600 root"
-    assert sorted(found["service"].split()) == ["ActiveState=active", "NRestarts=0"]
-    assert found["failed"] == ""
-    grown = int(found["state"].split()[0])
+    assert re.fullmatch(r"[0-9a-f]{32}", device["machine"])
+    assert re.fullmatch(r"porch-[0-9a-f]{8}", device["name"])
+    assert device["secret"] == "600 root"
+    assert sorted(device["service"].split()) == ["ActiveState=active", "NRestarts=0"]
+    assert device["failed"] == ""
+    grown = int(device["state"].split()[0])
     assert size * 0.9 < grown < size
 
 

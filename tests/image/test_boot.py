@@ -1,6 +1,6 @@
-"""A card boots into a working classifier, becomes a device of its own, survives a power cut.
+"""An SD card boots into a working classifier, becomes a device of its own, survives a power cut.
 
-Every machine is switched on once for as much as can be seen in it: a boot takes minutes.
+Every machine is booted once for as many checks as possible: a boot takes minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deploy.runtime.pins import sha256
 from edge.mqtt.spool import SYNC_S
 from tests.conftest import ROOT, Listener
 from tests.image import pi
-from tests.image.guest import Card, Guest
+from tests.image.guest import Guest, SdCard
 from tests.image.seen import (
     IDS,
     arrived,
@@ -35,23 +35,23 @@ pytestmark = pytest.mark.image
 CLIP = ROOT / "deploy" / "demo" / "clip.mp4"
 
 
-def test_a_card_lives_through_a_power_cut(
+def test_an_sdcard_lives_through_a_power_cut(
     image: Callable[..., Path],
-    card: Callable[[Path], Card],
-    machine: Callable[[Card], Guest],
+    sdcard: Callable[[Path], SdCard],
+    machine: Callable[[SdCard], Guest],
     broker: PrivateBroker,
     tmp_path: Path,
 ) -> None:
     """READY, results, growth, keys; no event that was synced is lost when the power goes."""
-    mine = card(image("trixie"))
+    mine = sdcard(image("trixie"))
     heard = Listener(broker)
     with machine(mine) as guest:
         online(guest, heard)
         guest.wait_for_ssh()
-        found = facts(guest)
-        report("trixie", found, heard)
-        settled(found, 3800 * MIB)
-        assert found["wifi"] == "600 root"
+        device = facts(guest)
+        report("trixie", device, heard)
+        settled(device, 3800 * MIB)
+        assert device["wifi"] == "600 root"
         # Another source, whose pictures change: events.
         guest.put(CLIP, "/etc/edge-camera/clip.mp4")
         guest.ssh(
@@ -80,52 +80,52 @@ def test_a_card_lives_through_a_power_cut(
         guest.wait_for_ssh()
         again = facts(guest)
         print(f"after the cut: {len(kept)} events kept and delivered; {again['fsck']}")
-        assert again["machine"] == found["machine"]
-        assert again["host_key"] == found["host_key"]
+        assert again["machine"] == device["machine"]
+        assert again["host_key"] == device["host_key"]
         assert again["failed"] == ""
         guest.shut_down()
     heard.close()
     clean(mine)
 
 
-def test_a_read_only_card(
+def test_a_read_only_sdcard(
     image: Callable[..., Path],
-    card: Callable[[Path], Card],
-    machine: Callable[[Card], Guest],
+    sdcard: Callable[[Path], SdCard],
+    machine: Callable[[SdCard], Guest],
     broker: PrivateBroker,
 ) -> None:
     """Its root stays as it is, its state grows and is kept, its logs are in memory."""
-    mine = card(image("trixie", read_only=True))
+    mine = sdcard(image("trixie", read_only=True))
     heard = Listener(broker)
     with machine(mine) as guest:
         online(guest, heard)
         guest.wait_for_ssh()
-        found = facts(guest)
-        report("trixie, read only", found, heard)
-        assert found["time"] == "active"
-        assert found["resolver"] == "0", "it starts before /var is there"
-        assert "ro" in found["root"].split()[1].split(",")
-        assert "rw" in found["state"].split()[1].split(",")
-        settled(found, 4096 * MIB - starts(mine)[2])
+        device = facts(guest)
+        report("trixie, read only", device, heard)
+        assert device["time"] == "active"
+        assert device["resolver"] == "0", "it starts before /var is there"
+        assert "ro" in device["root"].split()[1].split(",")
+        assert "rw" in device["state"].split()[1].split(",")
+        settled(device, 4096 * MIB - starts(mine)[2])
         assert guest.ssh("findmnt -n -o FSTYPE --target /var/log") == "tmpfs"
-        assert guest.ssh("ls /run/log/journal") == found["machine"]
+        assert guest.ssh("ls /run/log/journal") == device["machine"]
         guest.cut()
     heard.close()
     with machine(mine) as guest:
         guest.wait_for_ssh()
         again = facts(guest)
-        assert (again["machine"], again["host_key"]) == (found["machine"], found["host_key"])
+        assert (again["machine"], again["host_key"]) == (device["machine"], device["host_key"])
         guest.shut_down()
     clean(mine)
 
 
 def test_a_pi_of_qemu(
-    image: Callable[..., Path], card: Callable[[Path], Card], machine: Callable[..., Guest]
+    image: Callable[..., Path], sdcard: Callable[[Path], SdCard], machine: Callable[..., Guest]
 ) -> None:
     """The kernel finds a Pi 4B, its root on an SD card; the first boot comes to its end."""
     if not pi.is_known():
         pytest.skip("LEFT OUT: this QEMU has no raspi4b; Debian 13's has")
-    with machine(card(image("trixie")), pi.Pi) as guest:
+    with machine(sdcard(image("trixie")), pi.Pi) as guest:
         guest.until(lambda: guest.says("Finished", "edge-first-boot.service"), "a first boot")
         guest.until(lambda: guest.says(f"porch-{pi.SERIAL[-8:]} login:"), "the board's name")
         assert guest.says("Machine model: Raspberry Pi 4 Model B")

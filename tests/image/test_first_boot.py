@@ -13,7 +13,7 @@ from deploy.image.layout import MIB
 from deploy.runtime.pins import sha256
 from tests.conftest import Listener
 from tests.image import raspios
-from tests.image.guest import Card, Guest
+from tests.image.guest import Guest, SdCard
 from tests.image.raspios import LACKING
 from tests.image.seen import clean, facts, online, report, settled, starts
 
@@ -22,16 +22,16 @@ pytestmark = pytest.mark.image
 
 def test_a_first_boot_that_fails_is_tried_again(
     image: Callable[..., Path],
-    card: Callable[[Path], Card],
-    machine: Callable[[Card], Guest],
+    sdcard: Callable[[Path], SdCard],
+    machine: Callable[[SdCard], Guest],
     broker: PrivateBroker,
     tmp_path: Path,
 ) -> None:
-    """On Debian 12. Its owner can log in and hint it; after one more cut the card is as any other.
+    """On Debian 12: the owner can log in and repair it; after one more cut all is well.
 
-    What fails is growing: another growpart in the place where the owner's own programs go.
+    Growing fails: a broken growpart is in the folder of the owner's own programs.
     """
-    mine = card(image("bookworm"))
+    mine = sdcard(image("bookworm"))
     (tmp_path / "fails").write_text("#!/bin/sh\nexit 2\n")
     lines = ["cd /usr/local/bin", f"write {tmp_path}/fails growpart", "sif growpart mode 0100755"]
     at = f"{mine.file}?offset={starts(mine)[1]}"
@@ -48,23 +48,23 @@ def test_a_first_boot_that_fails_is_tried_again(
     with machine(mine) as guest:
         online(guest, heard)
         guest.wait_for_ssh()
-        found = facts(guest)
-        report("bookworm", found, heard)
-        settled(found, 3800 * MIB)
+        device = facts(guest)
+        report("bookworm", device, heard)
+        settled(device, 3800 * MIB)
         for own in ("machine", "host_key", "name"):
-            assert found[own] != first[own], "of no boot that did not come to its end"
+            assert device[own] != first[own], "nothing of an unfinished boot remains"
         guest.shut_down()
     heard.close()
     clean(mine)
 
 
 @pytest.mark.parametrize(("suite", "moment"), [("bookworm", "Unpacking"), ("trixie", "Setting up")])
-def test_a_provisioned_card(
+def test_a_provisioned_sdcard(
     suite: str,
     moment: str,
     config: Callable[[bool], Path],
-    card: Callable[[Path], Card],
-    machine: Callable[[Card], Guest],
+    sdcard: Callable[[Path], SdCard],
+    machine: Callable[[SdCard], Guest],
     broker: PrivateBroker,
     tmp_path: Path,
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_provisioned_card(
     assert provision.main(arguments) == 0
     assert sha256(base) == before
     assert provision.main([*arguments[2:], "--base", str(out)]) == 65, "provisioned already"
-    mine = card(out)
+    mine = sdcard(out)
     with machine(mine) as guest:
         guest.until(lambda: guest.says(moment, "python3-opencv"), "packages being installed")
         guest.cut()
@@ -88,9 +88,9 @@ def test_a_provisioned_card(
         online(guest, heard)
         guest.wait_for_ssh()
         guest.until(lambda: guest.ssh("ls /usr/lib/edge-image") == "provision\nsite", "its end")
-        found = facts(guest)
-        report(f"{suite}, provisioned", found, heard)
-        settled(found, 3800 * MIB)
+        device = facts(guest)
+        report(f"{suite}, provisioned", device, heard)
+        settled(device, 3800 * MIB)
         installed = guest.ssh("dpkg-query -W -f '${Package} ' edge-camera " + " ".join(LACKING))
         assert sorted(installed.split()) == sorted(["edge-camera", *LACKING])
         guest.shut_down()

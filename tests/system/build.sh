@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Builds the machine that a package is installed in: Debian with systemd, mosquitto, and what the
-# package depends on.
+# Builds a machine to install the package in: Debian with systemd, mosquitto, and the package's
+# dependencies.
 #
 #   tests/system/build.sh FOLDER SUITE ARCH PACKAGE...
 #
 # amd64: FOLDER/root, for systemd-nspawn. arm64: FOLDER/root.ext4, FOLDER/kernel (an unpacked
-# package) and FOLDER/busybox, for QEMU. Does nothing where they are there and made from the same
-# packages by this file. Packages come from the mirror that this machine's apt is configured with.
+# package) and FOLDER/busybox, for QEMU. Does nothing where they exist, made from the same packages by
+# this file. Packages come from the mirror that this machine's apt is configured with.
 # Needs root.
 #
-# arm64: this machine's own apt and dpkg resolve and unpack; maintainer scripts alone are emulated,
-# and those that would take minutes are left out. An emulated apt takes half an hour.
+# arm64: this machine's own apt and dpkg resolve and unpack; only maintainer scripts are emulated, and
+# those that would take minutes are omitted. An emulated apt takes half an hour.
 set -euo pipefail
 
 folder=$1 suite=$2 arch=$3
@@ -19,7 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 packages=(
   apt systemd systemd-sysv dbus udev procps iproute2 # the system
   mosquitto mosquitto-clients                    # a broker, and a subscriber
-  openssh-server sudo                            # what `make deploy` talks to
+  openssh-server sudo                            # for `make deploy`
   "$@"
 )
 mkdir -p "$folder"
@@ -37,7 +37,7 @@ mkdir -p "$folder"
 mirror=$(apt-get indextargets --format '$(SITE) $(ORIGIN) $(LABEL)' |
   sed -n 's/ Debian Debian$//p' | head -n 1)
 if [ -z "$mirror" ]; then
-  echo "system: apt knows no Debian archive here; run apt-get update on Debian" >&2
+  echo "system: apt has no Debian archive here; run apt-get update on Debian" >&2
   exit 69
 fi
 lean=(
@@ -47,7 +47,7 @@ lean=(
 )
 source="deb $mirror $suite main"
 
-# native PACKAGE...: install into $root without running anything of it but maintainer scripts.
+# native PACKAGE...: install into $root; of its programs, only maintainer scripts run.
 native() {
   local slow=(/usr/sbin/update-initramfs /usr/bin/py3compile /usr/bin/systemd-hwdb) file
   for file in "${slow[@]}"; do
@@ -57,7 +57,7 @@ native() {
   done
   printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
   chmod 755 "$root/usr/sbin/policy-rc.d"
-  # Two architectures confuse apt's order of configuration; the root's own dpkg has but one.
+  # Two architectures confuse apt's order of configuration; the root's own dpkg has only one.
   DEBIAN_FRONTEND=noninteractive apt-get -qq -y "${apt[@]}" install "$@" ||
     DEBIAN_FRONTEND=noninteractive chroot "$root" dpkg --force-unsafe-io --configure -a
   for file in "${slow[@]}"; do

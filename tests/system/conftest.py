@@ -1,4 +1,4 @@
-"""Booted machines, the package in them, and the service as each test wants to find it."""
+"""Fixtures: booted machines, the package, and the service in a known state."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ telemetry_interval_s = 2.0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run everything on each machine that is asked for."""
+    """Run everything on each machine that EDGE_MACHINES names."""
+    names = os.environ.get("EDGE_MACHINES", "bookworm-amd64").split()
     if "machine" in metafunc.fixturenames:
-        asked = os.environ.get("EDGE_MACHINES", "bookworm-amd64").split()
-        metafunc.parametrize("machine", asked, indirect=True, scope="session")
+        metafunc.parametrize("machine", names, indirect=True, scope="session")
+    if "online" in metafunc.fixturenames:
+        metafunc.parametrize("online", names, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +56,14 @@ def package(machine: Machine) -> packages.Package:
 
 @pytest.fixture(scope="session")
 def settings(machine: Machine) -> str:
-    """A config with what this machine has for a camera."""
+    """A config with this machine's camera."""
     if machine.name.endswith("arm64"):
         return SETTINGS.format(source="/dev/video0", fps=10)
     return SETTINGS.format(source=CLIP, fps=30)
 
 
 def is_up(machine: Machine) -> bool:
-    """Return whether the service has said READY and its process runs."""
+    """Return whether the service is READY and its process runs."""
     return machine.show("ActiveState", "SubState") == {
         "ActiveState": "active",
         "SubState": "running",
@@ -81,7 +83,7 @@ def service(machine: Machine, settings: str) -> Machine:
 
 @pytest.fixture
 def subscribe(machine: Machine) -> Iterator[Callable[[], Subscriber]]:
-    """Return a function that begins a subscriber."""
+    """Return a function that starts a subscriber."""
     begun: list[Subscriber] = []
 
     def begin() -> Subscriber:

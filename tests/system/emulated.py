@@ -1,7 +1,7 @@
-"""Boot an arm64 Debian in QEMU; what is written is forgotten.
+"""An arm64 Debian, booted in QEMU; nothing written is kept.
 
-Its camera is vivid's, at /dev/video0 from the start. Emulated: nothing measured in it is a figure
-of any real machine, but its addresses, system calls and memory are those of arm64.
+Its camera is vivid's, at /dev/video0 from the start. Emulated: its speed says nothing of a real
+machine, but its addresses, system calls and memory are those of arm64.
 """
 
 from __future__ import annotations

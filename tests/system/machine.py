@@ -1,8 +1,8 @@
 """A booted machine to install the package in: commands, files, a subscriber, conditions.
 
 Rule 1: everything goes through one root shell, which the machine's own systemd starts for each
-        connection; so nothing that a test runs is a child of anything that a test looks at.
-Rule 2: nothing sleeps to be on the safe side: ``wait_for`` asks until it is so, or fails.
+        connection; so no command of a test is a child of a tested process.
+Rule 2: nothing sleeps for a fixed time: ``wait_for`` polls until a condition holds, or fails.
 
 Knows neither systemd-nspawn nor QEMU: see containers.py and emulated.py.
 """
@@ -26,7 +26,7 @@ SEPARATOR: Final = b"\0status "
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it wrote."""
+    """A command's exit status and output."""
 
     status: int
     output: str
@@ -34,7 +34,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One message as mosquitto_sub got it; ``at_s`` is by the machine's clock."""
+    """One message as mosquitto_sub received it; ``at_s`` is by the machine's clock."""
 
     at_s: float
     topic: str
@@ -57,9 +57,9 @@ class Machine:
 
     name      suite and architecture
     address   of its shell: a socket in this file system, or a port of this machine
-    patience  how much slower than this machine it may be
+    patience  a factor for time limits: how much slower than this machine it may be
     enforces  whether its kernel gives it the memory controller
-    console   where what it says while it boots and runs is written
+    console   the file with its console output
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Machine:
         return self.run(command).output.strip()
 
     def put(self, path: str, content: bytes) -> None:
-        """Write a file, and the folders that it is in."""
+        """Write a file, and the missing folders of its path."""
         name = shlex.quote(path)
         write = f"mkdir -p $(dirname {name}) && head -c {len(content)} >{name}"
         with self._connect() as shell:
@@ -112,20 +112,20 @@ class Machine:
         assert answer == b"done\n", (path, answer)
 
     def show(self, *properties: str, unit: str = "edge-camera") -> dict[str, str]:
-        """Return what systemd knows of a unit."""
-        asked = self.output(f"systemctl show {unit} -p {','.join(properties)}")
-        return dict(line.split("=", 1) for line in asked.splitlines())
+        """Return properties of a unit."""
+        output = self.output(f"systemctl show {unit} -p {','.join(properties)}")
+        return dict(line.split("=", 1) for line in output.splitlines())
 
     def wait_for(self, what: str, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
         """Return once ``condition`` holds; fail after ``timeout_s`` times the patience."""
         until = time.monotonic() + timeout_s * self._patience
         while not condition():
             if time.monotonic() > until:
-                raise AssertionError(f"{self.name}: never came: {what}\n{self.evidence()}")
+                raise AssertionError(f"{self.name}: timed out: {what}\n{self.evidence()}")
             time.sleep(POLL_S)
 
     def evidence(self) -> str:
-        """Return what somebody would look at first."""
+        """Return the service's status and the end of the journal."""
         look = "systemctl status --no-pager -l edge-camera; journalctl -n 30 --no-pager"
         return self.run(look, check=False).output
 
@@ -138,7 +138,7 @@ class Machine:
 
 
 class Subscriber:
-    """Keeps what mosquitto_sub prints; while the broker is away it tries again."""
+    """Stores the output of mosquitto_sub, which reconnects by itself."""
 
     def __init__(self, shell: socket.socket, machine: Machine) -> None:
         self._shell, self._machine = shell, machine
@@ -152,7 +152,7 @@ class Subscriber:
                 self.messages.append(Received(float(at), topic, retained == "1", payload))
 
     def of(self, kind: str) -> list[Received]:
-        """Return what has come on a topic."""
+        """Return the messages of one topic."""
         return [message for message in list(self.messages) if message.kind == kind]
 
     def events(self, type: str) -> list[Any]:
@@ -160,11 +160,11 @@ class Subscriber:
         return [body for m in self.of("event") if (body := m.body)["type"] == type]
 
     def availability(self) -> list[str]:
-        """Return what was said of it, oldest first."""
+        """Return the values of `availability`, oldest first."""
         return [message.payload for message in self.of("availability")]
 
     def wait_for_online(self) -> None:
-        """Return once the device is there; what came until then is forgotten."""
+        """Return once the device is online; forget the messages until then."""
         self.wait_for("online", lambda: self.availability()[-1:] == ["online"])
         self.messages.clear()
 
@@ -182,8 +182,8 @@ class Subscriber:
 
 
 def _line(command: str) -> bytes:
-    """Return one line for the shell: it reads no further before ``command`` has ended."""
-    told = base64.b64encode(command.encode()).decode()
+    """Return one line for the shell: it reads no further until ``command`` has ended."""
+    line = base64.b64encode(command.encode()).decode()
     return (
-        f"(eval \"$(echo {told} | base64 -d)\") </dev/null 2>&1; printf '\\0status %d' $?; exit\n"
+        f"(eval \"$(echo {line} | base64 -d)\") </dev/null 2>&1; printf '\\0status %d' $?; exit\n"
     ).encode()

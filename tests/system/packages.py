@@ -1,6 +1,6 @@
-"""The package under test, and the one before it.
+"""The package under test, and an older version of it.
 
-python -m tests.system.packages SUITE ARCH     what the package depends on, one name a line
+python -m tests.system.packages SUITE ARCH     the package's dependencies, one per line
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Final
 DIST: Final = Path(__file__).resolve().parents[2] / "build" / "dist"
 CONFFILE: Final = "etc/edge-camera/edge.toml"
 ENDS: Final = {"bookworm": "deb12", "trixie": "deb13"}
-"""How the version of a package for each suite ends."""
+"""Suite -> the end of its packages' versions."""
 BEFORE: Final = "0.0.1"
-"""Version of the package that is upgraded: older than any."""
+"""Version of the package that is upgraded: older than every other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class Package:
 
     def field(self, name: str) -> str:
         """Return a field of its control file."""
-        asked = ["dpkg-deb", "-f", str(self.path), name]
-        return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+        query = ["dpkg-deb", "-f", str(self.path), name]
+        return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
 
     def depends(self) -> list[str]:
-        """Return what it depends on: of alternatives the first, without versions."""
+        """Return its dependencies: of alternatives the first, without versions."""
         alternatives = self.field("Depends").split(",")
         return sorted(
             {one.split("|")[0].split("(")[0].split(":")[0].strip() for one in alternatives}
@@ -43,16 +43,16 @@ class Package:
 def find(folder: Path, suite: str, arch: str) -> Package:
     """Return the package of a suite and architecture. Raises FileNotFoundError."""
     pattern = f"edge-camera_*{ENDS[suite]}_{arch}.deb"
-    found = list(folder.glob(pattern))
-    if not found:
+    packages = list(folder.glob(pattern))
+    if not packages:
         raise FileNotFoundError(f"{folder} has no {pattern}: make deb ARCH={arch} SUITE={suite}")
-    return Package(max(found, key=lambda path: path.stat().st_mtime))
+    return Package(max(packages, key=lambda path: path.stat().st_mtime))
 
 
 def before(package: Package, folder: Path) -> Package:
     """Return the same package as an older version with other lines in its config, in ``folder``.
 
-    The config of a package that changes is what dpkg asks about on an upgrade.
+    A changed config in a package is what dpkg asks about on an upgrade.
     """
     with tempfile.TemporaryDirectory(dir=folder) as made:
         tree = Path(made)

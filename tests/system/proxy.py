@@ -1,4 +1,4 @@
-"""Hands ssh a connection to the machine: its root shell, become an sshd.
+"""An ssh proxy: passes ssh a connection to the machine's root shell, which becomes an sshd.
 
 ssh -o ProxyUseFdpass=yes -o ProxyCommand='python3 proxy.py SOCKET'
 """
@@ -10,6 +10,6 @@ import sys
 
 with socket.socket(socket.AF_UNIX) as shell, socket.socket(fileno=1) as ssh:
     shell.connect(sys.argv[1])
-    # What the shell writes to stderr comes here too, and is no ssh.
+    # The shell's stderr also comes here, and is not ssh's protocol.
     shell.sendall(b"exec 2>/dev/null; mkdir -p /run/sshd; exec /usr/sbin/sshd -i\n")
     socket.send_fds(ssh, [b"\0"], [shell.fileno()])

@@ -1,6 +1,6 @@
-"""`make deploy` to a booted Debian, over a real ssh: taken, taken back, cut off.
+"""`make deploy` to a booted Debian over a real ssh: success, going back, a broken connection.
 
-In this order, for the machine is one and the same.
+In this order: all tests use the same machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ threading.Timer(8, os._exit, [3]).start()
 
 
 class Ssh:
-    """What `make deploy` is given: hosts that are all this machine, and one to be left alone."""
+    """The ssh for `make deploy`: every host but `next`, which must stay alone, is this machine."""
 
     def __init__(self, machine: Machine, folder: Path) -> None:
         self.alone = folder / "touched"
@@ -51,7 +51,7 @@ class Ssh:
         )
 
     def command(self, hosts: str, package: Path) -> list[str]:
-        """Return what `make deploy` runs."""
+        """Return the command of `make deploy`."""
         return [
             *("/usr/bin/python3", "-B", "-m", "deploy.remote", f"--hosts={hosts}"),
             *(f"--deb={package}", f"--ssh=ssh -F {self._config}", f"--timeout={TIMEOUT_S}"),
@@ -68,7 +68,7 @@ class Ssh:
 def ssh(machine: Machine, settings: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
     """The machine with an sshd and a config, and no package before and after."""
     if machine.name.endswith("arm64"):
-        pytest.skip("left to the containers: emulated, it would take an hour")
+        pytest.skip("LEFT OUT: in an emulated machine it would take an hour")
     machine.run("systemctl start mosquitto")
     machine.put(CONFIG, settings.encode())
     yield Ssh(machine, tmp_path_factory.mktemp("ssh"))
@@ -77,7 +77,7 @@ def ssh(machine: Machine, settings: str, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def make(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function that makes another version of the package, and changes files of it."""
+    """Return a function that makes another version of the package, with changed files."""
 
     def changed(version: str, **files: str) -> Path:
         folder = tmp_path_factory.mktemp("package")
@@ -89,7 +89,7 @@ def make(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Callable
         own = version.partition("~")[0]
         (private / "__init__.py").write_text(f'"""Changed."""\n\n__version__ = "{own}"\n')
         places = {
-            "service": private / "service.py",
+            "service": private / "daemon" / "service.py",
             "postinst": tree / "DEBIAN" / "postinst",
             "config": tree / "etc" / "edge-camera" / "edge.toml",
         }
@@ -105,9 +105,9 @@ def make(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 
 def has(machine: Machine, version: str, settings: str) -> None:
-    """Assert that a version is installed whole and runs, with the owner's config."""
-    asked = "dpkg-query -W -f '${db:Status-Status} ${Version}' edge-camera"
-    assert machine.output(asked) == f"installed {version}"
+    """Assert that a version is installed completely and runs, with the owner's config."""
+    query = "dpkg-query -W -f '${db:Status-Status} ${Version}' edge-camera"
+    assert machine.output(query) == f"installed {version}"
     assert is_up(machine)
     assert machine.run(f"cat {CONFIG}").output == settings
 
@@ -115,12 +115,12 @@ def has(machine: Machine, version: str, settings: str) -> None:
 def online(subscriber: Subscriber, version: str) -> None:
     """Wait until the broker has it online with that version."""
 
-    def told() -> bool:
-        infos, said = subscriber.of("info"), subscriber.availability()
+    def published() -> bool:
+        infos, states = subscriber.of("info"), subscriber.availability()
         own = version.partition("~")[0]
-        return bool(infos and infos[-1].body["version"] == own and said[-1:] == ["online"])
+        return bool(infos and infos[-1].body["version"] == own and states[-1:] == ["online"])
 
-    subscriber.wait_for(f"{version} online", told)
+    subscriber.wait_for(f"{version} online", published)
 
 
 def test_a_first_deploy(
@@ -129,15 +129,15 @@ def test_a_first_deploy(
     """Where no package was before, as root."""
     done = ssh.deploy("root@pi", make(FIRST))
     assert done.returncode == 0, done
-    assert f"deploy: root@pi: installing {FIRST} (there was none before)" in done.stdout
+    assert f"deploy: root@pi: installing {FIRST} (no version before)" in done.stdout
     has(machine, FIRST, settings)
     online(subscribe(), FIRST)
 
 
-def test_a_new_version_is_taken(
+def test_a_new_version_is_installed(
     machine: Machine, ssh: Ssh, make: Callable[..., Path], settings: str, subscribe: Subscribe
 ) -> None:
-    """By a user with sudo, on two hosts in turn; the second has it already, and gets it again."""
+    """By a user with sudo, on two hosts in turn, which are the same machine."""
     done = ssh.deploy("user@pi user@pi2", make(SECOND, config="# another default\n"))
     assert done.returncode == 0, done
     assert f"deploy: user@pi: installing {SECOND} over {FIRST}" in done.stdout
@@ -155,7 +155,7 @@ def test_a_new_version_is_taken(
     ],
     ids=["exits at its start", "exits after READY", "cannot be configured"],
 )
-def test_what_is_not_healthy_is_taken_back(
+def test_an_unhealthy_version_is_undone(
     machine: Machine,
     ssh: Ssh,
     make: Callable[..., Path],
@@ -164,14 +164,14 @@ def test_what_is_not_healthy_is_taken_back(
     files: dict[str, str],
     words: str,
 ) -> None:
-    """The version before runs again, with the owner's config; the host after it is left alone."""
+    """The previous version runs again, with the owner's config; the next host is not changed."""
     done = ssh.deploy("user@pi next", make(NEXT, **files))
     assert done.returncode == BACK, done
     assert words in done.stdout
     assert f"deploy: user@pi: {RETURNED} {SECOND} runs again" in done.stdout
     assert done.stderr.splitlines() == [
-        "deploy: user@pi: the new package is taken back",
-        "deploy: not touched: next",
+        "deploy: user@pi: went back to the previous package",
+        "deploy: not changed: next",
     ]
     assert not ssh.alone.exists()
     has(machine, SECOND, settings)
@@ -181,14 +181,14 @@ def test_what_is_not_healthy_is_taken_back(
 def test_the_owners_config_outlives_going_back(
     machine: Machine, ssh: Ssh, make: Callable[..., Path], settings: str
 ) -> None:
-    """dpkg still knows that the file is not as it was packaged, and a later upgrade leaves it."""
+    """dpkg still knows that the file was edited, and a later upgrade keeps it."""
     later = "0.4.0"
     done = ssh.deploy("user@pi", make(later, config="# yet another default\n"))
     assert done.returncode == 0, done
     has(machine, later, settings)
 
 
-def test_two_at_once_are_not_let(machine: Machine, ssh: Ssh, make: Callable[..., Path]) -> None:
+def test_a_second_deploy_is_refused(machine: Machine, ssh: Ssh, make: Callable[..., Path]) -> None:
     """The second says so and changes nothing."""
     machine.run("systemd-run --unit=edge-deploy sleep 600")
     try:
@@ -196,13 +196,13 @@ def test_two_at_once_are_not_let(machine: Machine, ssh: Ssh, make: Callable[...,
     finally:
         machine.run("systemctl stop edge-deploy")
     assert done.returncode == 75, done
-    assert done.stderr == "deploy: user@pi: another deploy is under way\n"
+    assert done.stderr == "deploy: user@pi: another deploy is running\n"
 
 
 def test_it_goes_back_without_the_connection(
     machine: Machine, ssh: Ssh, make: Callable[..., Path], settings: str
 ) -> None:
-    """ssh dies when the broken package is being installed: the Pi ends what was begun."""
+    """ssh is killed while a broken package is being installed: the Pi still goes back."""
     broken = make("0.5.0", service=EXITS)
     with subprocess.Popen(
         ssh.command("user@pi", broken), stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -213,6 +213,8 @@ def test_it_goes_back_without_the_connection(
                 break
         machine.run("pkill -KILL sshd")
     assert process.returncode == 69
-    told = "journalctl -q -t edge-deploy -o cat"
-    machine.wait_for("the way back", lambda: machine.output(told).endswith("0.4.0 runs again"), 120)
+    log = "journalctl -q -t edge-deploy -o cat"
+    machine.wait_for(
+        "the previous version", lambda: machine.output(log).endswith("0.4.0 runs again"), 120
+    )
     has(machine, "0.4.0", settings)

@@ -1,7 +1,7 @@
-"""What must be seen of the service in a real systemd, from `apt install` to `apt purge`.
+"""The service in a real systemd, from `apt install` to `apt purge`.
 
-In this order, for the machine is one and the same; whatever a test breaks, the next one's
-``service`` hints. Each test is one thing that can be seen.
+In this order: all tests use the same machine; the fixture ``service`` repairs what an earlier test
+broke.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ pytestmark = pytest.mark.system
 Subscribe = Callable[[], Subscriber]
 EXPOSURE_MAX: Final = 1.5
 OFFLINE_MAX_S: Final = 5.0
-"""What a device may be away for while it is upgraded, by the broker's own machine."""
+"""Longest absence of a device during an upgrade, by the machine's clock."""
 STARTED: Final = "39f53479d3a045ac8e11786248231fbf"
-"""systemd's MESSAGE_ID of a unit that has been started."""
+"""systemd's MESSAGE_ID of a started unit."""
 APT: Final = (
     "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0"
     " -o Dpkg::Options::=--force-confold"
 )
-"""As unattended upgrades do it: a config that somebody has edited is kept without a question."""
+"""As unattended upgrades do it: an edited config is kept without a question."""
 
 
 def main_pid(machine: Machine) -> int:
@@ -53,7 +53,7 @@ def journal(machine: Machine, *fields: str) -> list[dict[str, Any]]:
 
 
 def status(machine: Machine) -> str:
-    """Return what a person would ask for first."""
+    """Return the output of `systemctl status`."""
     return machine.run("systemctl status --no-pager -l edge-camera", check=False).output
 
 
@@ -67,7 +67,7 @@ def inside(machine: Machine, program: str) -> str:
 
 
 def test_apt_installs_it(machine: Machine, package: Package, tmp_path: Path, settings: str) -> None:
-    """And starts it; without a camera it says so and tries again, which is no failure of apt's."""
+    """And starts it; without a camera it says so and tries again, which is not a failure of apt."""
     old = packages.before(package, tmp_path)
     machine.put("/root/before.deb", old.path.read_bytes())
     machine.put("/root/package.deb", package.path.read_bytes())
@@ -84,7 +84,7 @@ def test_apt_installs_it(machine: Machine, package: Package, tmp_path: Path, set
 
 
 def test_results_reach_a_subscriber(service: Machine, subscribe: Subscribe) -> None:
-    """Each with a score for every label, from the camera that this machine has."""
+    """Each with a score for every label, from this machine's camera."""
     subscriber = subscribe()
 
     subscriber.wait_for("five results", lambda: len(subscriber.of("result")) >= 5)
@@ -95,8 +95,8 @@ def test_results_reach_a_subscriber(service: Machine, subscribe: Subscribe) -> N
     assert subscriber.of("info")[0].body["device"] == "edge-test"
 
 
-def test_the_clip_is_told_as_it_is(service: Machine, subscribe: Subscribe, settings: str) -> None:
-    """Cats and dogs, as the demo clip shows them; vivid shows neither."""
+def test_the_clip_gives_both_labels(service: Machine, subscribe: Subscribe, settings: str) -> None:
+    """Cats and dogs, as in the demo clip; vivid shows neither."""
     if "/dev/video0" in settings:
         pytest.skip(f"LEFT OUT on {service.name}: its camera is vivid, which shows no animals")
     subscriber = subscribe()
@@ -108,7 +108,7 @@ def test_the_clip_is_told_as_it_is(service: Machine, subscribe: Subscribe, setti
 
 
 def test_its_status_is_one_line_for_people(service: Machine) -> None:
-    """In `systemctl status`: what it sees, how fast, and whether the broker is there."""
+    """In `systemctl status`: label, speed, and whether the broker is connected."""
 
     def text() -> str:
         return service.show("StatusText")["StatusText"]
@@ -175,13 +175,13 @@ def test_its_memory_is_within_its_limit(service: Machine) -> None:
     found = re.search(r"^Pss: +(\d+) kB", rollup, re.M)
     assert found
     pss, most = int(found[1]) * 1024, int(service.show("MemoryMax")["MemoryMax"])
-    told = "enforced" if service.enforces else "NOT ENFORCED here: no memory controller"
-    print(f"{service.name}: PSS {pss / 1e6:.1f} MB; MemoryMax {most / 1e6:.0f} MB, {told}")
+    limit = "enforced" if service.enforces else "NOT ENFORCED here: no memory controller"
+    print(f"{service.name}: PSS {pss / 1e6:.1f} MB; MemoryMax {most / 1e6:.0f} MB, {limit}")
     assert 1.5 * pss < most
 
 
 def test_the_limit_is_the_kernels(service: Machine) -> None:
-    """Whoever takes more is killed, and the service comes back. Needs the memory controller."""
+    """A process that takes more is killed, and the service restarts."""
     if not service.enforces:
         pytest.skip(f"LEFT OUT on {service.name}: its kernel gives it no memory controller")
     before = main_pid(service)
@@ -192,7 +192,7 @@ def test_the_limit_is_the_kernels(service: Machine) -> None:
 
 
 def test_secrets_come_as_credentials(service: Machine, subscribe: Subscribe, settings: str) -> None:
-    """A password that only root can read opens a broker that wants one."""
+    """A password that only root can read is used to log in."""
     service.put(
         "/etc/mosquitto/conf.d/login.conf",
         b"per_listener_settings true\nlistener 1883\nallow_anonymous true\n"
@@ -218,7 +218,7 @@ def test_secrets_come_as_credentials(service: Machine, subscribe: Subscribe, set
 
 
 def test_a_hung_process_is_restarted(service: Machine, subscribe: Subscribe) -> None:
-    """By the watchdog, after SIGSTOP; the broker tells that it was gone."""
+    """By the watchdog, after SIGSTOP; the broker publishes `offline` meanwhile."""
     before, subscriber = main_pid(service), subscribe()
     subscriber.wait_for_online()
 
@@ -287,7 +287,7 @@ def test_a_reload_takes_a_good_config(
 def test_a_reload_refuses_a_broken_model(
     service: Machine, subscribe: Subscribe, settings: str
 ) -> None:
-    """Says so, and goes on with the old one in the same process."""
+    """Says so, and keeps the old one in the same process."""
     before, subscriber = main_pid(service), subscribe()
     service.put("/usr/local/share/broken/model.tflite", b"TFL3 but nothing else")
     service.put("/usr/local/share/broken/labels.txt", b"cat\ndog\n")
@@ -304,8 +304,8 @@ def test_a_reload_refuses_a_broken_model(
     assert main_pid(service) == before
 
 
-def test_the_journal_can_be_asked(service: Machine, subscribe: Subscribe, settings: str) -> None:
-    """For a stalled camera, as the docs show; each entry says how grave and of which kind it is."""
+def test_the_journal_can_be_searched(service: Machine, subscribe: Subscribe, settings: str) -> None:
+    """For a stalled camera, as the docs show; each entry has a priority and a kind."""
     service.put("/usr/local/share/frozen_stream.py", (ROOT / "tests/frozen_stream.py").read_bytes())
     service.run(
         "systemd-run -q --unit=frozen -p Restart=on-failure"
@@ -338,7 +338,7 @@ def test_the_journal_can_be_asked(service: Machine, subscribe: Subscribe, settin
 
 
 def test_it_stops_in_time(service: Machine, subscribe: Subscribe) -> None:
-    """Within TimeoutStopSec=5s, or systemd would call it a timeout; it says goodbye itself."""
+    """Within TimeoutStopSec=5s, after publishing `offline` itself."""
     subscriber = subscribe()
     subscriber.wait_for_online()
 
@@ -354,19 +354,21 @@ def test_it_stops_in_time(service: Machine, subscribe: Subscribe) -> None:
     subscriber.wait_for("offline", lambda: subscriber.availability() == ["offline"])
 
 
-def test_an_upgrade_keeps_what_waits_for_the_broker(
+def test_an_upgrade_keeps_waiting_events(
     service: Machine, subscribe: Subscribe, settings: str
 ) -> None:
-    """And the config that somebody has edited; the service is restarted just once."""
+    """And an edited config; the service is restarted just once."""
     service.run("systemctl stop mosquitto")
     waiting = len(journal(service, "EDGE_EVENT=reloaded"))
 
-    def told() -> int:
+    def reloads() -> int:
         return len(journal(service, "EDGE_EVENT=reloaded")) - waiting
 
-    while (before := told()) < 3:
+    while (before := reloads()) < 3:
         service.run("systemctl reload edge-camera")
-        service.wait_for("an event in the journal", partial(lambda so_far: told() > so_far, before))
+        service.wait_for(
+            "an event in the journal", partial(lambda so_far: reloads() > so_far, before)
+        )
     count = starts(service)
 
     service.run(f"{APT} install /root/package.deb", timeout_s=180)
@@ -385,7 +387,7 @@ def test_an_upgrade_keeps_what_waits_for_the_broker(
 def test_an_upgrade_takes_the_device_away_for_a_moment_only(
     service: Machine, subscribe: Subscribe, package: Package
 ) -> None:
-    """As a subscriber sees it: from `offline` to `online`, by the machine's own clock."""
+    """For a subscriber: from `offline` to `online`, by the machine's clock."""
     service.run(f"{APT} --allow-downgrades install /root/before.deb", timeout_s=180)
     service.wait_for("an active service", lambda: is_up(service))
     subscriber = subscribe()
@@ -399,9 +401,9 @@ def test_an_upgrade_takes_the_device_away_for_a_moment_only(
     assert service.output("dpkg-query -W -f '${Version}' edge-camera") == package.field("Version")
     gone, back = (message.at_s for message in subscriber.of("availability"))
     away_s, start_s = back - gone, subscriber.of("info")[-1].body["start_s"]
-    told = "within" if away_s < OFFLINE_MAX_S else "NOT WITHIN"  # as fast as this machine is now
+    verdict = "within" if away_s < OFFLINE_MAX_S else "NOT WITHIN"  # as fast as this machine is now
     print(
-        f"{service.name}: away for {away_s:.2f} s in the upgrade, {told} {OFFLINE_MAX_S:g} s;"
+        f"{service.name}: away for {away_s:.2f} s in the upgrade, {verdict} {OFFLINE_MAX_S:g} s;"
         f" {start_s:.2f} s of it are the daemon's own start"
     )
 
@@ -409,7 +411,7 @@ def test_an_upgrade_takes_the_device_away_for_a_moment_only(
 def test_removal_keeps_config_and_state(
     service: Machine, subscribe: Subscribe, settings: str
 ) -> None:
-    """The device says goodbye; what somebody has made stays."""
+    """It publishes `offline`; the owner's files stay."""
     subscriber = subscribe()
     subscriber.wait_for_online()
 

@@ -1,5 +1,5 @@
-# The development machine: the same recipe, so that its tests run the same runtime. x86-64-v2 is
-# what every x86-64 made since 2009 has; XNNPACK looks for more when it starts.
+# The development machine: the same recipe, so that its tests run the same runtime. Every x86-64
+# processor since 2009 has x86-64-v2; XNNPACK detects more when it starts.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR x86_64)
 set(RUNTIME_TRIPLE x86_64-linux-gnu)

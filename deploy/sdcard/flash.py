@@ -1,9 +1,10 @@
-"""``make flash``: an image onto a card, by bmaptool, and read back.
+"""``make flash``: an image onto an SD card, by bmaptool, and read back.
 
-    python3 -m deploy.card.flash --device /dev/sdX [--image FILE] [--yes 1] [--force 1] [--serial S]
+    python3 -m deploy.sdcard.flash --device /dev/sdX [--image FILE] [--yes 1] [--force 1]
+                                   [--serial S]
 
-Steps: look at the device, refuse; read the image; show what is there and ask; copy; read back.
-Nothing is written before the answer, and the image is known to be whole by then.
+Steps: check the device, refuse; read the image; show what is on the device and ask; copy; read
+back. Nothing is written before the answer, and the image is known to be complete by then.
 
 Runs on Debian's own python3, without this project's packages. Exit status: refusal.py.
 """
@@ -22,10 +23,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from deploy.card import checks, readback
-from deploy.card import image as images
-from deploy.card.disks import Disk, Machine
-from deploy.card.refusal import FlashError
+from deploy.sdcard import checks, readback
+from deploy.sdcard import image as images
+from deploy.sdcard.disks import Disk, Machine
+from deploy.sdcard.refusal import FlashError
 from edge.text import escaped
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -34,16 +35,16 @@ TOOLS: Final = {"bmaptool": "bmap-tools", "lsblk": "util-linux", "blkid": "util-
 """Programs, and the Debian packages that have them."""
 NOTHING_KNOWN, AMBIVALENT = 2, 8
 """blkid(8), exit status."""
-HALF: Final = "the card is half written: write it anew before it is used"
+HALF: Final = "the SD card is half written: write it again before use"
 
 
 def main(given: Sequence[str]) -> int:
-    """Write a card; return the exit status, after one line where something is wrong."""
-    asked = arguments(given)
+    """Write an SD card; return the exit status, after one line where something is wrong."""
+    args = arguments(given)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        flash(asked)
+        flash(args)
     except FlashError as exc:
         print(escaped(f"flash: {exc}"), file=sys.stderr)
         return exc.status
@@ -54,28 +55,28 @@ def main(given: Sequence[str]) -> int:
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
-    """Return what was asked for; make gives an option that it was not given as empty."""
+    """Return the options; make passes those that are not set as empty."""
     parser = argparse.ArgumentParser(prog="make flash", allow_abbrev=False)
     for option in ("device", "image", "serial", "yes", "force"):
         parser.add_argument(f"--{option}", default="")
     return parser.parse_args(given)
 
 
-def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
+def flash(args: argparse.Namespace, machine: Machine | None = None) -> None:
     """Do all steps. Raises FlashError."""
     machine = machine or Machine()
-    if not asked.device:
+    if not args.device:
         for line in _candidates(machine):
             print(escaped(f"flash:   {line}"), file=sys.stderr)
-        raise FlashError("no device", "no DEVICE given", hint="see what might be meant above")
+        raise FlashError("no device", "no DEVICE given", hint="choose one of the disks above")
     for program, package in TOOLS.items():
         if not shutil.which(program):
             raise FlashError("no program", f"needs {program}", hint=f"apt-get install {package}")
-    path, force = Path(asked.device), asked.force == "1"
+    path, force = Path(args.device), args.force == "1"
     disk = machine.disk(path)
     checks.refuse(disk, force=force)
     checks.refuse_by_opening(path)
-    chosen = Path(asked.image) if asked.image else images.newest(ROOT / "build" / "dist")
+    chosen = Path(args.image) if args.image else images.newest(ROOT / "build" / "dist")
     with Progress(f"reading {chosen.name}") as progress:
         image = images.read(chosen, progress.add)
     if image.size_bytes > disk.size_bytes:
@@ -87,40 +88,40 @@ def flash(asked: argparse.Namespace, machine: Machine | None = None) -> None:
             got=f"{disk.size_bytes:,}",
         )
     _show(path, disk, image)
-    confirm(disk, asked)
+    confirm(disk, args)
     if machine.disk(path) != disk:
-        raise FlashError("changed", "another medium than the one asked about", where=str(path))
-    checks.refuse_by_opening(path)  # a desktop mounts what it sees
+        raise FlashError("changed", "the medium was exchanged", where=str(path))
+    checks.refuse_by_opening(path)  # a desktop may have mounted it
     state = HALF
     try:
         _copy(path, image)
-        state = "written whole, not read back"
+        state = "completely written, not read back"
         with Progress("reading back", image.mapped_bytes) as progress:
             readback.compare(path, image, progress.add)
-        state = "written whole, read back and found equal; take it out and put it back"
+        state = "completely written and verified; remove it and insert it again"
         if path.is_block_device() and not readback.reread_partitions(path):
-            print("flash: the kernel still shows the old partitions: take it out and put it back")
-        line = f"flash: {path} holds {chosen.name}, read back and found equal; it may be taken out"
+            print("flash: the kernel still has the old partitions: remove it and insert it again")
+        line = f"flash: {path} holds {chosen.name}, read back and verified; it may be removed"
         print(escaped(line))
     except KeyboardInterrupt:
         raise FlashError("interrupted", state, where=str(path)) from None
 
 
 class Progress:
-    """How far it is, now and then on a terminal, and at its end how fast it was."""
+    """Progress: now and then on a terminal, and at the end the speed."""
 
     EVERY_S: Final = 0.25
 
     def __init__(self, what: str, total_bytes: int = 0) -> None:
         self._what, self._total, self._done = what, total_bytes, 0
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._live = sys.stdout.isatty()
 
     def add(self, count: int) -> None:
-        """Take note of ``count`` bytes more."""
+        """Count ``count`` more bytes."""
         self._done += count
-        if self._live and time.monotonic() - self._told > self.EVERY_S:
-            self._told = time.monotonic()
+        if self._live and time.monotonic() - self._printed > self.EVERY_S:
+            self._printed = time.monotonic()
             share = f"{100 * self._done // self._total} %, " if self._total else ""
             line = escaped(f"flash: {self._what}: {share}{self._figures()} ")
             print(f"\r{line}", end="", flush=True)
@@ -130,11 +131,11 @@ class Progress:
         return f"{self._done / MEGA:,.0f} MB at {self._done / MEGA / taken_s:,.1f} MB/s"
 
     def __enter__(self) -> Progress:
-        """Begin, with what was given."""
+        """Begin."""
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Say how fast it was, where it came to its end."""
+        """Print the speed where the block has ended without an error."""
         if kind is None:
             start = "\r" if self._live else ""
             line = escaped(f"flash: {self._what}: {self._figures()}")
@@ -144,75 +145,75 @@ class Progress:
 
 
 def _show(path: Path, disk: Disk, image: images.Image) -> None:
-    """Say what would be written over, and with what."""
+    """Print what would be overwritten, and by what."""
     size = f"{disk.size_bytes / MEGA:,.0f} MB"
     what = f"{disk.model or 'no model'}, {size}, {disk.bus}, serial {disk.serial}"
     print(escaped(f"flash: {path}: {what}"))
     for line in _contents(path):
         print(escaped(f"flash:   {line}"))
     how = f"{image.mapped_bytes / MEGA:,.0f} MB of its {image.size_bytes / MEGA:,.0f} MB"
-    no_bmap = "" if image.bmap else " (there is no bmap)"
+    no_bmap = "" if image.bmap else " (no bmap)"
     print(escaped(f"flash: {image.path}: {how} are written{no_bmap}"))
 
 
 def _contents(path: Path) -> list[str]:
-    """Return a line for the disk and each partition: size, and what is on it now."""
+    """Return a line for the disk and each partition: size and present content."""
     if not path.is_block_device():
         return [_probed(path)]
-    asked = ["lsblk", "--list", "--noheadings", "--output", "PATH,SIZE", str(path)]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-    parts = [line.split() for line in told.splitlines()]
+    command = ["lsblk", "--list", "--noheadings", "--output", "PATH,SIZE", str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    parts = [line.split() for line in output.splitlines()]
     return [f"{name} {size} {_probed(Path(name))}" for name, size in parts]
 
 
 def _probed(path: Path) -> str:
-    """Return what blkid finds there, by itself: what udev knows may be of the medium before."""
-    asked = ["blkid", "--probe", "--output", "export", str(path)]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if told.returncode == AMBIVALENT:
+    """Return what blkid finds by probing: udev may still describe the previous medium."""
+    command = ["blkid", "--probe", "--output", "export", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == AMBIVALENT:
         return "several signatures"
-    if told.returncode not in (0, NOTHING_KNOWN):
-        return f"not looked into: blkid ended with {told.returncode}"
-    values = dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
-    found = [values[name] for name in ("PTTYPE", "TYPE", "LABEL") if name in values]
-    words = ["partition table" if "PTTYPE" in values else "", *found]
-    return " ".join(words).strip() or "nothing known on it"
+    if done.returncode not in (0, NOTHING_KNOWN):
+        return f"unknown: blkid ended with {done.returncode}"
+    values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    marks = [values[name] for name in ("PTTYPE", "TYPE", "LABEL") if name in values]
+    words = ["partition table" if "PTTYPE" in values else "", *marks]
+    return " ".join(words).strip() or "no known content"
 
 
-def confirm(disk: Disk, asked: argparse.Namespace) -> None:
-    """Return where the owner wants it; raise FlashError otherwise."""
-    typed = asked.serial
-    if not typed and not checks.is_card(disk):
-        typed = _answer(f"it is not a card; type its serial ({disk.serial}): ") or "nothing"
+def confirm(disk: Disk, args: argparse.Namespace) -> None:
+    """Return where the user agrees; raise FlashError otherwise."""
+    typed = args.serial
+    if not typed and not checks.is_sdcard(disk):
+        typed = _answer(f"this is not an SD card; type its serial ({disk.serial}): ") or "nothing"
     if typed and typed != disk.serial:
         raise FlashError(
-            "not confirmed", "another serial", where=disk.name, expected=disk.serial, got=typed
+            "not confirmed", "wrong serial", where=disk.name, expected=disk.serial, got=typed
         )
-    if not typed and asked.yes != "1":
-        answer = _answer("all that is on it will be lost; go on? [y/N] ")
+    if not typed and args.yes != "1":
+        answer = _answer("everything on it will be lost; continue? [y/N] ")
         if answer.lower() not in ("y", "yes"):
             raise FlashError("not confirmed", "the answer was no; nothing was written")
 
 
 def _answer(question: str) -> str:
     if not sys.stdin.isatty():
-        hint = "YES=1 for a card, SERIAL=... for another disk"
-        raise FlashError("not confirmed", "there is nobody to ask", hint=hint)
+        hint = "YES=1 for an SD card, SERIAL=... for another disk"
+        raise FlashError("not confirmed", "no terminal to ask on", hint=hint)
     with contextlib.suppress(EOFError):
         return input(escaped(f"flash: {question}")).strip()
     return ""
 
 
 def _copy(path: Path, image: images.Image) -> None:
-    """Let bmaptool write it, and flush."""
+    """Write the image with bmaptool."""
     how = ["--bmap", str(image.bmap)] if image.bmap else ["--nobmap"]
     command = ["bmaptool", "copy", *how, str(image.path), str(path)]
-    # A session of its own: Ctrl-C reaches this process alone, which then says what that means.
+    # A session of its own: Ctrl-C reaches this process only, which then reports the state.
     with subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL) as process:
         try:
             status = process.wait()
         except KeyboardInterrupt:
-            os.killpg(process.pid, signal.SIGTERM)  # what unpacks for it as well
+            os.killpg(process.pid, signal.SIGTERM)  # its unpacker too
             raise
     if status:
         got = f"bmaptool ended with {status}"
@@ -221,7 +222,7 @@ def _copy(path: Path, image: images.Image) -> None:
 
 def _candidates(machine: Machine) -> list[str]:
     """Return a line for each disk that DEVICE might name."""
-    told = []
+    lines = []
     for disk in machine.disks():
         try:
             checks.refuse(disk, force=False)
@@ -229,8 +230,10 @@ def _candidates(machine: Machine) -> list[str]:
         except FlashError as exc:
             why = f"; refused: {exc.what}"
         size = f"{disk.size_bytes / MEGA:,.0f} MB"
-        told.append(f"DEVICE=/dev/{disk.name}: {disk.model or 'no model'}, {size}, {disk.bus}{why}")
-    return told or ["no card is in this machine, nor a USB disk"]
+        lines.append(
+            f"DEVICE=/dev/{disk.name}: {disk.model or 'no model'}, {size}, {disk.bus}{why}"
+        )
+    return lines or ["no SD card and no USB disk in this machine"]
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

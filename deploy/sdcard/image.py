@@ -1,8 +1,8 @@
-"""The image: found, unpacked and read once before the card is touched.
+"""The image: unpacked and read once before the SD card is written.
 
-Rule 1: what is written is known beforehand, range by range with its checksum; where a bmap gives
-        checksums, they must be the image's.
-Rule 2: the same ranges are read back from the card (readback.py).
+Rule 1: what will be written is known before, range by range with its checksum; where a bmap has
+        checksums, they must match the image.
+Rule 2: the same ranges are read back from the SD card (readback.py).
 
 Source: the bmap format, bmaptools/BmapCreate.py.
 """
@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import IO, Final
 from xml.etree import ElementTree
 
-from deploy.card.refusal import FlashError
+from deploy.sdcard.refusal import FlashError
 
 UNPACKERS: Final = {".zst": "zstd", ".xz": "xz", ".gz": "gzip"}
-"""Suffix -> program that unpacks it; each is also the name of its Debian package or has its own."""
+"""Suffix -> program that unpacks it."""
 CHUNK_BYTES: Final = 1 << 20
 RANGE_BYTES: Final = 64 << 20
 """Length of a range where no bmap names any."""
 Report = Callable[[int], None]
-"""Told how many bytes more are done."""
+"""Called with the count of further bytes done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Range:
 class Image:
     """An image that has been read from end to end.
 
-    bmap        names the ranges that hold anything; without it all of it counts
+    bmap        names the ranges that hold data; without it the whole image is written
     size_bytes  unpacked
     hash        name of the checksums' function
     """
@@ -55,45 +55,45 @@ class Image:
 
     @property
     def mapped_bytes(self) -> int:
-        """What is written of it."""
+        """Bytes to write."""
         return sum(one.end - one.start for one in self.ranges)
 
 
 def newest(folder: Path) -> Path:
-    """Return the image that was made last."""
-    found = sorted(folder.glob("*.img.zst"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    """Return the newest image."""
+    images = sorted(folder.glob("*.img.zst"), key=lambda path: path.stat().st_mtime)
+    if not images:
         hint = "run `make image` or `make provision`, or name one: IMAGE=FILE.img[.zst|.xz|.gz]"
         raise FlashError("image missing", "no *.img.zst", where=str(folder), hint=hint)
-    return found[-1]
+    return images[-1]
 
 
 def read(path: Path, report: Report = lambda _: None) -> Image:
-    """Read the whole image; raise FlashError where it is not there, or not whole."""
+    """Read the whole image; raise FlashError where it is missing or incomplete."""
     if not path.is_file():
         raise FlashError("image missing", "no such image", where=str(path))
     bmap = _bmap_of(path)
-    size, name, wanted = _parse(bmap) if bmap else (None, "sha256", None)
+    size, name, expected = _parse(bmap) if bmap else (None, "sha256", None)
     with _unpacked(path) as stream:
         reader = _Reader(stream, name, report)
         ranges: list[Range] = []
-        for start, end, given in wanted or ():
+        for start, end, given in expected or ():
             reader.skip_to(start)
             ranges.append(reader.range(end))
             if given and ranges[-1].checksum != given and reader.position == end:
-                raise _corrupt(path, f"bytes {start}-{end} are not those of {bmap}")
-        while wanted is None and (last := reader.range(reader.position + RANGE_BYTES)).checksum:
+                raise _corrupt(path, f"bytes {start}-{end} do not match {bmap}")
+        while expected is None and (last := reader.range(reader.position + RANGE_BYTES)).checksum:
             ranges.append(last)
         reader.skip_to(None)
     if size is not None and reader.position != size:
         raise _corrupt(path, f"{reader.position:,} bytes, {size:,} in {bmap}")
     if reader.head[510:512] != b"\x55\xaa":
-        raise _corrupt(path, "no partition table in it, so it is no image of a card")
+        raise _corrupt(path, "no partition table, so it is not an image of an SD card")
     return Image(path, bmap, reader.position, name, tuple(ranges))
 
 
 class _Reader:
-    """Goes forward through an unpacked image, once."""
+    """Reads forward through an unpacked image, once."""
 
     def __init__(self, stream: IO[bytes], name: str, report: Report) -> None:
         self._stream, self._hash, self._report = stream, name, report
@@ -101,21 +101,21 @@ class _Reader:
         self.head = b""
 
     def range(self, end: int) -> Range:
-        """Return the range from here to ``end``; where nothing is left, without a checksum."""
+        """Return the range from here to ``end``; at the end of the image, without a checksum."""
         start, digest = self.position, hashlib.new(self._hash)
         for chunk in self._chunks(end):
             digest.update(chunk)
         return Range(start, self.position, digest.hexdigest() if self.position > start else "")
 
     def skip_to(self, end: int | None) -> None:
-        """Read on to ``end``, or to the end of it."""
+        """Read on to ``end``, or to the end of the image."""
         for _ in self._chunks(end):
             pass
 
     def _chunks(self, end: int | None) -> Iterator[bytes]:
         while end is None or self.position < end:
-            asked = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - self.position)
-            chunk = self._stream.read(asked)
+            size = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - self.position)
+            chunk = self._stream.read(size)
             if not chunk:
                 return
             self.head = self.head or chunk[:512]
@@ -126,7 +126,7 @@ class _Reader:
 
 @contextlib.contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Give the image's bytes; raise FlashError at the end where its packing is broken."""
+    """Give the image's bytes; raise FlashError at the end where the packed file is damaged."""
     program = UNPACKERS.get(path.suffix)
     if program is None:
         if path.suffix != ".img":
@@ -141,7 +141,7 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
         return
     command = [program, "--decompress", "--stdout"]
     try:
-        with path.open("rb") as packed:  # as input: given a name, all three refuse a link
+        with path.open("rb") as packed:  # as standard input: all three refuse the name of a link
             process = subprocess.Popen(
                 command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
@@ -157,29 +157,29 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             process.kill()
             raise
-        told = process.stderr.read().decode(errors="replace").strip()
+        error = process.stderr.read().decode(errors="replace").strip()
     if process.returncode:
-        raise _corrupt(path, told.splitlines()[-1] if told else f"{program} fails")
+        raise _corrupt(path, error.splitlines()[-1] if error else f"{program} fails")
 
 
 def _bmap_of(path: Path) -> Path | None:
-    """Return the bmap beside an image, by the names that bmaptool knows."""
+    """Return the bmap beside an image, by the names that bmaptool tries."""
     bare = Path(str(path).removesuffix(path.suffix) if path.suffix in UNPACKERS else path)
     names = (path, bare, bare.with_suffix(""))
     return next((b for n in names if (b := n.with_name(n.name + ".bmap")).is_file()), None)
 
 
 def _parse(bmap: Path) -> tuple[int, str, list[tuple[int, int, str]]]:
-    """Return size, checksum's function, and (start, end, checksum or nothing) of each range."""
+    """Return size, hash function, and (start, end, checksum or empty) of each range."""
     try:
         raw = bmap.read_bytes()
         xml = ElementTree.fromstring(raw)
         size, block = (int(xml.findtext(key, "")) for key in ("ImageSize", "BlockSize"))
         name = xml.findtext("ChecksumType", "sha1").strip()
         own = xml.findtext("BmapFileChecksum", "").strip()
-        # The file's own checksum was taken with zeros in its place.
+        # The file's own checksum is computed with zeros in its place.
         if own and hashlib.new(name, raw.replace(own.encode(), b"0" * len(own))).hexdigest() != own:
-            raise ValueError("its checksum is not its own")
+            raise ValueError("its own checksum does not match")
         ranges = []
         for one in xml.iterfind("BlockMap/Range"):
             first, _, last = (one.text or "").partition("-")
@@ -191,4 +191,4 @@ def _parse(bmap: Path) -> tuple[int, str, list[tuple[int, int, str]]]:
 
 
 def _corrupt(path: Path, got: str) -> FlashError:
-    return FlashError("image corrupt", "the image is not whole", where=str(path), got=got)
+    return FlashError("image corrupt", "the image is damaged", where=str(path), got=got)

@@ -1,4 +1,4 @@
-"""`make flash` as a user meets it: bmaptool, loop devices and plain files in place of a card."""
+"""`make flash` with bmaptool, on loop devices and plain files in place of an SD card."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.card import image as images
-from deploy.card import readback
-from deploy.card.flash import main
-from deploy.card.refusal import FlashError
 from deploy.image import provision
+from deploy.sdcard import image as images
+from deploy.sdcard import readback
+from deploy.sdcard.flash import main
+from deploy.sdcard.refusal import FlashError
 from tests.conftest import ROOT
 from tests.loops import attached, needs_root
 
@@ -26,14 +26,14 @@ SIZE = 200 * MIB + 512
 """No whole number of blocks."""
 PIECES = {0: 4096, 1 * MIB: 3 * MIB, 40 * MIB: 12 * MIB, 150 * MIB: 70_000, SIZE - 9 * 512: 9 * 512}
 """Where the image holds something, and how much."""
-OLD = b"what was on the card"
+OLD = b"what was on the SD card"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sparse image of 200 MB, plain and packed, with its bmap by bmaptool."""
     made = tmp_path_factory.mktemp("images")
-    plain = made / "card.img"
+    plain = made / "sdcard.img"
     with plain.open("wb") as stream:
         stream.truncate(SIZE)
         for start, length in PIECES.items():
@@ -41,11 +41,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             stream.write(random.Random(start).randbytes(length))
         stream.seek(510)
         stream.write(b"\x55\xaa")
-    run("bmaptool", "create", "--output", str(made / "card.bmap"), str(plain))
+    run("bmaptool", "create", "--output", str(made / "sdcard.bmap"), str(plain))
     for program, suffix in (("zstd", "zst"), ("xz", "xz"), ("gzip", "gz")):
         fast = ["-1", "--keep"] if program != "zstd" else ["-1"]
         run(program, "--quiet", *fast, str(plain))
-        assert (made / f"card.img.{suffix}").exists()
+        assert (made / f"sdcard.img.{suffix}").exists()
     return made
 
 
@@ -57,17 +57,17 @@ def run(*command: str) -> None:
 def command(device: Path, image: Path, *options: str) -> list[str]:
     """Return what `make flash` runs."""
     return [
-        *("/usr/bin/python3", "-B", "-m", "deploy.card.flash", "--device", str(device)),
+        *("/usr/bin/python3", "-B", "-m", "deploy.sdcard.flash", "--device", str(device)),
         *("--image", str(image), *options),
     ]
 
 
 def flash(
-    device: Path, image: Path, tools: Path | None = None, **asked: str
+    device: Path, image: Path, tools: Path | None = None, **done: str
 ) -> subprocess.CompletedProcess[str]:
     """Flash, without questions where ``asked`` says nothing else; ``tools`` come first on PATH."""
-    asked = {"force": "1", "serial": device.name, **asked}
-    options = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    done = {"force": "1", "serial": device.name, **done}
+    options = [word for name, value in done.items() for word in (f"--{name}", value)]
     return subprocess.run(
         command(device, image, *options),
         cwd=ROOT,
@@ -90,9 +90,9 @@ def last(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.splitlines()[-1]
 
 
-def card(tmp_path: Path, size: int = 256 * MIB) -> Path:
+def sdcard(tmp_path: Path, size: int = 256 * MIB) -> Path:
     """Return a plain file with something on it, everywhere between the pieces."""
-    path = tmp_path / "a-card"
+    path = tmp_path / "a-sdcard"
     with path.open("wb") as stream:
         stream.truncate(size)
         for at in (10 * MIB, 100 * MIB, size - 4096):
@@ -102,8 +102,8 @@ def card(tmp_path: Path, size: int = 256 * MIB) -> Path:
 
 
 def holds(path: Path, folder: Path) -> bool:
-    """Return whether every piece of the image is there."""
-    with path.open("rb") as there, (folder / "card.img").open("rb") as image:
+    """Return whether the whole image is on it."""
+    with path.open("rb") as there, (folder / "sdcard.img").open("rb") as image:
         for start, length in PIECES.items():
             there.seek(start)
             image.seek(start)
@@ -113,17 +113,17 @@ def holds(path: Path, folder: Path) -> bool:
 
 
 @needs_root
-@pytest.mark.parametrize("name", ["card.img", "card.img.zst", "card.img.xz", "card.img.gz"])
+@pytest.mark.parametrize("name", ["sdcard.img", "sdcard.img.zst", "sdcard.img.xz", "sdcard.img.gz"])
 def test_a_device_gets_the_image(folder: Path, tmp_path: Path, name: str) -> None:
-    """Every byte of what is mapped; what is not stays as it was, for nobody reads it."""
-    backing = card(tmp_path)
+    """Every mapped byte; the others stay as they were, since nothing reads them."""
+    backing = sdcard(tmp_path)
     with attached(backing, 256 * MIB) as device:
         run("mke2fs", "-q", "-b", "1024", "-L", "holidays", str(device), "1024")
         done = flash(device, folder / name)
         assert f"flash:   {device} 256M ext2 holidays\n" in done.stdout
         assert done.returncode == 0, done
         assert "16 MB of its 210 MB are written" in done.stdout
-        assert f"{device} holds {name}, read back and found equal" in done.stdout
+        assert f"{device} holds {name}, read back and verified" in done.stdout
         assert holds(device, folder)
     with backing.open("rb") as stream:
         stream.seek(100 * MIB)
@@ -131,32 +131,32 @@ def test_a_device_gets_the_image(folder: Path, tmp_path: Path, name: str) -> Non
 
 
 @needs_root
-def test_without_a_bmap_all_of_it_is_written(folder: Path, tmp_path: Path) -> None:
+def test_without_a_bmap_everything_is_written(folder: Path, tmp_path: Path) -> None:
     """The empty parts too."""
-    (tmp_path / "bare.img.zst").symlink_to(folder / "card.img.zst")
-    backing = card(tmp_path)
+    (tmp_path / "bare.img.zst").symlink_to(folder / "sdcard.img.zst")
+    backing = sdcard(tmp_path)
     with attached(backing, 256 * MIB) as device:
         done = flash(device, tmp_path / "bare.img.zst")
         assert done.returncode == 0, done
-        assert "(there is no bmap)" in done.stdout
+        assert "(no bmap)" in done.stdout
     same = subprocess.run(
-        ["cmp", f"--bytes={SIZE}", backing, folder / "card.img"], capture_output=True, check=False
+        ["cmp", f"--bytes={SIZE}", backing, folder / "sdcard.img"], capture_output=True, check=False
     )
     assert same.returncode == 0, same
 
 
 def test_a_plain_file_gets_the_image(folder: Path, tmp_path: Path) -> None:
-    """For want of a card; its serial is its name."""
-    path = card(tmp_path)
-    done = flash(path, folder / "card.img.zst")
+    """Instead of an SD card; its serial is its name."""
+    path = sdcard(tmp_path)
+    done = flash(path, folder / "sdcard.img.zst")
     assert done.returncode == 0, done
     assert holds(path, folder)
 
 
 @pytest.mark.parametrize("at", [0, 45 * MIB + 7, SIZE - 1])
-def test_one_byte_that_is_another_is_found(folder: Path, tmp_path: Path, at: int) -> None:
-    """As on a card that is worn out: it takes a write, and gives something else."""
-    path = card(tmp_path)
+def test_one_wrong_byte_is_found(folder: Path, tmp_path: Path, at: int) -> None:
+    """As on a worn-out SD card, which accepts a write and returns something else."""
+    path = sdcard(tmp_path)
     tools = tmp_path / "tools"
     program(
         tools / "bmaptool",
@@ -167,9 +167,9 @@ def test_one_byte_that_is_another_is_found(folder: Path, tmp_path: Path, at: int
           dd of={path} bs=1 seek={at} conv=notrunc status=none
         """,
     )
-    done = flash(path, folder / "card.img.zst", tools)
+    done = flash(path, folder / "sdcard.img.zst", tools)
     assert done.returncode == 80, done
-    assert f"{path}: what is read back is not what was written" in last(done)
+    assert f"{path}: reading back gives other bytes than were written" in last(done)
 
 
 def program(path: Path, script: str) -> None:
@@ -179,17 +179,17 @@ def program(path: Path, script: str) -> None:
     path.chmod(0o755)
 
 
-def test_ctrl_c_says_that_the_card_is_half_written(folder: Path, tmp_path: Path) -> None:
-    """In the middle of the copying, when half of it is there."""
-    path, tools, slow = card(tmp_path), tmp_path / "tools", tmp_path / "slow"
+def test_ctrl_c_says_that_the_sdcard_is_half_written(folder: Path, tmp_path: Path) -> None:
+    """In the middle of copying, when half is written."""
+    path, tools, slow = sdcard(tmp_path), tmp_path / "tools", tmp_path / "slow"
     fifo = tmp_path / "fifo"
     program(tools / "bmaptool", f'PATH={slow}:$PATH exec /usr/bin/bmaptool "$@"\n')
-    half = f"/usr/bin/zstd -dc {folder}/card.img.zst | head -c {50 * MIB}"
+    half = f"/usr/bin/zstd -dc {folder}/sdcard.img.zst | head -c {50 * MIB}"
     program(slow / "zstd", f"{half}\nread _ <{fifo}\n")
     os.mkfifo(fifo)  # that nobody writes to
     options = ("--force", "1", "--serial", path.name)
     with subprocess.Popen(
-        command(path, folder / "card.img.zst", *options),
+        command(path, folder / "sdcard.img.zst", *options),
         cwd=ROOT,
         env=environment(tools),
         stdin=subprocess.PIPE,
@@ -203,28 +203,28 @@ def test_ctrl_c_says_that_the_card_is_half_written(folder: Path, tmp_path: Path)
             assert time.monotonic() < until
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate()
-    assert process.returncode == 130, told
-    line = told.splitlines()[-1]
-    assert line == f"flash: {path}: the card is half written: write it anew before it is used"
-    assert "Traceback" not in told
+        _, output = process.communicate()
+    assert process.returncode == 130, output
+    line = output.splitlines()[-1]
+    assert line == f"flash: {path}: the SD card is half written: write it again before use"
+    assert "Traceback" not in output
 
 
 def written(path: Path, at: int) -> bool:
-    """Return whether a file has something at ``at``."""
+    """Return whether a file has data at ``at``."""
     with path.open("rb") as stream:
         stream.seek(at)
         return any(stream.read(16))
 
 
-@pytest.mark.parametrize("typed", ["a-card", "another", ""])
+@pytest.mark.parametrize("typed", ["a-sdcard", "another", ""])
 def test_the_serial_can_be_typed(folder: Path, tmp_path: Path, typed: str) -> None:
     """On a terminal; nothing is written unless it is the right one."""
-    path = card(tmp_path)
+    path = sdcard(tmp_path)
     main, terminal = pty.openpty()
     os.write(main, f"{typed}\n".encode())
     done = subprocess.run(
-        command(path, folder / "card.img.zst", "--force", "1"),
+        command(path, folder / "sdcard.img.zst", "--force", "1"),
         cwd=ROOT,
         env=environment(None),
         stdin=terminal,
@@ -234,29 +234,29 @@ def test_the_serial_can_be_typed(folder: Path, tmp_path: Path, typed: str) -> No
     )
     os.close(terminal)
     os.close(main)
-    assert "it is not a card; type its serial (a-card): " in done.stdout
-    assert done.returncode == (0 if typed == "a-card" else 78), done
-    assert holds(path, folder) == (typed == "a-card")
+    assert "this is not an SD card; type its serial (a-sdcard): " in done.stdout
+    assert done.returncode == (0 if typed == "a-sdcard" else 78), done
+    assert holds(path, folder) == (typed == "a-sdcard")
 
 
-def test_without_a_terminal_nobody_is_asked(folder: Path, tmp_path: Path) -> None:
-    """A script that forgot to say what it wants."""
-    done = flash(card(tmp_path), folder / "card.img.zst", serial="")
-    assert (done.returncode, "there is nobody to ask" in last(done)) == (78, True)
+def test_without_a_terminal_the_answer_is_no(folder: Path, tmp_path: Path) -> None:
+    """For a script without YES=1."""
+    done = flash(sdcard(tmp_path), folder / "sdcard.img.zst", serial="")
+    assert (done.returncode, "no terminal to ask on" in last(done)) == (78, True)
 
 
-def test_what_is_on_it_is_never_called_empty(folder: Path, tmp_path: Path) -> None:
-    """blkid names nothing where it knows nothing, and nothing where it finds more than one."""
-    path = tmp_path / "a-card"
+def test_unknown_content_is_never_called_empty(folder: Path, tmp_path: Path) -> None:
+    """blkid prints nothing for unknown content, and nothing for several signatures."""
+    path = tmp_path / "a-sdcard"
     with path.open("wb") as stream:
         stream.truncate(256 * MIB)
-    asked = flash(path, folder / "card.img", serial="")
-    assert "flash:   nothing known on it\n" in asked.stdout
+    done = flash(path, folder / "sdcard.img", serial="")
+    assert "flash:   no known content\n" in done.stdout
     run("mke2fs", "-q", "-F", "-b", "1024", str(path))
     with path.open("r+b") as stream:  # a FAT before it, in the sector that ext2 leaves alone
         stream.write(fat())
-    asked = flash(path, folder / "card.img", serial="")
-    assert "flash:   several signatures\n" in asked.stdout
+    done = flash(path, folder / "sdcard.img", serial="")
+    assert "flash:   several signatures\n" in done.stdout
 
 
 def fat() -> bytes:
@@ -271,13 +271,13 @@ def fat() -> bytes:
 
 
 @needs_root
-def test_ctrl_c_after_the_last_byte_says_that_it_is_whole(
+def test_ctrl_c_after_the_last_byte_says_that_it_is_complete(
     folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """While the kernel looks at the new partitions, which on a bad reader takes long."""
+    """While the kernel reads the new partitions, which takes long on a bad reader."""
 
     def interrupted(_: Path) -> bool:
         raise KeyboardInterrupt
@@ -285,30 +285,30 @@ def test_ctrl_c_after_the_last_byte_says_that_it_is_whole(
     monkeypatch.setattr(readback, "reread_partitions", interrupted)
     monkeypatch.setenv("PATH", environment(None)["PATH"])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    with attached(card(tmp_path), 256 * MIB) as device:
-        given = command(device, folder / "card.img", "--force", "1", "--serial", device.name)
+    with attached(sdcard(tmp_path), 256 * MIB) as device:
+        given = command(device, folder / "sdcard.img", "--force", "1", "--serial", device.name)
         assert main(given[given.index("--device") :]) == 130
         assert holds(device, folder)
-    assert f"{device}: written whole, read back and found equal" in capsys.readouterr().err
+    assert f"{device}: completely written and verified" in capsys.readouterr().err
 
 
-def test_a_card_too_small_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_small_sdcard_is_refused(folder: Path, tmp_path: Path) -> None:
     """By a single byte."""
-    path = card(tmp_path, SIZE - 1)
-    done = flash(path, folder / "card.img.zst")
+    path = sdcard(tmp_path, SIZE - 1)
+    done = flash(path, folder / "sdcard.img.zst")
     assert done.returncode == 75, done
     assert last(done).endswith(f"too small: expected {SIZE:,} bytes, got {SIZE - 1:,}")
 
 
 def damaged(folder: Path, into: Path, name: str, kind: str) -> Path:
-    """Return an image, with its bmap, that is not what it was."""
+    """Return a damaged image, with its bmap."""
     path = into / name
     packed = bytearray((folder / name).read_bytes())
-    bmap = (folder / "card.bmap").read_text()
+    bmap = (folder / "sdcard.bmap").read_text()
     if kind == "cut short":
         del packed[len(packed) // 2 :]
     elif kind == "another byte":
-        packed[len(packed) // 2 if name != "card.img" else 45 * MIB] ^= 1
+        packed[len(packed) // 2 if name != "sdcard.img" else 45 * MIB] ^= 1
     elif kind == "another bmap":
         bmap = bmap.replace("<Range", "<Rage", 1)
     elif kind == "longer":
@@ -318,28 +318,28 @@ def damaged(folder: Path, into: Path, name: str, kind: str) -> Path:
         bmap = ""
     path.write_bytes(packed)
     if bmap:
-        (into / "card.bmap").write_text(bmap)
+        (into / "sdcard.bmap").write_text(bmap)
     return path
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("card.img.zst", "cut short", "the image is not whole"),
-        ("card.img.xz", "cut short", "Unexpected end of input"),
-        ("card.img.gz", "another byte", "the image is not whole"),
-        ("card.img", "another byte", "are not those of"),
-        ("card.img", "cut short", "the image is not whole"),
-        ("card.img", "longer", "bytes, 209,715,712 in"),
-        ("card.img", "no table", "no partition table in it"),
-        ("card.img.zst", "another bmap", "not a bmap"),
+        ("sdcard.img.zst", "cut short", "the image is damaged"),
+        ("sdcard.img.xz", "cut short", "Unexpected end of input"),
+        ("sdcard.img.gz", "another byte", "the image is damaged"),
+        ("sdcard.img", "another byte", "do not match"),
+        ("sdcard.img", "cut short", "the image is damaged"),
+        ("sdcard.img", "longer", "bytes, 209,715,712 in"),
+        ("sdcard.img", "no table", "no partition table"),
+        ("sdcard.img.zst", "another bmap", "not a bmap"),
     ],
 )
-def test_a_damaged_image_never_touches_the_card(
+def test_a_damaged_image_is_never_written(
     folder: Path, tmp_path: Path, name: str, kind: str, words: str
 ) -> None:
-    """It is read to its end before anything is asked or written."""
-    path = card(tmp_path)
+    """It is read to its end before the question and the writing."""
+    path = sdcard(tmp_path)
     before = path.stat().st_mtime_ns
     (tmp_path / "images").mkdir()
     done = flash(path, damaged(folder, tmp_path / "images", name, kind))
@@ -348,13 +348,13 @@ def test_a_damaged_image_never_touches_the_card(
     assert path.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("name", ["missing.img", "card.bmap", "."])
-def test_what_is_no_image_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
-    """Not there, or something else by its name."""
-    assert flash(card(tmp_path), folder / name).returncode == 66
+@pytest.mark.parametrize("name", ["missing.img", "sdcard.bmap", "."])
+def test_other_files_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """Missing, or something else by name."""
+    assert flash(sdcard(tmp_path), folder / name).returncode == 66
 
 
-def test_the_newest_image_is_meant(folder: Path, tmp_path: Path) -> None:
+def test_the_newest_image_is_the_default(folder: Path, tmp_path: Path) -> None:
     """Where no IMAGE is given; and what to do where there is none."""
     with pytest.raises(FlashError, match="run `make image`"):
         images.newest(tmp_path)
@@ -365,11 +365,11 @@ def test_the_newest_image_is_meant(folder: Path, tmp_path: Path) -> None:
     assert images.newest(tmp_path).name == "2025-10-01-raspios-trixie-arm64-lite-edge.img.zst"
 
 
-def test_a_copy_that_fails_leaves_a_card_half_written(folder: Path, tmp_path: Path) -> None:
+def test_a_failed_copy_leaves_an_sdcard_half_written(folder: Path, tmp_path: Path) -> None:
     """The real bmaptool, its output on a full disk."""
-    path = card(tmp_path)
+    path = sdcard(tmp_path)
     tools = tmp_path / "tools"
     program(tools / "bmaptool", 'ulimit -f 20000\nexec /usr/bin/bmaptool "$@"\n')
-    done = flash(path, folder / "card.img", tools)
+    done = flash(path, folder / "sdcard.img", tools)
     assert done.returncode == 70, done
-    assert "the card is half written" in last(done)
+    assert "the SD card is half written" in last(done)

@@ -1,6 +1,6 @@
-"""What the kernel says of disks: which there are, what they are, and what uses them.
+"""The disks of this machine, as the kernel lists them: facts, and what uses them.
 
-Rule 1: only reads, below ``sys`` and ``proc``, so that a tree of files can stand in for a machine.
+Rule 1: only reads, below ``sys`` and ``proc``, so that a tree of files can replace a machine.
 Rule 2: decides nothing; checks.py does.
 
 Source: Documentation/ABI/stable/sysfs-block and proc_pid_mountinfo(5).
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.card.refusal import FlashError
+from deploy.sdcard.refusal import FlashError
 
 SECTOR_BYTES: Final = 512
-"""Of ``size`` in sysfs, whatever the disk's own."""
+"""The unit of ``size`` in sysfs, for every disk."""
 BUSES: Final = {
     "usb": r"usb\d+",
     "mmc": r"mmc\d+",
@@ -28,19 +28,19 @@ BUSES: Final = {
     "virtio": r"virtio\d+",
     "virtual": r"virtual",
 }
-"""Bus -> a folder on the way to a disk that is on it; the first that fits counts."""
+"""Bus -> a folder in the sysfs path of its disks; the first match counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """One disk, or a plain file in its place.
+    """One disk, or a plain file instead.
 
     name       the kernel's, or the file's
     bus        a key of BUSES, `file` or `other`
-    removable  the medium can be taken out: a card in a slot or in a reader, a stick
-    serial     the number it gives itself; its name where it has none
-    whole      the disk's name where this is a partition of it; else empty
-    users      what uses it or a part of it: (name, use); a mount point, `swap` or `part of X`
+    removable  the medium can be removed: an SD card in a slot or a reader, a USB stick
+    serial     its serial number; its name where it has none
+    whole      the disk's name where this is a partition; else empty
+    users      what uses it or a partition: (name, use); a mount point, `swap` or `part of X`
     """
 
     name: str
@@ -77,7 +77,7 @@ class Machine:
         return Disk(name, node.st_size, "file", False, read_only, "a plain file", name, "", ())
 
     def named(self, name: str) -> Disk:
-        """Return what sysfs has under ``name``."""
+        """Return the disk or partition ``name``, from sysfs."""
         block = self._blocks / name
         real = block.resolve()
         whole = real.parent.name if (block / "partition").exists() else ""
@@ -95,12 +95,12 @@ class Machine:
         )
 
     def disks(self) -> list[Disk]:
-        """Return every disk with a medium in it that might be a card."""
-        found = [self.named(block.name) for block in sorted(self._blocks.iterdir())]
-        return [d for d in found if not d.whole and d.size_bytes and _might_be_a_card(d)]
+        """Return every disk with a medium that might be an SD card."""
+        disks = [self.named(block.name) for block in sorted(self._blocks.iterdir())]
+        return [d for d in disks if not d.whole and d.size_bytes and _might_be_an_sdcard(d)]
 
     def _users(self, name: str) -> Iterator[tuple[str, str]]:
-        """Yield what uses ``name``: its partitions, and what is built upon it."""
+        """Yield what uses ``name``, its partitions, or what is built on them."""
         above = [*self._stack(name)]
         for one, below in above:
             if below:
@@ -109,7 +109,7 @@ class Machine:
         for line in _text(self._proc / "self" / "mountinfo").splitlines():
             fields, _, rest = line.partition(" - ")
             _, _, numbers, _, place, *_ = fields.split()
-            # Btrfs shows a number of its own, and only the source says which disk it is on.
+            # Btrfs has its own device number; only the source names the disk.
             user = self._by_number(numbers) or self._by_path(rest.split()[1])
             if user in names:
                 yield user, re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), place)
@@ -119,7 +119,7 @@ class Machine:
                 yield user, "swap"
 
     def _stack(self, name: str, below: str = "") -> Iterator[tuple[str, str]]:
-        """Yield ``name``, its partitions and all that holds them, each with what it is built on."""
+        """Yield ``name``, its partitions and their holders, each with what it is built on."""
         block = self._blocks / name
         yield name, below
         for part in sorted(block.glob("*/partition")):
@@ -140,7 +140,7 @@ class Machine:
         return name if folder == "/dev" else ""
 
 
-def _might_be_a_card(disk: Disk) -> bool:
+def _might_be_an_sdcard(disk: Disk) -> bool:
     return disk.bus in ("usb", "mmc") or (disk.removable and disk.bus != "virtual")
 
 
@@ -152,7 +152,7 @@ def _bus(real: Path) -> str:
 
 
 def _serial(real: Path, device: Path) -> str:
-    """Return the number that a disk, or the USB device that it is in, gives itself."""
+    """Return the serial number of a disk, or of the USB device that it is in."""
     of_usb = (up / "serial" for up in device.parents if (up / "idVendor").exists())
     for path in (real / "serial", device / "serial", *of_usb):
         if _text(path):

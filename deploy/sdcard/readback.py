@@ -1,4 +1,4 @@
-"""Read the card and compare: from the card itself, past every cache of this machine."""
+"""Verification of a written SD card: read from the SD card itself, past every cache."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from deploy.card.image import Image, Report
-from deploy.card.refusal import FlashError
+from deploy.sdcard.image import Image, Report
+from deploy.sdcard.refusal import FlashError
 
 BLKRRPART: Final = 0x125F
 BLKFLSBUF: Final = 0x1261
-"""linux/fs.h: read the partition table again; write and forget what is cached."""
+"""linux/fs.h: read the partition table again; write and drop the cache."""
 ALIGN_BYTES: Final = 4096
 BUFFER_BYTES: Final = 4 << 20
 
 
 def compare(path: Path, image: Image, report: Report = lambda _: None) -> None:
-    """Read every range of ``image`` from ``path``; raise FlashError where one is another."""
+    """Read every range of ``image`` from ``path``; raise FlashError where one differs."""
     descriptor = _open(path)
     try:
-        # Memory of its own pages: direct reading wants an aligned buffer.
+        # Anonymous pages: direct reading needs an aligned buffer.
         with mmap.mmap(-1, BUFFER_BYTES) as buffer, memoryview(buffer) as view:
             for one in image.ranges:
                 digest = hashlib.new(image.hash)
@@ -36,24 +36,24 @@ def compare(path: Path, image: Image, report: Report = lambda _: None) -> None:
                 if digest.hexdigest() != one.checksum:
                     raise FlashError(
                         "differs",
-                        "what is read back is not what was written",
+                        "reading back gives other bytes than were written",
                         where=str(path),
-                        got=f"another checksum of bytes {one.start:,}-{one.end:,}",
-                        hint="write it anew; if it stays so, the card or its reader is broken",
+                        got=f"wrong checksum of bytes {one.start:,}-{one.end:,}",
+                        hint="write it again; if this repeats, the SD card or its reader is broken",
                     )
     except OSError as exc:
-        told = exc.strerror or str(exc)
-        raise FlashError("unreadable", "cannot be read back", where=str(path), got=told) from exc
+        error = exc.strerror or str(exc)
+        raise FlashError("unreadable", "cannot be read back", where=str(path), got=error) from exc
     finally:
         os.close(descriptor)
 
 
 def reread_partitions(path: Path) -> bool:
-    """Make the kernel look at the new partition table; return whether none of the old is shown."""
+    """Make the kernel read the new partition table; return whether it did."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.ioctl(descriptor, BLKRRPART)
-    except OSError as exc:  # mounted already by a desktop; or, EINVAL, never shown as partitions
+    except OSError as exc:  # a desktop has mounted it; EINVAL: a disk without partitions
         return exc.errno != errno.EBUSY
     finally:
         os.close(descriptor)
@@ -64,7 +64,7 @@ def _open(path: Path) -> int:
     """Open for reading past the page cache."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    except OSError:  # a file system without direct reading: for plain files only
+    except OSError:  # a plain file on a file system without direct reading
         descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     if path.is_block_device():
@@ -75,11 +75,11 @@ def _open(path: Path) -> int:
 
 
 def _chunks(descriptor: int, view: memoryview, start: int, end: int) -> Iterator[memoryview]:
-    """Yield the bytes [start, end), read in whole blocks; shorter where the device ends."""
+    """Yield the bytes [start, end), read in whole blocks; fewer where the device ends."""
     while start < end:
         first = start - start % ALIGN_BYTES
-        asked = min(-(-(end - first) // ALIGN_BYTES) * ALIGN_BYTES, BUFFER_BYTES)
-        with view[:asked] as part:
+        size = min(-(-(end - first) // ALIGN_BYTES) * ALIGN_BYTES, BUFFER_BYTES)
+        with view[:size] as part:
             got = first + os.preadv(descriptor, [part], first)
         if got <= start:
             return

@@ -1,4 +1,4 @@
-"""Why a card is not written, or not well: one line, and an exit status of its own each."""
+"""The errors of `make flash`: each is one line with an exit status of its own."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ STATUSES: Final = {
     "in use": 73,
     "unreadable": 74,
     "too small": 75,
-    "not a card": 76,
+    "not an SD card": 76,
     "no permission": 77,
     "not confirmed": 78,
     "changed": 79,
     "differs": 80,
     "interrupted": 130,
 }
-"""Reason -> exit status of ``python3 -m deploy.card.flash``; make itself ends with 2.
+"""Reason -> exit status of ``python3 -m deploy.sdcard.flash``; make itself ends with 2.
 
 not a disk      no such file, or neither a block device nor a plain file
 own disk        this system runs from it
-in use          mounted, swapped to, or part of something that is in use
+in use          mounted, swap space, or part of something in use
 unreadable      it cannot be read
-not a card      not removable, or neither on USB nor in a card slot
-not confirmed   the answer was no, or there was nobody to ask
-changed         another medium than the one that was asked about
-differs         what is read back is not what was written
+not an SD card  not removable, or neither on USB nor in an SD card slot
+not confirmed   the answer was no, or there was no terminal to ask on
+changed         the medium was exchanged after the question
+differs         reading back gave other bytes than were written
 interrupted     by Ctrl-C or a signal; half written unless the line says otherwise
 """
 
 
 class FlashError(BuildError):
-    """The card is not what was asked for; ``reason`` is a key of STATUSES."""
+    """The SD card was not written, or not verified; ``reason`` is a key of STATUSES."""
 
     def __init__(self, reason: str, what: str, **words: str) -> None:
         super().__init__(STATUSES[reason], what, **words)

@@ -1,4 +1,4 @@
-"""What the Pi says of the service: systemd, dpkg, and `edge doctor`, which shows no secrets."""
+"""The state of the service on the Pi: from systemd, dpkg and `edge doctor`, without secrets."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any, Final
 
-from edge.text import escaped  # of this project, and sent along: it needs nothing else
+from edge.text import escaped  # sent to the Pi with this file; it imports nothing else
 
 NAME: Final = "edge-camera"
 DOCTOR_S: Final = 90.0
-"""Its slowest probe loads the model, on a Pi that is busy with the service's start."""
+"""Its slowest probe loads the model, while the service is starting on the same Pi."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The service, and what the broker has of it.
+class Service:
+    """The service, and what the broker keeps of it.
 
-    invocation  systemd's id of this start of it
+    invocation  systemd's id of this start
     state       `active` after READY, `activating`, `failed` ...
-    checks      name -> what `edge doctor` found; empty where it cannot say
+    checks      name -> a check of `edge doctor`; empty where it gave no answer
     """
 
     invocation: str
@@ -31,38 +31,40 @@ class Seen:
     checks: dict[str, dict[str, Any]]
 
     def fact(self, name: str) -> Any:
-        """Return what the broker keeps of it."""
+        """Return one value that the broker keeps of the device."""
         return self.checks.get("published", {}).get("facts", {}).get(name)
 
     def line(self) -> str:
-        """Return what is wrong, in words."""
-        asked = [self.checks.get(name) for name in ("config", "service", "broker", "published")]
-        told = [f"{one['name']}: {one['line']}" for one in asked if one and one["verdict"] != "ok"]
-        return "; ".join(told) or f"the service is {self.state} ({self.status})"
+        """Return what is wrong, on one line."""
+        checks = [self.checks.get(name) for name in ("config", "service", "broker", "published")]
+        lines = [
+            f"{one['name']}: {one['line']}" for one in checks if one and one["verdict"] != "ok"
+        ]
+        return "; ".join(lines) or f"the service is {self.state} ({self.status})"
 
 
-def look(*, doctor: bool = True) -> Seen:
-    """Ask systemd, and the installed program about the broker."""
+def look(*, doctor: bool = True) -> Service:
+    """Query systemd and, with ``doctor``, the installed `edge doctor`."""
     names = ("InvocationID", "ActiveState", "Result", "ExecMainStatus")
-    shown = run("systemctl", "show", NAME, "-p", ",".join(names), check=False).stdout
-    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    output = run("systemctl", "show", NAME, "-p", ",".join(names), check=False).stdout
+    values = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     checks = {}
     if doctor and shutil.which("edge"):
         with contextlib.suppress(ValueError, KeyError, subprocess.SubprocessError):
-            told = run("edge", "doctor", "--json", check=False, timeout_s=DOCTOR_S).stdout
-            checks = {one["name"]: one for one in json.loads(told)["checks"]}
+            report = run("edge", "doctor", "--json", check=False, timeout_s=DOCTOR_S).stdout
+            checks = {one["name"]: one for one in json.loads(report)["checks"]}
     status = f"result {values.get('Result')}, exit status {values.get('ExecMainStatus')}"
-    return Seen(values.get("InvocationID", ""), values.get("ActiveState", ""), status, checks)
+    return Service(values.get("InvocationID", ""), values.get("ActiveState", ""), status, checks)
 
 
 def record() -> str:
-    """Return dpkg's word of the package, and its version; empty where it knows none."""
-    asked = ("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", NAME)
-    return run(*asked, check=False).stdout.strip()
+    """Return dpkg's state of the package, and its version; empty where it knows none."""
+    query = ("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", NAME)
+    return run(*query, check=False).stdout.strip()
 
 
 def installed() -> str:
-    """Return the version that is installed whole; empty where there is none."""
+    """Return the version that is installed completely; empty where there is none."""
     status, _, version = record().partition(" ")
     return version if status == "installed" else ""
 
@@ -83,7 +85,7 @@ def run(
 
 
 def reason(exc: Exception) -> str:
-    """Return what a failure says, on one line."""
+    """Return an exception's message, on one line."""
     if isinstance(exc, subprocess.CalledProcessError):
         lines = [line.strip() for line in exc.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if "rror" in line or line.startswith("E: ")]
@@ -92,7 +94,7 @@ def reason(exc: Exception) -> str:
 
 
 def say(text: str) -> None:
-    """Tell whoever listens, and the journal: by then nobody may. One line, whatever is in it."""
+    """Print one line, and log it to the journal: the connection may be gone by then."""
     text = escaped(text)
     with contextlib.suppress(OSError):
         print(text, flush=True)

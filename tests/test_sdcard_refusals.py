@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.card import checks, flash
-from deploy.card.disks import Machine
-from deploy.card.refusal import FlashError
+from deploy.sdcard import checks, flash
+from deploy.sdcard.disks import Machine
+from deploy.sdcard.refusal import FlashError
 from tests.conftest import ROOT
 from tests.loops import attached, needs_root
 
@@ -56,21 +56,24 @@ REFUSED = {
     "dm-1": ("own disk", "mounted at /"),
     "dm-0": ("own disk", "mounted at /"),
     "sda1": ("a partition", "DEVICE=/dev/sda"),
-    "sdb": ("too small", "there is no card in it"),
-    "sdc": ("not a card", "got Seagate Portable (usb, fixed); where it is the right one all the"),
+    "sdb": ("too small", "no SD card in it"),
+    "sdc": (
+        "not an SD card",
+        "got Seagate Portable (usb, fixed); if it is the right one: FORCE=1",
+    ),
     "sdd": ("in use", "sdd1 is mounted at /media/user/my stick; umount /dev/sdd1"),
     "sde": ("in use", "sde is part of md127"),
-    "sdf": ("in use", "sdf is swapped to"),
+    "sdf": ("in use", "sdf is swap space"),
     "sdg": ("in use", "sdg is mounted at /mnt/pool"),
-    "sdh": ("not a card", "got CT1000MX500SSD1 (sata)"),
-    "mmcblk1": ("write-protected", "look for the slide"),
-    "mmcblk2": ("not a card", "got DF4032 (mmc, fixed)"),
-    "zram0": ("not a card", "(virtual, fixed)"),
+    "sdh": ("not an SD card", "got CT1000MX500SSD1 (sata)"),
+    "mmcblk1": ("write-protected", "check the lock switch"),
+    "mmcblk2": ("not an SD card", "got DF4032 (mmc, fixed)"),
+    "zram0": ("not an SD card", "(virtual, fixed)"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_free_card_is_refused(laptop: Machine, name: str) -> None:
+def test_what_is_no_free_sdcard_is_refused(laptop: Machine, name: str) -> None:
     """With one line that says why."""
     reason, words = REFUSED[name]
     with pytest.raises(FlashError) as caught:
@@ -80,17 +83,17 @@ def test_what_is_no_free_card_is_refused(laptop: Machine, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sda", "mmcblk0"])
-def test_a_card_is_taken(laptop: Machine, name: str) -> None:
+def test_an_sdcard_is_accepted(laptop: Machine, name: str) -> None:
     """In a USB reader, which says it is removable, and in a slot, which does not."""
     checks.refuse(laptop.named(name), force=False)
-    assert checks.is_card(laptop.named(name))
+    assert checks.is_sdcard(laptop.named(name))
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_force_takes_back_one_refusal_only(laptop: Machine, name: str) -> None:
+def test_force_overrides_one_refusal_only(laptop: Machine, name: str) -> None:
     """What is in use, this system's own, or no whole disk stays refused."""
     with contextlib.ExitStack() as stack:
-        if REFUSED[name][0] != "not a card":
+        if REFUSED[name][0] != "not an SD card":
             stack.enter_context(pytest.raises(FlashError))
         checks.refuse(laptop.named(name), force=True)
 
@@ -106,24 +109,22 @@ def test_force_takes_back_one_refusal_only(laptop: Machine, name: str) -> None:
         ("mmcblk0", "0x2bd1c2ab"),
     ],
 )
-def test_a_disk_has_the_serial_that_it_gives_itself(
-    laptop: Machine, name: str, serial: str
-) -> None:
-    """Or, for want of one, its name."""
+def test_a_disk_has_its_own_serial(laptop: Machine, name: str, serial: str) -> None:
+    """Or, without one, its name."""
     assert laptop.named(name).serial == serial
 
 
-def test_without_a_device_one_sees_what_might_be_meant(
+def test_without_a_device_the_disks_are_listed(
     laptop: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Cards first of all; of the others, why not. What is never a card is left out."""
+    """SD cards, and other disks with the reason why not. What is never an SD card is left out."""
     with pytest.raises(FlashError, match="no DEVICE given"):
         flash.flash(flash.arguments([]), laptop)
-    told = capsys.readouterr().err
-    lines = told.splitlines()
+    output = capsys.readouterr().err
+    lines = output.splitlines()
     assert "flash:   DEVICE=/dev/sda: Generic- SD/MMC, 31,915 MB, usb" in lines
     assert "flash:   DEVICE=/dev/mmcblk0: SC32G, 31,915 MB, mmc" in lines
-    assert "DEVICE=/dev/sdd: Ultra, 16,009 MB, usb; refused: in use: sdd1 is mounted at" in told
+    assert "DEVICE=/dev/sdd: Ultra, 16,009 MB, usb; refused: in use: sdd1 is mounted at" in output
     named = [line.split("/dev/")[1].split(":")[0] for line in lines]
     assert not {"nvme0n1", "sda1", "sdb", "dm-0", "zram0", "md127"} & set(named)
 
@@ -140,10 +141,10 @@ def test_without_a_device_one_sees_what_might_be_meant(
         (["--serial=another", "--yes=1"], "unasked", 78),
     ],
 )
-def test_a_card_is_asked_about_once(
+def test_the_user_is_asked_once(
     laptop: Machine, monkeypatch: pytest.MonkeyPatch, given: list[str], answer: str, status: int
 ) -> None:
-    """Anything but yes is no; a serial that is given is answer enough, if it is the card's."""
+    """Anything but yes is no; the right SERIAL= replaces the question."""
     asked: list[str] = []
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
 
@@ -175,12 +176,12 @@ def refused(device: Path, *, force: bool = True) -> FlashError:
         checks.refuse_by_opening(device)
     except FlashError as exc:
         return exc
-    raise AssertionError(f"{device} is taken")
+    raise AssertionError(f"{device} is accepted")
 
 
 @needs_root
-def test_a_real_mount_is_seen(loop: Path, tmp_path: Path) -> None:
-    """With where it is mounted."""
+def test_a_real_mount_is_found(loop: Path, tmp_path: Path) -> None:
+    """With its mount point."""
     subprocess.run(["mke2fs", "-q", str(loop)], check=True)
     place = tmp_path / "mounted here"
     place.mkdir()
@@ -193,10 +194,10 @@ def test_a_real_mount_is_seen(loop: Path, tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_mount_that_no_file_tells_of_is_seen(loop: Path, tmp_path: Path) -> None:
-    """In another mount namespace: the kernel does not give the device to a second user."""
+def test_a_mount_in_another_namespace_is_found(loop: Path, tmp_path: Path) -> None:
+    """No file shows it; the kernel refuses to open the device."""
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
-        pytest.skip("LEFT OUT: no mount namespace is to be had here, as in a plain chroot")
+        pytest.skip("LEFT OUT: no mount namespace here, as in a plain chroot")
     subprocess.run(["mke2fs", "-q", str(loop)], check=True)
     place = tmp_path / "elsewhere"
     place.mkdir()
@@ -211,30 +212,30 @@ def test_a_mount_that_no_file_tells_of_is_seen(loop: Path, tmp_path: Path) -> No
         assert elsewhere.stdout.readline() == "mounted\n"
         error = refused(loop)
         elsewhere.communicate("\n")
-    assert (error.status, error.what) == (73, "something uses it")
+    assert (error.status, error.what) == (73, "in use")
 
 
 @needs_root
-def test_real_swap_is_seen(loop: Path) -> None:
-    """Swap on it is use as well."""
+def test_real_swap_is_found(loop: Path) -> None:
+    """Swap space is in use too."""
     subprocess.run(["mkswap", str(loop)], check=True, capture_output=True)
     subprocess.run(["swapon", str(loop)], check=True)
     try:
         error = refused(loop)
     finally:
         subprocess.run(["swapoff", str(loop)], check=True)
-    assert (error.status, error.what) == (73, f"in use: {loop.name} is swapped to")
+    assert (error.status, error.what) == (73, f"in use: {loop.name} is swap space")
 
 
 @needs_root
 def test_a_read_only_device_is_refused(tmp_path: Path) -> None:
-    """As a card whose slide is on `lock`."""
+    """As an SD card with its lock switch on."""
     with attached(tmp_path / "backing", 1 << 20, "--read-only") as device:
         assert refused(device).status == 71
 
 
 @needs_root
-def test_a_loop_device_is_no_card(loop: Path) -> None:
+def test_a_loop_device_is_no_sdcard(loop: Path) -> None:
     """Without FORCE."""
     assert refused(loop, force=False).status == 76
 
@@ -245,14 +246,14 @@ def test_the_disk_this_machine_runs_from_is_refused() -> None:
     asked = ["findmnt", "--noheadings", "--output", "SOURCE", "/"]
     source = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.strip()
     if not source or not Path(source).is_block_device():
-        what = source or "nothing that is mounted"
-        pytest.skip(f"LEFT OUT: / is on {what}, no disk: seen on the laptop's tree only")
+        what = source or "no mounted device"
+        pytest.skip(f"LEFT OUT: / is on {what}, not a disk: tested on the laptop's tree only")
     assert refused(Path(source)).reason in ("own disk", "a partition")
 
 
 @needs_root
-def test_who_may_not_write_is_told_how(loop: Path) -> None:
-    """Not root, and not in the group of disks."""
+def test_without_permission_the_hint_is_sudo(loop: Path) -> None:
+    """As a user outside the group `disk`."""
     os.seteuid(65534)
     try:
         error = refused(loop)
@@ -262,8 +263,8 @@ def test_who_may_not_write_is_told_how(loop: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev", "/dev/sd-misspelt"])
-def test_what_is_no_disk_is_refused(path: str) -> None:
-    """Instead of a plain file that is made in its place."""
+def test_other_paths_are_refused(path: str) -> None:
+    """No plain file is created instead."""
     with pytest.raises(FlashError) as caught:
         Machine().disk(Path(path))
     assert caught.value.status == 67

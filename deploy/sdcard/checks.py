@@ -1,7 +1,7 @@
-"""Which disks are refused, and why.
+"""The refusals of `make flash`: which disks are not written, and why.
 
-Rule: FORCE takes back one refusal only, that of a disk that is no card. What this system runs
-from, or what is in use, is never written.
+Rule: FORCE overrides one refusal only, that of a disk that is not an SD card. The disk that this
+system runs from, and a disk in use, are never written.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 from pathlib import Path
 from typing import Final
 
-from deploy.card.disks import Disk
-from deploy.card.refusal import FlashError
+from deploy.sdcard.disks import Disk
+from deploy.sdcard.refusal import FlashError
 
 SYSTEM: Final = ("/", "/usr", "/var", "/etc", "/home", "/boot", "/boot/efi", "/boot/firmware")
-"""Where the disk that a system runs from is mounted."""
+"""Mount points of the disk that a system runs from."""
 
 
-def is_card(disk: Disk) -> bool:
-    """Return whether it is what one flashes: its medium comes out, of a slot or a USB port."""
+def is_sdcard(disk: Disk) -> bool:
+    """Return whether the medium is removable, in an SD card slot or on USB."""
     return disk.removable and disk.bus in ("usb", "mmc")
 
 
@@ -35,46 +35,46 @@ def refuse(disk: Disk, *, force: bool) -> None:
             hint=f"DEVICE=/dev/{disk.whole}",
         )
     if own := [place for _, place in disk.users if place in SYSTEM]:
-        told = f"this system runs from it: it is mounted at {own[0]}"
-        raise FlashError("own disk", told, where=where)
+        why = f"this system runs from it: it is mounted at {own[0]}"
+        raise FlashError("own disk", why, where=where)
     if disk.users:
-        told = "in use: " + ", ".join(f"{name} {_use(use)}" for name, use in disk.users)
-        raise FlashError("in use", told, where=where, hint=_mend(disk))
+        why = "in use: " + ", ".join(f"{name} {_use(use)}" for name, use in disk.users)
+        raise FlashError("in use", why, where=where, hint=_hint(disk))
     if not disk.size_bytes and disk.bus != "file":
-        raise FlashError("too small", "there is no card in it", where=where)
-    if not is_card(disk) and not force:
+        raise FlashError("too small", "no SD card in it", where=where)
+    if not is_sdcard(disk) and not force:
         raise FlashError(
-            "not a card",
-            "not a card",
+            "not an SD card",
+            "not an SD card",
             where=where,
-            expected="a removable medium on USB or in a card slot",
+            expected="a removable medium on USB or in an SD card slot",
             got=f"{disk.model or 'a disk'} ({disk.bus}{'' if disk.removable else ', fixed'})",
-            hint=f"where it is the right one all the same: FORCE=1, and its serial {disk.serial}",
+            hint=f"if it is the right one: FORCE=1, and its serial {disk.serial}",
         )
     if disk.read_only:
         raise FlashError(
             "write-protected",
-            "it is write-protected",
+            "write-protected",
             where=where,
-            hint="look for the slide on the card or its adapter",
+            hint="check the lock switch on the SD card or its adapter",
         )
 
 
 def refuse_by_opening(path: Path) -> None:
-    """Raise FlashError where the kernel does not give ``path`` to one writer alone.
+    """Raise FlashError where the kernel does not open ``path`` for one writer alone.
 
-    It knows of uses that no file tells: mounts of other containers, other programs that write.
+    The kernel knows uses that no file shows: mounts in other containers, programs that write.
     """
     try:
         os.close(os.open(path, os.O_WRONLY | (os.O_EXCL if path.is_block_device() else 0)))
     except PermissionError as exc:
         hint = "run it as root: sudo make flash ..."
-        raise FlashError("no permission", "may not be written", where=str(path), hint=hint) from exc
+        raise FlashError("no permission", "permission denied", where=str(path), hint=hint) from exc
     except OSError as exc:
         reasons = {
-            errno.EBUSY: ("in use", "something uses it"),
-            errno.EROFS: ("write-protected", "it is write-protected"),
-            errno.ENOMEDIUM: ("too small", "there is no card in it"),
+            errno.EBUSY: ("in use", "in use"),
+            errno.EROFS: ("write-protected", "write-protected"),
+            errno.ENOMEDIUM: ("too small", "no SD card in it"),
         }
         reason, what = reasons.get(
             exc.errno or 0, ("unreadable", exc.strerror or "cannot be opened")
@@ -84,10 +84,10 @@ def refuse_by_opening(path: Path) -> None:
 
 def _use(use: str) -> str:
     if use == "swap":
-        return "is swapped to"
+        return "is swap space"
     return f"is {use}" if use.startswith("part of ") else f"is mounted at {use}"
 
 
-def _mend(disk: Disk) -> str:
+def _hint(disk: Disk) -> str:
     mounted = [f"/dev/{name}" for name, use in disk.users if use.startswith("/")]
     return f"umount {' '.join(mounted)}" if len(mounted) == len(disk.users) else ""
