@@ -25,13 +25,17 @@ run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 	@exec .venv/bin/python deploy/run.py "--source=$${SOURCE-}" "--model=$${MODEL-}" \
 	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
 
+# Files side by side, two for each core (tests/conftest.py), the ten slowest tests listed at the end.
+# A test that hangs ends its worker after a quarter of an hour: it fails by name, the others go on.
+PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --durations=10
+HANGS = -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 test: lint ## run every test
 	@deploy/setup.sh train
 	@deploy/setup.sh runtime
-	@.venv/bin/python -m pytest $(ARGS)
+	@$(PYTEST) $(HANGS) $(ARGS)
 
 test-long: setup ## the tests that take minutes: outages of the broker, fuzzing
-	@FUZZ=long .venv/bin/python -m pytest -m 'long or fuzz' $(ARGS)
+	@FUZZ=long $(PYTEST) -m 'long or fuzz' $(ARGS)
 
 test-cameras: setup ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OPTIONAL=1]
 	@tests/vm/run.sh $(CHECKS)

@@ -17,7 +17,7 @@ from edge.messages import Broker, Tls
 from edge.mqtt import subscribe
 from edge.mqtt.access import Access, context
 from tests.certificates import Authority, Pair
-from tests.conftest import WAIT_S, Daemon, edge
+from tests.conftest import Daemon, edge, wait_until
 
 Start = Callable[..., Daemon]
 pytestmark = [  # paho leaves the socket of a failed handshake to the garbage collector
@@ -135,18 +135,8 @@ def test_client_certificates(authority: Authority) -> None:
         end = subscribe(
             Broker(broker.host, broker.port, tls=tls), ["#"], lambda *_: None, states.append
         )
-        until_connected(states)
+        wait_until(lambda: "" in states, lambda: states)
         end()
-
-
-def until_connected(states: list[str]) -> None:
-    """Wait for the connection that ``states`` are told of."""
-    import time
-
-    end = time.monotonic() + WAIT_S
-    while "" not in states:
-        assert time.monotonic() < end, states
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])

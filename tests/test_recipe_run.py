@@ -21,6 +21,8 @@ from edge.model import locate
 from tests.conftest import ROOT
 
 PYTHON = ROOT / ".venv-train" / "bin" / "python"
+COMMAND = ("nice", "-n", "10", PYTHON)
+"""Training takes the time of both cores that other tests, beside it, do not."""
 SHAPES = ("circle", "cross", "ring", "square", "stripes")
 WEIGHTS = """
 import sys, numpy, keras
@@ -88,7 +90,7 @@ def write_shapes(folder: Path, each: int) -> None:
 def python(*arguments: object) -> str:
     """Run the training environment's Python; return what it prints."""
     done = subprocess.run(
-        [PYTHON, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=400
+        [*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=800
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -96,7 +98,7 @@ def python(*arguments: object) -> str:
 
 def kill_in_stage(stage: str, *arguments: object) -> None:
     """Run until a stage has begun, then kill -9."""
-    command: list[str | Path] = [PYTHON, "-u", *map(str, arguments)]
+    command: list[str | Path] = [*COMMAND, "-u", *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout
         assert any(f"name='{stage}'" in line for line in running.stdout)
@@ -202,7 +204,7 @@ def test_another_reader_reads_the_shipped_model() -> None:
 def test_an_export_that_fails_leaves_the_good_model(made: Path) -> None:
     """A broken network is refused in one line and the model in place stays as it is."""
     before = (made / "model" / "model.tflite").read_bytes()
-    command: list[str | Path] = [PYTHON, "-m", "models.export", "--name", "gone"]
+    command: list[str | Path] = [*COMMAND, "-m", "models.export", "--name", "gone"]
     command += ["--out", made / "out", "--data", made, "--to", made / "model"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
