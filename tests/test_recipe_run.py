@@ -117,8 +117,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python("-m", "models.dataset", *options)
     python("-m", "models.teacher", *options)
     kill_in_stage("middle", "-m", "models.train", *options)
-    told = python("-m", "models.train", *options)
-    assert "name='head'" not in told, "a finished stage was run again"
+    output = python("-m", "models.train", *options)
+    assert "name='head'" not in output, "a finished stage was run again"
     python("-m", "models.quantise", *options)
     python("-m", "models.export", *options, "--to", folder / "model")
     python("-m", "models.prune", *options)
@@ -133,13 +133,13 @@ def test_five_classes_run_in_the_daemon_by_config_alone(made: Path) -> None:
     assert read.labels == SHAPES
     assert read.golden
     picture = made / "train" / "ring" / "0.png"
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "edge", "classify", "--json", "--model", made / "model", picture],
         capture_output=True,
         text=True,
         check=True,
     )
-    scores = json.loads(told.stdout)["scores"]
+    scores = json.loads(done.stdout)["scores"]
     assert tuple(scores) == SHAPES
     assert sum(scores.values()) == pytest.approx(1, abs=0.02)
 
@@ -151,7 +151,7 @@ def test_every_variant_is_measured_on_the_same_pictures(made: Path) -> None:
     sizes = [row["bytes"] for row in table.values()]
     assert sizes[0] > 1.8 * sizes[1] > 1.8 * max(sizes[2:])
     for row in table.values():
-        assert {name: told["images"] for name, told in row["sets"].items()} == {
+        assert {name: result["images"] for name, result in row["sets"].items()} == {
             "held_out": 20,
             "validation": 20,
         }

@@ -52,7 +52,7 @@ def test_a_signal_at_any_moment_of_the_start_is_obeyed(
         running = daemon("--source", "synthetic", "--model", rgb, "--broker", "localhost:1")
         ready = partial(catches, running.process.pid, signal.SIGHUP)  # Python has one for SIGINT
         wait_until(ready, every_s=0.001)
-        time.sleep(random_.uniform(0.0, 0.4))  # the moment itself, not a wait for something
+        time.sleep(random_.uniform(0.0, 0.4))  # a random moment of the start
         running.process.send_signal(number)
         if number == signal.SIGHUP:
             running.wait_for_log(" reloaded")
