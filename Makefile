@@ -25,9 +25,10 @@ run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 	@exec .venv/bin/python deploy/run.py "--source=$${SOURCE-}" "--model=$${MODEL-}" \
 	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
 
-# Files side by side, two for each core (tests/conftest.py), the ten slowest tests listed at the end.
-# A test that hangs ends its worker after a quarter of an hour: it fails by name, the others go on.
-PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --durations=10
+# Files run side by side, two for each core, the longest first (tests/conftest.py says which); the ten
+# slowest tests are listed at the end. A test that hangs for a quarter of an hour ends its worker: it
+# fails by name, and the others go on.
+PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 HANGS = -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 test: lint ## run every test
 	@deploy/setup.sh train
