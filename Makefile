@@ -26,10 +26,10 @@ run: setup ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
 
 # Files run side by side, two for each core, the longest first (tests/conftest.py says which); the ten
-# slowest tests are listed at the end. A test that hangs for a quarter of an hour ends its worker: it
-# fails by name, and the others go on.
+# slowest tests are listed at the end. A test that hangs for twenty minutes ends its worker: it fails
+# by name, and the others go on.
 PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
-HANGS = -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
+HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
 test: lint ## run every test
 	@deploy/setup.sh train
 	@deploy/setup.sh runtime

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 START_S: Final = 20.0
 PORTS: Final = range(20_000, 32_000)
-"""Below those that Linux gives to connections: none takes the port of a broker that is away."""
+"""Below those that Linux gives to connections: none takes the port of a stopped broker."""
 
 
 class PrivateBroker:
