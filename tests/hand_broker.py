@@ -67,8 +67,6 @@ class Connection:
         self._frames = b""
         self.whole = threading.RLock()
         """Held while something is sent in parts."""
-        self.in_frame = False
-        """Whether a frame has begun that goes on: what is sent is part of it."""
         self.version = 0
         self.published: list[tuple[bytes, bytes]] = []
         """Topic and payload of what has come."""
@@ -94,7 +92,7 @@ class Connection:
 
     def send(self, content: bytes) -> None:
         """Send packets, in a frame where there are frames."""
-        self.send_plain(frame(content) if self._websocket and not self.in_frame else content)
+        self.send_plain(frame(content) if self._websocket else content)
 
     def send_plain(self, content: bytes) -> None:
         """Send bytes as they are."""

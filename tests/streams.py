@@ -57,7 +57,7 @@ class Pictures:
 
     status  of the response; only 200 is followed by pictures
     login   user and password, in base64, that it requires
-    again   the pictures begin again after the last
+    again   the pictures begin anew
     pair    certificate and key: TLS
     """
 
@@ -132,8 +132,8 @@ def picture(level: int, size: tuple[int, int] = (320, 240)) -> bytes:
 @contextlib.contextmanager
 def opened(url: str, **changes: object) -> Iterator[Camera]:
     """Open a stream while the block lasts."""
-    spec = CameraSpec(source=url, shown=without_credentials(url), timeout_s=5.0)
-    camera = open_camera(replace(spec, **changes))  # type: ignore[arg-type]
+    asked = CameraSpec(source=url, shown=without_credentials(url), timeout_s=5.0)
+    camera = open_camera(replace(asked, **changes))  # type: ignore[arg-type]
     try:
         yield camera
     finally:

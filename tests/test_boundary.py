@@ -1,4 +1,4 @@
-"""Exceptions that a config causes in a library: a refusal, at the start and at a reload."""
+"""Whatever a config makes a library raise is a refusal, at the start and at a reload."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_bad_config_ends_the_start_in_one_line(text: str, tmp_path: Path, rgb:
 
 
 def test_no_bad_config_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rgb: Path) -> None:
-    """Each is refused with its line; a good config is taken afterwards."""
+    """Each is refused with its line; a good one is taken after all."""
     running = daemon("--source", "synthetic", "--model", rgb, "--broker", "localhost:1")
     running.wait_for_log("ready after")
     refusals = 0
@@ -94,7 +94,7 @@ class Odd(Exception):
 def test_the_boundary_turns_anything_into_its_error(
     raised: Exception, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The exception's text is on one line, and the traceback in the log at DEBUG only."""
+    """With the exception's text on one line, and the traceback at DEBUG alone."""
     caplog.set_level(logging.DEBUG)
     for kind in (ConfigError, ModelError):
         with pytest.raises(kind) as caught, boundary(kind, "cannot be used", "place"):
@@ -105,8 +105,8 @@ def test_the_boundary_turns_anything_into_its_error(
     assert all(record.exc_info for record in caplog.records)
 
 
-def test_the_boundary_does_not_catch_what_the_config_did_not_cause() -> None:
-    """An EdgeError, which is complete already, and exits that were requested."""
+def test_the_boundary_lets_through_what_is_no_fault_of_the_config() -> None:
+    """An error that says already what is wrong, and an end that is wanted."""
     for raised in (EdgeError("so"), KeyboardInterrupt(), SystemExit(3)):
         with (
             pytest.raises(type(raised)) as caught,

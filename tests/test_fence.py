@@ -24,7 +24,7 @@ MAPPED = 34_000_000
 
 
 def can_have(size: int) -> bool:
-    """Return whether so many bytes can be allocated now."""
+    """Say whether so many bytes can be allocated now."""
     try:
         np.empty(size, np.uint8)
     except MemoryError:
@@ -47,7 +47,7 @@ def test_the_limit_is_kept_by_the_kernel(check: str) -> None:
 
 
 def beyond(standing: Fence) -> None:
-    """Allocations within the limit succeed; after it is lifted, larger ones do too."""
+    """Within it, as usual; once it is lifted, as before."""
     assert can_have(ROOM_BYTES // 2)
     assert not can_have(ROOM_BYTES + SLACK)
     standing.lift()
@@ -57,7 +57,7 @@ def beyond(standing: Fence) -> None:
 
 
 def pictures(standing: Fence) -> None:
-    """A decoder of 4K pictures gets what it needs, and no more."""
+    """A decoder of 4K gets what it needs, and no more."""
     pixels = 3840 * 2160
     standing.widen(pixels)
     assert can_have(PIXEL_BYTES * pixels)
@@ -65,7 +65,7 @@ def pictures(standing: Fence) -> None:
 
 
 def little(standing: Fence) -> None:
-    """It is reported before an allocation fails; the rest of the process gets the reserve."""
+    """Before an allocation fails; the rest of the process gets the reserve again."""
     assert not standing.is_close()
     held = np.empty(ROOM_BYTES - RESERVE_BYTES // 2, np.uint8)
     assert not can_have(MAPPED)
@@ -75,7 +75,7 @@ def little(standing: Fence) -> None:
 
 
 def widest(standing: Fence) -> None:
-    """The fence of a camera that is given up does not narrow that of the next."""
+    """A camera that is being left behind does not narrow the next."""
     other = Fence()
     other.widen(10_000_000)
     assert can_have(PIXEL_BYTES * 10_000_000)
@@ -84,7 +84,7 @@ def widest(standing: Fence) -> None:
 
 
 def model(standing: Fence) -> None:
-    """Its memory is not counted against the stream's room."""
+    """What it takes is not counted against the stream's room."""
     with fence.lifted():
         model = np.empty(3 * ROOM_BYTES, np.uint8)
     assert model.size
@@ -94,7 +94,7 @@ def model(standing: Fence) -> None:
 
 
 def test_a_forgotten_source_takes_its_fence_along() -> None:
-    """A film that is never closed would limit the process for ever."""
+    """A film that nobody closed would limit the process for ever."""
     for other in tuple(fence._fences):  # of a camera whose server still holds its last grab
         other.lift()
     film = open_film(str(CLIP), CameraSpec(source=str(CLIP), shown="film"), "film")
@@ -104,7 +104,7 @@ def test_a_forgotten_source_takes_its_fence_along() -> None:
 
 
 def test_without_a_fence_no_limit_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trial of a model has its own limit, which loading the model must not lift."""
+    """A model that is tried has a limit of its own, which loading it must not lift."""
     touched = []
     monkeypatch.setattr(fence, "_outside", None)
     monkeypatch.setattr(resource, "setrlimit", lambda *limits: touched.append(limits))

@@ -1,4 +1,4 @@
-"""Fuzzing of configs and settings: any bytes are taken, or refused in one line."""
+"""Fuzzing what users write: a config or settings end in one line, or in none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = [
 
 
 def refused(load: Callable[[], Any]) -> None:
-    """Load; only a ConfigError may be raised, and it is one printable line of bounded length."""
+    """Load; only a ConfigError may come of it, and it is one printable line of some length."""
     try:
         load()
     except ConfigError as exc:
@@ -35,7 +35,7 @@ def refused(load: Callable[[], Any]) -> None:
 
 
 def use(path: Path) -> None:
-    """Load the daemon's config and read from it what the start reads."""
+    """Load the daemon's config and take from it what the start takes."""
     config = configs.load(path)
     configs.redacted(config)
     configs.spool_path(config.spool)
@@ -49,7 +49,7 @@ def use(path: Path) -> None:
 def test_no_config_raises_anything_else(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The daemon's config, and that of an SD card."""
+    """The daemon's own, and that of a card."""
     path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
     path.write_bytes(content)
     refused(lambda: use(path))

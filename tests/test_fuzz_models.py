@@ -1,4 +1,4 @@
-"""Fuzzing of model cards, labels and metadata: any bytes are usable, or one ModelError."""
+"""Whatever is sent as a card, as labels or as a model's metadata: usable, or one ModelError."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder() -> Iterator[Path]:
 
 
 def found(folder: Path, look: Callable[[], locate.Found]) -> locate.Found | None:
-    """Return what is found, None for a refusal: one printable line that names the file."""
+    """Return what is found, None for a refusal, which is one printable line that says where."""
     try:
         return look()
     except ModelError as exc:
@@ -47,7 +47,7 @@ def found(folder: Path, look: Callable[[], locate.Found]) -> locate.Found | None
 @given(mutated(corpus("cards")))
 @fuzz(300)
 def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
-    """A card that is accepted is printable, and its preprocessing is built or refused."""
+    """A card that is taken can be shown, and its preprocessing is made or refused."""
     (folder / "m.tflite").write_bytes(MODEL)
     (folder / "labels.txt").unlink(missing_ok=True)
     (folder / "model.toml").write_bytes(content)
@@ -68,7 +68,7 @@ def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
 @given(mutated(corpus("labels")))
 @fuzz(300)
 def test_any_bytes_as_labels(folder: Path, content: bytes) -> None:
-    """Labels that are accepted are distinct, short, and without control characters."""
+    """Labels that are taken are distinct, printable enough, and short."""
     (folder / "model.toml").unlink(missing_ok=True)
     (folder / "m.tflite").write_bytes(MODEL)
     (folder / "labels.txt").write_bytes(content)
@@ -83,7 +83,7 @@ def test_any_bytes_as_labels(folder: Path, content: bytes) -> None:
 @given(mutated([PACKED[-200:], PACKED[-60:]]))
 @fuzz(300)
 def test_any_bytes_as_a_packed_list(folder: Path, tail: bytes) -> None:
-    """The archive at a model's end is not trusted either."""
+    """The archive at a model's end is a stranger's as well."""
     for name in ("model.toml", "labels.txt"):
         (folder / name).unlink(missing_ok=True)
     (folder / "m.tflite").write_bytes(PACKED[:-200] + tail)
@@ -101,7 +101,7 @@ def stated(content: bytes) -> Stated:
 
 
 def sane(said: Stated) -> None:
-    """Fail if the metadata are impossible."""
+    """Fail where metadata say what cannot be."""
     assert len(said.mean) <= 4
     assert all(np.isfinite(value) for value in said.mean + said.std)
     assert all(value > 0 for value in said.std)
@@ -125,7 +125,7 @@ def test_any_bytes_as_a_model_with_metadata(content: bytes) -> None:
 @given(st.data())
 @fuzz(500)
 def test_broken_offsets_in_the_metadata(data: st.DataObject) -> None:
-    """Changes in the bytes of the metadata and of the way to them, which random ones rarely hit."""
+    """The bytes that lead to the metadata, and theirs: where a random change is seldom."""
     content = bytearray(PACKED)
     heart = content.index(b"M001") - 4
     places = [*range(64), *range(heart, min(heart + 500, len(content)))]
@@ -136,6 +136,6 @@ def test_broken_offsets_in_the_metadata(data: st.DataObject) -> None:
 
 
 def test_the_metadata_that_were_mutated_can_be_read() -> None:
-    """Otherwise the tests above would prove nothing."""
+    """Else the tests above would prove nothing."""
     assert stated(PACKED) == Stated((0.0,), (1.0,), None, "labels.txt")
     assert stated(SHIPPED).mean == (127.5,)

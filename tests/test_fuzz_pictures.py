@@ -1,4 +1,4 @@
-"""Fuzzing of picture headers: no exception, and never less than the decoder makes of them."""
+"""Headers of pictures: whatever the bytes are, no exception, no less than what is decoded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BEGINNINGS = (
 
 
 def of(content: bytes) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Return bytes as an array, as cameras pass them."""
+    """Return bytes as cameras give them."""
     return np.frombuffer(content, np.uint8)
 
 
@@ -62,7 +62,7 @@ def test_a_header_says_what_the_decoder_finds(name: str) -> None:
 @fuzz(400)
 @given(st.sampled_from(BEGINNINGS), st.binary(max_size=200))
 def test_no_bytes_raise(begin: bytes, rest: bytes) -> None:
-    """Any bytes behind the letters that identify a kind."""
+    """Whatever follows the letters by which a kind is known."""
     header = read_header(of(begin + rest))
     assert header is None or (header.width > 0 and header.height > 0 <= header.decoder_bytes)
 
@@ -85,7 +85,7 @@ def test_nothing_is_decoded_larger_than_its_header_says(content: bytes) -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_by_its_header(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No decoder is called; the refusal names size, limit and key."""
+    """Nothing is given to a decoder; the refusal says size, limit and key."""
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(picture.Unreadable, match=r"\d+x\d+ pixels.*expected at most.*max_pixels"):
         picture.decode(of(BOMBS[name]), picture.MAX_PIXELS)
@@ -96,11 +96,11 @@ def test_what_is_within_the_limit_is_given_to_the_decoder(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A JPEG of 64 megapixels at half its size."""
-    flags_used: list[int] = []
-    monkeypatch.setattr(cv2, "imdecode", lambda _, flags: flags_used.append(flags))
+    asked: list[int] = []
+    monkeypatch.setattr(cv2, "imdecode", lambda _, flags: asked.append(flags))
     with pytest.raises(picture.Unreadable, match="not a readable picture"):
         picture.decode(of(LARGE[name]), picture.MAX_PIXELS)
-    assert flags_used == [cv2.IMREAD_REDUCED_COLOR_2 if name == "half.jpg" else cv2.IMREAD_COLOR]
+    assert asked == [cv2.IMREAD_REDUCED_COLOR_2 if name == "half.jpg" else cv2.IMREAD_COLOR]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_what_is_within_the_limit_is_given_to_the_decoder(
     ids=range(9),
 )
 def test_a_header_is_not_looked_for_for_ever(content: bytes, steps: list[int]) -> None:
-    """A search of millions of steps ends after some thousands."""
+    """A walk of millions of steps is given up after some thousands."""
     assert read_header(of(content)) is None
     assert sum(steps) < 200_000
 

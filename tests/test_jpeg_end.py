@@ -1,4 +1,4 @@
-"""JPEGs without an end marker, padded or cut short: whole ones are used, others are corrupt."""
+"""JPEGs without an end marker, padded or cut short: whole ones are shown, others are corrupt."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_picture_cut_short_is_corrupt(
 
 @pytest.mark.usefixtures("opencv")
 def test_a_progressive_picture_needs_its_end() -> None:
-    """Without it, one that lacks its last scans looks the same."""
+    """Without, it cannot be told from one that lacks its last scans."""
     content = whole("noise", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     assert decoded(content) is not None
     assert decoded(content + bytes(20_000)) is not None
@@ -107,7 +107,7 @@ def test_an_end_in_a_comment_is_none() -> None:
 
 @pytest.mark.parametrize("end", [b"", bytes(9000), b"\xff\xd9" + bytes(9000)])
 def test_a_web_camera_may_leave_out_the_end(end: bytes) -> None:
-    """Its frames are used; those that are cut short are still corrupt."""
+    """Its frames are shown; those that are cut short are still corrupt."""
     good = [sent_picture(60 + 20 * index)[:-2] + end for index in range(6)]
     cut = sent_picture(200)[:1200] + end.removeprefix(b"\xff\xd9")
     looks_on = threading.Event()

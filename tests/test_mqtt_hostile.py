@@ -159,7 +159,6 @@ def test_a_frame_that_claims_gigabytes_is_not_held(daemon: Start, rgb: Path) -> 
         claims = publish(b"edge/wall/claim", b"x" * 16_000) * 500
         with connection.whole:
             connection.send_plain(frame(b"", claimed=2_000_000_000))
-            connection.in_frame = True  # also for the acknowledgement of an event meanwhile
             for _ in range(10):
                 connection.send_plain(claims)
             connection.send_plain(publish(REQUEST, b'{"transaction": "after"}'))

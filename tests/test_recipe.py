@@ -108,8 +108,8 @@ def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (folder / "dog" / "empty.jpg").write_bytes(b"")
     (folder / "cat" / "notes.txt").write_text("not a picture")
     found = dataset.prepare(arguments(tmp_path))
-    report = (tmp_path / "out" / "dataset.json").read_text()
-    assert all(name in report for name in ("cut.png", "empty.jpg", "notes.txt"))
+    told = (tmp_path / "out" / "dataset.json").read_text()
+    assert all(name in told for name in ("cut.png", "empty.jpg", "notes.txt"))
     assert len(found.samples) == 16
     for index, sample in enumerate(found.samples):
         assert sample.label == (sample.path.parent.name == "dog")
@@ -118,7 +118,7 @@ def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_second_reading_does_nothing_until_a_file_changes(tmp_path: Path) -> None:
-    """The pictures are kept; a changed file or option makes them again."""
+    """The pictures are kept; a changed file or option makes them anew."""
     folder = pictures(tmp_path / "train", cat=8, dog=8)
     dataset.prepare(arguments(tmp_path))
     stored = tmp_path / "out" / "pictures.npy"
@@ -152,13 +152,13 @@ def test_the_rarer_class_weighs_more() -> None:
     assert weights[labels].mean() == pytest.approx(1)
 
 
-def test_the_target_of_the_student_is_of_label_and_teacher() -> None:
-    """Each view's target lies between the smoothed label and the teacher's output for that view."""
+def test_the_student_is_told_by_label_and_teacher() -> None:
+    """Each view's target lies between the smoothed label and what the teacher says of that view."""
     logits = np.array([[[0.0], [2.0]], [[-2.0], [9.0]]], np.float32)
     classes = np.array([1, 0])
-    targets = data.soft_targets(classes, 2, logits, 0.5)[:, :, 0]
-    teacher = 1 / (1 + np.exp(-logits[:, :, 0]))
-    assert targets == pytest.approx((teacher + [[0.975], [0.025]]) / 2, abs=1e-6)
+    told = data.soft_targets(classes, 2, logits, 0.5)[:, :, 0]
+    says = 1 / (1 + np.exp(-logits[:, :, 0]))
+    assert told == pytest.approx((says + [[0.975], [0.025]]) / 2, abs=1e-6)
     three = data.soft_targets(classes, 3, np.zeros((2, 4, 3), np.float32), 1.0)
     assert three == pytest.approx(1 / 3)
     alone = data.soft_targets(classes, 3, np.zeros((2, 4, 3), np.float32), 0.0)

@@ -1,4 +1,4 @@
-"""Web servers of cameras; each test decides, byte by byte, what they send."""
+"""Cameras' web servers: each does with a connection what its test says, byte by byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 class WebCamera:
-    """Answers each request by ``answer(connection, question, number)``, numbers from 0.
+    """Answers each question by ``answer(connection, question, number)``, numbers from 0.
 
     The connection is kept where ``answer`` returns True.
     """
@@ -71,13 +71,13 @@ def color(name: str) -> bytes:
 
 
 def part(content: bytes, boundary: bytes = b"--cut", head: bytes = b"") -> bytes:
-    """Return a picture as a part, with its length; ``head`` replaces its header."""
+    """Return a picture as a part, its length named; ``head`` replaces its header."""
     head = head or b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n" % len(content)
     return boundary + b"\r\n" + head + b"\r\n" + content + b"\r\n"
 
 
 def resized(picture: bytes, width: int, height: int) -> bytes:
-    """Return a JPEG whose header claims that size; its data are still those of ``picture``."""
+    """Return a JPEG that says it is so large; its pixels are still the few that it has."""
     at = picture.index(b"\xff\xc0") + 5
     return picture[:at] + struct.pack(">HH", height, width) + picture[at + 4 :]
 
@@ -89,25 +89,25 @@ def show(connection: socket.socket, content: bytes, until: Callable[[], bool]) -
 
 
 def show_once(connection: socket.socket, content: bytes) -> None:
-    """Send a part, and pause for a twentieth of a second."""
+    """Send a part, and wait for a twentieth of a second."""
     connection.sendall(content)
-    time.sleep(0.05)  # the pace of the camera
+    time.sleep(0.05)
 
 
 def single(content: bytes, *fields: bytes) -> bytes:
-    """Return a response that holds one picture."""
+    """Return an answer that holds one picture."""
     head = [b"HTTP/1.1 200 OK", b"Content-Type: image/jpeg", b"Content-Length: %d" % len(content)]
     return b"\r\n".join([*head, *fields, b"", b""]) + content
 
 
 def flood(total_bytes: int, piece: bytes = bytes(MIB)) -> Iterator[bytes]:
-    """Yield pieces of rubbish, ``total_bytes`` in all."""
+    """Return pieces of rubbish, ``total_bytes`` in all."""
     for _ in range(total_bytes // len(piece)):
         yield piece
 
 
 def slowly(content: bytes, count: int) -> Iterator[bytes]:
-    """Yield a part again and again, slowly enough for a reader to take each."""
+    """Return a part again and again, so slowly that a reader can take each."""
     for _ in range(count):
         yield content
-        time.sleep(0.1)  # the pace of the camera
+        time.sleep(0.1)
