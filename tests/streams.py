@@ -55,10 +55,10 @@ class RtspServer:
 class Pictures:
     """A web camera: pictures as motion JPEG, one every ``interval_s``, then silence or the end.
 
-    status  of the response; only 200 is followed by pictures
-    login   user and password, in base64, that it requires
+    status  of any other kind of answer
+    login   user and password, in base64, that it asks for
     again   the pictures begin anew
-    pair    certificate and key: TLS
+    pair    of TLS
     """
 
     def __init__(
@@ -131,7 +131,7 @@ def picture(level: int, size: tuple[int, int] = (320, 240)) -> bytes:
 
 @contextlib.contextmanager
 def opened(url: str, **changes: object) -> Iterator[Camera]:
-    """Open a stream while the block lasts."""
+    """Open a stream for as long as it is used."""
     asked = CameraSpec(source=url, shown=without_credentials(url), timeout_s=5.0)
     camera = open_camera(replace(asked, **changes))  # type: ignore[arg-type]
     try:
