@@ -27,13 +27,18 @@ run: ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 	@exec .venv/bin/python deploy/run.py "--source=$${SOURCE-}" "--model=$${MODEL-}" \
 	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
 
+# Files run side by side, two for each core, the longest first (tests/conftest.py says which); the ten
+# slowest tests are listed at the end. A test that hangs for twenty minutes ends its worker: it fails
+# by name, and the others continue.
+PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
+HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
 test: setup ## run every test
 	@$(AGAIN) lint
-	@.venv/bin/python -m pytest $(ARGS)
+	@$(PYTEST) $(HANGS) $(ARGS)
 
 test-long: ## the tests that take minutes: outages of the broker, fuzzing
 	@deploy/setup.sh test
-	@FUZZ=long .venv/bin/python -m pytest -m 'long or fuzz' $(ARGS)
+	@FUZZ=long $(PYTEST) -m 'long or fuzz' $(ARGS)
 
 test-cameras: ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OPTIONAL=1]
 	@deploy/setup.sh dev

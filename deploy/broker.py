@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import shutil
 import socket
 import subprocess
@@ -11,7 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-START_S: Final = 5.0
+START_S: Final = 20.0
+PORTS: Final = range(20_000, 32_000)
+"""Below those that Linux gives to connections: none takes the port of a stopped broker."""
 
 
 class PrivateBroker:
@@ -92,8 +97,17 @@ class PrivateBroker:
         self._folder.cleanup()
 
 
+_turns = itertools.count(os.getpid() * 509)
+
+
 def free_port() -> int:
-    """Return a free loopback port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nothing listens on now.
+
+    Each call returns another, and each process begins elsewhere: a broker that is stopped for a
+    while keeps its port.
+    """
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            port = PORTS[next(_turns) % len(PORTS)]
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -1,1 +1,1 @@
-"""Tests of edge, one file for each module, and of what the whole does."""
+"""Tests of edge: one file for each module, and files for the behaviour of the whole."""

@@ -1,4 +1,4 @@
-"""Certificates for the tests: an authority, and what it signs, made by openssl."""
+"""Certificates for the tests, made by openssl: an authority and what it signs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates; ``cert`` is what those trust who trust it."""
+    """Signs certificates; clients that trust it are given ``cert``."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
@@ -28,28 +28,28 @@ class Authority:
         )
 
     def sign(self, name: str, days: int = 30, address: str = "IP:127.0.0.1") -> Pair:
-        """Return a certificate for ``address``, that ends in ``days``; below 0: long ago."""
-        made = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
+        """Return a certificate for ``address`` that expires in ``days``; below 0: has expired."""
+        pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         request, extension = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
         extension.write_text(f"subjectAltName={address}\n")
         _openssl(
             *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-subj", f"/CN={name}", "-out", request, "-keyout", made.key),
+            *("-subj", f"/CN={name}", "-out", request, "-keyout", pair.key),
         )
         ends = ["-days", str(days)]
         if days < 0 and _knows("-not_after"):  # OpenSSL 3.4, which takes no days below 0
             ends = ["-not_before", "20200101000000Z", "-not_after", "20210101000000Z"]
         command: list[str | Path] = ["x509", "-req", "-in", request, "-CA", self.cert, *ends]
         command += ["-CAkey", self._key, "-CAcreateserial", "-extfile", extension]
-        _openssl(*command, "-out", made.cert)
-        return made
+        _openssl(*command, "-out", pair.cert)
+        return pair
 
 
 def _knows(option: str) -> bool:
-    shown = subprocess.run(
+    usage = subprocess.run(
         ["openssl", "x509", "-help"], capture_output=True, text=True, check=False
     )
-    return option in shown.stdout + shown.stderr
+    return option in usage.stdout + usage.stderr
 
 
 def _openssl(*arguments: str | Path) -> None:

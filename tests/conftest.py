@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,61 @@ from tests.frozen_stream import FrozenStream
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests" / "models"
 SHARED = ROOT.parent / "shared" / "data"
-WAIT_S = 20.0
-"""Longest wait for what must come; a test that passes never waits so long."""
+WAIT_S = 50.0
+"""Longest wait for what must come: long for a loaded machine; a test that passes never takes it."""
+POLL_S = 0.01
+LONGEST = (
+    *("test_recipe_run", "test_mqtt_hostile", "test_control", "test_camera_outage"),
+    *("test_terminal", "test_trial", "test_sdcard_flash", "test_trials", "test_rtsp_faults"),
+    *("test_signals", "test_service", "test_web_attacks", "test_film", "test_outage"),
+    *("test_mqtt_limits", "test_spool_daemon", "test_doctor", "test_runtime_kernels"),
+)
+"""Files that start first, so that none is left for one worker alone at the end."""
 
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach what the tests start, also where a shell runs them in the background."""
+    from tests import fuzz  # hypothesis is not on the virtual machine that imports this file
+
+    fuzz.load_profile()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what proved itself
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the models proven so far
         os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="edge-cache-")
 
 
 def pytest_unconfigure() -> None:
-    """Remove what the tests have proven."""
+    """Remove the record of proven models."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return two workers for each core: most tests wait for a process more than they compute."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; count tests by hypothesis as fuzzing, for `make test-long`."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.fuzz)
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    detail: Callable[[], object] = lambda: None,
+    longest_s: float = WAIT_S,
+    every_s: float = POLL_S,
+) -> None:
+    """Return once ``condition`` holds; fail with ``detail()`` after ``longest_s``."""
+    end = time.monotonic() + longest_s
+    while not condition():
+        assert time.monotonic() < end, detail()
+        time.sleep(every_s)  # between two looks
 
 
 def model_folder(folder: Path, name: str = "uint8io", **changes: str) -> Path:
@@ -70,12 +110,21 @@ def broker() -> Iterator[PrivateBroker]:
 
 
 class Listener:
-    """A subscriber that knows nothing of this project: it keeps what comes."""
+    """A subscriber that knows nothing of this project: it keeps what comes.
 
-    def __init__(self, broker: PrivateBroker, topic: str = "edge/#") -> None:
+    login    user name and password, for a broker that requires them
+    lines    TOPIC PAYLOAD of each message, in the order of arrival
+    """
+
+    def __init__(
+        self, broker: PrivateBroker, topic: str = "edge/#", login: tuple[str, str] | None = None
+    ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
+        self.lines: list[str] = []
         self._came = threading.Condition()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        if login:
+            self._client.username_pw_set(*login)
         subscribed = threading.Event()
         self._client.on_connect = lambda *_: self._subscribe(topic)
         self._client.on_subscribe = lambda *_: subscribed.set()
@@ -91,6 +140,7 @@ class Listener:
         with self._came:
             kind = message.topic.split("/")[-1]
             self.messages.append((kind, bytes(message.payload), message.retain))
+            self.lines.append(f"{message.topic} {message.payload.decode(errors='replace')}")
             self._came.notify_all()
 
     def bodies(self, kind: str) -> list[bytes]:
@@ -106,6 +156,18 @@ class Listener:
         """Return once ``condition`` holds; fail after ``WAIT_S``."""
         with self._came:
             assert self._came.wait_for(condition, WAIT_S), self.messages[-5:]
+
+    def catch_up(self) -> None:
+        """Return once everything has come that the broker's socket holds now.
+
+        The broker reads all its sockets in turn: what another client had sent before the first of
+        two messages of ours has been passed on before the second.
+        """
+        for count in (1, 2):
+            self._client.publish("edge/listener/marker", str(count), qos=1)
+            self.wait_for(partial(self.lines.__contains__, f"edge/listener/marker {count}"))
+        self.lines = [line for line in self.lines if "/marker " not in line]
+        self.messages = [message for message in self.messages if message[0] != "marker"]
 
     def close(self) -> None:
         """Disconnect."""
@@ -173,13 +235,16 @@ class Daemon:
                 env={**os.environ, **env},
             )
 
-    def wait_for_log(self, text: str) -> None:
-        """Return once ``text`` is in the log; fail after ``WAIT_S``."""
-        until = time.monotonic() + WAIT_S
-        while text not in self.log.read_text():
-            assert time.monotonic() < until, self.log.read_text()
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.02)
+    def wait_for_log(self, text: str, count: int = 1) -> None:
+        """Return once ``text`` is in the log so often; fail after ``WAIT_S``, or at its end."""
+
+        def logged() -> bool:
+            ended = self.process.poll() is not None
+            content = self.log.read_text()
+            assert content.count(text) >= count or not ended, content
+            return content.count(text) >= count
+
+        wait_until(logged, self.log.read_text)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; return the exit status."""

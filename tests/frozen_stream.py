@@ -1,8 +1,8 @@
-"""A camera's web server that sends a few pictures as motion JPEG, and then nothing more.
+"""A web server of a camera that sends a few pictures as motion JPEG, then nothing more.
 
     python3 frozen_stream.py PORT PICTURES
 
-Needs OpenCV alone, so that it runs in a test's machine too.
+Needs only OpenCV: it also runs inside the machines of tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 
 class FrozenStream:
-    """Serves on the loopback while it is there.
+    """Serves on loopback until it is closed.
 
     pictures  sent at once, before the silence
     port      0 for one that is free
@@ -46,7 +46,7 @@ class FrozenStream:
         self.url = f"http://me:secret@127.0.0.1:{self._server.server_port}/cam.mjpg?key=secret"
 
     def close(self) -> None:
-        """Let the connections go."""
+        """End the connections."""
         self.silent.set()
         self._server.shutdown()
         self._server.server_close()

@@ -1,4 +1,4 @@
-"""Disks for a test: loop devices in the place of a card, small file systems that fill up."""
+"""Disks for tests: loop devices in the place of an SD card, small file systems that fill up."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Final
 import pytest
 
 needs_root: Final = pytest.mark.skipif(
-    os.geteuid() != 0, reason="LEFT OUT: loop devices are root's: run the tests as root"
+    os.geteuid() != 0, reason="LEFT OUT: loop devices need root: run the tests as root"
 )
 
 
 @contextlib.contextmanager
 def attached(backing: Path, size: int, *options: str) -> Iterator[Path]:
-    """Give a loop device on ``backing``, which gets ``size`` bytes."""
+    """Yield a loop device on ``backing``, which becomes ``size`` bytes long."""
     with backing.open("ab") as stream:
         stream.truncate(size)
     command = ["losetup", "--find", "--show", *options, str(backing)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    device = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     try:
-        yield Path(told.strip())
+        yield Path(device.strip())
     finally:
-        subprocess.run(["losetup", "--detach", told.strip()], check=True)
+        subprocess.run(["losetup", "--detach", device.strip()], check=True)
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def remount(folder: Path, options: str) -> None:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no room on a file system; return the file that takes it."""
+    """Fill a file system; return the file that fills it."""
     filler = folder / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
         while True:

@@ -1,4 +1,4 @@
-"""A way to a broker that is slow and stumbles, as a proxy on loopback.
+"""A slow network with losses between a client and a broker: a proxy on loopback.
 
 TCP hides loss as waiting: a lost segment comes a retransmission later. So of every hundred pieces
 ``loss_percent`` wait RETRANSMIT_S longer, and hold up those behind them.
@@ -17,7 +17,7 @@ PIECE: Final = 1448
 
 
 class SlowNetwork:
-    """Listens on ``port``, 0 for a free one; passes on to ``target`` what comes, later."""
+    """Listens on ``port``, 0 for a free one; forwards to port ``target`` with a delay."""
 
     def __init__(self, target: int, delay_s: float, loss_percent: int, port: int = 0) -> None:
         self._target, self._delay_s, self._loss = target, delay_s, loss_percent
@@ -70,7 +70,7 @@ class SlowNetwork:
             if not piece:
                 go.close()
                 return
-            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            await asyncio.sleep(max(0.0, due - self._loop.time()))  # the delay of the network
             go.write(piece)
             await go.drain()
 

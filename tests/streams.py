@@ -1,4 +1,4 @@
-"""What the tests of network streams share: servers as real as they come, and how to look on."""
+"""Servers of network streams for the tests, and functions that read a camera to its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.conftest import ROOT, WAIT_S
 CLIP = ROOT / "deploy" / "demo" / "clip.mp4"
 SERVER = ROOT / "tests" / "rtsp_server.py"
 SIZE = (328, 248)
-"""Of the server's own pictures; no row of it is a multiple of 64 bytes."""
+"""Width and height of the server's own pictures; no row of them is a multiple of 64 bytes."""
 PASSWORD = "s3cret:w@rd"
 ESCAPED = "s3cret%3Aw%40rd"
 
@@ -38,14 +38,14 @@ class RtspServer:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = self.process.stdout.readline().strip()
-        assert self.port, "GStreamer's RTSP server does not start: see what it says above"
+        assert self.port, "GStreamer's RTSP server does not start: see its output above"
 
     def url(self, path: str, login: str = "") -> str:
         """Return the address of a stream."""
         return f"rtsp://{login + '@' if login else ''}127.0.0.1:{self.port}/{path}"
 
     def close(self) -> None:
-        """Kill it, if it is still there."""
+        """Kill it, if it still runs."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
@@ -53,7 +53,7 @@ class RtspServer:
 
 
 class Pictures:
-    """A web camera: pictures as motion JPEG, one each ``interval_s``, then silence or the end.
+    """A web camera: pictures as motion JPEG, one every ``interval_s``, then silence or the end.
 
     status  of any other kind of answer
     login   user and password, in base64, that it asks for
@@ -73,7 +73,7 @@ class Pictures:
         again: bool = False,
         pair: Pair | None = None,
     ) -> None:
-        self.let_go = threading.Event()
+        self.ended = threading.Event()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -90,18 +90,18 @@ class Pictures:
                     self.send()
 
             def send(self) -> None:
-                while status == 200 and not outer.let_go.is_set():
+                while status == 200 and not outer.ended.is_set():
                     for picture in pictures:
                         head = (
                             f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}"
                         )
                         self.wfile.write(head.encode() + b"\r\n\r\n" + picture + b"\r\n")
-                        if outer.let_go.wait(interval_s):
+                        if outer.ended.wait(interval_s):
                             return
                     if not again:
                         break
                 if silent:
-                    outer.let_go.wait()
+                    outer.ended.wait()
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -116,14 +116,14 @@ class Pictures:
         self.url = f"http{'s' if pair else ''}://127.0.0.1:{self._server.server_port}/cam.mjpg"
 
     def close(self) -> None:
-        """Let the connections go."""
-        self.let_go.set()
+        """End the connections."""
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
 
 
 def picture(level: int, size: tuple[int, int] = (320, 240)) -> bytes:
-    """Return a JPEG whose brightness is ``level``, too large to be cut unnoticed."""
+    """Return a JPEG whose brightness is ``level``, large enough that a cut is noticed."""
     noise = np.random.default_rng(0).integers(-20, 21, (size[1], size[0], 3))
     pixels = np.clip(noise + level, 0, 255).astype(np.uint8)
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
@@ -141,22 +141,22 @@ def opened(url: str, **changes: object) -> Iterator[Camera]:
 
 
 def frame_of(camera: Camera) -> Frame:
-    """Return the next frame; fail where none comes."""
+    """Return the next frame; fail if none comes."""
     frame = camera.read(WAIT_S)
     assert frame is not None
     return frame
 
 
 def to_the_end(camera: Camera, pause_s: float = 0.0) -> tuple[list[Frame], CameraError]:
-    """Return every frame, its pixels a copy, and the error in which the stream ends."""
+    """Return every frame, with a copy of its pixels, and the error that ends the stream."""
     frames = []
     try:
         while frame := camera.read(WAIT_S):
             frames.append(replace(frame, pixels=frame.pixels.copy()))
-            time.sleep(pause_s)  # the slow reader itself
+            time.sleep(pause_s)  # a slow reader
     except CameraError as exc:
         return frames, exc
-    pytest.fail("silence instead of an end")
+    pytest.fail("the stream fell silent instead of ending")
 
 
 def refused(url: str, **changes: object) -> CameraError:

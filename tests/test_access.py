@@ -1,4 +1,4 @@
-"""Ways to a broker: TLS, WebSockets, both protocols, logins; and what is refused."""
+"""Connections to a broker: TLS, WebSockets, both protocols, logins, and refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge.messages import Broker, Tls
 from edge.mqtt import subscribe
 from edge.mqtt.access import Access, context
 from tests.certificates import Authority, Pair
-from tests.conftest import WAIT_S, Daemon, edge
+from tests.conftest import Daemon, edge, wait_until
 
 Start = Callable[..., Daemon]
 pytestmark = [  # paho leaves the socket of a failed handshake to the garbage collector
@@ -28,12 +28,12 @@ pytestmark = [  # paho leaves the socket of a failed handshake to the garbage co
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The authority that the broker's certificate is signed by."""
+    """The authority that signs the broker's certificate."""
     return Authority(tmp_path_factory.mktemp("ca"), "authority")
 
 
 def encrypted(pair: Pair, authority: Authority, *more: str) -> PrivateBroker:
-    """Return a broker that shows ``pair``."""
+    """Return a broker whose certificate is ``pair``."""
     files = (f"cafile {authority.cert}", f"certfile {pair.cert}", f"keyfile {pair.key}")
     return PrivateBroker(*files, *(more or ("allow_anonymous true",)))
 
@@ -64,7 +64,7 @@ def test_tls_with_the_right_authority(
 
 
 def test_a_strange_authority_is_refused(secure: PrivateBroker, tmp_path: Path) -> None:
-    """Signed by nobody we trust."""
+    """It is signed by an authority that the client does not trust."""
     other = Authority(tmp_path, "other")
     with pytest.raises(PublishError, match="certificate is not accepted: self-signed certificate"):
         reach(secure, Tls(ca_file=str(other.cert)))
@@ -73,7 +73,7 @@ def test_a_strange_authority_is_refused(secure: PrivateBroker, tmp_path: Path) -
 
 
 def test_an_expired_certificate_is_refused(authority: Authority) -> None:
-    """Yesterday's."""
+    """It expired yesterday."""
     with (
         encrypted(authority.sign("old", days=-1), authority) as broker,
         pytest.raises(PublishError, match="certificate has expired"),
@@ -90,7 +90,7 @@ def test_a_wrong_name_is_refused(authority: Authority) -> None:
         reach(broker, Tls(ca_file=str(authority.cert)))
 
 
-def test_any_certificate_only_in_so_many_words(
+def test_any_certificate_is_accepted_by_its_own_key_alone(
     secure: PrivateBroker, authority: Authority, daemon: Start, rgb: Path
 ) -> None:
     """The daemon warns and connects."""
@@ -101,7 +101,7 @@ def test_any_certificate_only_in_so_many_words(
     assert "whoever answers" in running.log.read_text()
 
 
-def test_a_refused_certificate_is_told_once_and_the_daemon_goes_on(
+def test_a_refused_certificate_is_logged_once_and_the_daemon_goes_on(
     secure: PrivateBroker, daemon: Start, rgb: Path
 ) -> None:
     """One line with the address and why."""
@@ -113,10 +113,8 @@ def test_a_refused_certificate_is_told_once_and_the_daemon_goes_on(
     assert f"broker {secure.address}: cannot be reached" in log
 
 
-def test_tls_to_a_broker_without_and_the_other_way_round(
-    broker: PrivateBroker, secure: PrivateBroker
-) -> None:
-    """Neither hangs nor connects."""
+def test_tls_and_plain_tcp_do_not_mix(broker: PrivateBroker, secure: PrivateBroker) -> None:
+    """A client with TLS on a broker without it, and the reverse: neither hangs nor connects."""
     with pytest.raises(PublishError, match=r"TLS: |cannot be reached"):
         reach(broker, Tls())
     states: list[str] = []
@@ -126,7 +124,7 @@ def test_tls_to_a_broker_without_and_the_other_way_round(
 
 
 def test_client_certificates(authority: Authority) -> None:
-    """A broker that asks for one gets ours; without it nobody is let in."""
+    """The client sends its own where a broker requires one."""
     more = ("require_certificate true", "use_identity_as_username true")
     with encrypted(authority.sign("asking"), authority, *more) as broker:
         mine = authority.sign("porch")
@@ -135,23 +133,13 @@ def test_client_certificates(authority: Authority) -> None:
         end = subscribe(
             Broker(broker.host, broker.port, tls=tls), ["#"], lambda *_: None, states.append
         )
-        until_connected(states)
+        wait_until(lambda: "" in states, lambda: states)
         end()
-
-
-def until_connected(states: list[str]) -> None:
-    """Wait for the connection that ``states`` are told of."""
-    import time
-
-    end = time.monotonic() + WAIT_S
-    while "" not in states:
-        assert time.monotonic() < end, states
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_websockets_and_both_protocols(protocol: str, daemon: Start, rgb: Path) -> None:
-    """The daemon over WebSockets, in either protocol."""
+    """The daemon connects over WebSockets in either protocol."""
     # mosquitto 2.0.11 does not start with a WebSockets listener alone
     second = f"listener {free_port()} 127.0.0.1"
     with PrivateBroker("protocol websockets", second, "allow_anonymous true") as broker:
@@ -173,15 +161,15 @@ def test_websockets_and_both_protocols(protocol: str, daemon: Start, rgb: Path) 
 def test_files_that_are_no_certificates(
     made: Callable[[Path], Tls], words: list[str], tmp_path: Path
 ) -> None:
-    """Told at start, with key and file."""
+    """Reported at the start, with key and file."""
     (tmp_path / "text").write_text("hello\n")
     with pytest.raises(ConfigError) as caught:
         context(made(tmp_path))
     assert all(word in str(caught.value) for word in words)
 
 
-def test_a_key_with_a_pass_phrase_asks_nobody(authority: Authority, tmp_path: Path) -> None:
-    """OpenSSL would ask at the terminal, and a service has none."""
+def test_a_key_with_a_pass_phrase_is_refused(authority: Authority, tmp_path: Path) -> None:
+    """OpenSSL would read it from the terminal, and a service has none."""
     pair = authority.sign("locked")
     locked = tmp_path / "locked.key"
     command = ["openssl", "ec", "-in", str(pair.key), "-aes256", "-passout", "pass:x"]
@@ -190,7 +178,7 @@ def test_a_key_with_a_pass_phrase_asks_nobody(authority: Authority, tmp_path: Pa
         context(Tls(cert_file=str(pair.cert), key_file=str(locked)))
 
 
-def test_verification_is_on_unless_told() -> None:
+def test_verification_is_on_by_default() -> None:
     """The default context checks issuer, date and name."""
     assert context(Tls()).verify_mode == ssl.CERT_REQUIRED
     assert context(Tls()).check_hostname
@@ -198,7 +186,7 @@ def test_verification_is_on_unless_told() -> None:
 
 
 def test_a_login_from_a_systemd_credential(daemon: Start, rgb: Path, tmp_path: Path) -> None:
-    """User name in the config, password in $CREDENTIALS_DIRECTORY; never shown."""
+    """User name in the config, password in $CREDENTIALS_DIRECTORY; never logged."""
     passwords = tmp_path / "passwords"
     command = ["mosquitto_passwd", "-b", "-c", str(passwords), "porch", "hunter2"]
     subprocess.run(command, check=True, capture_output=True)
@@ -217,23 +205,21 @@ def test_a_login_from_a_systemd_credential(daemon: Start, rgb: Path, tmp_path: P
         running.stop()
 
 
-def test_a_credential_that_is_not_given_is_an_empty_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the unit hands it over: the same as none."""
+def test_an_empty_credential_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unit passes an empty line where a credential is not set."""
     for name in ("password", "ca", "cert", "key"):
         (tmp_path / f"mqtt-{name}").write_text("\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
-    told = configs.broker(configs.MqttConfig(username="porch", tls=True))
+    broker = configs.broker(configs.MqttConfig(username="porch", tls=True))
 
-    assert (told.password, told.tls) == ("", Tls())
+    assert (broker.password, broker.tls) == ("", Tls())
 
 
 def test_authority_and_key_from_systemd_credentials(
     authority: Authority, daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:
-    """A service's own user cannot read a key of root's: systemd hands it over."""
+    """A service's own user cannot read a key of root's: systemd passes it."""
     mine = authority.sign("hall")
     folder = tmp_path / "credentials"
     folder.mkdir()
@@ -251,7 +237,7 @@ def test_authority_and_key_from_systemd_credentials(
 
 
 def test_the_password_is_in_no_representation() -> None:
-    """A record that ends up in a traceback says nothing."""
+    """A record in a traceback does not show it."""
     assert "hunter2" not in repr(Broker("h", 1, username="me", password="hunter2"))
     access = Access(Broker("h", free_port(), username="me", password="hunter2"))
     assert "hunter2" not in repr(vars(access))

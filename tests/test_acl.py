@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.broker import PrivateBroker
-from tests.conftest import ROOT, WAIT_S, Daemon
+from tests.conftest import ROOT, Daemon, Listener
 
 Start = Callable[..., Daemon]
 USERS = ("porch", "wall", "homeassistant", "watcher")
@@ -36,30 +36,27 @@ def guarded(tmp_path: Path) -> Iterator[PrivateBroker]:
         yield running
 
 
-def client(program: str, broker: PrivateBroker, user: str, *more: str) -> list[str]:
-    """Return a command of mosquitto's clients."""
-    address = ("-h", broker.host, "-p", str(broker.port))
-    return [program, *address, "-u", user, "-P", "secret", *more]
-
-
-class Watcher:
-    """A user's mosquitto_sub; what it may not read does not come."""
-
-    def __init__(self, broker: PrivateBroker, user: str, topic: str) -> None:
-        command = client("mosquitto_sub", broker, user, "-t", topic, "-q", "1", "-v", "-W", "20")
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        time.sleep(0.5)
-
-    def lines(self) -> list[str]:
-        """End; return what came, topic and payload."""
-        self._process.terminate()
-        return self._process.communicate(timeout=WAIT_S)[0].splitlines()
+@contextlib.contextmanager
+def watching(broker: PrivateBroker, user: str, topic: str) -> Iterator[Listener]:
+    """Subscribe as ``user``; what it may not read does not come."""
+    listener = Listener(broker, topic, (user, "secret"))
+    try:
+        yield listener
+    finally:
+        listener.close()
 
 
 def publish(broker: PrivateBroker, user: str, topic: str, payload: str = "{}") -> None:
     """Publish one message as ``user``."""
-    command = client("mosquitto_pub", broker, user, "-t", topic, "-m", payload, "-q", "1")
+    login = ("-h", broker.host, "-p", str(broker.port), "-u", user, "-P", "secret")
+    command = ("mosquitto_pub", *login, "-t", topic, "-m", payload, "-q", "1")
     subprocess.run(command, check=True, capture_output=True)
+
+
+def read_up_to(listener: Listener, last: str) -> list[str]:
+    """Return the topics that came, up to the message on ``last``."""
+    listener.wait_for(lambda: any(line.startswith(f"{last} ") for line in listener.lines))
+    return [line.split()[0] for line in listener.lines]
 
 
 def login(folder: Path, device: str) -> str:
@@ -70,64 +67,61 @@ def login(folder: Path, device: str) -> str:
 
 
 def test_a_device_writes_its_own_topics_alone(guarded: PrivateBroker) -> None:
-    """Porch cannot speak for wall, nor announce it, nor ask it; nor read what it says."""
-    seen = Watcher(guarded, "homeassistant", "#")
-    spied = Watcher(guarded, "porch", "#")
-    publish(guarded, "porch", "edge/porch/state")
-    publish(guarded, "porch", "edge/wall/state")
-    publish(guarded, "porch", "edge/wall/request/pause")
-    publish(guarded, "porch", "edge/wall/claim")
-    publish(guarded, "porch", "homeassistant/device/wall/config")
-    publish(guarded, "wall", "edge/wall/state")
-    time.sleep(0.5)
-    topics = [line.split()[0] for line in seen.lines()]
-    assert topics == ["edge/porch/state", "edge/wall/state"]
-    assert spied.lines() == ["edge/porch/state {}"]
+    """Porch cannot publish, announce or request for wall; nor read what wall publishes."""
+    with watching(guarded, "homeassistant", "#") as all_, watching(guarded, "porch", "#") as porch:
+        publish(guarded, "porch", "edge/porch/state")
+        publish(guarded, "porch", "edge/wall/state")
+        publish(guarded, "porch", "edge/wall/request/pause")
+        publish(guarded, "porch", "edge/wall/claim")
+        publish(guarded, "porch", "homeassistant/device/wall/config")
+        publish(guarded, "wall", "edge/wall/state")
+        publish(guarded, "porch", "edge/porch/info")
+        of_porch = ["edge/porch/state", "edge/porch/info"]
+        assert read_up_to(porch, "edge/porch/info") == of_porch
+        assert read_up_to(all_, "edge/porch/info") == [
+            of_porch[0], "edge/wall/state", of_porch[1],
+        ]  # fmt: skip
 
 
-def test_a_watcher_asks_nothing(guarded: PrivateBroker) -> None:
-    """It reads all; its requests do not arrive."""
-    device = Watcher(guarded, "porch", "edge/porch/request/+")
-    watcher = Watcher(guarded, "watcher", "edge/#")
-    publish(guarded, "watcher", "edge/porch/request/pause")
-    publish(guarded, "homeassistant", "edge/porch/request/ping")
-    publish(guarded, "porch", "edge/porch/state")
-    time.sleep(0.5)
-    assert [line.split()[0] for line in device.lines()] == ["edge/porch/request/ping"]
-    assert "edge/porch/state {}" in watcher.lines()
+def test_the_requests_of_a_watcher_do_not_arrive(guarded: PrivateBroker) -> None:
+    """It reads everything of the devices; its requests do not arrive."""
+    requests = "edge/porch/request/+"
+    with (
+        watching(guarded, "porch", requests) as device,
+        watching(guarded, "watcher", "edge/#") as watcher,
+    ):
+        publish(guarded, "watcher", "edge/porch/request/pause")
+        publish(guarded, "homeassistant", "edge/porch/request/ping")
+        publish(guarded, "porch", "edge/porch/state")
+        ping = "edge/porch/request/ping"
+        assert read_up_to(device, ping) == [ping]
+        assert "edge/porch/request/pause" not in read_up_to(watcher, "edge/porch/state")
 
 
 def test_the_daemon_needs_no_more(
     guarded: PrivateBroker, daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:
-    """All of it works under the ACL: no refusal in its log, requests answered."""
-    (tmp_path / "password").write_text("secret\n")
-    config = (
-        f'[device]\nid = "porch"\n[mqtt]\nusername = "porch"\npassword_file = "{tmp_path}/password"'
-    )
+    """Everything works under the ACL: no refusal in the log, requests answered."""
     command = ("--source", "synthetic", "--model", rgb, "--broker", guarded.address)
-    seen = Watcher(guarded, "homeassistant", "#")
-    running = daemon(*command, config=config)
-    running.wait_for_log("red -> green")
-    publish(guarded, "homeassistant", "edge/porch/request/ping", '{"transaction": 5}')
-    running.wait_for_log("green -> blue")
-    lines = dict(line.split(" ", 1) for line in seen.lines())
+    with watching(guarded, "homeassistant", "#") as homeassistant:
+        running = daemon(*command, config=login(tmp_path, "porch"))
+        running.wait_for_log("red -> green")
+        publish(guarded, "homeassistant", "edge/porch/request/ping", '{"transaction": 5}')
+        running.wait_for_log("green -> blue")
+        read_up_to(homeassistant, "edge/porch/response/ping")
+        lines = dict(line.split(" ", 1) for line in homeassistant.lines)
     assert json.loads(lines["edge/porch/response/ping"])["transaction"] == 5
     assert "homeassistant/device/porch/config" in lines
     assert lines["edge/porch/availability"] == "online"
     assert "does not let" not in running.log.read_text()
 
 
-def test_a_daemon_under_another_name_is_told_what_it_may_not(
+def test_a_daemon_under_another_name_logs_what_is_denied(
     guarded: PrivateBroker, daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:
-    """A login that does not fit the device id: one line for each topic, and it goes on."""
-    (tmp_path / "password").write_text("secret\n")
-    config = (
-        f'[device]\nid = "wall"\n[mqtt]\nusername = "porch"\npassword_file = "{tmp_path}/password"'
-    )
+    """A login that does not fit the device id: one line for each topic; the daemon goes on."""
     command = ("--source", "synthetic", "--model", rgb, "--broker", guarded.address)
-    running = daemon(*command, config=config)
+    running = daemon(*command, config=login(tmp_path, "wall"))
     running.wait_for_log("does not let us write: events")
     running.wait_for_log("green -> blue")
     log = running.log.read_text()

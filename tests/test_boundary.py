@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from edge.daemon.reload import Reload
 from edge.errors import ConfigError, EdgeError, ModelError, boundary
 from edge.pipeline import smoothing
 from edge.pipeline.smoothing import Smoother
-from tests.conftest import WAIT_S, Daemon, edge
+from tests.conftest import Daemon, edge, wait_until
 
 Start = Callable[..., Daemon]
 NUL = '"a\\u0000b"'
@@ -56,17 +55,13 @@ def test_no_bad_config_ends_a_daemon_that_runs(daemon: Start, tmp_path: Path, rg
     """Each is refused with its line; a good one is accepted afterwards."""
     running = daemon("--source", "synthetic", "--model", rgb, "--broker", "localhost:1")
     running.wait_for_log("ready after")
-    for number, (text, words) in enumerate(BAD.items()):
+    refusals = 0
+    for text, words in BAD.items():
         if "source" in text or "[model]" in text:  # which the command line gives
             continue
-        seen = running.log.read_text().count("not reloaded")
         (tmp_path / "edge.toml").write_text(text + "\n")
         running.process.send_signal(signal.SIGHUP)
-        until = time.monotonic() + WAIT_S
-        while running.log.read_text().count("not reloaded") == seen:
-            assert time.monotonic() < until, number
-            assert running.process.poll() is None, running.log.read_text()
-            time.sleep(0.02)
+        running.wait_for_log("not reloaded", refusals := refusals + 1)
         assert words in running.log.read_text().split("not reloaded")[-1]
     (tmp_path / "edge.toml").write_text("[smoothing]\nwindow = 3\n")
     running.process.send_signal(signal.SIGHUP)
@@ -84,7 +79,7 @@ def test_a_user_name_that_is_not_text_is_refused() -> None:
 
 
 class Odd(Exception):
-    """What no library documents."""
+    """An exception that no library documents."""
 
 
 @pytest.mark.parametrize(
@@ -169,9 +164,7 @@ def test_no_exception_of_a_reload_reaches_the_loop(
     reloading = Reload(lambda: replace(Config(), model=replace(Config().model, path=str(rgb))))
     monkeypatch.setattr("edge.daemon.reload.Call", no_thread)
     reloading.begin(Config())
-    until = time.monotonic() + WAIT_S
-    while not reloading._underway or not reloading._underway.attempt.wait(0.1):
-        assert time.monotonic() < until
+    wait_until(lambda: bool(reloading._underway and reloading._underway.attempt.wait(0.1)))
     with pytest.raises(ModelError, match="can't start new thread"):
         reloading.poll()
 

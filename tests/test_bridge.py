@@ -1,10 +1,8 @@
-"""deploy/mosquitto/bridge.conf between two mosquittos: TLS, the shipped ACL, an outage."""
+"""The example bridge between two mosquittos: TLS, the shipped ACL, an outage."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +10,9 @@ import pytest
 
 from deploy.broker import PrivateBroker, free_port
 from tests.certificates import Authority
-from tests.conftest import ROOT, WAIT_S, Daemon
+from tests.conftest import ROOT, Daemon
 from tests.slow_network import SlowNetwork
-from tests.test_acl import Watcher, client, guard, publish
+from tests.test_acl import guard, publish, read_up_to, watching
 
 Start = Callable[..., Daemon]
 EXAMPLE = ROOT / "deploy" / "mosquitto" / "bridge.conf"
@@ -46,40 +44,35 @@ def example(folder: Path, port: int) -> list[str]:
     return [*here, *(line for line in text.splitlines() if not line.startswith("#"))]
 
 
-def wait_for(centre: PrivateBroker, topic: str) -> None:
-    """Return once a message has come to the centre on ``topic``."""
-    options = ("-t", topic, "-C", "1", "-W", str(int(WAIT_S)))
-    subprocess.run(client("mosquitto_sub", centre, "watcher", *options), check=True)
-
-
 def test_every_event_passes_the_bridge_through_an_outage(
     central: tuple[PrivateBroker, int], daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:
-    """Results and answers come to the centre, requests to the device; what waited comes too."""
+    """Events and responses reach the centre, requests the device; queued events arrive too."""
     centre, port = central
     way = SlowNetwork(port, 0.0, 0)
-    seen = Watcher(centre, "homeassistant", "#")
-    with PrivateBroker(*example(tmp_path, way.port)) as near:
+    with (
+        PrivateBroker(*example(tmp_path, way.port)) as near,
+        watching(centre, "homeassistant", "#") as listener,
+    ):
         command = ("--source", "synthetic", "--model", rgb, "--broker", near.address)
         running = daemon(*command, config='[device]\nid = "porch"\n')
-        wait_for(centre, "edge/porch/availability")
+        read_up_to(listener, "edge/porch/availability")
         publish(centre, "homeassistant", "edge/porch/request/ping", '{"transaction": 5}')
         running.wait_for_log("green -> blue")
         way.close()
         running.wait_for_log("blue -> red")
         running.wait_for_log("red -> green")
         again = SlowNetwork(port, 0.0, 0, way.port)
-        wait_for(centre, "edge/porch/event")
         running.stop()
-        time.sleep(1.0)
+        listener.wait_for(lambda: "edge/porch/availability offline" in listener.lines)
         again.close()
-    lines = [line.split(" ", 1) for line in seen.lines()]
+    lines = [line.split(" ", 1) for line in listener.lines]
     events = [json.loads(body) for topic, body in lines if topic == "edge/porch/event"]
     numbers = [int(event["id"].rpartition("-")[2]) for event in events]
     once = list(dict.fromkeys(numbers))  # QoS 1: one in flight at the break may come twice
     assert once == list(range(1, 1 + len(once)))
     assert len(once) > 3
-    said = dict(lines)
-    assert json.loads(said["edge/porch/response/ping"])["transaction"] == 5
-    assert said["edge/porch/availability"] == "offline"
-    assert "homeassistant/device/porch/config" in said
+    last = dict(lines)
+    assert json.loads(last["edge/porch/response/ping"])["transaction"] == 5
+    assert last["edge/porch/availability"] == "offline"
+    assert "homeassistant/device/porch/config" in last

@@ -11,7 +11,6 @@ import os
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from edge.errors import ConfigError
 from edge.messages import Broker, Tls
 from edge.mqtt import subscribe
 from edge.mqtt.access import context
-from tests.conftest import ROOT, WAIT_S
+from tests.conftest import ROOT, wait_until
 
 pytestmark = [  # paho leaves the socket of a failed handshake to the garbage collector
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
@@ -92,14 +91,15 @@ def serving(folder: Path, *more: str) -> Iterator[int]:
         [*command, *more], cwd=folder, stdin=subprocess.PIPE, start_new_session=True, **quiet
     )
     try:
-        until = time.monotonic() + WAIT_S
-        while True:
+
+        def listens() -> bool:
+            assert server.poll() is None
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            assert time.monotonic() < until
-            assert server.poll() is None
-            time.sleep(0.02)
+                return True
+            return False
+
+        wait_until(listens)
         yield port
     finally:
         server.kill()

@@ -100,6 +100,7 @@ def test_watch_prints_lines_where_there_is_no_terminal(
         tmp_path, "--source", "synthetic", "--model", rgb, "--broker", broker.address, config=config
     )
     try:
+        running.wait_for_log("connected")
         shown = edge("watch", "--broker", broker.address, "--seconds", "3").stdout
     finally:
         running.stop()

@@ -1,4 +1,4 @@
-"""The contract as a stranger reads it: a subscriber in JavaScript, written from docs/mqtt.md."""
+"""The contract as others read it: a subscriber in JavaScript, written from docs/mqtt.md alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.broker import PrivateBroker
 from tests.conftest import ROOT, Daemon
 
 
-def test_a_stranger_understands_everything(
+def test_a_subscriber_written_from_the_documents_understands_everything(
     broker: PrivateBroker, daemon: Callable[..., Daemon], rgb: Path
 ) -> None:
     """Labels, changes in order, rates, and an answer to its request."""
@@ -31,8 +31,8 @@ def test_a_stranger_understands_everything(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    wall = told["devices"]["wall"]
+    result = json.loads(done.stdout)
+    wall = result["devices"]["wall"]
     assert wall["labels"] == ["red", "green", "blue"]
     order = [after for _, after in wall["changes"]]
     turn = {"red": "green", "green": "blue", "blue": "red"}
@@ -41,4 +41,4 @@ def test_a_stranger_understands_everything(
     assert abs(wall["scores"] - 1) < 0.02
     assert wall["fps"] > 10
     assert wall["p99"] > 0
-    assert (told["answered"], told["duplicates"]) == (1, 0)
+    assert (result["answered"], result["duplicates"]) == (1, 0)

@@ -1,4 +1,4 @@
-"""Files that somebody else has written are read whole or refused in words, and never waited for."""
+"""Reading of users' files: whole or refused with a reason, never blocking."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge import files
 
 
 def refusal(path: Path, max_bytes: int = 100) -> str:
-    """Return why ``path`` cannot be read as text, in words fit to be shown."""
+    """Return the printable reason why ``path`` cannot be read as text."""
     with pytest.raises(OSError, match=r".") as caught:
         files.read_text(path, max_bytes)
     assert caught.value.strerror
@@ -33,7 +33,7 @@ def test_a_file_over_the_limit_names_both_sizes(tmp_path: Path) -> None:
 
 
 def test_a_sparse_file_costs_nothing(tmp_path: Path) -> None:
-    """30 GB of nothing are refused by their size."""
+    """A file of 30 GB without content is refused by its size."""
     with (tmp_path / "file").open("wb") as file:
         file.truncate(30 * 10**9)
     assert "got 30000000000" in refusal(tmp_path / "file")
@@ -57,7 +57,7 @@ def test_a_device_is_no_file(device: str) -> None:
 
 
 def test_a_socket_and_a_folder_are_no_files(tmp_path: Path) -> None:
-    """Whatever else has a name in a folder."""
+    """The other kinds of entry that a folder may have."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
         assert refusal(tmp_path / "socket")
@@ -78,7 +78,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
 def test_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
-    """UTF-16 is told plainly, not as bytes that are not UTF-8."""
+    """UTF-16 is named as such, not as bytes that are not UTF-8."""
     mark = "\ufeff" if encoding.endswith("be") else ""
     (tmp_path / "file").write_bytes(f"{mark}red".encode(encoding))
     assert refusal(tmp_path / "file") == "is UTF-16 or UTF-32 text: save it as UTF-8"
@@ -91,7 +91,7 @@ def test_bytes_that_are_no_text_are_located(tmp_path: Path) -> None:
 
 
 def test_a_large_file_is_held_once(tmp_path: Path) -> None:
-    """Not in parts and as a whole."""
+    """Never both in parts and as a whole."""
     (tmp_path / "file").write_bytes(bytes(20_000_000))
     tracemalloc.start()
     content = files.read(tmp_path / "file", 10**8)

@@ -1,4 +1,4 @@
-"""Which way up a picture is: against plain numpy, for every view and layout."""
+"""Turns, flips and parts of pictures against plain numpy, for every view and layout."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ def test_a_snapshot_is_upright_and_shows_what_is_classified() -> None:
     frame = Frame(0, 0, layouts(rgb)["i420"], "i420", View(90, roi=(0.0, 0.5, 1.0, 0.5)))
     jpeg = snapshots.encode(frame, width=640, max_bytes=100_000)
     assert jpeg
-    shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert shown is not None
-    assert shown.shape == (32, 48, 3)
-    assert shown.reshape(-1, 3).mean(axis=0)[::-1] == pytest.approx((30, 40, 200), abs=6)
+    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert decoded.shape == (32, 48, 3)
+    assert decoded.reshape(-1, 3).mean(axis=0)[::-1] == pytest.approx((30, 40, 200), abs=6)
 
 
 def test_pixels_that_are_of_use_are_those_of_the_lying_picture() -> None:

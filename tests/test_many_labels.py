@@ -25,7 +25,7 @@ LABELS = tuple(f"class number {n}" for n in range(TOTAL))
 
 
 def prediction(scores: tuple[float, ...], label: str | None = None) -> Prediction:
-    """Return one whose label, where there is one, has a score of 0.5."""
+    """Return a prediction; its label, if any, has a score of 0.5."""
     return Prediction(1, 9, label, 0.5 if label else max(scores), scores, 9, False)
 
 
@@ -36,7 +36,7 @@ def scores(labels: tuple[str, ...], values: tuple[float, ...], label: str | None
 
 
 def test_of_many_labels_the_best_are_published() -> None:
-    """Best first, and the label's own where a better one has not replaced it yet."""
+    """Best first; with the score of the label that is still in force."""
     values = [0.0] * TOTAL
     values[7], values[1000], values[3] = 0.5, 0.3, 0.2
     best = {"class number 7": 0.5, "class number 1000": 0.3, "class number 3": 0.2}
@@ -90,7 +90,7 @@ def announced(labels: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
     ],
 )
 def test_the_announcement_stays_small(labels: tuple[str, ...], listed: bool) -> None:
-    """A binary sensor a label only where there are few, and short ones; 235 kB was one message."""
+    """A binary sensor for each label only if they are few and short; 235 kB was one message."""
     size, components = announced(labels)
     assert size < 16_000
     assert sum(name.startswith("class_") for name in components) == (len(labels) if listed else 0)

@@ -1,4 +1,4 @@
-"""PNG with nothing in it but its picture: what a decoder would do with the rest has no bound."""
+"""PNG reduced to its picture: a decoder's work on the other chunks has no bound."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ def test_what_is_a_picture_is_still_the_same(kind: str) -> None:
     """Pixel by pixel what OpenCV makes of the whole file."""
     content = array(variants()[kind])
     whole = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    shown = picture.decode(content, PIXELS_MAX)
+    pixels = picture.decode(content, PIXELS_MAX)
     if whole is not None:  # which it may refuse where the end is missing
-        assert np.array_equal(shown, whole)
-    assert shown.shape == (60, 90, 3)
+        assert np.array_equal(pixels, whole)
+    assert pixels.shape == (60, 90, 3)
 
 
 @pytest.mark.parametrize("name", ["interlaced", "palette"])

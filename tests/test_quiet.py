@@ -1,4 +1,4 @@
-"""What decoders print is silenced; what the log says is not, and OpenCV has a limit of its own."""
+"""Silencing of decoders on stderr: the log is not silenced; OpenCV has a limit of its own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_log_is_not_silenced(closed: str) -> None:
 
 
 def test_opencv_refuses_what_the_config_could_not_allow() -> None:
-    """A second fence, for whatever decodes without asking for the header first."""
+    """A second limit, for code that decodes without reading the header first."""
     code = (
         "import sys; sys.argv = ['edge', 'schema']; from edge.__main__ import main; main();"
         "import cv2, numpy; from tests.bombs import png\n"

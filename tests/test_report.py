@@ -9,7 +9,7 @@ from models import report
 
 def row(correct: int, **more: object) -> dict[str, Any]:
     """Return what the export measures of one variant."""
-    told = {
+    figures = {
         "images": 100,
         "correct": correct,
         "accuracy": correct / 100,
@@ -19,7 +19,7 @@ def row(correct: int, **more: object) -> dict[str, Any]:
         "confusion": [[49, 1], [99 - correct, correct - 49]],
     }
     made = {"bytes": 800_000, "gzip_bytes": 700_000, "invoke_ms": 1.5, "runtime": "x 1"}
-    return made | {"threads": 2, "threshold": 0.6, "sets": {"held_out": told}} | more
+    return made | {"threads": 2, "threshold": 0.6, "sets": {"held_out": figures}} | more
 
 
 def test_every_variant_has_a_row_and_the_shipped_one_its_confusion() -> None:

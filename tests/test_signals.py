@@ -1,4 +1,4 @@
-"""Signals while the daemon starts: remembered from its first moment; never a traceback."""
+"""Signals during the start: remembered from its first moment; never a traceback."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, WAIT_S, Daemon
+from tests.conftest import ROOT, WAIT_S, Daemon, wait_until
 
 Start = Callable[..., Daemon]
 STARTS = 40
@@ -45,16 +46,13 @@ def test_signals_are_taken_before_anything_is_imported() -> None:
 def test_a_signal_at_any_moment_of_the_start_is_obeyed(
     number: int, daemon: Start, rgb: Path
 ) -> None:
-    """A stop ends it with status 0; a SIGHUP is seen to once it is ready; no traceback ever."""
+    """A stop ends it with status 0; a SIGHUP is obeyed once it is ready; no traceback ever."""
     random_ = random.Random(number)
     for _ in range(STARTS // 4):
         running = daemon("--source", "synthetic", "--model", rgb, "--broker", "localhost:1")
-        until = time.monotonic() + WAIT_S
-        while not catches(running.process.pid, signal.SIGHUP):  # Python has one for SIGINT
-            assert time.monotonic() < until
-            assert running.process.poll() is None
-            time.sleep(0.001)
-        time.sleep(random_.uniform(0.0, 0.4))  # the moment itself, not a wait for something
+        ready = partial(catches, running.process.pid, signal.SIGHUP)  # Python has one for SIGINT
+        wait_until(ready, every_s=0.001)
+        time.sleep(random_.uniform(0.0, 0.4))  # a random moment of the start
         running.process.send_signal(number)
         if number == signal.SIGHUP:
             running.wait_for_log(" reloaded")
@@ -70,7 +68,7 @@ def test_a_signal_at_any_moment_of_the_start_is_obeyed(
 def test_a_service_loses_no_signal_while_python_starts(
     number: int, tmp_path: Path, rgb: Path
 ) -> None:
-    """As the unit starts it: each was sent before there was a Python to take it."""
+    """As the unit starts it: each is sent before Python runs."""
     unit = (ROOT / "deploy/systemd/edge-camera.service").read_text()
     launched = re.search(r"^ExecStart=(/usr/bin/env \S+) /usr/bin/edge run ", unit, re.MULTILINE)
     assert launched is not None
@@ -85,10 +83,7 @@ def test_a_service_loses_no_signal_while_python_starts(
         )
     try:
         if number == signal.SIGHUP:
-            until = time.monotonic() + WAIT_S
-            while " reloaded" not in log.read_text():
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.02)
+            wait_until(lambda: " reloaded" in log.read_text(), log.read_text)
             process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
     finally:
@@ -102,7 +97,7 @@ def test_a_service_loses_no_signal_while_python_starts(
     [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)],
 )
 def test_other_commands_end_as_programs_do(number: int, status: int) -> None:
-    """Also by a signal that came before they could look: as one would without this program."""
+    """Also by a signal that came before they could handle it: with the status of any program."""
     code = (
         "import os, sys; from edge import __main__ as entry;"
         "from edge.daemon import signals; real = signals.remember;"
@@ -114,7 +109,7 @@ def test_other_commands_end_as_programs_do(number: int, status: int) -> None:
 
 
 def test_what_ignored_a_hangup_goes_on_ignoring_it() -> None:
-    """`nohup edge bench`: a terminal that closes is nobody's business."""
+    """`nohup edge bench`: a terminal that closes does not end it."""
     code = (
         "import os, sys; from edge import __main__ as entry;"
         "from edge.daemon import signals; real = signals.remember;"

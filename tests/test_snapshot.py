@@ -1,4 +1,4 @@
-"""A frame as a JPEG: right colours, never too long, never a pixel of the camera's changed."""
+"""A frame as a JPEG: right colours, never too long, the camera's pixels unchanged."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def decode(jpeg: bytes | None) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("layout", FORMATS)
 def test_red_stays_red(layout: PixelFormat) -> None:
     """In every layout that a camera gives; gray as gray."""
-    seen = decode(encode(Frame(0, 0, solid(layout), layout), width=640, max_bytes=50_000))
+    decoded = decode(encode(Frame(0, 0, solid(layout), layout), width=640, max_bytes=50_000))
     expected = (82, 82, 82) if layout == "gray" else RED_RGB
-    assert seen.shape == (48, 64, 3)
-    assert np.abs(seen[24, 32].astype(int) - expected).max() <= 6
+    assert decoded.shape == (48, 64, 3)
+    assert np.abs(decoded[24, 32].astype(int) - expected).max() <= 6
 
 
 @pytest.mark.parametrize("max_bytes", [100_000, 30_000, 5_000, 2_000])
@@ -49,8 +49,8 @@ def test_what_cannot_be_so_short_is_nothing() -> None:
 @pytest.mark.parametrize(("asked", "given"), [(320, 320), (640, 640), (1920, 640)])
 def test_width_is_a_limit_and_enlarges_nothing(asked: int, given: int) -> None:
     """Pixels."""
-    seen = decode(encode(Frame(0, 0, NOISE, "bgr"), width=asked, max_bytes=10**6))
-    assert seen.shape[1] == given
+    decoded = decode(encode(Frame(0, 0, NOISE, "bgr"), width=asked, max_bytes=10**6))
+    assert decoded.shape[1] == given
 
 
 def test_the_caption_is_at_the_bottom_left_alone() -> None:

@@ -15,7 +15,7 @@ from tests.conftest import Daemon, Listener
 from tests.loops import fill, remount, tmpfs
 from tests.test_control import CONFIG as WALL
 from tests.test_control import Asker, online
-from tests.test_outage import CONFIG, flicker, numbers, quiet
+from tests.test_outage import CONFIG, flicker, numbers
 
 __all__ = ["flicker"]
 Start = Callable[..., Daemon]
@@ -32,7 +32,7 @@ def test_a_disk_that_fills_up_during_the_run_costs_no_event(
         before = listen()
         before.wait_for(lambda: len(before.payloads("event")) >= 3)
         running.process.send_signal(signal.SIGSTOP)  # as in the tests of outages
-        quiet(before, 0.5)
+        before.catch_up()
         broker.stop()
         running.process.send_signal(signal.SIGCONT)
         before.close()

@@ -1,4 +1,4 @@
-"""A log whose reader stops, goes, or never was."""
+"""The log on stderr when its reader stops, goes away or is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def say(handler: stderr.Handler, text: str) -> None:
     handler.emit(logging.makeLogRecord({"msg": text}))
 
 
-def test_what_is_missing_is_said_once_there_is_room(pipe: Pipe) -> None:
+def test_missing_lines_are_counted_in_a_line_once_there_is_room(pipe: Pipe) -> None:
     """Whole lines before and after; the one that was cut is ended and counted too."""
     reader, _, handler = pipe
     lines = [f"{number} ".ljust(3000, "x") for number in range(50)]
@@ -39,18 +39,18 @@ def test_what_is_missing_is_said_once_there_is_room(pipe: Pipe) -> None:
     first = os.read(reader, 1 << 20).decode()
     say(handler, "again")
     say(handler, "and again")
-    *told, missing, again, more = (first + os.read(reader, 1 << 20).decode()).splitlines()
+    *printed, missing, again, more = (first + os.read(reader, 1 << 20).decode()).splitlines()
     assert (again, more) == ("again", "and again")
-    whole = [line for line in told if line in lines]
+    whole = [line for line in printed if line in lines]
     assert whole == lines[: len(whole)]
-    assert len(told) - len(whole) <= 1
+    assert len(printed) - len(whole) <= 1
     count = len(lines) - len(whole)
     assert missing == f"{count} log lines are missing: they were not read in time"
     assert handler.dropped_total == count > 0
 
 
-def test_a_line_of_any_length_waits_for_nobody(pipe: Pipe) -> None:
-    """It goes page by page, as far as there is room."""
+def test_a_line_of_any_length_does_not_block(pipe: Pipe) -> None:
+    """It is written page by page, as far as there is room."""
     reader, _, handler = pipe
     say(handler, "x" * 10_000_000)
     assert set(os.read(reader, 1 << 20)) == {ord("x")}
@@ -58,7 +58,7 @@ def test_a_line_of_any_length_waits_for_nobody(pipe: Pipe) -> None:
 
 
 def test_a_reader_that_has_gone_is_no_error(pipe: Pipe) -> None:
-    """SIGPIPE is Python's to ignore; the lines are counted."""
+    """Python ignores SIGPIPE; the lines are counted."""
     reader, stream, handler = pipe
     gone, writer = os.pipe()
     os.close(gone)
@@ -72,8 +72,8 @@ def test_a_reader_that_has_gone_is_no_error(pipe: Pipe) -> None:
     assert os.read(reader, 100).decode().endswith("here\n")
 
 
-def test_a_stream_that_is_no_file_is_written_as_ever() -> None:
-    """Such as a test's; and none at all, where stderr was closed before the start."""
+def test_a_stream_without_a_descriptor_is_written() -> None:
+    """As a test's; and no stream at all, if stderr was closed before the start."""
     stream = io.StringIO()
     say(stderr.Handler(stream), "x")
     assert stream.getvalue() == "x\n"
@@ -83,7 +83,7 @@ def test_a_stream_that_is_no_file_is_written_as_ever() -> None:
 
 
 def test_what_is_not_unicode_is_escaped(pipe: Pipe) -> None:
-    """A lone surrogate of a file's name."""
+    """A lone surrogate in the name of a file."""
     reader, _, handler = pipe
     say(handler, "caf\udce9")
     assert os.read(reader, 100) == b"caf\\udce9\n"
@@ -92,7 +92,7 @@ def test_what_is_not_unicode_is_escaped(pipe: Pipe) -> None:
 def test_a_record_that_cannot_be_formatted_is_not_the_end(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library's mistake is not raised into the loop."""
+    """The mistake of a library is not raised into the loop."""
     reader, _, handler = pipe
     monkeypatch.setattr(logging, "raiseExceptions", False)
     handler.emit(logging.makeLogRecord({"msg": "%d x", "args": ("bad",)}))

@@ -1,4 +1,4 @@
-"""What comes from outside reaches a log or a terminal on one line and is obeyed by neither."""
+"""Escaping of text from outside: one printable line, which no terminal obeys."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> Non
 
 @given(st.text(st.characters(), max_size=300))
 def test_any_text_becomes_one_printable_line(text: str) -> None:
-    """Whatever it is."""
+    """For any characters."""
     assert escaped(text).isprintable()
 
 
@@ -47,7 +47,7 @@ def test_long_text_is_cut_and_says_so() -> None:
 
 
 def test_an_error_is_one_line_whoever_named_what_is_in_it() -> None:
-    """Every field of it, and the fields themselves, which others show again."""
+    """The whole, and each field, which others print again."""
     error = CameraError("no\nsuch", where="a\x1b[2J.jpg", expected="b\u202e", got="c\r", hint="d\0")
     assert str(error) == ("a\\x1b[2J.jpg: no such: expected b\\u202e, got c\\r; d\\x00")
     assert error.where == "a\\x1b[2J.jpg"
@@ -55,6 +55,6 @@ def test_an_error_is_one_line_whoever_named_what_is_in_it() -> None:
 
 
 def test_a_log_line_is_one_line() -> None:
-    """Whatever a caller forgot."""
+    """Even if the caller did not escape its arguments."""
     record = logging.LogRecord("edge", logging.INFO, "", 0, "%s: gone", ("a\nb\x1b",), None)
     assert OneLine("%(message)s").format(record) == "a\\nb\\x1b: gone"

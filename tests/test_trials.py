@@ -312,16 +312,16 @@ def test_a_log_that_nobody_reads_holds_up_nothing(
         running = subprocess.Popen(command, cwd=ROOT, stderr=stderr)
     try:
         listener.wait_for(lambda: last(listener, "state") is not None)
-        (rgb / "model.toml").write_text("name = [")  # a line of some length each time
-        for number in range(60):
+        (rgb / "model.toml").write_text("name = [")  # a line of 200 bytes each time
+        for number in range(30):
             running.send_signal(signal.SIGHUP)
             listener.wait_for(grown(partial(reloads, listener), number))
         listener.wait_for(later(listener))
         os.read(reader, 65_536)
         running.send_signal(signal.SIGHUP)
-        listener.wait_for(grown(partial(reloads, listener), 60))
+        listener.wait_for(grown(partial(reloads, listener), 30))
         assert "log lines are missing" in os.read(reader, 65_536).decode()
-        for number in range(61, 100):
+        for number in range(31, 60):
             running.send_signal(signal.SIGHUP)
             listener.wait_for(grown(partial(reloads, listener), number))
         running.terminate()
