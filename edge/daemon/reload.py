@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from edge import config as configs
-from edge.camera.reconnect import Call
+from edge.background import Call
 from edge.config import Config
 from edge.errors import ConfigError, EdgeError, ModelError, boundary
 from edge.model import engine as engines
