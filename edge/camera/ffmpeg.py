@@ -18,9 +18,10 @@ import cv2
 
 from edge.camera.capture import Capture
 from edge.camera.refusal import TOO_LARGE, refusal
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
 from edge.fence import RESERVE_BYTES, ROOM_BYTES, Fence
-from edge.frames import CameraSpec, Seconds
+from edge.frames import Seconds
 
 OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 THREADS: Final = "OPENCV_FFMPEG_THREADS"
@@ -47,35 +48,35 @@ _greedy: Counter[str] = Counter()
 """How often a source has failed to open and left the process grown; of the few that ever did."""
 
 
-def open_stream(asked: CameraSpec, search: str = "") -> Capture:
+def open_stream(spec: CameraSpec, search: str = "") -> Capture:
     """Return the open stream. Raises CameraError.
 
     search  how far FFmpeg looks for what it is, where the source is no RTSP's
 
     Its grabs fail after ``timeout_s``; 4.6 gives an old frame once instead.
     """
-    until = time.monotonic() + asked.timeout_s
-    if "\0" in asked.source or not _is_utf8(asked.source):  # OpenCV would crash on it
+    until = time.monotonic() + spec.timeout_s
+    if "\0" in spec.source or not _is_utf8(spec.source):  # OpenCV would crash on it
         what, hint = "is no address", "write special characters as %XX"
-        raise CameraError(what, reason="unsupported", where=asked.shown, hint=hint)
-    if _greedy[asked.source]:
-        _check_greedy(asked)
-    capture = _open(asked.source, _stream_options(asked, search), asked.timeout_s)
+        raise CameraError(what, reason="unsupported", where=spec.name, hint=hint)
+    if _greedy[spec.source]:
+        _check_greedy(spec)
+    capture = _open(spec.source, _stream_options(spec, search), spec.timeout_s)
     if capture is None:
-        raise refusal(asked.source, asked.shown, asked.timeout_s)
+        raise refusal(spec.source, spec.name, spec.timeout_s)
     if not all(capture.size) and not capture.is_jpeg:
         capture.release()
         left_s = max(0.1, until - time.monotonic())
         search = f"probesize;{PROBE_BYTES}|fpsprobesize;0|analyzeduration;{round(left_s * 1e6)}"
-        capture = _open(asked.source, _stream_options(asked, search), left_s, asked.timeout_s)
+        capture = _open(spec.source, _stream_options(spec, search), left_s, spec.timeout_s)
         if capture is None or not all(capture.size):
             if capture is not None:
                 capture.release()
-            raise no_key_frame(asked.shown, asked.timeout_s)
-    return _fitting(capture, asked, asked.shown)
+            raise no_key_frame(spec.name, spec.timeout_s)
+    return _fitting(capture, spec, spec.name)
 
 
-def open_film(name: str, asked: CameraSpec, shown: str) -> Capture:
+def open_film(name: str, spec: CameraSpec, where: str) -> Capture:
     """Return the open film in the file ``name``. Raises CameraError."""
     options = f"protocol_whitelist;file|format_whitelist;{FILMS}"
     threads = min(os.cpu_count() or 1, FILM_THREADS)
@@ -86,66 +87,66 @@ def open_film(name: str, asked: CameraSpec, shown: str) -> Capture:
         raise CameraError(
             "not a video that can be decoded",
             reason="unsupported",
-            where=shown,
-            expected=f"at most {asked.max_pixels} pixels (camera.max_pixels) and"
+            where=where,
+            expected=f"at most {spec.config.max_pixels} pixels (camera.max_pixels) and"
             f" {ROOM_BYTES // 1_000_000} MB of memory to open it",
             hint="try it with ffprobe",
         )
-    return _fitting(capture, asked, shown)
+    return _fitting(capture, spec, where)
 
 
-def _check_greedy(asked: CameraSpec) -> None:
+def _check_greedy(spec: CameraSpec) -> None:
     """Raise CameraError where a source that took all it might would do so again.
 
     What FFmpeg gives back is not always given back to the system, so each time adds to the last.
     """
-    if _greedy[asked.source] >= GREEDY_TIMES:
+    if _greedy[spec.source] >= GREEDY_TIMES:
         raise CameraError(
             f"has taken all the memory that it may {GREEDY_TIMES} times, and is opened no more",
             reason="unsupported",
-            where=asked.shown,
+            where=spec.name,
             hint="see to its server, then restart the daemon",
         )
-    error = refusal(asked.source, asked.shown, asked.timeout_s)
+    error = refusal(spec.source, spec.name, spec.timeout_s)
     if error.what == TOO_LARGE:
         raise error
 
 
-def no_key_frame(shown: str, waited_s: Seconds) -> CameraError:
+def no_key_frame(where: str, waited_s: Seconds) -> CameraError:
     """Return the error for a stream that came and could not be begun with."""
     return CameraError(
         f"frames come, but no key frame to begin with in {waited_s:.1f} s",
         reason="stalled",
-        where=shown,
+        where=where,
         hint=KEY_FRAMES,
     )
 
 
-def _fitting(capture: Capture, asked: CameraSpec, shown: str) -> Capture:
+def _fitting(capture: Capture, spec: CameraSpec, where: str) -> Capture:
     """Give a decoder of this size its room. Raises CameraError where the size is too large."""
     width, height = capture.size
-    if width * height > asked.max_pixels:
+    if width * height > spec.config.max_pixels:
         capture.release()
         raise CameraError(
             "the picture is too large",
             reason="unsupported",
-            where=shown,
-            expected=f"at most {asked.max_pixels} pixels (camera.max_pixels)",
+            where=where,
+            expected=f"at most {spec.config.max_pixels} pixels (camera.max_pixels)",
             got=f"{width} x {height}",
         )
     capture.fence.widen(width * height)
     return capture
 
 
-def _stream_options(asked: CameraSpec, search: str) -> str:
+def _stream_options(spec: CameraSpec, search: str) -> str:
     """Return what FFmpeg is to do.
 
     Measured on loopback, H.264, 20 frames a second: with this ``search`` RTSP opens in 0.1 s
     instead of 1.6 s, for its frames are not looked into first. ``nobuffer`` would throw the first
     key frame away.
     """
-    transport = f"rtsp_transport;{asked.transport}"
-    if asked.source.startswith("rtsp"):
+    transport = f"rtsp_transport;{spec.config.transport}"
+    if spec.source.startswith("rtsp"):
         search = search or "probesize;32|fpsprobesize;0"
     return f"{transport}|{search}" if search else transport
 

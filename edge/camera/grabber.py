@@ -40,22 +40,22 @@ class Grabber(Newest):
 
     is_jpeg    it gives motion JPEG as it came
     timeout_s  its read time-out
-    shown      the source, for messages
+    where      the source, for messages
     """
 
-    def __init__(self, capture: Capture, is_jpeg: bool, timeout_s: Seconds, shown: str) -> None:
+    def __init__(self, capture: Capture, is_jpeg: bool, timeout_s: Seconds, where: str) -> None:
         self._capture, self._is_jpeg, self._timeout_s = capture, is_jpeg, timeout_s
         self._free: list[NDArray[np.uint8]] = []  # [1]
         self._stop = False  # [1]
         self._held: NDArray[np.uint8] | None = None
-        super().__init__(shown)
+        super().__init__(where)
 
     def peek(self, timeout_s: Seconds) -> Picture | None:
         """Return the newest picture not yet taken, or None after ``timeout_s``.
 
         Raises CameraError where no more will come, or FFmpeg has taken too much memory.
         """
-        self._capture.check_memory(self._shown)
+        self._capture.check_memory(self._where)
         return super().peek(timeout_s)
 
     def take(self, timeout_s: Seconds) -> Picture | None:
@@ -114,7 +114,7 @@ class Grabber(Newest):
                     return self._error(f"{BAD_FRAMES} frames in a row are corrupt", "corrupt")
                 if not self._is_jpeg and bad and without_s >= GIVE_UP * self._timeout_s:
                     if waiting:
-                        return no_key_frame(self._shown, without_s)
+                        return no_key_frame(self._where, without_s)
                     self._corrupt_total += missed - ended
                     what = f"no frame could be decoded for {without_s:.1f} s"
                     return self._error(what, "corrupt")

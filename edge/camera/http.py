@@ -90,13 +90,13 @@ class Client:
     """Keeps a connection between questions where the server does.
 
     source     an address, may hold credentials
-    shown      the same without them, for messages
+    where      the same without them, for messages
     timeout_s  for each answer's head, and for each piece of its body
     Raises CameraError where ``source`` is no address.
     """
 
-    def __init__(self, source: str, shown: str, timeout_s: Seconds) -> None:
-        self._shown, self.timeout_s = shown, timeout_s
+    def __init__(self, source: str, where: str, timeout_s: Seconds) -> None:
+        self._where, self.timeout_s = where, timeout_s
         self._own = self._place = self._parsed(source)
         self._login = Login(self._own.username or "", self._own.password or "")
         self._kept: http.client.HTTPConnection | None = None
@@ -118,16 +118,16 @@ class Client:
             except (http.client.BadStatusLine, http.client.UnknownProtocol) as exc:
                 self.drop()
                 if isinstance(exc, http.client.RemoteDisconnected):
-                    raise unreachable(exc, _port(place), self._shown) from exc
+                    raise unreachable(exc, _port(place), self._where) from exc
                 raise NotHttp from exc
             except http.client.HTTPException as exc:
                 self.drop()
                 what = "the head of its answer is too large or malformed"
-                raise CameraError(what, where=self._shown, got=str(exc)) from exc
+                raise CameraError(what, where=self._where, got=str(exc)) from exc
             except (OSError, ValueError) as exc:
                 self.drop()
                 self._place = self._own
-                raise unreachable(exc, _port(place), self._shown) from exc
+                raise unreachable(exc, _port(place), self._where) from exc
             if answer.status == 401 and logins < 2 and self._trusted(place):
                 logins += 1
                 if self._login.challenge(answer.challenges()):
@@ -138,7 +138,7 @@ class Client:
                 self.drop()
                 if redirects > MAX_REDIRECTS:
                     what = f"redirected more than {MAX_REDIRECTS} times"
-                    raise CameraError(what, where=self._shown, hint="check the address")
+                    raise CameraError(what, where=self._where, hint="check the address")
                 place = self._parsed(target, _without_login(place))
                 continue
             self._place = place if answer.status < 400 else self._own
@@ -208,7 +208,7 @@ class Client:
         except ValueError:
             pass
         hint = "check the address, and try it with ffprobe"
-        raise CameraError("cannot be opened", where=self._shown, hint=hint)
+        raise CameraError("cannot be opened", where=self._where, hint=hint)
 
 
 def _port(place: SplitResult) -> int:

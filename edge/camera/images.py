@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from edge.camera import controls
 from edge.camera.folder import SUFFIXES, Folder
 from edge.camera.pace import Pace
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraMode, CameraSpec, ControlValue, EndOfSource, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, EndOfSource, Frame, Seconds
 from edge.pictures import picture
 from edge.pictures.read import read_pixels
 
@@ -46,7 +47,7 @@ class ImagesCamera:
     Raises CameraError where the folder holds none, or none that can be read.
     """
 
-    def __init__(self, folder: Path, asked: CameraSpec) -> None:
+    def __init__(self, folder: Path, spec: CameraSpec) -> None:
         self._folder = Folder(folder)
         if not self._folder.names:
             raise CameraError(
@@ -56,16 +57,16 @@ class ImagesCamera:
                 expected="files ending in " + ", ".join(sorted(SUFFIXES)),
                 hint="with camera.required = false they are waited for",
             )
-        self.mode = CameraMode("images", str(folder), 0, 0, asked.fps, "bgr")
+        self.mode = CameraMode("images", str(folder), 0, 0, spec.config.fps, "bgr")
         self.corrupt_total = 0
-        self._asked = asked
+        self._spec = spec
         self._bad: dict[str, int] = {}  # name -> what the file was like when it was counted
         self._pending: dict[str, int] = {}  # the same of those that may be half written
         self._nothing = True  # was shown in this pass
         self._look_again, self._looked_s = True, time.monotonic()  # at bad ones
-        self._pace = Pace(asked.fps, asked.fast)
+        self._pace = Pace(spec.config.fps, spec.config.pace == "fast")
         self._due: tuple[int, int] | None = None
-        self._shown = asked.first_sequence
+        self._shown = spec.first_sequence
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the picture now due, whole and in its own size."""
@@ -73,7 +74,7 @@ class ImagesCamera:
         self._due = self._due or self._pace.wait(timeout_s)
         if self._due is None:
             return None
-        if self._asked.loop:
+        if self._spec.config.loop:
             self._refresh()
         while True:
             pixels = self._next()
@@ -81,7 +82,7 @@ class ImagesCamera:
                 captured_ns = time.monotonic_ns() if late else self._due[1]
                 self._due, self._nothing = None, False
                 self._shown += 1  # its own count: no picture is skipped, however late
-                return Frame(self._shown - 1, captured_ns, pixels, "bgr", self._asked.view)
+                return Frame(self._shown - 1, captured_ns, pixels, "bgr", self._spec.view)
             if time.monotonic() >= until:  # however many there are that cannot be read
                 return None
 
@@ -89,9 +90,9 @@ class ImagesCamera:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Raise CameraError: what is recorded cannot be exposed anew."""
-        controls.check(wanted, (), self.mode.source)
+        controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -121,9 +122,9 @@ class ImagesCamera:
         now = time.monotonic()
         self._look_again = now - self._looked_s > LOOK_AGAIN_S
         self._looked_s = now if self._look_again else self._looked_s
-        if not self._pending and self._bad and self._shown == self._asked.first_sequence:
+        if not self._pending and self._bad and self._shown == self._spec.first_sequence:
             raise CameraError("no picture can be read", reason="corrupt", where=self.mode.source)
-        if not self._asked.loop:
+        if not self._spec.config.loop:
             if not self._pending:
                 raise EndOfSource
             self._folder.only(self._pending)
@@ -141,11 +142,11 @@ class ImagesCamera:
             self._forget(name)
             return None
         mark = hash((status.st_ino, status.st_mtime_ns, status.st_size))
-        settled = self._asked.fast or abs(time.time() - status.st_mtime) > SETTLED_S
+        settled = self._spec.config.pace == "fast" or abs(time.time() - status.st_mtime) > SETTLED_S
         if self._bad.get(name) == mark or (self._pending.get(name) == mark and not settled):
             return None
         try:
-            pixels = read_pixels(path, self._asked.max_pixels, self._asked.max_bytes)
+            pixels = read_pixels(path, self._spec.config.max_pixels, self._spec.config.max_bytes)
         except picture.Unreadable as exc:
             self._pending[name] = mark
             if not os.path.lexists(path):  # it has gone just now

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from edge import geometry
 from edge.camera import controls
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, ControlValue, View
+from edge.frames import ControlValue, View
 
 NUMBERS: Final = {
     "exposure_us": "ExposureTime",
@@ -38,7 +39,7 @@ ROW: Final = 64
 
 
 def translated(
-    wanted: Mapping[str, ControlValue], offered: Mapping[str, tuple[Any, Any, Any]], shown: str
+    wanted: Mapping[str, ControlValue], offered: Mapping[str, tuple[Any, Any, Any]], where: str
 ) -> dict[str, Any]:
     """Return controls in libcamera's words.
 
@@ -48,7 +49,7 @@ def translated(
     """
     names = NUMBERS | {name: choice[0] for name, choice in CHOICES.items()}
     known = tuple(name for name, theirs in names.items() if theirs in offered)
-    controls.check(wanted, known, shown)
+    controls.check(wanted, known, where)
     given: dict[str, Any] = {}
     for name, value in wanted.items():
         theirs = names[name]
@@ -60,10 +61,10 @@ def translated(
             index = words.index(value) if value in words else -1
             if not least <= index <= most:
                 usable = [word for i, word in enumerate(words) if least <= i <= most]
-                raise _refused(name, " or ".join(usable), value, shown)
+                raise _refused(name, " or ".join(usable), value, where)
             given[theirs] = index
         elif isinstance(value, str) or not least <= value <= most:
-            raise _refused(name, f"{least:g} to {most:g}", value, shown)
+            raise _refused(name, f"{least:g} to {most:g}", value, where)
         else:
             given[theirs] = round(value) if name == "exposure_us" else float(value)
     if "AwbMode" in given:
@@ -71,13 +72,13 @@ def translated(
     if wanted.get("af") == "auto":
         given["AfTrigger"] = 0  # look for the focus once, now
     if "lens_position" in wanted and given.setdefault("AfMode", 0) != 0:
-        raise CameraError("`lens_position` needs `af` manual", reason="unsupported", where=shown)
+        raise CameraError("`lens_position` needs `af` manual", reason="unsupported", where=where)
     return given
 
 
-def _refused(name: str, expected: str, got: ControlValue, shown: str) -> CameraError:
+def _refused(name: str, expected: str, got: ControlValue, where: str) -> CameraError:
     what = f"control `{name}` cannot be set so"
-    return CameraError(what, reason="unsupported", where=shown, expected=expected, got=str(got))
+    return CameraError(what, reason="unsupported", where=where, expected=expected, got=str(got))
 
 
 def flips(view: View) -> tuple[bool, bool]:
@@ -113,22 +114,22 @@ class Plan:
     flips: tuple[bool, bool]
 
 
-def plan(asked: CameraSpec, cropping: bool) -> Plan:
+def plan(spec: CameraSpec, cropping: bool) -> Plan:
     """Return what serves ``asked``, of a camera that can cut out a part of its picture or not."""
-    main, needed = whole(asked), asked.useful
+    main, needed = whole(spec), spec.useful
     if cropping:
-        roi = geometry.before_turning(rest(asked.view, flips(asked.view)))
+        roi = geometry.before_turning(rest(spec.view, flips(spec.view)))
         main = cut(main, roi)
         if needed:  # of the whole picture, of which less comes
             needed = math.ceil(needed[0] * roi[2]), math.ceil(needed[1] * roi[3])
-    if cropping and asked.any_shape:
-        return Plan(main, stretched(main, needed), flips(asked.view))
-    return Plan(main, scaled(main, needed), flips(asked.view))
+    if cropping and spec.any_shape:
+        return Plan(main, stretched(main, needed), flips(spec.view))
+    return Plan(main, scaled(main, needed), flips(spec.view))
 
 
-def whole(asked: CameraSpec) -> tuple[int, int]:
+def whole(spec: CameraSpec) -> tuple[int, int]:
     """Return the size of the whole picture, before a part is cut out of it; even."""
-    return _even(asked.width), _even(asked.height)
+    return _even(spec.config.width), _even(spec.config.height)
 
 
 def cut(size: tuple[int, int], roi: geometry.Roi) -> tuple[int, int]:

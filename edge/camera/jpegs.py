@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from edge.camera import controls, jpeg
 from edge.camera.newest import BAD_FRAMES, Newest, Picture
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, Frame, Seconds
 from edge.pictures import picture
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,10 @@ class JpegCamera:
     """
 
     def __init__(
-        self, newest: Newest, asked: CameraSpec, until_s: Seconds, *, form: str, fps: float = 0.0
+        self, newest: Newest, spec: CameraSpec, until_s: Seconds, *, form: str, fps: float = 0.0
     ) -> None:
-        self._newest, self._asked = newest, asked
-        self.mode = CameraMode("stream", asked.shown, 0, 0, fps, form)
+        self._newest, self._spec = newest, spec
+        self.mode = CameraMode("stream", spec.name, 0, 0, fps, form)
         self._reduced = FULL
         # Were it let go before the next is decoded, malloc would give its memory back to the system
         # and take it again for each frame: 300 page faults, 0.7 ms at 1280x720.
@@ -52,7 +53,7 @@ class JpegCamera:
                 first = newest.peek(until_s - time.monotonic())
                 if first is None:
                     what = "opened, but gives no frame"
-                    raise CameraError(what, reason="stalled", where=asked.shown)
+                    raise CameraError(what, reason="stalled", where=spec.name)
                 if self._adopt(first.pixels) is not None:
                     break
                 newest.take(0.0)
@@ -81,15 +82,15 @@ class JpegCamera:
         """Return the newest picture in full size where ``read`` gives it smaller, else None."""
         if self.mode.still is None:
             return None
-        taken = self._newest.peek(min(STILL_S, self._asked.timeout_s))
+        taken = self._newest.peek(min(STILL_S, self._spec.timeout_s))
         if taken is None:
             return None
-        pixels = jpeg.decode(taken.pixels, FULL, self._asked.max_pixels)
+        pixels = jpeg.decode(taken.pixels, FULL, self._spec.config.max_pixels)
         return None if pixels is None else self._frame(taken, pixels, self._taken_total)
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Raise CameraError: a live source's pictures are as it makes them."""
-        controls.check(wanted, (), self.mode.source)
+        controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
         """End the connection, within a second."""
@@ -97,13 +98,13 @@ class JpegCamera:
 
     def _frame(self, taken: Picture, pixels: NDArray[np.uint8], number: int) -> Frame:
         """Return a frame; a gap in its numbers is just the pictures that were replaced unseen."""
-        sequence = self._asked.first_sequence + number + taken.replaced_total
-        return Frame(sequence, taken.captured_ns, pixels, "bgr", self._asked.view)
+        sequence = self._spec.first_sequence + number + taken.replaced_total
+        return Frame(sequence, taken.captured_ns, pixels, "bgr", self._spec.view)
 
     def _decode(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Return a picture as BGR, whatever its size is now; None where it is corrupt."""
         try:
-            pixels = picture.decode(content, self._asked.max_pixels, self._reduced)
+            pixels = picture.decode(content, self._spec.config.max_pixels, self._reduced)
         except picture.Unreadable as exc:
             self._count_corrupt(str(exc))
             return None
@@ -120,13 +121,13 @@ class JpegCamera:
 
     def _adopt(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Learn the size from a picture; return its pixels, None where it is corrupt."""
-        most = self._asked.max_pixels
+        most = self._spec.config.max_pixels
         try:
             header = picture.read_header(content)
             if header is None:
                 raise picture.Unreadable("not a picture")
             full = picture.fitting(header, most, FULL, len(content))
-            useful = jpeg.reduction(header.width, header.height, self._asked.useful)
+            useful = jpeg.reduction(header.width, header.height, self._spec.useful)
             reduced = picture.fitting(header, most, useful, len(content))
             pixels = picture.decode(content, most, reduced)
         except picture.Unreadable as exc:
@@ -145,9 +146,9 @@ class JpegCamera:
         """Count a picture that cannot be decoded. Raises CameraError at last."""
         self._undecodable_total += 1
         self._undecodable += 1
-        shown = self.mode.source
+        where = self.mode.source
         if self._undecodable >= BAD_FRAMES:
             text = f"{BAD_FRAMES} frames in a row are corrupt"
-            raise CameraError(text, reason="corrupt", where=shown, got=what)
+            raise CameraError(text, reason="corrupt", where=where, got=what)
         if self._undecodable_total == 1:
-            log.warning("%s: skipped a picture: %s; more are only counted", shown, what)
+            log.warning("%s: skipped a picture: %s; more are only counted", where, what)

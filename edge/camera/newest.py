@@ -39,11 +39,11 @@ class Picture:
 class Newest:
     """Begins a thread of its own, in which ``_receive`` brings pictures until it returns.
 
-    shown  the source, for messages
+    where  the source, for messages
     """
 
-    def __init__(self, shown: str) -> None:
-        self._shown = shown
+    def __init__(self, where: str) -> None:
+        self._where = where
         self._changed = threading.Condition()
         self._newest: Picture | None = None  # [1]
         self._replaced_total = 0  # [1]
@@ -107,4 +107,4 @@ class Newest:
             self._changed.notify_all()
 
     def _error(self, what: str, reason: CameraReason) -> CameraError:
-        return CameraError(what, reason=reason, where=self._shown)
+        return CameraError(what, reason=reason, where=self._where)

@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from edge import geometry
 from edge.camera import isp, planes
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError, CameraReason
-from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, Frame, Seconds
 
 BUFFERS: Final = 4
 """Two that are filled, the newest that waits to be read, and one that is read."""
@@ -34,28 +35,28 @@ log = logging.getLogger(__name__)
 class Picamera2Camera:
     """Camera ``number`` of libcamera's list. Raises CameraError where it cannot be had."""
 
-    def __init__(self, number: int, asked: CameraSpec) -> None:
-        self._where, self._timeout_s = asked.shown, asked.timeout_s
+    def __init__(self, number: int, spec: CameraSpec) -> None:
+        self._where, self._timeout_s = spec.name, spec.timeout_s
         self.corrupt_total = 0
         self._job: Any = None
-        self._sequence, self._last_ns = asked.first_sequence - 1, 0
-        self._camera: Any = _open(number, asked.shown)
+        self._sequence, self._last_ns = spec.first_sequence - 1, 0
+        self._camera: Any = _open(number, spec.name)
         try:
-            self._start(asked)
+            self._start(spec)
         except Exception as exc:  # a foreign library's, of any kind
             self.close()
             if isinstance(exc, CameraError):
                 raise
-            raise _failed("cannot be started", exc, asked.shown) from exc
+            raise _failed("cannot be started", exc, spec.name) from exc
 
-    def _start(self, asked: CameraSpec) -> None:
+    def _start(self, spec: CameraSpec) -> None:
         """Configure the streams, read back what they have become, and start them."""
         import libcamera
 
-        camera, view = self._camera, asked.view
+        camera, view = self._camera, spec.view
         cropping = "ScalerCrop" in camera.camera_controls
         paced = "FrameDurationLimits" in camera.camera_controls
-        plan = isp.plan(asked, cropping)
+        plan = isp.plan(spec, cropping)
         horizontal, vertical = plan.flips
         camera.configure(
             camera.create_video_configuration(
@@ -65,23 +66,23 @@ class Picamera2Camera:
                 transform=libcamera.Transform(hflip=horizontal, vflip=vertical),
                 # of every size: what the conversion to RGB assumes
                 colour_space=libcamera.ColorSpace.Smpte170m(),
-                controls={"FrameRate": asked.fps} if paced else {},
+                controls={"FrameRate": spec.config.fps} if paced else {},
                 buffer_count=BUFFERS,
                 queue=True,  # keeps the newest frame, so that a slow reader does not wait for one
             )
         )
         got = camera.camera_configuration()
-        self._main = self._frames = planes.stream("main", got["main"], asked.shown)
+        self._main = self._frames = planes.stream("main", got["main"], spec.name)
         if plan.lores:
-            self._frames = planes.stream("lores", got["lores"], asked.shown)
+            self._frames = planes.stream("lores", got["lores"], spec.name)
         self._view = isp.rest(view, (bool(got["transform"].hflip), bool(got["transform"].vflip)))
         # Told for the whole picture too: by itself a Pi 5 cuts each stream to its own shape.
         if cropping and (plan.lores or view.roi != geometry.WHOLE):
             largest = camera.camera_controls["ScalerCrop"][1]
-            part = isp.crop(largest, isp.whole(asked), geometry.before_turning(self._view))
+            part = isp.crop(largest, isp.whole(spec), geometry.before_turning(self._view))
             camera.set_controls({"ScalerCrop": part})
             self._view = replace(self._view, roi=geometry.WHOLE)
-        fps = asked.fps
+        fps = spec.config.fps
         if paced:
             least, most, _ = camera.camera_controls["FrameDurationLimits"]
             fps = min(max(fps, 1e6 / most), 1e6 / least)
@@ -90,7 +91,7 @@ class Picamera2Camera:
         frames = self._frames
         self.mode = CameraMode(
             "picamera2",
-            asked.shown,
+            spec.name,
             frames.width,
             frames.height,
             fps,
@@ -114,9 +115,9 @@ class Picamera2Camera:
             )
         return frame
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Hand controls to libcamera, from the next frames on."""
-        given = isp.translated(wanted, self._camera.camera_controls, self._where)
+        given = isp.translated(values, self._camera.camera_controls, self._where)
         self._camera.set_controls(given)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """A camera's web server that gives one picture for each question: asked ``fps`` times a second.
 
 The server is told which picture is known already, so that it need not send that again; it is then
-given again as a new frame, for the camera does look on. A question without a good answer is asked
+given again as a new frame, for the camera does look on. A question without a good answer is spec
 again: the camera has gone only where none was good for as long as a camera may be silent.
 Runs on the receiver's thread.
 """
@@ -20,8 +20,9 @@ from edge.camera.http import Answer, Client, NotHttp
 from edge.camera.partbuffer import PartBuffer
 from edge.camera.receiver import Receiver
 from edge.camera.refusal import refused
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, Seconds
+from edge.frames import Seconds
 
 FIRST_WAIT_S: Final = 0.25
 """After a question without a good answer; twice as long each time."""
@@ -40,18 +41,18 @@ class Polled(Receiver):
     begun   what was already read of it
     """
 
-    def __init__(self, client: Client, answer: Answer, begun: bytes, asked: CameraSpec) -> None:
+    def __init__(self, client: Client, answer: Answer, begun: bytes, spec: CameraSpec) -> None:
         self._first: Answer | None = answer
         self._begun = begun
-        self._period_s = 1.0 / asked.fps
-        client.timeout_s = asked.timeout_s / 2  # one answer that does not come is no silence
+        self._period_s = 1.0 / spec.config.fps
+        client.timeout_s = spec.timeout_s / 2  # one answer that does not come is no silence
         self._last: NDArray[np.uint8] | None = None
         self._fields: dict[str, str] = {}
         self._retry_s = 0.0
-        super().__init__(client, asked)
+        super().__init__(client, spec)
 
     def _receive(self) -> CameraError:
-        silence_s = SILENT * max(self._asked.timeout_s, 3 * self._period_s)
+        silence_s = SILENT * max(self._spec.timeout_s, 3 * self._period_s)
         due_s = good_s = time.monotonic()
         bad = 0
         while not self._stopped.is_set():
@@ -91,7 +92,7 @@ class Polled(Receiver):
             return self._last
         if answer.status != OK:
             self._retry_s = _retry_s(answer.header("Retry-After"))
-            raise refused(answer.status, self._asked.shown)
+            raise refused(answer.status, self._spec.name)
         content = self._body(answer)
         if content is None:
             return None
@@ -106,7 +107,7 @@ class Polled(Receiver):
 
     def _body(self, answer: Answer) -> NDArray[np.uint8] | None:
         """Return the whole body; None where it is too large. Raises CameraError."""
-        most, until_s = self._asked.max_bytes, time.monotonic() + self._client.timeout_s
+        most, until_s = self._spec.config.max_bytes, time.monotonic() + self._client.timeout_s
         body = PartBuffer()
         body.held, self._begun = bytearray(self._begun), b""
         length = (answer.length or 0) + body.left

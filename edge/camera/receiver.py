@@ -22,8 +22,9 @@ from edge.camera.http import Answer, Client
 from edge.camera.multipart import Multipart, Part
 from edge.camera.newest import BAD_FRAMES, STOP_S, Newest, Picture
 from edge.camera.partbuffer import LARGE_BYTES
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, Seconds
+from edge.frames import Seconds
 
 log = logging.getLogger(__name__)
 BURST_PARTS: Final = 64
@@ -36,12 +37,12 @@ OTHERS: Final = ("audio/", "text/", "video/", "application/")
 class Receiver(Newest):
     """What motion JPEG and single pictures share. Owns ``client`` from here on."""
 
-    def __init__(self, client: Client, asked: CameraSpec) -> None:
-        self._client, self._asked = client, asked
+    def __init__(self, client: Client, spec: CameraSpec) -> None:
+        self._client, self._spec = client, spec
         self._lent_bytes = 0  # [1] of the picture that the reader has
         self._stopped = threading.Event()  # [2]
         self._corrupt = 0  # in a row
-        super().__init__(asked.shown)
+        super().__init__(spec.name)
 
     def take(self, timeout_s: Seconds) -> Picture | None:
         """Return what ``peek`` does; it is the reader's until its next ``take``."""
@@ -89,21 +90,21 @@ class Receiver(Newest):
             first = self._corrupt_total == 1
         if self._corrupt >= BAD_FRAMES:
             text = f"{BAD_FRAMES} frames in a row are corrupt"
-            raise CameraError(text, reason="corrupt", where=self._asked.shown, got=what)
+            raise CameraError(text, reason="corrupt", where=self._spec.name, got=what)
         if first:
-            log.warning("%s: skipped %s; more are only counted", self._asked.shown, what)
+            log.warning("%s: skipped %s; more are only counted", self._spec.name, what)
 
 
 class MotionJpeg(Receiver):
     """The parts of ``answer``, a body in several parts without end."""
 
-    def __init__(self, client: Client, answer: Answer, asked: CameraSpec) -> None:
+    def __init__(self, client: Client, answer: Answer, spec: CameraSpec) -> None:
         self._answer = answer
-        super().__init__(client, asked)
+        super().__init__(client, spec)
 
     def _receive(self) -> CameraError:
-        parser = Multipart(self._answer.boundary, self._asked.max_bytes)
-        timeout_s, last_s = self._asked.timeout_s, time.monotonic()
+        parser = Multipart(self._answer.boundary, self._spec.config.max_bytes)
+        timeout_s, last_s = self._spec.timeout_s, time.monotonic()
         while not self._stopped.is_set():
             try:
                 chunk = self._answer.read()
@@ -120,7 +121,7 @@ class MotionJpeg(Receiver):
                     if self._take_part(part, captured_ns):
                         last_s = captured_ns / 1e9
                 else:
-                    limit = f": expected at most {self._asked.max_bytes} (camera.max_bytes)"
+                    limit = f": expected at most {self._spec.config.max_bytes} (camera.max_bytes)"
                     self._count_corrupt(part.what + (limit if part.too_large else ""))
             if captured_ns / 1e9 - last_s >= timeout_s:
                 return self._error(f"no frame for {captured_ns / 1e9 - last_s:.1f} s", "stalled")

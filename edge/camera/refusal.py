@@ -27,15 +27,15 @@ SDP_BYTES: Final = 65_536
 TOO_LARGE: Final = "its description is too large"
 
 
-def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
+def refusal(source: str, where: str, timeout_s: Seconds) -> CameraError:
     """Return the error for a ``source`` that did not open.
 
     source     URL, may hold credentials: they are sent to the server and shown nowhere
-    shown      the same without them
+    where      the same without them
     timeout_s  for each step, at most ``TIMEOUT_S``
     """
     unknown = CameraError(
-        "cannot be opened", where=shown, hint="check the address, and try it with ffprobe"
+        "cannot be opened", where=where, hint="check the address, and try it with ffprobe"
     )
     try:
         url = urlsplit(source)
@@ -46,44 +46,44 @@ def refusal(source: str, shown: str, timeout_s: Seconds) -> CameraError:
         answer = _answer(url, port, min(timeout_s, TIMEOUT_S))
         status = int(answer.split(maxsplit=2)[1])
     except (OSError, ValueError, IndexError) as exc:
-        return unreachable(exc, port, shown)
+        return unreachable(exc, port, where)
     length = re.search(r"(?im)^content-length: *(\d{1,18})\s*$", answer)
     if status == 200 and url.scheme.startswith("rtsp") and length and int(length[1]) > SDP_BYTES:
         expected = f"at most {SDP_BYTES} bytes"
         return CameraError(
-            TOO_LARGE, reason="unsupported", where=shown, expected=expected, got=length[1]
+            TOO_LARGE, reason="unsupported", where=where, expected=expected, got=length[1]
         )
-    return refused(status, shown)
+    return refused(status, where)
 
 
-def unreachable(error: Exception, port: int, shown: str) -> CameraError:
+def unreachable(error: Exception, port: int, where: str) -> CameraError:
     """Return the error for a server that has not answered because of ``error``."""
     if isinstance(error, socket.gaierror):
         what, hint = "the server's name cannot be resolved", "check the name and the network"
-        return CameraError(what, reason="absent", where=shown, hint=hint)
+        return CameraError(what, reason="absent", where=where, hint=hint)
     if isinstance(error, ConnectionRefusedError):
         what, hint = f"nothing listens on port {port}", "check the port, and start the server"
-        return CameraError(what, reason="absent", where=shown, hint=hint)
+        return CameraError(what, reason="absent", where=where, hint=hint)
     what = "no answer in time" if isinstance(error, TimeoutError) else "no answer"
     hint = "check the address and the network"
-    return CameraError(what, reason="absent", where=shown, hint=hint)
+    return CameraError(what, reason="absent", where=where, hint=hint)
 
 
-def refused(status: int, shown: str) -> CameraError:
+def refused(status: int, where: str) -> CameraError:
     """Return the error for a server that has answered with ``status``, and given no stream."""
     got = f"status {status}"
     if status in (401, 403):
         hint = "check user and password, special characters written as %XX"
-        return CameraError("login refused", reason="denied", where=shown, got=got, hint=hint)
+        return CameraError("login refused", reason="denied", where=where, got=got, hint=hint)
     if status in (404, 410, 454):
         hint = "check the path"
-        return CameraError("no such stream", reason="absent", where=shown, got=got, hint=hint)
+        return CameraError("no such stream", reason="absent", where=where, got=got, hint=hint)
     if status == 200:
         what = "gives no stream that can be decoded"
         expected = f"one that opens within {ROOM_BYTES // 1_000_000} MB of memory"
         hint = "try it with ffprobe"
-        return CameraError(what, reason="unsupported", where=shown, expected=expected, hint=hint)
-    return CameraError("cannot be opened", where=shown, got=got)
+        return CameraError(what, reason="unsupported", where=where, expected=expected, hint=hint)
+    return CameraError("cannot be opened", where=where, got=got)
 
 
 def _answer(url: SplitResult, port: int, timeout_s: Seconds) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edge.camera import controls
 from edge.camera.pace import Pace
-from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
+from edge.camera.spec import CameraSpec
+from edge.frames import CameraMode, ControlValue, Frame, Seconds
 
 COLORS: Final = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
 """Red, green, blue, as BGR."""
@@ -22,13 +23,13 @@ COLORS: Final = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
 class SyntheticCamera:
     """Frames of a known pattern; never ends."""
 
-    def __init__(self, asked: CameraSpec) -> None:
-        width, height, fps = asked.width, asked.height, asked.fps
+    def __init__(self, spec: CameraSpec) -> None:
+        width, height, fps = spec.config.width, spec.config.height, spec.config.fps
         self.mode = CameraMode("synthetic", "synthetic", width, height, fps, "bgr")
         self.corrupt_total = 0
-        self._first, self._view = asked.first_sequence, asked.view
+        self._first, self._view = spec.first_sequence, spec.view
         self._pixels = np.zeros((height, width, 3), np.uint8)
-        self._pace = Pace(fps, asked.fast)
+        self._pace = Pace(fps, spec.config.pace == "fast")
         self._brighter = 0
 
     def read(self, timeout_s: Seconds) -> Frame | None:
@@ -44,10 +45,10 @@ class SyntheticCamera:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Set ``brightness``. Raises CameraError for any other control."""
-        controls.check(wanted, ("brightness",), self.mode.source)
-        self._brighter = round(255 * float(wanted.get("brightness", 0.0)))
+        controls.check(values, ("brightness",), self.mode.source)
+        self._brighter = round(255 * float(values.get("brightness", 0.0)))
 
     def close(self) -> None:
         """Nothing to release."""

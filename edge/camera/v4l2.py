@@ -24,11 +24,12 @@ from typing import Final
 
 from edge.camera import controls
 from edge.camera import v4l2_abi as abi
+from edge.camera.spec import CameraSpec
 from edge.camera.v4l2_controls import V4l2Controls
 from edge.camera.v4l2_device import identify, in_words, open_device
 from edge.camera.v4l2_formats import Decoder, negotiate
 from edge.errors import CameraError
-from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, Frame, Seconds
 
 BUFFERS: Final = 4
 """One for the reader, one newest, two for the driver: with one it would have to wait."""
@@ -51,39 +52,39 @@ class Filled:
 class V4l2Camera:
     """A video device. Raises CameraError where it cannot be had, or cannot do what is asked."""
 
-    def __init__(self, asked: CameraSpec) -> None:
-        self._shown, self._view = asked.shown, asked.view
+    def __init__(self, spec: CameraSpec) -> None:
+        self._where, self._view = spec.name, spec.view
         self._changed = threading.Condition()
         self._newest: Filled | None = None  # [1]
         self._failure: CameraError | None = None  # [1]
         self._closed = False
         self._held: int | None = None
         self._flagged_total = self._undecodable_total = self._undecodable_row = 0
-        self._next, self._driver_last = asked.first_sequence, -1
+        self._next, self._driver_last = spec.first_sequence, -1
         self._maps: list[mmap.mmap] = []
         try:
-            self._device = open_device(asked.source)
+            self._device = open_device(spec.source)
         except OSError as exc:
-            raise in_words(exc, asked.shown) from exc
+            raise in_words(exc, spec.name) from exc
         try:
             card = identify(self._device)
-            got = negotiate(self._device, asked)
-            self._controls = V4l2Controls(self._device, asked.shown)
+            got = negotiate(self._device, spec)
+            self._controls = V4l2Controls(self._device, spec.name)
             pix = got.pix
-            self._decoder = decoder = Decoder(pix, asked)
+            self._decoder = decoder = Decoder(pix, spec)
             self._stream()
         except CameraError:
             self._release()
             raise
         except OSError as exc:
             self._release()
-            raise in_words(exc, asked.shown) from exc
+            raise in_words(exc, spec.name) from exc
         self.mode = CameraMode(
             driver="v4l2",
-            source=asked.shown,
+            source=spec.name,
             width=decoder.width,
             height=decoder.height,
-            fps=round(got.fps or asked.fps, 3),
+            fps=round(got.fps or spec.config.fps, 3),
             format=abi.name(pix.pixelformat).lower(),
             device=card,
             still=decoder.still if decoder.still > (decoder.width, decoder.height) else None,
@@ -107,15 +108,15 @@ class V4l2Camera:
             return None
         return self._decoded(STILL_S, full=True)
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Set what the device has of these. Raises CameraError."""
-        controls.check(wanted, self._controls.known, self._shown)
+        controls.check(values, self._controls.known, self._where)
         try:
-            self._controls.set(wanted)
+            self._controls.set(values)
         except CameraError:
             raise
         except OSError as exc:
-            raise in_words(exc, self._shown) from exc
+            raise in_words(exc, self._where) from exc
 
     def close(self) -> None:
         """Stop the grabber and give the device back."""
@@ -142,7 +143,7 @@ class V4l2Camera:
                 raise CameraError(
                     f"{CORRUPT_MAX} frames in a row cannot be decoded",
                     reason="corrupt",
-                    where=self._shown,
+                    where=self._where,
                     hint="try another camera.format, a shorter cable or a powered hub",
                 )
         return None
@@ -177,12 +178,12 @@ class V4l2Camera:
                     return
                 told = events[self._device]  # a device that has gone raises all of them
                 if told & select.POLLPRI and not told & (select.POLLERR | select.POLLHUP):
-                    raise CameraError("another picture now", reason="changed", where=self._shown)
+                    raise CameraError("another picture now", reason="changed", where=self._where)
                 self._exchange()
         except CameraError as exc:
             self._fail(exc)
         except OSError as exc:
-            self._fail(in_words(exc, self._shown))
+            self._fail(in_words(exc, self._where))
 
     def _exchange(self) -> None:
         """Take a full buffer as the newest and give the one before back. Raises OSError."""

@@ -35,8 +35,8 @@ SWITCHES: Final = {
 class V4l2Controls:
     """What one device has. known: the names it can be told."""
 
-    def __init__(self, device: int, shown: str) -> None:
-        self._device, self._shown = device, shown
+    def __init__(self, device: int, where: str) -> None:
+        self._device, self._where = device, where
         named = {**LEVELS, "exposure_us": EXPOSURE}
         named |= {name: number for name, (number, _) in SWITCHES.items()}
         self._has = {name: told for name, number in named.items() if (told := self._query(number))}
@@ -57,7 +57,7 @@ class V4l2Controls:
             if value not in positions:
                 raise CameraError(
                     f"this source has no such `{name}`",
-                    where=self._shown,
+                    where=self._where,
                     expected=" or ".join(positions),
                     got=str(value),
                 )

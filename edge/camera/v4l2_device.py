@@ -55,8 +55,8 @@ def is_camera(path: str) -> bool:
     return True
 
 
-def in_words(exc: OSError, shown: str) -> CameraError:
+def in_words(exc: OSError, where: str) -> CameraError:
     """Return what the kernel says as one line."""
     unknown: tuple[CameraReason, str, str] = ("failed", f"fails: {exc.strerror}", "")
     reason, what, hint = REASONS.get(exc.errno or 0, unknown)
-    return CameraError(what, reason=reason, where=shown, hint=hint.format(shown))
+    return CameraError(what, reason=reason, where=where, hint=hint.format(where))

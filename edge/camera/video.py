@@ -25,9 +25,10 @@ from edge.camera import controls
 from edge.camera.capture import Capture
 from edge.camera.ffmpeg import FILM_S, open_film
 from edge.camera.pace import Steps
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError, CameraReason
 from edge.files import open_regular
-from edge.frames import CameraMode, CameraSpec, ControlValue, EndOfSource, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, EndOfSource, Frame, Seconds
 
 ATTEMPTS: Final = 32
 """A failed grab is a corrupt frame if one of the next few succeeds, else the end."""
@@ -44,8 +45,8 @@ class VideoCamera:
     that ends before its index says. Raises CameraError where it cannot be opened.
     """
 
-    def __init__(self, path: Path, asked: CameraSpec) -> None:
-        self._asked, self._where = asked, str(path)
+    def __init__(self, path: Path, spec: CameraSpec) -> None:
+        self._spec, self._where = spec, str(path)
         try:
             self._file = open_regular(path)
         except OSError as exc:
@@ -58,14 +59,14 @@ class VideoCamera:
             os.close(self._file)
             raise
         claimed = self._capture.get(cv2.CAP_PROP_FPS)
-        self._claimed_fps = claimed if claimed > 0 else asked.fps
-        fps = claimed if 0 < claimed <= 1000 else asked.fps
+        self._claimed_fps = claimed if claimed > 0 else spec.config.fps
+        fps = claimed if 0 < claimed <= 1000 else spec.config.fps
         width, height = self._capture.size
         self.mode = CameraMode("file", self._where, width, height, fps, "bgr")
         self.corrupt_total = 0
         self._pixels: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
         self._steps = Steps(fps)
-        self._sequence = asked.first_sequence - 1  # of the frame that was grabbed last
+        self._sequence = spec.first_sequence - 1  # of the frame that was grabbed last
         self._due_ns: int | None = None  # when it is to be shown; None once it was
         self._first_ms = 0.0  # the timestamp of the first frame
         self._shown_ns: int | None = None  # when the one before was; None before the first
@@ -96,15 +97,15 @@ class VideoCamera:
                 raise self._error("no frame can be decoded", "corrupt")
             return None
         self._pixels, self._bad = pixels, 0
-        return Frame(self._sequence, due_ns, pixels, "bgr", self._asked.view)
+        return Frame(self._sequence, due_ns, pixels, "bgr", self._spec.view)
 
     def still(self) -> Frame | None:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Raise CameraError: what is recorded cannot be exposed anew."""
-        controls.check(wanted, (), self.mode.source)
+        controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
         """Release the file."""
@@ -114,7 +115,7 @@ class VideoCamera:
             self._file = -1
 
     def _open(self) -> Capture:
-        return open_film(f"/proc/self/fd/{self._file}", self._asked, self._where)
+        return open_film(f"/proc/self/fd/{self._file}", self._spec, self._where)
 
     def _wait(self, timeout_s: Seconds) -> int | None:
         """Grab the frame that is due now; return when it is due, or None after ``timeout_s``."""
@@ -123,7 +124,7 @@ class VideoCamera:
             self._shown_ns = self._due_ns = time.monotonic_ns()
         elif self._due_ns is None:
             self._due_ns = self._shown_ns + self._next()
-        if self._asked.fast:
+        if self._spec.config.pace == "fast":
             self._due_ns = time.monotonic_ns()
             return self._due_ns
         usual_ns = round(self._steps.usual_s * 1e9)
@@ -164,7 +165,7 @@ class VideoCamera:
             raise self._error("no frame can be decoded", "corrupt")
         self._in_pass = self._corrupt_in_pass = 0
         self._last_ms = 0.0
-        if not self._asked.loop:
+        if not self._spec.config.loop:
             raise EndOfSource
         self._steps.begin_again()
         if self._is_rewound():

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from edge import config as configs
-from edge.camera import wishes
+from edge.camera import spec as specs
 from edge.camera.reconnect import Change, Recovery
 from edge.config import Config
 from edge.contract import SCHEMA, encode, homeassistant
@@ -77,8 +77,8 @@ class Service:
         self._expire()
         kept = config.spool
         spool = Spool(configs.spool_path(kept), kept.events, kept.bytes)
-        policy = wishes.policy(config.camera)
-        self._wanted = wishes.wanted(config.camera, self._engine.preprocess)
+        policy = specs.policy(config.camera)
+        self._wanted = specs.camera_spec(config.camera, self._engine.preprocess)
         self._camera = camera = Recovery(self._wanted.open, policy, self._camera_changed)
         try:
             self._publisher = publisher = Publisher(
@@ -216,7 +216,7 @@ class Service:
         if config.camera.controls != self._config.camera.controls:
             told = msgspec.structs.asdict(config.camera.controls)
             self._camera.control({name: to for name, to in told.items() if to is not None})
-            self._wanted = wishes.wanted(config.camera, self._engine.preprocess)
+            self._wanted = specs.camera_spec(config.camera, self._engine.preprocess)
             self._camera.want(self._wanted.open)
         self._config = self._reporter.config = config
         self._smoother.configure(**msgspec.structs.asdict(config.smoothing))
@@ -250,7 +250,7 @@ class Service:
         logging.getLogger().setLevel(merged.log.level.upper())
         if engine.card.labels != before.card.labels:
             self._reporter.last = None
-        wanted, mode = wishes.wanted(merged.camera, engine.preprocess), self._camera.mode
+        wanted, mode = specs.camera_spec(merged.camera, engine.preprocess), self._camera.mode
         if wanted != self._wanted:
             self._wanted = wanted
             self._camera.want(wanted.open)
