@@ -14,7 +14,8 @@ import pytest
 from edge.camera import open_camera, video
 from edge.camera.pace import Pace
 from edge.errors import CameraError
-from edge.frames import Camera, CameraSpec, EndOfSource
+from edge.frames import Camera, EndOfSource
+from tests.specs import camera_spec
 
 FRAMES = 45
 FPS = 15.0
@@ -22,9 +23,9 @@ FPS = 15.0
 
 def open_source(source: str | Path, **changes: object) -> Camera:
     """Open a source as fast as it goes, to its end."""
-    asked: dict[str, object] = {"width": 320, "height": 240, "fast": True, "loop": False}
-    asked |= {"timeout_s": 5.0} | changes
-    return open_camera(CameraSpec(str(source), str(source), **asked))  # type: ignore[arg-type]
+    settings: dict[str, object] = {"width": 320, "height": 240, "pace": "fast", "loop": False}
+    settings |= {"stall_timeout_s": 5.0} | changes
+    return open_camera(camera_spec(source, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_film_begins_anew_where_it_loops(clip: Path) -> None:
 
 def test_a_late_reader_of_a_film_sees_the_frame_of_now(clip: Path) -> None:
     """In real time, frames whose time has passed are skipped, and the gap is in the sequence."""
-    camera = open_source(clip, fast=False)
+    camera = open_source(clip, pace="realtime")
     first = camera.read(1.0)
     assert first is not None
     time.sleep(0.5)  # the slow reader itself, not a way to wait for something
@@ -93,7 +94,7 @@ def test_a_film_that_decodes_too_slowly_goes_on_from_where_it_is(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every read ends soon: the frames that are due are not all decoded first."""
-    camera = open_source(clip, fast=False)
+    camera = open_source(clip, pace="realtime")
     real = video.VideoCamera._grab
     grabs = []
 
@@ -168,7 +169,7 @@ def test_a_slow_reader_of_a_folder_misses_no_picture(tmp_path: Path) -> None:
     """Nothing is skipped, so nothing is missing from the sequence."""
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
-    camera = open_source(tmp_path, fast=False, loop=True)
+    camera = open_source(tmp_path, pace="realtime", loop=True)
     seen = []
     for _ in range(3):
         frame = camera.read(1.0)

@@ -16,19 +16,20 @@ import pytest
 from edge.camera import open_camera
 from edge.camera.images import IDLE_S, REPORTED, ImagesCamera
 from edge.errors import CameraError
-from edge.frames import Camera, CameraSpec, EndOfSource
+from edge.frames import Camera, EndOfSource
 from edge.pictures import picture
 from edge.pictures.read import read_pixels
 from tests.bombs import BOMBS, LARGE, encoded
 from tests.conftest import WAIT_S, Daemon, edge
+from tests.specs import camera_spec
 
 OLD_S = 1_600_000_000
 
 
 def folder(path: Path, **changes: object) -> Camera:
-    """Open a folder, as fast as it goes unless told otherwise."""
-    asked: dict[str, object] = {"fast": True, "loop": True, "fps": 200.0} | changes
-    return open_camera(CameraSpec(str(path), str(path), **asked))  # type: ignore[arg-type]
+    """Open a folder, every frame at once by default."""
+    settings: dict[str, object] = {"pace": "fast", "loop": True, "fps": 200.0} | changes
+    return open_camera(camera_spec(path, **settings))
 
 
 def put(path: Path, level: int = 100) -> Path:
@@ -118,7 +119,7 @@ def test_a_half_written_picture_is_tried_again(tmp_path: Path) -> None:
     put(tmp_path / "a.png", 50)
     whole = encoded(".png", np.full((8, 8, 3), 150, np.uint8))
     (tmp_path / "b.png").write_bytes(whole[:60])
-    camera = folder(tmp_path, fast=False)
+    camera = folder(tmp_path, pace="realtime")
     assert levels(camera, 4) == [50] * 4
     (tmp_path / "b.png").write_bytes(whole)
     assert 150 in levels(camera, 3)
@@ -130,7 +131,7 @@ def test_a_picture_that_stays_unreadable_is_corrupt(tmp_path: Path) -> None:
     put(tmp_path / "a.png", 50)
     broken = tmp_path / "b.png"
     broken.write_bytes(encoded(".png")[:60])
-    camera = folder(tmp_path, fast=False)
+    camera = folder(tmp_path, pace="realtime")
     assert (levels(camera, 4), camera.corrupt_total) == ([50] * 4, 0)
     os.utime(broken, (OLD_S, OLD_S))
     assert (levels(camera, 4), camera.corrupt_total) == ([50] * 4, 1)
@@ -145,7 +146,7 @@ def test_a_film_of_files_waits_for_one_that_is_being_written(tmp_path: Path) -> 
     put(tmp_path / "b.png", 100)
     whole = encoded(".png", np.full((8, 8, 3), 50, np.uint8))
     (tmp_path / "a.png").write_bytes(whole[:60])
-    camera = folder(tmp_path, fast=False, loop=False)
+    camera = folder(tmp_path, pace="realtime", loop=False)
     assert level_of(camera) == 100
     assert camera.read(0.0) is None
     (tmp_path / "a.png").write_bytes(whole)

@@ -12,8 +12,8 @@ import pytest
 from edge import fence
 from edge.camera.ffmpeg import open_film
 from edge.fence import PIXEL_BYTES, RESERVE_BYTES, ROOM_BYTES, Fence
-from edge.frames import CameraSpec
 from tests.conftest import ROOT
+from tests.specs import camera_spec
 from tests.streams import CLIP
 
 SLACK = 9_000_000
@@ -97,7 +97,7 @@ def test_a_forgotten_source_takes_its_fence_along() -> None:
     """A film that nobody closed would limit the process for ever."""
     for other in tuple(fence._fences):  # of a camera whose server still holds its last grab
         other.lift()
-    film = open_film(str(CLIP), CameraSpec(source=str(CLIP), shown="film"), "film")
+    film = open_film(str(CLIP), camera_spec(CLIP), "film")
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
     del film
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY

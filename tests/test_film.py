@@ -59,7 +59,7 @@ def frames(name: str, loop: bool) -> int:
 
 def test_a_film_of_one_frame_does_not_spin() -> None:
     """It is shown at its frame rate, again and again."""
-    camera = open_source(MEDIA / "one.jpg", loop=True, fast=False)
+    camera = open_source(MEDIA / "one.jpg", loop=True, pace="realtime")
     begin = time.monotonic()
     for _ in range(11):
         assert camera.read(5.0) is not None
@@ -69,7 +69,7 @@ def test_a_film_of_one_frame_does_not_spin() -> None:
 
 def test_a_film_is_shown_by_its_own_timestamps() -> None:
     """Eight frames a second apart, then sixty in two seconds."""
-    camera = open_source(MEDIA / "vfr.mp4", fast=False)
+    camera = open_source(MEDIA / "vfr.mp4", pace="realtime")
     due_ns = []
     for _ in range(3):
         while (frame := camera.read(0.5)) is None:
@@ -82,7 +82,7 @@ def test_a_film_is_shown_by_its_own_timestamps() -> None:
 
 def test_an_impossible_frame_rate_is_no_reason_to_refuse() -> None:
     """OpenCV says 90000 frames a second: the timestamps count, and `camera.fps` for the rest."""
-    camera = open_source(MEDIA / "jit.ts", fast=False, fps=12.5)
+    camera = open_source(MEDIA / "jit.ts", pace="realtime", fps=12.5)
     assert camera.mode.fps == 12.5
     begin = time.monotonic()
     for _ in range(12):
@@ -133,8 +133,8 @@ def test_a_film_may_have_any_name(name: str, tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from edge.camera import open_camera\n"
-        "from edge.frames import CameraSpec\n"
-        "camera = open_camera(CameraSpec(sys.argv[1], sys.argv[1], fast=True))\n"
+        "from tests.specs import camera_spec\n"
+        "camera = open_camera(camera_spec(sys.argv[1], pace='fast'))\n"
         "sys.exit(camera.read(1.0).sequence)\n"
     )
     for place in (name, str(tmp_path / name)):
@@ -260,13 +260,13 @@ def test_a_hostile_film_takes_no_memory(name: str, tmp_path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from edge.camera import open_camera\n"
-        "from edge.frames import CameraSpec\n"
+        "from tests.specs import camera_spec\n"
         "def peak():\n"
         "    status = Path('/proc/self/status').read_text()\n"
         "    return int(status.partition('VmHWM:')[2].split()[0])\n"
         "before = peak()\n"
         "try:\n"
-        "    open_camera(CameraSpec(sys.argv[1], sys.argv[1])).read(1.0)\n"
+        "    open_camera(camera_spec(sys.argv[1])).read(1.0)\n"
         "except OSError as exc:\n"
         "    print(peak() - before, exc)\n"
     )

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from edge import geometry
 from edge.camera import isp, planes
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, PixelFormat, Rotation, View
+from edge.frames import PixelFormat, Rotation, View
+from tests.specs import camera_spec
 
 BOTH = list(product((False, True), repeat=2))
 OFFERED: dict[str, tuple[Any, Any, Any]] = {
@@ -43,6 +45,11 @@ def part(roi: geometry.Roi, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = pixels.shape
     left, top = round(roi[0] * width), round(roi[1] * height)
     return pixels[top : top + round(roi[3] * height), left : left + round(roi[2] * width)]
+
+
+def sized(width: int, height: int, **settings: Any) -> CameraSpec:
+    """Return the settings for a camera of this size."""
+    return camera_spec("picamera2", width=width, height=height, **settings)
 
 
 @pytest.mark.parametrize("rotation", get_args(Rotation))
@@ -80,8 +87,8 @@ def test_the_small_stream_has_all_that_the_model_can_use(
     size: tuple[int, int], useful: tuple[int, int] | None, lores: tuple[int, int] | None
 ) -> None:
     """In the picture's shape, rows without padding; none where it would not be smaller."""
-    asked = CameraSpec("", "", *size, useful=useful)
-    assert isp.plan(asked, cropping=True) == isp.Plan(size, lores, (False, False))
+    spec = sized(*size, useful=useful)
+    assert isp.plan(spec, cropping=True) == isp.Plan(size, lores, (False, False))
 
 
 @given(
@@ -93,7 +100,7 @@ def test_the_small_stream_is_smaller_and_large_enough(
     width: int, height: int, useful: tuple[int, int]
 ) -> None:
     """Of any size, even of odd ones."""
-    plan = isp.plan(CameraSpec("", "", width, height, useful=useful), cropping=False)
+    plan = isp.plan(sized(width, height, useful=useful), cropping=False)
     assert plan.main[0] % 2 == plan.main[1] % 2 == 0
     if plan.lores:
         assert useful[0] <= plan.lores[0] < plan.main[0]
@@ -115,25 +122,25 @@ def test_a_stretched_picture_comes_stretched(
     size: tuple[int, int], useful: tuple[int, int] | None, lores: tuple[int, int] | None
 ) -> None:
     """In the size the model takes; in the picture's shape where no crop makes sure of the whole."""
-    asked = CameraSpec("", "", *size, useful=useful, any_shape=True)
-    assert isp.plan(asked, cropping=True) == isp.Plan(size, lores, (False, False))
-    kept = isp.plan(replace(asked, any_shape=False), cropping=False)
-    assert isp.plan(asked, cropping=False) == kept
+    spec = sized(*size, useful=useful, any_shape=True)
+    assert isp.plan(spec, cropping=True) == isp.Plan(size, lores, (False, False))
+    kept = isp.plan(replace(spec, any_shape=False), cropping=False)
+    assert isp.plan(spec, cropping=False) == kept
 
 
 def test_a_stretched_part_comes_stretched() -> None:
     """What is needed of the whole picture is needed of its part, which is all that comes."""
     half = View(roi=(0.5, 0.0, 0.5, 1.0))
-    asked = CameraSpec("", "", 1280, 720, view=half, useful=(512, 256), any_shape=True)
-    assert isp.plan(asked, cropping=True) == isp.Plan((640, 720), (256, 256), (False, False))
+    spec = sized(1280, 720, view=half, useful=(512, 256), any_shape=True)
+    assert isp.plan(spec, cropping=True) == isp.Plan((640, 720), (256, 256), (False, False))
 
 
 def test_the_streams_have_the_shape_of_the_part_that_is_used() -> None:
     """A camera that can cut scales the part up; another gives the whole picture."""
-    asked = CameraSpec("", "", 1280, 720, view=View(roi=(0.5, 0.0, 0.5, 1.0)), useful=(448, 224))
-    assert isp.plan(asked, cropping=True) == isp.Plan((640, 720), (256, 288), (False, False))
-    assert isp.plan(asked, cropping=False) == isp.Plan((1280, 720), (448, 252), (False, False))
-    turned = replace(asked, view=View(90, roi=(0.0, 0.5, 1.0, 0.5)))
+    spec = sized(1280, 720, view=View(roi=(0.5, 0.0, 0.5, 1.0)), useful=(448, 224))
+    assert isp.plan(spec, cropping=True) == isp.Plan((640, 720), (256, 288), (False, False))
+    assert isp.plan(spec, cropping=False) == isp.Plan((1280, 720), (448, 252), (False, False))
+    turned = sized(1280, 720, view=View(90, roi=(0.0, 0.5, 1.0, 0.5)), useful=(448, 224))
     assert isp.plan(turned, cropping=True) == isp.Plan((640, 720), (256, 288), (False, False))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge import config as configs
-from edge.camera import wishes
+from edge.camera.spec import camera_spec
 from edge.config import ModelConfig
 from edge.errors import CameraError
 from edge.frames import Camera, View
@@ -20,7 +20,7 @@ def opened(rgb: Path, text: str) -> Camera:
     path = rgb / "edge.toml"
     path.write_text(text)
     engine = engines.start(ModelConfig(path=str(rgb)))
-    return wishes.wanted(configs.load(path).camera, engine.preprocess).open(7)
+    return camera_spec(configs.load(path).camera, engine.preprocess).open(7)
 
 
 def test_view_controls_and_numbers_are_the_configs(rgb: Path) -> None:

@@ -154,12 +154,11 @@ def test_credentials_are_never_shown(serve: Callable[..., RtspServer], tmp_path:
     code = (
         "import logging, sys, traceback\n"
         "from edge.camera.stream import open_live\n"
-        "from edge.config.secrets import without_credentials\n"
-        "from edge.frames import CameraSpec\n"
+        "from tests.specs import camera_spec\n"
         "logging.basicConfig(level=logging.DEBUG)\n"
         "for url in sys.argv[1:]:\n"
         "    try:\n"
-        "        camera = open_live(CameraSpec(url, without_credentials(url), timeout_s=5.0))\n"
+        "        camera = open_live(camera_spec(url, stall_timeout_s=5.0))\n"
         "    except OSError:\n"
         "        traceback.print_exc()\n"
         "    else:\n"
@@ -199,7 +198,7 @@ def test_a_server_that_never_answers_is_given_up() -> None:
     """It takes the connection, and that is all."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begin = time.monotonic()
-        error = refused(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/a", timeout_s=0.5)
+        error = refused(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/a", stall_timeout_s=0.5)
         assert time.monotonic() - begin < WAIT_S
     assert (error.reason, error.what) == ("absent", "no answer in time")
 
@@ -225,7 +224,7 @@ def test_a_server_gone_and_back(serve: Callable[..., RtspServer], transport: str
 def test_a_silent_server_is_a_stall(serve: Callable[..., RtspServer], transport: str) -> None:
     """`read` gives None, and at the time-out the connection is given up."""
     server = serve()
-    with opened(server.url("clock"), transport=transport, timeout_s=3.0) as camera:
+    with opened(server.url("clock"), transport=transport, stall_timeout_s=3.0) as camera:
         frame_of(camera)
         server.process.send_signal(signal.SIGSTOP)
         while camera.read(0.5):

@@ -88,7 +88,7 @@ def test_what_is_not_there_is_said(pictures: Callable[..., str]) -> None:
 
 def test_a_stream_that_has_fallen_silent_can_be_closed(frozen_stream: str) -> None:
     """The grabber sits in a read that lasts as long as the time-out; close does not."""
-    with opened(frozen_stream, timeout_s=60.0) as camera:
+    with opened(frozen_stream, stall_timeout_s=60.0) as camera:
         while camera.read(0.5):
             pass
         begin = time.monotonic()
@@ -100,7 +100,7 @@ def test_reopening_leaves_nothing_behind(pictures: Callable[..., str]) -> None:
     url = pictures([picture(100)] * 3, silent=True)
     before = grabbers(), len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        with opened(url, timeout_s=60.0) as camera:
+        with opened(url, stall_timeout_s=60.0) as camera:
             while camera.read(0.2):
                 pass
             assert grabbers() > before[0]

@@ -15,7 +15,7 @@ from edge.camera import v4l2_abi as abi
 from edge.camera.v4l2_controls import level
 from edge.camera.v4l2_formats import FORMATS, Decoder
 from edge.errors import CameraError
-from edge.frames import CameraSpec
+from tests.specs import camera_spec
 
 NUMBERS = (
     *("QUERYCAP", "ENUM_FMT", "S_FMT", "REQBUFS", "QUERYBUF", "QBUF", "DQBUF", "STREAMON"),
@@ -55,10 +55,10 @@ def test_a_formats_letters_are_its_number() -> None:
     assert abi.name(abi.code("Y16 ")) == "Y16"
 
 
-def decoder(format: str, width: int, height: int, stride: int = 0, **asked: object) -> Decoder:
+def decoder(format: str, width: int, height: int, stride: int = 0, **settings: object) -> Decoder:
     """Return a decoder for what a driver is said to have agreed to."""
     pix = abi.PixFormat(width, height, abi.code(format.upper()), bytesperline=stride)
-    return Decoder(pix, CameraSpec("/dev/video0", "/dev/video0", **asked))  # type: ignore[arg-type]
+    return Decoder(pix, camera_spec("/dev/video0", **settings))
 
 
 def filled(content: bytes, spare: int = 64) -> mmap.mmap:

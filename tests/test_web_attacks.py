@@ -187,7 +187,7 @@ def test_chunks_that_are_none_end_the_connection(
         head = (MULTIPART % b"cut")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + size + b"\r\n")
 
-    assert refused(web(answer).url, timeout_s=2.0).reason in ("gone", "stalled")
+    assert refused(web(answer).url, stall_timeout_s=2.0).reason in ("gone", "stalled")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_byte_at_a_time_is_silence(web: Callable[..., WebCamera], head: bytes)
             time.sleep(0.1)
 
     try:
-        error = refused(web(answer).url, timeout_s=0.8)
+        error = refused(web(answer).url, stall_timeout_s=0.8)
     finally:
         ended.set()
     assert error.reason in ("stalled", "absent")
@@ -244,7 +244,7 @@ def test_a_stream_that_slows_down_is_given_up(web: Callable[..., WebCamera]) -> 
             connection.sendall(b"-")
             time.sleep(0.05)
 
-    with opened(web(answer).url, timeout_s=1.0) as camera:
+    with opened(web(answer).url, stall_timeout_s=1.0) as camera:
         assert camera.read(WAIT_S)
         slow.set()
         _, error = to_the_end(camera)

@@ -307,7 +307,7 @@ def test_close_ends_every_wait_at_once(web: Web) -> None:
         connection.sendall(MULTIPART % b"cut" + part(RED))
         silent.wait(WAIT_S)
 
-    with opened(web(answer).url, timeout_s=60.0) as camera:
+    with opened(web(answer).url, stall_timeout_s=60.0) as camera:
         frame_of(camera)
     assert not any(t.name == "grabber" for t in threading.enumerate())
     silent.set()

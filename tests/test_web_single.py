@@ -103,7 +103,7 @@ def test_a_picture_that_has_not_changed_is_a_new_frame(web: Web) -> None:
         return True
 
     camera = web(answer)
-    with opened(camera.url, fps=50.0, timeout_s=1.0) as opened_camera:
+    with opened(camera.url, fps=50.0, stall_timeout_s=1.0) as opened_camera:
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             frame = frame_of(opened_camera)
@@ -152,7 +152,7 @@ def test_a_server_that_is_busy_for_long_has_gone(web: Web) -> None:
         connection.sendall(BUSY if busy.is_set() else single(color("red")))
         return True
 
-    with opened(web(answer).url, fps=20.0, timeout_s=1.0) as camera:
+    with opened(web(answer).url, fps=20.0, stall_timeout_s=1.0) as camera:
         frame_of(camera)
         busy.set()
         _, error = to_the_end(camera)

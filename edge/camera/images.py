@@ -59,7 +59,7 @@ class ImagesCamera:
             )
         self.mode = CameraMode("images", str(folder), 0, 0, spec.config.fps, "bgr")
         self.corrupt_total = 0
-        self._spec = spec
+        self._spec, self._view = spec, spec.view
         self._bad: dict[str, int] = {}  # name -> what the file was like when it was counted
         self._pending: dict[str, int] = {}  # the same of those that may be half written
         self._nothing = True  # was shown in this pass
@@ -82,7 +82,7 @@ class ImagesCamera:
                 captured_ns = time.monotonic_ns() if late else self._due[1]
                 self._due, self._nothing = None, False
                 self._shown += 1  # its own count: no picture is skipped, however late
-                return Frame(self._shown - 1, captured_ns, pixels, "bgr", self._spec.view)
+                return Frame(self._shown - 1, captured_ns, pixels, "bgr", self._view)
             if time.monotonic() >= until:  # however many there are that cannot be read
                 return None
 

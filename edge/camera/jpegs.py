@@ -40,7 +40,7 @@ class JpegCamera:
     def __init__(
         self, newest: Newest, spec: CameraSpec, until_s: Seconds, *, form: str, fps: float = 0.0
     ) -> None:
-        self._newest, self._spec = newest, spec
+        self._newest, self._spec, self._view = newest, spec, spec.view
         self.mode = CameraMode("stream", spec.name, 0, 0, fps, form)
         self._reduced = FULL
         # Were it let go before the next is decoded, malloc would give its memory back to the system
@@ -99,7 +99,7 @@ class JpegCamera:
     def _frame(self, taken: Picture, pixels: NDArray[np.uint8], number: int) -> Frame:
         """Return a frame; a gap in its numbers is just the pictures that were replaced unseen."""
         sequence = self._spec.first_sequence + number + taken.replaced_total
-        return Frame(sequence, taken.captured_ns, pixels, "bgr", self._spec.view)
+        return Frame(sequence, taken.captured_ns, pixels, "bgr", self._view)
 
     def _decode(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Return a picture as BGR, whatever its size is now; None where it is corrupt."""

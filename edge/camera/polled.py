@@ -92,7 +92,7 @@ class Polled(Receiver):
             return self._last
         if answer.status != OK:
             self._retry_s = _retry_s(answer.header("Retry-After"))
-            raise refused(answer.status, self._spec.name)
+            raise refused(answer.status, self._where)
         content = self._body(answer)
         if content is None:
             return None

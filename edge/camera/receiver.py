@@ -90,9 +90,9 @@ class Receiver(Newest):
             first = self._corrupt_total == 1
         if self._corrupt >= BAD_FRAMES:
             text = f"{BAD_FRAMES} frames in a row are corrupt"
-            raise CameraError(text, reason="corrupt", where=self._spec.name, got=what)
+            raise CameraError(text, reason="corrupt", where=self._where, got=what)
         if first:
-            log.warning("%s: skipped %s; more are only counted", self._spec.name, what)
+            log.warning("%s: skipped %s; more are only counted", self._where, what)
 
 
 class MotionJpeg(Receiver):

@@ -55,7 +55,7 @@ class StreamCamera:
     """
 
     def __init__(self, capture: Capture, spec: CameraSpec, until_s: Seconds) -> None:
-        self._spec, self._taken_total = spec, 0
+        self._spec, self._view, self._taken_total = spec, spec.view, 0
         fps = capture.get(cv2.CAP_PROP_FPS)
         fps = fps if 0 < fps <= 240 else 0.0  # which only claims to know
         self._grabber = Grabber(capture, False, spec.timeout_s, spec.name)
@@ -83,7 +83,7 @@ class StreamCamera:
         self._learn(picture.pixels)
         sequence = self._spec.first_sequence + self._taken_total + picture.replaced_total
         self._taken_total += 1
-        return Frame(sequence, picture.captured_ns, picture.pixels, "bgr", self._spec.view)
+        return Frame(sequence, picture.captured_ns, picture.pixels, "bgr", self._view)
 
     def still(self) -> Frame | None:
         """Return None: every frame is whole."""

@@ -46,7 +46,7 @@ class VideoCamera:
     """
 
     def __init__(self, path: Path, spec: CameraSpec) -> None:
-        self._spec, self._where = spec, str(path)
+        self._spec, self._view, self._where = spec, spec.view, str(path)
         try:
             self._file = open_regular(path)
         except OSError as exc:
@@ -97,7 +97,7 @@ class VideoCamera:
                 raise self._error("no frame can be decoded", "corrupt")
             return None
         self._pixels, self._bad = pixels, 0
-        return Frame(self._sequence, due_ns, pixels, "bgr", self._spec.view)
+        return Frame(self._sequence, due_ns, pixels, "bgr", self._view)
 
     def still(self) -> Frame | None:
         """Return None: every frame is whole."""

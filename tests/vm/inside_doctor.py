@@ -13,7 +13,7 @@ from edge.camera import open_camera
 from edge.doctor import camera
 from edge.doctor.checks import Check
 from edge.doctor.service import Unit
-from edge.frames import CameraSpec
+from tests.specs import camera_spec
 from tests.vm import virtual
 
 DEVICE = "/dev/video0"
@@ -33,7 +33,7 @@ def look(source: str, unit: Unit | None = None) -> Check:
 
 def test_a_camera_in_use_is_named_and_left_in_peace() -> None:
     """Driver and card are told, and who uses it; frames come on, none of them missing."""
-    opened = open_camera(CameraSpec(DEVICE, DEVICE))
+    opened = open_camera(camera_spec(DEVICE))
     first = opened.read(WAIT_S)
     found = look(DEVICE)
     second = opened.read(WAIT_S)

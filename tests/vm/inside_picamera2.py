@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from edge.config import ModelConfig
 from edge.errors import CameraError
-from edge.frames import CameraSpec, Frame, Rotation, View
+from edge.frames import Frame, Rotation, View
 from edge.model import engine as engines
 from tests.conftest import model_folder
+from tests.specs import camera_spec
 from tests.vm import virtual
 
 WAIT_S = 30.0
@@ -51,8 +52,8 @@ def open_one() -> Iterator[Open]:
     opened = []
 
     def begin(model: str, **changes: Any) -> Picamera2Camera:
-        asked = CameraSpec("picamera2", "picamera2", **({"useful": (224, 224)} | changes))
-        opened.append(Picamera2Camera(virtual.number(model), asked))
+        spec = camera_spec("picamera2", **({"useful": (224, 224)} | changes))
+        opened.append(Picamera2Camera(virtual.number(model), spec))
         return opened[-1]
 
     yield begin
@@ -156,7 +157,7 @@ def test_a_camera_that_is_not_there(open_one: Open) -> None:
     with pytest.raises(
         CameraError, match="picamera2:7: no such camera: expected one of 2"
     ) as caught:
-        Picamera2Camera(7, CameraSpec("picamera2:7", "picamera2:7"))
+        Picamera2Camera(7, camera_spec("picamera2:7"))
     assert caught.value.reason == "absent"
 
 

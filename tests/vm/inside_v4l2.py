@@ -20,9 +20,10 @@ from edge.camera import open_camera, v4l2
 from edge.camera import v4l2_abi as abi
 from edge.camera.v4l2_device import is_camera, open_device
 from edge.errors import CameraError
-from edge.frames import Camera, CameraSpec, Frame, View
+from edge.frames import Camera, Frame, View
 from edge.model.card import Preprocessing, TensorSpec
 from edge.model.preprocess import Preprocessor
+from tests.specs import camera_spec
 
 DEVICE = "/dev/video0"
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
@@ -75,8 +76,8 @@ def opened() -> Iterator[Callable[..., Camera]]:
     cameras: list[Camera] = []
 
     def begin(**changes: object) -> Camera:
-        asked: dict[str, object] = {"width": 640, "height": 480, "fps": 30.0} | changes
-        cameras.append(open_camera(CameraSpec(DEVICE, DEVICE, **asked)))  # type: ignore[arg-type]
+        settings: dict[str, object] = {"width": 640, "height": 480, "fps": 30.0} | changes
+        cameras.append(open_camera(camera_spec(DEVICE, **settings)))
         return cameras[-1]
 
     yield begin
@@ -250,7 +251,7 @@ def _as_nobody(answer: multiprocessing.connection.Connection) -> None:
     os.setgid(65534)
     os.setuid(65534)
     try:
-        open_camera(CameraSpec(DEVICE, DEVICE))
+        open_camera(camera_spec(DEVICE))
     except CameraError as exc:
         answer.send((exc.reason, str(exc)))
 
@@ -312,7 +313,7 @@ def test_what_is_no_camera_is_not_taken_for_one() -> None:
     assert is_camera(DEVICE)
     assert not is_camera("/dev/null")
     with pytest.raises(CameraError, match="is not a camera"):
-        open_camera(CameraSpec("/dev/null", "/dev/null"))
+        open_camera(camera_spec("/dev/null"))
 
 
 def test_the_daemon_goes_on_through_an_unplugged_camera(tmp_path: Path) -> None:
