@@ -6,25 +6,21 @@ camera; what it returns belongs to one thread at a time.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Final
 
 import cv2
 
 from edge.camera.capture import Capture
+from edge.camera.ffmpeg_options import options
 from edge.camera.refusal import TOO_LARGE, refusal
 from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
 from edge.fence import RESERVE_BYTES, ROOM_BYTES, Fence
 from edge.frames import Seconds
 
-OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-THREADS: Final = "OPENCV_FFMPEG_THREADS"
 PROBE_BYTES: Final = 16_000_000
 """Of a stream that is searched for its first key frame: ten seconds at 12 Mbit/s."""
 FILM_THREADS: Final = 4
@@ -43,7 +39,6 @@ ONE_EACH_CORE: Final = [int(part) for part in cv2.__version__.split(".")[:2]] < 
 
 GREEDY_TIMES: Final = 3
 
-_opening = threading.Lock()
 _greedy: Counter[str] = Counter()
 """How often a source has failed to open and left the process grown; of the few that ever did."""
 
@@ -78,9 +73,10 @@ def open_stream(spec: CameraSpec, search: str = "") -> Capture:
 
 def open_film(name: str, spec: CameraSpec, where: str) -> Capture:
     """Return the open film in the file ``name``. Raises CameraError."""
-    options = f"protocol_whitelist;file|format_whitelist;{FILMS}"
     threads = min(os.cpu_count() or 1, FILM_THREADS)
-    capture = _open(name, options, FILM_S, threads=threads)
+    capture = _open(
+        name, f"protocol_whitelist;file|format_whitelist;{FILMS}", FILM_S, threads=threads
+    )
     if capture is None or not all(capture.size):
         if capture is not None:
             capture.release()
@@ -152,7 +148,7 @@ def _stream_options(spec: CameraSpec, search: str) -> str:
 
 
 def _open(
-    name: str, options: str, timeout_s: Seconds, read_s: Seconds | None = None, threads: int = 1
+    name: str, text: str, timeout_s: Seconds, read_s: Seconds | None = None, threads: int = 1
 ) -> Capture | None:
     """Return what opens, within ``timeout_s``; each grab then takes ``read_s`` at most.
 
@@ -167,7 +163,7 @@ def _open(
         threads = os.cpu_count() or 1
     fence = Fence(threads if threads > 1 else 0)
     try:
-        with _environment(options, threads):
+        with options(text, threads):
             capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits)
     except (cv2.error, MemoryError):
         capture = None
@@ -191,23 +187,3 @@ def _is_utf8(text: str) -> bool:
         return bool(text.encode())
     except UnicodeEncodeError:
         return False
-
-
-@contextlib.contextmanager
-def _environment(options: str, threads: int) -> Iterator[None]:
-    """Set what OpenCV reads from the environment as it opens a source; one opens at a time.
-
-    What is set there already comes last and wins.
-    """
-    with _opening:
-        before = {name: os.environ.get(name) for name in (OPTIONS, THREADS)}
-        os.environ[OPTIONS] = "|".join(filter(None, (options, before[OPTIONS])))
-        os.environ[THREADS] = before[THREADS] or str(threads)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
