@@ -372,7 +372,7 @@ def test_what_the_launcher_struck_out_is_not_looked_into(monkeypatch: pytest.Mon
     """Its child sees no folder that it does not see itself."""
     kept = [path for path in sys.path if "site-packages" not in path]
     monkeypatch.setattr(sys, "path", kept)
-    shows = camera.SEEN.partition("from ")[0] + "print(json.dumps(sys.path))"
+    shows = camera.LIST.partition("from ")[0] + "print(json.dumps(sys.path))"
     monkeypatch.setattr(camera, "SEEN", shows)
     seen, _ = camera.libcamera()
     assert seen

@@ -87,6 +87,18 @@ def test_options_that_are_too_long_are_an_error() -> None:
     assert values() == before
 
 
+def test_a_variable_that_was_set_elsewhere_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film must never be opened without its options: they forbid it to name other files."""
+    for name in NAMES:
+        monkeypatch.setenv(name.decode(), "other")
+    with options("probesize;32", 2):
+        assert values() == [b"probesize;32", b"2"]
+    monkeypatch.undo()
+    assert values() == [None, None]
+    with options("probesize;32", 2):
+        assert values() == [b"probesize;32", b"2"]
+
+
 def test_what_the_process_was_started_with_wins() -> None:
     """It comes last among the options, and instead of the number of threads."""
     code = (

@@ -175,16 +175,16 @@ def test_controls_in_libcameras_words(wanted: dict[str, Any], given: dict[str, A
     [
         (
             {"gain": 99},
-            "picamera2: control `gain` cannot be set so: expected 1 to 16, got 99",
+            "picamera2: control `gain` does not take this value: expected 1 to 16, got 99",
         ),
         (
             {"brightness": "high"},
-            "picamera2: control `brightness` cannot be set so: expected -1 to 1, got high",
+            "picamera2: control `brightness` does not take this value: expected -1 to 1, got high",
         ),
         (
             {"af": "sometimes"},
-            "picamera2: control `af` cannot be set so: expected manual or auto or continuous,"
-            " got sometimes",
+            "picamera2: control `af` does not take this value: expected manual or auto or"
+            " continuous, got sometimes",
         ),
         (
             {"sharpness": 1},

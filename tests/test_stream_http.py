@@ -109,17 +109,6 @@ def test_reopening_leaves_nothing_behind(pictures: Callable[..., str]) -> None:
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before[1] + 5)
 
 
-def test_an_opening_leaves_the_environment_as_it_was(
-    pictures: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the user has set there stays; what has not been there is not."""
-    monkeypatch.setenv("OPENCV_FFMPEG_THREADS", "2")
-    monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
-    before = dict(os.environ)
-    with opened(pictures([picture(100)], again=True)):
-        assert dict(os.environ) == before
-
-
 def test_an_end_is_told_after_the_last_frame(pictures: Callable[..., str]) -> None:
     """A slow reader sees the last frame, then that it ended; no number is given twice."""
     count = 40

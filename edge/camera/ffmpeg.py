@@ -1,7 +1,7 @@
 """Opens a network stream or a film through OpenCV's FFmpeg, fenced in.
 
 It does not know why a stream does not open; `refusal` finds out. Runs on the thread that opens the
-camera; what it returns belongs to one thread at a time.
+camera [1]; a Capture belongs to one thread at a time.
 """
 
 from __future__ import annotations
@@ -25,34 +25,37 @@ PROBE_BYTES: Final = 16_000_000
 """Of a stream that is searched for its first key frame: ten seconds at 12 Mbit/s."""
 FILM_THREADS: Final = 4
 FILM_S: Final = 4.0
-"""Longest wait for a film to open, and for each of its frames: whoever reads it waits."""
+"""Longest wait for a film to open, and for each of its frames: the reader waits, too."""
 FILMS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,vvc,av1,obu,ivf,m4v,h263,vc1,mjpeg,flv,asf,ogg,"
     "mxf,nut,dv,rm,gif,apng,yuv4mpegpipe,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,pam_pipe,"
     "ppm_pipe"
 )
-"""FFmpeg's names of what holds a film by itself: a list of other files or of addresses does not."""
+"""FFmpeg's names of formats that hold a film, not a list of other files or of addresses."""
 
 KEY_FRAMES: Final = "key frames must come more often than camera.stall_timeout_s: set either"
 ONE_EACH_CORE: Final = [int(part) for part in cv2.__version__.split(".")[:2]] < [4, 7]
-"""OpenCV 4.6 decodes with as many threads, whatever is asked."""
+"""OpenCV 4.6 decodes with one thread for each core, whatever is set."""
 
 GREEDY_TIMES: Final = 3
 
 _greedy: Counter[str] = Counter()
-"""How often a source has failed to open and left the process grown; of the few that ever did."""
+"""[1] How often a source failed to open and left the process grown; few ever do.
+
+Only one camera opens at a time, so one thread at a time uses it.
+"""
 
 
 def open_stream(spec: CameraSpec, search: str = "") -> Capture:
     """Return the open stream. Raises CameraError.
 
-    search  how far FFmpeg looks for what it is, where the source is no RTSP's
+    search  FFmpeg's options for how far it probes a source that is not RTSP
 
-    Its grabs fail after ``timeout_s``; 4.6 gives an old frame once instead.
+    Grabs fail after ``timeout_s``; OpenCV 4.6 gives an old frame once instead.
     """
     until = time.monotonic() + spec.timeout_s
     if "\0" in spec.source or not _is_utf8(spec.source):  # OpenCV would crash on it
-        what, hint = "is no address", "write special characters as %XX"
+        what, hint = "is not an address", "write special characters as %XX"
         raise CameraError(what, reason="unsupported", where=spec.name, hint=hint)
     if _greedy[spec.source]:
         _check_greedy(spec)
@@ -92,16 +95,16 @@ def open_film(name: str, spec: CameraSpec, where: str) -> Capture:
 
 
 def _check_greedy(spec: CameraSpec) -> None:
-    """Raise CameraError where a source that took all it might would do so again.
+    """Raise CameraError if a source that used up its memory would do so again.
 
     What FFmpeg gives back is not always given back to the system, so each time adds to the last.
     """
     if _greedy[spec.source] >= GREEDY_TIMES:
         raise CameraError(
-            f"has taken all the memory that it may {GREEDY_TIMES} times, and is opened no more",
+            f"has used up its memory {GREEDY_TIMES} times and is not opened again",
             reason="unsupported",
             where=spec.name,
-            hint="see to its server, then restart the daemon",
+            hint="check its server, then restart the daemon",
         )
     error = refusal(spec.source, spec.name, spec.timeout_s)
     if error.what == TOO_LARGE:
@@ -109,9 +112,9 @@ def _check_greedy(spec: CameraSpec) -> None:
 
 
 def no_key_frame(where: str, waited_s: Seconds) -> CameraError:
-    """Return the error for a stream that came and could not be begun with."""
+    """Return the error for a stream in which no key frame came."""
     return CameraError(
-        f"frames come, but no key frame to begin with in {waited_s:.1f} s",
+        f"frames come, but no key frame in {waited_s:.1f} s",
         reason="stalled",
         where=where,
         hint=KEY_FRAMES,
@@ -119,7 +122,7 @@ def no_key_frame(where: str, waited_s: Seconds) -> CameraError:
 
 
 def _fitting(capture: Capture, spec: CameraSpec, where: str) -> Capture:
-    """Give a decoder of this size its room. Raises CameraError where the size is too large."""
+    """Make room for a decoder of this size. Raises CameraError for a size that is too large."""
     width, height = capture.size
     if width * height > spec.config.max_pixels:
         capture.release()
@@ -135,10 +138,10 @@ def _fitting(capture: Capture, spec: CameraSpec, where: str) -> Capture:
 
 
 def _stream_options(spec: CameraSpec, search: str) -> str:
-    """Return what FFmpeg is to do.
+    """Return FFmpeg's options.
 
     Measured on loopback, H.264, 20 frames a second: with this ``search`` RTSP opens in 0.1 s
-    instead of 1.6 s, for its frames are not looked into first. ``nobuffer`` would throw the first
+    instead of 1.6 s, because its frames are not probed first. ``nobuffer`` would throw the first
     key frame away.
     """
     transport = f"rtsp_transport;{spec.config.transport}"
@@ -150,9 +153,10 @@ def _stream_options(spec: CameraSpec, search: str) -> str:
 def _open(
     name: str, text: str, timeout_s: Seconds, read_s: Seconds | None = None, threads: int = 1
 ) -> Capture | None:
-    """Return what opens, within ``timeout_s``; each grab then takes ``read_s`` at most.
+    """Return the source, None if it does not open within ``timeout_s``.
 
-    Each of ``threads`` more than one holds frames back for one more interval.
+    read_s   longest time of a grab; ``timeout_s`` by default
+    threads  of the decoder: each one beyond the first delays frames by one more interval
     """
     read_s = timeout_s if read_s is None else read_s
     limits = [

@@ -25,6 +25,8 @@ _libc = ctypes.CDLL(None)
 _libc.calloc.restype = ctypes.c_void_p
 _libc.calloc.argtypes = (ctypes.c_size_t, ctypes.c_size_t)
 _libc.putenv.argtypes = (ctypes.c_void_p,)
+_libc.getenv.restype = ctypes.c_void_p
+_libc.getenv.argtypes = (ctypes.c_char_p,)
 
 
 class Variable:
@@ -37,14 +39,15 @@ class Variable:
     def __init__(self, name: str, default: str) -> None:
         self.given = os.environ.get(name, "")
         self._usual = os.fsencode(self.given or default)[: VALUE_BYTES - 1]
-        start = f"{name}=".encode()
-        memory = _libc.calloc(1, len(start) + VALUE_BYTES)  # never freed: getenv() may run at exit
-        if not memory:
+        self._name, start = name.encode(), f"{name}=".encode()
+        # Never freed: getenv() may run at exit.
+        self._memory = _libc.calloc(1, len(start) + VALUE_BYTES)
+        if not self._memory:
             raise MemoryError
-        ctypes.memmove(memory, start, len(start))
-        self._value = memory + len(start)
+        ctypes.memmove(self._memory, start, len(start))
+        self._value = self._memory + len(start)
         self._write(self._usual)
-        _libc.putenv(memory)
+        _libc.putenv(self._memory)
 
     @contextlib.contextmanager
     def be(self, value: str) -> Iterator[None]:
@@ -52,6 +55,8 @@ class Variable:
         content = os.fsencode(value)
         if len(content) >= VALUE_BYTES:
             raise ValueError(f"{len(content)} bytes of options: expected at most {VALUE_BYTES - 1}")
+        if _libc.getenv(self._name) != self._value:  # a library has set it, against all rules
+            _libc.putenv(self._memory)
         self._write(content)
         try:
             yield

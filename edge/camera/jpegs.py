@@ -1,7 +1,8 @@
-"""A live camera whose pictures come as JPEG: kept as they came, decoded when they are looked at.
+"""A live camera whose pictures come as JPEG: kept undecoded, decoded when they are read.
 
-They are decoded on the reader's thread, no larger than is useful, once their header has said that
-they are within the limits: what nobody takes costs nothing. It does not know who brings them.
+They are decoded on the reader's thread, no larger than is useful, after their header has shown that
+they are within the limits; a picture that is never read costs nothing. It does not know where they
+come from.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ STILL_S: Final = 1.0
 
 
 class JpegCamera:
-    """The pictures that ``newest`` brings; owns it from here on.
+    """The pictures of ``newest``, which it owns from here on.
 
-    fps      at which they are asked for; 0 where the source decides
+    fps      at which they are requested; 0 if the source decides
     form     what the source sends, for ``mode``
     until_s  when the first one must have come, on the monotonic clock
-    Raises CameraError where none does.
+    Raises CameraError if none does.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class JpegCamera:
         self._newest, self._spec, self._view = newest, spec, spec.view
         self.mode = CameraMode("stream", spec.name, 0, 0, fps, form)
         self._reduced = FULL
-        # Were it let go before the next is decoded, malloc would give its memory back to the system
-        # and take it again for each frame: 300 page faults, 0.7 ms at 1280x720.
+        # Released before the next is decoded, malloc would return its memory to the system and
+        # take it again for each frame: 300 page faults, 0.7 ms at 1280x720.
         self._held: NDArray[np.uint8] | None = None
         self._taken_total = 0
-        self._undecodable_total = self._undecodable = 0  # ever, in a row
+        self._undecodable_total = self._undecodable = 0  # in all, in a row
         try:
             while True:
                 first = newest.peek(until_s - time.monotonic())
@@ -79,7 +80,7 @@ class JpegCamera:
         return None
 
     def still(self) -> Frame | None:
-        """Return the newest picture in full size where ``read`` gives it smaller, else None."""
+        """Return the newest picture in full size if ``read`` gives it smaller, else None."""
         if self.mode.still is None:
             return None
         taken = self._newest.peek(min(STILL_S, self._spec.timeout_s))
@@ -89,7 +90,7 @@ class JpegCamera:
         return None if pixels is None else self._frame(taken, pixels, self._taken_total)
 
     def control(self, values: Mapping[str, ControlValue]) -> None:
-        """Raise CameraError: a live source's pictures are as it makes them."""
+        """Raise CameraError: a network source has no controls."""
         controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
@@ -97,12 +98,12 @@ class JpegCamera:
         self._newest.stop()
 
     def _frame(self, taken: Picture, pixels: NDArray[np.uint8], number: int) -> Frame:
-        """Return a frame; a gap in its numbers is just the pictures that were replaced unseen."""
+        """Return a frame; a gap in the numbers counts the pictures that were replaced unread."""
         sequence = self._spec.first_sequence + number + taken.replaced_total
         return Frame(sequence, taken.captured_ns, pixels, "bgr", self._view)
 
     def _decode(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Return a picture as BGR, whatever its size is now; None where it is corrupt."""
+        """Return a picture as BGR, whatever its size is now; None if it is corrupt."""
         try:
             pixels = picture.decode(content, self._spec.config.max_pixels, self._reduced)
         except picture.Unreadable as exc:
@@ -120,16 +121,16 @@ class JpegCamera:
         return adopted
 
     def _adopt(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Learn the size from a picture; return its pixels, None where it is corrupt."""
-        most = self._spec.config.max_pixels
+        """Take the size from a picture; return its pixels, None if it is corrupt."""
+        max_pixels = self._spec.config.max_pixels
         try:
             header = picture.read_header(content)
             if header is None:
                 raise picture.Unreadable("not a picture")
-            full = picture.fitting(header, most, FULL, len(content))
+            full = picture.fitting(header, max_pixels, FULL, len(content))
             useful = jpeg.reduction(header.width, header.height, self._spec.useful)
-            reduced = picture.fitting(header, most, useful, len(content))
-            pixels = picture.decode(content, most, reduced)
+            reduced = picture.fitting(header, max_pixels, useful, len(content))
+            pixels = picture.decode(content, max_pixels, reduced)
         except picture.Unreadable as exc:
             self._count_corrupt(str(exc))
             return None
@@ -143,7 +144,7 @@ class JpegCamera:
         return pixels
 
     def _count_corrupt(self, what: str) -> None:
-        """Count a picture that cannot be decoded. Raises CameraError at last."""
+        """Count a picture that cannot be decoded. Raises CameraError after many in a row."""
         self._undecodable_total += 1
         self._undecodable += 1
         where = self.mode.source

@@ -28,7 +28,6 @@ Rule 3: a value that lives as long as a phase or a health is a field of it, and 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,8 +39,6 @@ from edge.camera.policy import RECORDED, STEADY_S, STUCK_S, Change, Policy, Stat
 from edge.camera.states import Closing, Event, Online, Open, Opening, Outage, Phase, Waiting
 from edge.errors import CameraError
 from edge.frames import CameraMode, Seconds
-
-log = logging.getLogger(__name__)
 
 
 class Impossible(RuntimeError):
@@ -214,7 +211,6 @@ class Machine:
     def _lost(self, event: on.Lost | on.Refused) -> Outcome:
         now_s, error = event.now_s, event.error
         if not isinstance(error, CameraError):
-            log.debug("cannot be opened", exc_info=error)
             error = CameraError(f"cannot be opened: {error}")
         if isinstance(event, on.Lost):
             window_s = self._policy.reopen_window_s

@@ -16,6 +16,7 @@ Knows cameras by their Protocol alone. Runs on the caller's thread, except where
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from edge.frames import Camera, CameraMode, ControlValue, Frame, Seconds
 
 __all__ = ["Change", "Policy", "Recovery", "State"]
 
+log = logging.getLogger(__name__)
 CLOSE_S: Final = 1.0
 """Longest wait at the end of the process."""
 
@@ -173,6 +175,7 @@ class Recovery:
         try:
             camera = opening.result()  # [1]
         except Exception as exc:
+            log.debug("not yet: %s", exc, exc_info=not isinstance(exc, CameraError))
             self._handle(on.Refused(self._clock(), exc))
             return
         self._camera = camera

@@ -1,7 +1,7 @@
-"""Why a server gives no stream: asked once more, in plain text, after the stream did not open.
+"""Finds out why a server gives no stream: sends one request in plain text after the failure.
 
-OpenCV only says that it failed. RTSP and HTTP ask and answer in the same form, so one question
-serves both. It does not know what is wrong inside a stream, and any other protocol is not asked.
+OpenCV only says that it failed. RTSP and HTTP have requests of the same form, so one serves both.
+It does not know what is wrong inside a stream; other protocols get no request.
 Runs on the thread that opens the camera, for two time-outs at most.
 """
 
@@ -23,14 +23,14 @@ PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES: Final = 8192
 SDP_BYTES: Final = 65_536
-"""A longer description of a stream is none; they have some hundred bytes."""
+"""Longest description of a stream; usual ones have some hundred bytes."""
 TOO_LARGE: Final = "its description is too large"
 
 
 def refusal(source: str, where: str, timeout_s: Seconds) -> CameraError:
     """Return the error for a ``source`` that did not open.
 
-    source     URL, may hold credentials: they are sent to the server and shown nowhere
+    source     URL, may hold credentials: they are sent to the server and never logged
     where      the same without them
     timeout_s  for each step, at most ``TIMEOUT_S``
     """
@@ -57,7 +57,7 @@ def refusal(source: str, where: str, timeout_s: Seconds) -> CameraError:
 
 
 def unreachable(error: Exception, port: int, where: str) -> CameraError:
-    """Return the error for a server that has not answered because of ``error``."""
+    """Return the error for a server that did not answer because of ``error``."""
     if isinstance(error, socket.gaierror):
         what, hint = "the server's name cannot be resolved", "check the name and the network"
         return CameraError(what, reason="absent", where=where, hint=hint)
@@ -70,7 +70,7 @@ def unreachable(error: Exception, port: int, where: str) -> CameraError:
 
 
 def refused(status: int, where: str) -> CameraError:
-    """Return the error for a server that has answered with ``status``, and given no stream."""
+    """Return the error for a server that answered with ``status`` and gave no stream."""
     got = f"status {status}"
     if status in (401, 403):
         hint = "check user and password, special characters written as %XX"
@@ -87,7 +87,7 @@ def refused(status: int, where: str) -> CameraError:
 
 
 def _answer(url: SplitResult, port: int, timeout_s: Seconds) -> str:
-    """Return the head of the server's answer, logged in where it asks for that."""
+    """Return the head of the server's answer, with a login if it requests one."""
     answer = _ask(url, port, timeout_s, "")
     login = Login(url.username or "", url.password or "")
     if login.challenge(re.findall(r"(?im)^www-authenticate: *(.*)$", answer)):
@@ -96,7 +96,7 @@ def _answer(url: SplitResult, port: int, timeout_s: Seconds) -> str:
 
 
 def _ask(url: SplitResult, port: int, timeout_s: Seconds, login: str) -> str:
-    """Return the head of the server's answer. Raises OSError; ValueError for no answer."""
+    """Return the head of the server's answer. Raises OSError; ValueError for another protocol."""
     host, until_s = url.hostname or "", time.monotonic() + timeout_s
     lines = [" ".join(_request(url)), "CSeq: 1", f"Host: {host}:{port}", "Connection: close"]
     if login:
@@ -123,7 +123,7 @@ def _ask(url: SplitResult, port: int, timeout_s: Seconds, login: str) -> str:
 
 
 def _request(url: SplitResult) -> tuple[str, str, str]:
-    """Return method, address and protocol: the address names no credentials."""
+    """Return method, address and protocol; the address has no credentials."""
     place = (url.path or "/") + (f"?{url.query}" if url.query else "")
     if url.scheme in ("http", "https"):
         return "GET", place, "HTTP/1.0"

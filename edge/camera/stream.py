@@ -1,10 +1,10 @@
-"""Network streams that FFmpeg reads: RTSP, and what of HTTP is no motion JPEG.
+"""Network streams that FFmpeg reads: RTSP, and HTTP that is not motion JPEG.
 
-They are decoded frame by frame on the grabber's thread; motion JPEG alone is kept as it came.
+They are decoded frame by frame on the grabber's thread; only motion JPEG is kept undecoded.
 
-It does not know of a new size inside such a stream: OpenCV 4.14 scales the picture to the first
-size; 4.6 and 4.10 (Debian 12 and 13) show the last picture of the old size for ever. Cameras end
-the connection instead, which is seen.
+A new size inside such a stream is not noticed: OpenCV 4.14 scales the picture to the first size;
+4.6 and 4.10 (Debian 12 and 13) give the last picture of the old size for ever. Cameras end the
+connection instead, which is noticed.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ def open_live(spec: CameraSpec, search: str = "") -> Camera:
 
 
 class StreamCamera:
-    """The frames of an open ``capture``; owns it from here on.
+    """The frames of an open ``capture``, which it owns from here on.
 
     until_s  when the first one must have come, on the monotonic clock
-    Raises CameraError where none does.
+    Raises CameraError if none does.
     """
 
     def __init__(self, capture: Capture, spec: CameraSpec, until_s: Seconds) -> None:
         self._spec, self._view, self._taken_total = spec, spec.view, 0
         fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps <= 240 else 0.0  # which only claims to know
+        fps = fps if 0 < fps <= 240 else 0.0  # else the server only claims to know
         self._grabber = Grabber(capture, False, spec.timeout_s, spec.name)
         try:
             first = self._grabber.peek(until_s - time.monotonic())
@@ -90,15 +90,15 @@ class StreamCamera:
         return None
 
     def control(self, values: Mapping[str, ControlValue]) -> None:
-        """Raise CameraError: a stream is as its server makes it."""
+        """Raise CameraError: a network source has no controls."""
         controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
-        """End the connection, within a second: a grab that lasts ends it when it returns."""
+        """End the connection, within a second; a grab that blocks ends it when it returns."""
         self._grabber.stop()
 
     def _learn(self, pixels: NDArray[np.uint8]) -> None:
-        """Report another size of the picture."""
+        """Take over and log another size of the picture."""
         height, width = pixels.shape[:2]
         before = self.mode
         if (height, width) != (before.height, before.width):

@@ -1,6 +1,6 @@
 """A camera without hardware: one colour a second, red, green, blue, with a moving bar.
 
-Every pixel is known from the sequence number, so a test can prove colour path and latency.
+The sequence number determines every pixel, so a test can prove colour path and latency.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SyntheticCamera:
         self._first, self._view = spec.first_sequence, spec.view
         self._pixels = np.zeros((height, width, 3), np.uint8)
         self._pace = Pace(fps, spec.config.pace == "fast")
-        self._brighter = 0
+        self._offset = 0
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the frame now due; its pixels are overwritten by the next ``read``."""
@@ -38,7 +38,7 @@ class SyntheticCamera:
         if due is None:
             return None
         number, captured_ns = due
-        draw(self._pixels, number, self.mode.fps, self._brighter)
+        draw(self._pixels, number, self.mode.fps, self._offset)
         return Frame(self._first + number, captured_ns, self._pixels, "bgr", self._view)
 
     def still(self) -> Frame | None:
@@ -48,15 +48,15 @@ class SyntheticCamera:
     def control(self, values: Mapping[str, ControlValue]) -> None:
         """Set ``brightness``. Raises CameraError for any other control."""
         controls.check(values, ("brightness",), self.mode.source)
-        self._brighter = round(255 * float(values.get("brightness", 0.0)))
+        self._offset = round(255 * float(values.get("brightness", 0.0)))
 
     def close(self) -> None:
         """Nothing to release."""
 
 
-def draw(out: NDArray[np.uint8], number: int, fps: float, brighter: int = 0) -> None:
+def draw(out: NDArray[np.uint8], number: int, fps: float, offset: int = 0) -> None:
     """Draw frame ``number`` into ``out``, (H, W, 3) BGR: its colour, and a white bar that moves."""
     color = COLORS[int(number / fps) % len(COLORS)]
-    out[...] = [min(255, max(0, value + brighter)) for value in color]
+    out[...] = [min(255, max(0, value + offset)) for value in color]
     left = number * 4 % out.shape[1]
     out[:, left : left + out.shape[1] // 40 + 1] = 255

@@ -39,9 +39,9 @@ class Negotiated:
 
 
 def negotiate(device: int, spec: CameraSpec) -> Negotiated:
-    """Have the driver send what comes nearest to ``spec``: size first, then frame rate, then cost.
+    """Set the format nearest to ``spec``: size first, then frame rate, then cost.
 
-    Raises CameraError where it has no format that can be read, OSError where it is busy.
+    Raises CameraError if it has no format that can be read, OSError if it is busy.
     """
     config, offered = spec.config, _offered(device)
     usable = [name for name in FORMATS if name in offered and config.format in ("auto", name)]
@@ -100,12 +100,12 @@ def _set(device: int, name: str, spec: CameraSpec) -> Negotiated:
 
 
 class Decoder:
-    """Bytes of a buffer -> pixels.
+    """Turns the bytes of a buffer into pixels.
 
-    layout         what the pixels are
-    width, height  of the frames; smaller than the camera's by ``reduced``, where that is not 1
-    still          width and height of a picture that is decoded in full
-    Raises CameraError where a picture has more pixels than may be decoded.
+    layout         of the pixels
+    width, height  of the frames: the camera's, divided by ``reduced``
+    still          width and height of a picture in full size
+    Raises CameraError if a picture has more pixels than may be decoded.
     """
 
     def __init__(self, pix: abi.PixFormat, spec: CameraSpec) -> None:
@@ -128,7 +128,7 @@ class Decoder:
         self._planes: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def decode(self, content: mmap.mmap, used: int, full: bool) -> NDArray[np.uint8] | None:
-        """Return the pixels in the first ``used`` bytes of ``content``; None where corrupt.
+        """Return the pixels in the first ``used`` bytes of ``content``; None if corrupt.
 
         full  a JPEG in full size. Raw pixels are a view of ``content``.
         """
@@ -157,7 +157,7 @@ class Decoder:
         return pixels if pixels is not None and pixels.shape[1::-1] == expected else None
 
     def _unpad(self, content: mmap.mmap, used: int) -> NDArray[np.uint8] | None:
-        """Return planes below each other, without padding: a view where there is none."""
+        """Return planes below each other without padding: a view if there is none."""
         height, width = self._whole
         stride = self._stride or width
         if used < stride * height * 3 // 2:

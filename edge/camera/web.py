@@ -1,6 +1,6 @@
-"""A camera's web server: motion JPEG, or a single picture that is asked for again and again.
+"""Opens a camera's web server: motion JPEG, or a single picture that is requested repeatedly.
 
-What else a web server may give (HLS, MPEG-TS, FLV, MP4 ...) is FFmpeg's.
+Everything else (HLS, MPEG-TS, FLV, MP4 ...) is left to FFmpeg.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge.frames import Camera, Seconds
 
 OK: Final = 200
 ROW: Final = "fpsprobesize;0|analyzeduration;1000000|probesize;1000000"
-"""Else FFmpeg looks at a row of small pictures until the time is up."""
+"""Else FFmpeg probes a row of small pictures until the time-out."""
 
 
 def open_web(spec: CameraSpec) -> Camera:
@@ -42,7 +42,7 @@ def open_web(spec: CameraSpec) -> Camera:
 
 
 def _receiver(client: Client, spec: CameraSpec, until_s: Seconds) -> Receiver | str:
-    """Return who receives what the server has; how far FFmpeg is to look where that is its own."""
+    """Return what receives the pictures; if FFmpeg has to, its options for probing."""
     try:
         answer = client.get()
     except NotHttp:
@@ -72,6 +72,6 @@ def _receiver(client: Client, spec: CameraSpec, until_s: Seconds) -> Receiver | 
 def _check_encoding(answer: Answer, spec: CameraSpec) -> None:
     encoding = answer.header("Content-Encoding").lower()
     if encoding not in ("", "identity"):
-        what = "pictures come in an encoding that was not asked for"
+        what = "pictures come in an encoding that was not requested"
         hint = "switch compression off in the server"
         raise CameraError(what, reason="unsupported", where=spec.name, got=encoding, hint=hint)
