@@ -57,7 +57,7 @@ class Pictures:
 
     status  of any other kind of answer
     login   user and password, in base64, that it asks for
-    again   the pictures begin anew
+    again   the pictures begin again
     pair    of TLS
     """
 

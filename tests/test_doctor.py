@@ -373,7 +373,7 @@ def test_what_the_launcher_struck_out_is_not_looked_into(monkeypatch: pytest.Mon
     kept = [path for path in sys.path if "site-packages" not in path]
     monkeypatch.setattr(sys, "path", kept)
     shows = camera.LIST.partition("from ")[0] + "print(json.dumps(sys.path))"
-    monkeypatch.setattr(camera, "SEEN", shows)
+    monkeypatch.setattr(camera, "LIST", shows)
     seen, _ = camera.libcamera()
     assert seen
     assert set(map(str, seen)) <= set(kept)

@@ -29,8 +29,8 @@ SPARSE = 1_000_000_000
 
 
 @pytest.mark.parametrize("name", ["raw.h264", "live.webm", "one.jpg", "jit.ts", "vfr.mp4"])
-def test_every_film_goes_round(name: str) -> None:
-    """Also one that cannot be rewound; each frame of it once in each round."""
+def test_every_film_loops(name: str) -> None:
+    """Also one that cannot be rewound; each frame comes once in each pass."""
     once = frames(name, loop=False)
     assert once >= 1
     camera = open_source(MEDIA / name, loop=True)
@@ -58,7 +58,7 @@ def frames(name: str, loop: bool) -> int:
 
 
 def test_a_film_of_one_frame_does_not_spin() -> None:
-    """It is shown at its frame rate, again and again."""
+    """Its frame comes at its frame rate, again and again."""
     camera = open_source(MEDIA / "one.jpg", loop=True, pace="realtime")
     begin = time.monotonic()
     for _ in range(11):
@@ -105,12 +105,12 @@ def test_an_impossible_frame_rate_is_no_reason_to_refuse() -> None:
     ],
 )
 def test_timestamps_neither_stall_nor_spin(stamps_ms: list[float], steps_s: list[float]) -> None:
-    """Where two of them make no time, the step before counts, and no longer than the usual one."""
+    """If two of them give no step, the step before counts, but at most the usual one."""
     steps = Steps(25.0)
     assert [round(steps.to(stamp), 6) for stamp in stamps_ms] == steps_s
 
 
-def test_no_frame_is_shown_for_longer_than_ten_seconds() -> None:
+def test_no_frame_lasts_longer_than_ten_seconds() -> None:
     """Whatever frame rate the film claims."""
     assert Steps(1e-9).to(0.0) == LONGEST_S
 
@@ -128,7 +128,7 @@ def test_no_frame_is_shown_for_longer_than_ten_seconds() -> None:
     ],
 )
 def test_a_film_may_have_any_name(name: str, tmp_path: Path) -> None:
-    """FFmpeg sees no protocol in it, no pattern and no option; OpenCV does not crash."""
+    """FFmpeg finds no protocol in it, no pattern and no option; OpenCV does not crash."""
     shutil.copy(MEDIA / "vfr.mp4", tmp_path / name)
     code = (
         "import os, sys\n"
@@ -148,7 +148,7 @@ def test_a_film_may_have_any_name(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nul\0.mp4", "\ud800.mp4", "x" * 300, "a/" * 3000])
-def test_a_name_that_no_file_can_have_is_one_line(name: str) -> None:
+def test_an_impossible_file_name_is_refused_in_one_line(name: str) -> None:
     """Refused at once."""
     with pytest.raises(CameraError):
         open_source(name)
@@ -156,7 +156,7 @@ def test_a_name_that_no_file_can_have_is_one_line(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
 def test_only_a_regular_file_is_a_film(kind: str, tmp_path: Path) -> None:
-    """Anything else would be waited for, or never end."""
+    """Anything else could block, or never end."""
     path = tmp_path / "film.mp4"
     with socket.socket(socket.AF_UNIX) as listening:
         if kind == "fifo":
@@ -282,7 +282,7 @@ def test_a_hostile_film_takes_no_memory(name: str, tmp_path: Path) -> None:
 def test_a_daemon_shows_a_film_again_and_again(
     broker: PrivateBroker, listen: Callable[[], Listener], daemon: Callable[..., Daemon], rgb: Path
 ) -> None:
-    """One that cannot be rewound ended it; it goes on, within its usual memory."""
+    """One that cannot be rewound once ended it; it goes on, within its usual memory."""
     usual, listener = usual_bytes(broker, daemon, rgb), listen()
     running = daemon(
         *("--source", MEDIA / "raw.h264", "--model", rgb, "--broker", broker.address),
@@ -293,8 +293,8 @@ def test_a_daemon_shows_a_film_again_and_again(
     assert running.stop() == 0
 
 
-def test_a_film_beyond_the_limit_is_refused_in_words() -> None:
-    """What, how much, and the key that decides."""
+def test_a_film_beyond_the_limit_names_limit_and_key() -> None:
+    """In one line."""
     with pytest.raises(CameraError) as caught:
         open_source(MEDIA / "vfr.mp4", max_pixels=1000)
     assert str(caught.value).endswith(

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 
 def test_stderr_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
-    """When the last of several threads is done, also after an error."""
+    """When the last of several threads has left, also after an error."""
     inside, go_on = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -61,7 +61,7 @@ def test_the_log_is_not_silenced(closed: str) -> None:
 
 
 def test_opencv_refuses_what_the_config_could_not_allow() -> None:
-    """A second fence, for whatever decodes without asking for the header first."""
+    """A second limit, for code that decodes without reading the header first."""
     code = (
         "import sys; sys.argv = ['edge', 'schema']; from edge.__main__ import main; main();"
         "import cv2, numpy; from tests.bombs import png\n"

@@ -56,8 +56,8 @@ def test_a_stream_joined_between_key_frames_starts_with_the_next(
     assert camera.sent < 2 * 30 + 20  # at most two key-frame intervals, sets unannounced
 
 
-def test_a_stream_without_a_key_frame_says_so(rtsp: Make) -> None:
-    """One line, with the setting that decides how long is waited."""
+def test_a_stream_without_a_key_frame_is_one_error_line(rtsp: Make) -> None:
+    """It names the setting that limits the wait."""
     pictures = [unit for unit in units(GOP.read_bytes()) if len(unit) == 2]
     for announced in (True, False):
         stream = units(GOP.read_bytes()) if announced else pictures
@@ -105,7 +105,7 @@ def heads(send: Callable[[bytes], None]) -> None:
 
 
 def test_a_description_of_gigabytes_is_refused_at_once(rtsp: Make) -> None:
-    """In words: what, the limit, and what came; no second is spent on it."""
+    """The line names the limit and what came; it takes no second."""
     begin = time.monotonic()
     error = refused(rtsp(describe=giant).url, stall_timeout_s=60.0)
     assert time.monotonic() - begin < 30.0
@@ -114,7 +114,7 @@ def test_a_description_of_gigabytes_is_refused_at_once(rtsp: Make) -> None:
 
 
 @pytest.mark.parametrize("attack", [giant, crowd, heads])
-def test_a_server_that_means_harm_takes_no_memory(
+def test_a_hostile_server_takes_no_memory(
     broker: PrivateBroker,
     listen: Callable[[], Listener],
     daemon: Callable[..., Daemon],
