@@ -51,7 +51,7 @@ class Variable:
 
     @contextlib.contextmanager
     def be(self, value: str) -> Iterator[None]:
-        """[1] Have another value inside. Raises ValueError where it is too long."""
+        """[1] Have another value inside. Raises ValueError if it is too long."""
         content = os.fsencode(value)
         if len(content) >= VALUE_BYTES:
             raise ValueError(f"{len(content)} bytes of options: expected at most {VALUE_BYTES - 1}")

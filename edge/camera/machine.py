@@ -185,7 +185,7 @@ class Machine:
         return NOTHING
 
     def _count(self, now_s: Seconds) -> None:
-        """Count a try, where it is one."""
+        """Count a try, if it counts."""
         if isinstance(self.phase, Waiting) and self.phase.counts:
             self._tries.append(now_s)
             self.reopens_total += 1

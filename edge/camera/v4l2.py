@@ -70,7 +70,7 @@ class V4l2Camera:
         except OSError as exc:
             raise translated(exc, spec.name) from exc
         try:
-            card = identify(self._device)
+            device_name = identify(self._device)
             got = negotiate(self._device, spec)
             self._controls = V4l2Controls(self._device, spec.name)
             pix = got.pix
@@ -89,7 +89,7 @@ class V4l2Camera:
             height=decoder.height,
             fps=round(got.fps or spec.config.fps, 3),
             format=abi.name(pix.pixelformat).lower(),
-            device=card,
+            device=device_name,
             still=decoder.still if decoder.still > (decoder.width, decoder.height) else None,
         )
         self._awake, self._wake = os.pipe2(os.O_CLOEXEC)  # [3]

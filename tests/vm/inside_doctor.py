@@ -55,7 +55,7 @@ def test_the_process_that_uses_it_is_named() -> None:
         strange = look(DEVICE)
         own = look(DEVICE, Unit({"MainPID": str(other.pid)}))
         other.communicate()
-    assert (strange.verdict, strange.hint) == ("warning", "end that")
+    assert (strange.verdict, strange.hint) == ("warning", "stop it")
     assert strange.line.startswith(f"in use by python3 ({other.pid})")
     assert own.verdict == "ok"
     assert "in use by the service" in own.line
