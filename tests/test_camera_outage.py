@@ -273,11 +273,8 @@ def test_a_reload_during_an_opening_applies_to_the_camera(
         running.wait_for_log(" reloaded")
         free.set()
         listener.wait_for(lambda: last(listener, "info")["camera"]["state"] == "online")
-        camera = last(listener, "info")["camera"]
-        assert (camera["width"], camera["height"]) == (
-            640,
-            480,
-        )  # 80 x 60 is enough for the old one
+        mode = last(listener, "info")["camera"]
+        assert (mode["width"], mode["height"]) == (640, 480)  # 80 x 60 is enough for the old one
         assert running.stop() == 0
     finally:
         camera.close()

@@ -22,6 +22,7 @@ from edge.errors import CameraError
 from edge.frames import EndOfSource
 from tests.conftest import ROOT, Daemon, Listener
 from tests.quirky_rtsp import MEDIA
+from tests.specs import UNFENCED
 from tests.test_camera import open_source
 from tests.test_rtsp_faults import peak_bytes, usual_bytes
 
@@ -130,7 +131,7 @@ def test_no_frame_lasts_longer_than_ten_seconds() -> None:
 def test_a_film_may_have_any_name(name: str, tmp_path: Path) -> None:
     """FFmpeg finds no protocol in it, no pattern and no option; OpenCV does not crash."""
     shutil.copy(MEDIA / "vfr.mp4", tmp_path / name)
-    code = (
+    code = UNFENCED + (
         "import os, sys\n"
         "from edge.camera import open_camera\n"
         "from tests.specs import camera_spec\n"
@@ -256,7 +257,7 @@ def test_a_hostile_film_takes_no_memory(name: str, tmp_path: Path) -> None:
     film.write_bytes(HOSTILE[name]())
     if name != "tags.mkv":
         os.truncate(film, 2 * SPARSE)
-    code = (
+    code = UNFENCED + (
         "import sys\n"
         "from pathlib import Path\n"
         "from edge.camera import open_camera\n"

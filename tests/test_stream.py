@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import ROOT, WAIT_S
+from tests.specs import UNFENCED
 from tests.streams import (
     CLIP,
     ESCAPED,
@@ -151,7 +152,7 @@ def test_credentials_are_never_shown(serve: Callable[..., RtspServer], tmp_path:
         f"http://user:{ESCAPED}@127.0.0.1:{server.port}/none?key=s3cret",
         f"rtsp://user:{ESCAPED}@127.0.0.1:port/none?key=s3cret",
     ]
-    code = (
+    code = UNFENCED + (
         "import logging, sys, traceback\n"
         "from edge.camera.stream import open_live\n"
         "from tests.specs import camera_spec\n"
