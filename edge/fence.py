@@ -1,11 +1,12 @@
-"""A limit on what native code may allocate for a source: FFmpeg has none that OpenCV lets through.
+"""A limit on the memory that native code allocates for a source; OpenCV can set none in FFmpeg.
 
 The kernel keeps it: RLIMIT_DATA counts every private writable page of the process, so an allocation
 beyond the limit fails inside FFmpeg, which gives up before any of it is taken. The limit is the
 whole process's, so it has room for the rest of the daemon, and ``is_close`` says when that is
-nearly used up, while there is still some left.
+nearly used up, while some is still left.
 
-Any thread may call it. Knows no camera. Source: setrlimit(2); since Linux 4.7 also for mmap.
+Any thread may call it: [1] marks what ``_changing`` guards. Knows no camera. Source: setrlimit(2);
+since Linux 4.7 also for mmap.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 ROOM_BYTES: Final = 60_000_000
-"""To open a source, and beside its pictures: FFmpeg (10 MB), new threads, and the reserve."""
+"""To open a source, without its pictures: FFmpeg (10 MB), new threads, and the reserve."""
 RESERVE_BYTES: Final = 24_000_000
-"""For the rest of the daemon: two stacks of threads, and what it allocates from read to read."""
+"""For the rest of the daemon: two thread stacks, and its allocations from read to read."""
 PIXEL_BYTES: Final = 45
 """Of a decoder: 18 frames of 1.5 bytes a pixel; BGR once in OpenCV, three times here, twice in use.
 
@@ -34,12 +35,14 @@ STACK_BYTES: Final = 8_400_000
 """Of a thread: counted in full, little of it ever used."""
 _PAGE_BYTES: Final = resource.getpagesize()
 _STATM: Final = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-"""Kept open: it is read for each frame, 1 us instead of 10."""
-_changing = threading.RLock()  # a forgotten source may be collected, and lifted, within it
-_fences: set[Fence] = set()
-_outside: tuple[int, int] | None = None
+"""Kept open: it is read for each frame, in 1 us instead of 10."""
+_changing = (
+    threading.RLock()
+)  # a forgotten source may be collected, and its fence lifted, inside it
+_fences: set[Fence] = set()  # [1]
+_outside: tuple[int, int] | None = None  # [1]
 """The limits of the process as they were before the first fence; None until there is one."""
-_lifted = 0
+_lifted = 0  # [1]
 
 
 def allocated_bytes() -> int:
@@ -50,7 +53,7 @@ def allocated_bytes() -> int:
 class Fence:
     """Stands until ``lift``, ``room_bytes`` above what is allocated now.
 
-    threads  that the decoder will have of its own
+    threads  of the decoder
     """
 
     def __init__(self, threads: int = 0) -> None:
@@ -70,14 +73,14 @@ class Fence:
         return self._base + self.room_bytes + self._given
 
     def widen(self, pixels: int) -> None:
-        """Make room for a decoder of pictures of so many ``pixels``."""
+        """Make room for a decoder of pictures with ``pixels`` pixels."""
         with _changing:
             frames = PIXEL_BYTES * pixels + 3 * pixels // 2 * self._threads
             self.room_bytes = ROOM_BYTES + self._threads * STACK_BYTES + frames
             _apply()
 
     def is_close(self) -> bool:
-        """Say whether less than the reserve is left; the rest of the daemon gets it again, once."""
+        """Return whether less than the reserve is left; the daemon then gets it again, once."""
         with _changing:
             if self not in _fences or allocated_bytes() < self.limit - RESERVE_BYTES:
                 return False
@@ -86,7 +89,7 @@ class Fence:
             return True
 
     def taken_bytes(self) -> int:
-        """Return by how much the process has grown since."""
+        """Return by how much the process has grown since the fence was made."""
         return allocated_bytes() - self._base
 
     def lift(self) -> None:
@@ -98,12 +101,12 @@ class Fence:
                     _apply()
                 return
             except MemoryError:
-                time.sleep(0.01)  # others have taken the last of it, and must give it back
+                time.sleep(0.01)  # others have used the last of it, and must free some
 
 
 @contextlib.contextmanager
 def lifted() -> Iterator[None]:
-    """Let the process allocate freely meanwhile, and keep it: a model is loaded."""
+    """Let the process allocate freely inside, and keep that afterwards: to load a model."""
     global _lifted
     with _changing:
         before = allocated_bytes()
@@ -120,13 +123,13 @@ def lifted() -> Iterator[None]:
 
 
 def _apply() -> None:
-    """Have the kernel keep the widest of all fences, the lock held."""
+    """[1] Set the kernel's limit to the widest of all fences."""
     if _outside is None:
         return
     soft, hard = _outside
     if _fences and not _lifted:
-        wanted = max(fence.limit for fence in tuple(_fences))
-        soft = wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
+        widest = max(fence.limit for fence in tuple(_fences))
+        soft = widest if soft == resource.RLIM_INFINITY else min(soft, widest)
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
     except (OSError, ValueError) as exc:  # a sandbox that forbids it

@@ -64,42 +64,6 @@ class Frame:
     view: View = AS_IT_IS
 
 
-@dataclass(frozen=True, slots=True)
-class CameraSpec:
-    """The request to a camera.
-
-    source          auto, picamera2[:N], synthetic, /dev/..., rtsp://..., http://..., a file,
-                    a folder; a URL may hold credentials
-    shown           ``source`` without credentials, for messages
-    width, height   pixels; for a camera that scales, the size of ``still``
-    format          a pixel format of V4L2, or auto
-    transport       of RTSP
-    fast, loop      of recorded sources: every frame at once; begin again at the end
-    timeout_s       for a live source to open and give its first frame
-    useful          (width, height) of which the model can use every pixel, None if unknown
-    any_shape       the model stretches its picture anyway: frames may be stretched already
-    first_sequence  the number of the first frame
-    max_pixels, max_bytes   of a picture; beyond either it is not decoded, or not even stored
-    """
-
-    source: str
-    shown: str
-    width: int = 640
-    height: int = 480
-    fps: float = 30.0
-    format: str = "auto"
-    transport: Literal["tcp", "udp"] = "tcp"
-    view: View = AS_IT_IS
-    fast: bool = False
-    loop: bool = True
-    timeout_s: Seconds = 10.0
-    useful: tuple[int, int] | None = None
-    any_shape: bool = False
-    first_sequence: int = 0
-    max_pixels: int = 16_000_000
-    max_bytes: int = 32_000_000
-
-
 class EndOfSource(Exception):
     """A finite source has no further frame."""
 
@@ -128,7 +92,7 @@ class Camera(Protocol):
         It may be overwritten by the next ``read`` or ``still``.
         """
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Set controls by name: exposure_us, gain, brightness, contrast, saturation, ...
 
         Raises CameraError where the source has no such control; nothing is set then.

@@ -1,6 +1,6 @@
-"""Which way up a picture is, and which part of it is used; for every layout of pixels.
+"""Turns, mirrors and cuts pictures, in every layout of pixels.
 
-Pure; knows frames by their pixels and their ``View`` alone. Runs on the caller's thread.
+Pure; of a frame it knows only pixels and ``View``. Runs on the caller's thread.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def steps(view: View) -> tuple[bool, bool, bool]:
 
 
 def before_turning(view: View) -> Roi:
-    """Return the part of the picture as it comes that ``view.roi`` is of the upright one."""
+    """Return the part of the camera's picture that is ``view.roi`` of the upright one."""
     left, top, width, height = view.roi
     swapped, across, down = steps(view)
     if across:
@@ -48,7 +48,7 @@ def before_turning(view: View) -> Roi:
 
 
 def part(height: int, width: int, roi: Roi) -> Rect:
-    """Return the pixels that ``roi`` is of a picture, at least one."""
+    """Return ``roi`` of a picture in pixels, at least one."""
     top, bottom = _span(roi[1], roi[3], height)
     left, right = _span(roi[0], roi[2], width)
     return Rect(top, left, bottom - top, right - left)
@@ -61,7 +61,7 @@ def centre(rect: Rect, fraction: float) -> Rect:
 
 
 def middle(rect: Rect, rows: int, columns: int) -> Rect:
-    """Return ``rows`` and ``columns`` of the middle."""
+    """Return the middle ``rows`` and ``columns``."""
     top, left = (rect.rows - rows) // 2, (rect.columns - columns) // 2
     return Rect(rect.top + top, rect.left + left, rows, columns)
 

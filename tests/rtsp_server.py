@@ -92,16 +92,16 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=328)
     parser.add_argument("--height", type=int, default=248)
     parser.add_argument("--fps", type=int, default=20)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer.new()
     server.set_address("127.0.0.1")
-    server.set_service(asked.port)
-    width, height, fps = asked.width, asked.height, asked.fps
+    server.set_service(args.port)
+    width, height, fps = args.width, args.height, args.fps
     caps = f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1"
     clip = GstRtspServer.RTSPMediaFactory()
     clip.set_launch(
-        f'( filesrc location="{asked.clip}" ! qtdemux ! h264parse'
+        f'( filesrc location="{args.clip}" ! qtdemux ! h264parse'
         " ! rtph264pay name=pay0 pt=96 config-interval=1 )"
     )
     jpeg = GstRtspServer.RTSPMediaFactory()
@@ -111,19 +111,19 @@ def main() -> None:
     colors = Drawn(lambda number: color_picture(width, height, number), caps, fps)
     clock = Drawn(lambda _: clock_picture(width, height, time.monotonic_ns()), caps, fps)
     mounts = server.get_mount_points()
-    if asked.login:
+    if args.login:
         auth = GstRtspServer.RTSPAuth()
         token = GstRtspServer.RTSPToken()
         token.set_string("media.factory.role", "user")
-        name, _, password = asked.login.partition(":")
-        if asked.digest:
+        name, _, password = args.login.partition(":")
+        if args.digest:
             auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
             auth.add_digest(name, password, token)
         else:
             auth.add_basic(GstRtspServer.RTSPAuth.make_basic(name, password), token)
         server.set_auth(auth)
     for path, factory in (("/clip", clip), ("/colors", colors), ("/clock", clock), ("/jpeg", jpeg)):
-        if asked.login:
+        if args.login:
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("user", "media.factory.access", True)
             permissions.add_permission_for_role("user", "media.factory.construct", True)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from edge.camera import open_camera
-from edge.config.secrets import without_credentials
 from edge.errors import CameraError
-from edge.frames import Camera, CameraSpec, Frame
+from edge.frames import Camera, Frame
 from tests.certificates import Pair
 from tests.conftest import ROOT, WAIT_S
+from tests.specs import camera_spec
 
 CLIP = ROOT / "deploy" / "demo" / "clip.mp4"
 SERVER = ROOT / "tests" / "rtsp_server.py"
@@ -57,7 +57,7 @@ class Pictures:
 
     status  of any other kind of answer
     login   user and password, in base64, that it asks for
-    again   the pictures begin anew
+    again   the pictures begin again
     pair    of TLS
     """
 
@@ -132,8 +132,7 @@ def picture(level: int, size: tuple[int, int] = (320, 240)) -> bytes:
 @contextlib.contextmanager
 def opened(url: str, **changes: object) -> Iterator[Camera]:
     """Open a stream for as long as it is used."""
-    asked = CameraSpec(source=url, shown=without_credentials(url), timeout_s=5.0)
-    camera = open_camera(replace(asked, **changes))  # type: ignore[arg-type]
+    camera = open_camera(camera_spec(url, **{"stall_timeout_s": 5.0} | changes))
     try:
         yield camera
     finally:

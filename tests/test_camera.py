@@ -14,7 +14,8 @@ import pytest
 from edge.camera import open_camera, video
 from edge.camera.pace import Pace
 from edge.errors import CameraError
-from edge.frames import Camera, CameraSpec, EndOfSource
+from edge.frames import Camera, EndOfSource
+from tests.specs import camera_spec
 
 FRAMES = 45
 FPS = 15.0
@@ -22,9 +23,9 @@ FPS = 15.0
 
 def open_source(source: str | Path, **changes: object) -> Camera:
     """Open a source as fast as it goes, to its end."""
-    asked: dict[str, object] = {"width": 320, "height": 240, "fast": True, "loop": False}
-    asked |= {"timeout_s": 5.0} | changes
-    return open_camera(CameraSpec(str(source), str(source), **asked))  # type: ignore[arg-type]
+    settings: dict[str, object] = {"width": 320, "height": 240, "pace": "fast", "loop": False}
+    settings |= {"stall_timeout_s": 5.0} | changes
+    return open_camera(camera_spec(source, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -46,39 +47,39 @@ def film(path: Path, codec: str) -> Path:
 
 def every(camera: Camera, limit: int = 1000) -> list[tuple[int, float]]:
     """Return sequence and mean brightness of each frame up to the end."""
-    seen: list[tuple[int, float]] = []
+    frames: list[tuple[int, float]] = []
     try:
-        while len(seen) < limit:
+        while len(frames) < limit:
             frame = camera.read(1.0)
             if frame is not None:
-                seen.append((frame.sequence, float(frame.pixels.mean())))
+                frames.append((frame.sequence, float(frame.pixels.mean())))
     except EndOfSource:
         pass
     camera.close()
-    return seen
+    return frames
 
 
 def test_a_film_gives_each_frame_once(clip: Path) -> None:
     """In order, whole, and then the end."""
     camera = open_source(clip)
     assert (camera.mode.width, camera.mode.height, camera.mode.fps) == (320, 240, FPS)
-    seen = every(camera)
-    assert [sequence for sequence, _ in seen] == list(range(FRAMES))
-    brightness = [mean for _, mean in seen]
+    frames = every(camera)
+    assert [sequence for sequence, _ in frames] == list(range(FRAMES))
+    brightness = [mean for _, mean in frames]
     assert brightness == sorted(brightness)
     assert camera.corrupt_total == 0
 
 
-def test_a_film_begins_anew_where_it_loops(clip: Path) -> None:
-    """The sequence goes on; the picture is the first again."""
-    seen = every(open_source(clip, loop=True), limit=FRAMES + 2)
-    assert seen[FRAMES][0] == FRAMES
-    assert seen[FRAMES][1] == pytest.approx(seen[0][1], abs=0.5)
+def test_a_film_with_loop_begins_again(clip: Path) -> None:
+    """The sequence goes on; the first picture comes again."""
+    frames = every(open_source(clip, loop=True), limit=FRAMES + 2)
+    assert frames[FRAMES][0] == FRAMES
+    assert frames[FRAMES][1] == pytest.approx(frames[0][1], abs=0.5)
 
 
-def test_a_late_reader_of_a_film_sees_the_frame_of_now(clip: Path) -> None:
+def test_a_late_reader_of_a_film_gets_the_current_frame(clip: Path) -> None:
     """In real time, frames whose time has passed are skipped, and the gap is in the sequence."""
-    camera = open_source(clip, fast=False)
+    camera = open_source(clip, pace="realtime")
     first = camera.read(1.0)
     assert first is not None
     time.sleep(0.5)  # the slow reader itself, not a way to wait for something
@@ -93,7 +94,7 @@ def test_a_film_that_decodes_too_slowly_goes_on_from_where_it_is(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every read ends soon: the frames that are due are not all decoded first."""
-    camera = open_source(clip, fast=False)
+    camera = open_source(clip, pace="realtime")
     real = video.VideoCamera._grab
     grabs = []
 
@@ -115,7 +116,7 @@ def test_a_film_that_decodes_too_slowly_goes_on_from_where_it_is(
 
 
 def test_corrupt_frames_are_counted_and_skipped(clip: Path, tmp_path: Path) -> None:
-    """Bytes destroyed in the middle: the rest still comes, nothing is shown twice."""
+    """Bytes destroyed in the middle: the rest still comes, no frame twice."""
     content = bytearray(clip.read_bytes())
     start = content.find(b"mdat") + 4
     end = content.find(b"moov") if content.find(b"moov") > start else len(content)
@@ -124,27 +125,27 @@ def test_corrupt_frames_are_counted_and_skipped(clip: Path, tmp_path: Path) -> N
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(content)
     camera = open_source(broken)
-    seen = every(camera)
+    frames = every(camera)
     assert camera.corrupt_total > 0
-    assert len(seen) >= FRAMES // 3
-    assert len(seen) + camera.corrupt_total <= FRAMES + 2
+    assert len(frames) >= FRAMES // 3
+    assert len(frames) + camera.corrupt_total <= FRAMES + 2
 
 
-def test_a_truncated_film_tells_what_is_missing(tmp_path: Path) -> None:
-    """Its index stands at the front and promises more than there is."""
+def test_missing_frames_of_a_truncated_film_are_counted(tmp_path: Path) -> None:
+    """Its index is at the front and announces more frames than there are."""
     clip = Path(__file__).parent.parent / "deploy" / "demo" / "clip.mp4"
     whole = every(open_source(clip))
     cut = tmp_path / "cut.mp4"
     content = clip.read_bytes()
     cut.write_bytes(content[: len(content) // 2])
     camera = open_source(cut)
-    seen = every(camera)
-    assert 0 < len(seen) < len(whole)
-    assert len(seen) + camera.corrupt_total == pytest.approx(len(whole), abs=2)
+    frames = every(camera)
+    assert 0 < len(frames) < len(whole)
+    assert len(frames) + camera.corrupt_total == pytest.approx(len(whole), abs=2)
 
 
 @pytest.mark.parametrize("content", [b"", b"no film", bytes(5000)])
-def test_what_is_no_film_is_one_line(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_film_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
     """Refused at once, with the file's name."""
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
@@ -152,8 +153,8 @@ def test_what_is_no_film_is_one_line(content: bytes, tmp_path: Path) -> None:
         open_source(path)
 
 
-def test_a_folder_shows_its_pictures_in_order(tmp_path: Path) -> None:
-    """Unreadable ones are counted once, however often the folder goes round."""
+def test_a_folder_gives_its_pictures_in_order(tmp_path: Path) -> None:
+    """Unreadable ones are counted once, in however many passes."""
     for index in range(3):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((8, 8, 3), 50 * index, np.uint8))
     (tmp_path / "1b.jpg").write_bytes(b"\xff\xd8\xff truncated")
@@ -168,14 +169,14 @@ def test_a_slow_reader_of_a_folder_misses_no_picture(tmp_path: Path) -> None:
     """Nothing is skipped, so nothing is missing from the sequence."""
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
-    camera = open_source(tmp_path, fast=False, loop=True)
-    seen = []
+    camera = open_source(tmp_path, pace="realtime", loop=True)
+    frames = []
     for _ in range(3):
         frame = camera.read(1.0)
         assert frame is not None
-        seen.append(frame.sequence)
+        frames.append(frame.sequence)
         time.sleep(0.2)  # the slow reader itself
-    assert seen == [0, 1, 2]
+    assert frames == [0, 1, 2]
 
 
 def test_a_film_in_memory_is_a_film(clip: Path) -> None:
@@ -189,7 +190,7 @@ def test_a_film_in_memory_is_a_film(clip: Path) -> None:
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    """None at all, or none that can be read."""
+    """An empty one, or one without a readable picture."""
     with pytest.raises(CameraError, match="no pictures"):
         open_source(tmp_path)
     (tmp_path / "a.jpg").write_bytes(b"nothing")
@@ -197,7 +198,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         every(open_source(tmp_path, loop=True))
 
 
-def test_synthetic_is_known_from_its_sequence() -> None:
+def test_the_sequence_number_determines_a_synthetic_picture() -> None:
     """One second red, one green, one blue."""
     camera = open_source("synthetic")
     colors = {}
@@ -219,15 +220,15 @@ def test_synthetic_is_known_from_its_sequence() -> None:
         ("picamera2:x", "camera number"),
     ],
 )
-def test_a_source_that_is_not_there_is_one_line(source: str, message: str) -> None:
-    """What, where, and what could be given instead."""
+def test_a_missing_source_is_refused_in_one_line(source: str, message: str) -> None:
+    """It names the source, and lists what a source may be."""
     with pytest.raises(CameraError, match=message) as caught:
         open_source(source)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 74
 
 
-def test_pace_waits_no_longer_than_asked() -> None:
+def test_pace_waits_no_longer_than_its_timeout() -> None:
     """None after the time-out; the frame keeps its number."""
     pace = Pace(fps=2.0, fast=False)
     assert pace.wait(1.0) is not None

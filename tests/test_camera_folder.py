@@ -1,4 +1,4 @@
-"""A folder as a camera: what is in it, comes to it and goes while it is shown."""
+"""A folder as a camera, while pictures come, change and go."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ import pytest
 from edge.camera import open_camera
 from edge.camera.images import IDLE_S, REPORTED, ImagesCamera
 from edge.errors import CameraError
-from edge.frames import Camera, CameraSpec, EndOfSource
+from edge.frames import Camera, EndOfSource
 from edge.pictures import picture
 from edge.pictures.read import read_pixels
 from tests.bombs import BOMBS, LARGE, encoded
 from tests.conftest import WAIT_S, Daemon, edge
+from tests.specs import camera_spec
 
 OLD_S = 1_600_000_000
 
 
 def folder(path: Path, **changes: object) -> Camera:
-    """Open a folder, as fast as it goes unless told otherwise."""
-    asked: dict[str, object] = {"fast": True, "loop": True, "fps": 200.0} | changes
-    return open_camera(CameraSpec(str(path), str(path), **asked))  # type: ignore[arg-type]
+    """Open a folder, every frame at once by default."""
+    settings: dict[str, object] = {"pace": "fast", "loop": True, "fps": 200.0} | changes
+    return open_camera(camera_spec(path, **settings))
 
 
 def put(path: Path, level: int = 100) -> Path:
@@ -52,10 +53,10 @@ def levels(camera: Camera, count: int) -> list[int]:
     return [level_of(camera) for _ in range(count)]
 
 
-def test_what_is_no_file_is_skipped_and_holds_nobody(
+def test_what_is_not_a_file_is_skipped_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A pipe, a socket, a folder, a device, a dangling link, 30 GB of nothing: each in words."""
+    """A pipe, a socket, a folder, a device, a dangling link, 30 GB of holes: each with a reason."""
     put(tmp_path / "z.png")
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "b.png").mkdir()
@@ -80,7 +81,7 @@ def test_what_is_no_file_is_skipped_and_holds_nobody(
 
 
 def test_the_limits_are_the_configs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A picture of more pixels or bytes than asked for is refused, with the number."""
+    """A picture with too many pixels or bytes is refused, with the number."""
     put(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(encoded(".png", np.zeros((200, 200, 3), np.uint8)))
     noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
@@ -114,11 +115,11 @@ def test_thousands_of_unreadable_pictures_are_some_lines(
 
 
 def test_a_half_written_picture_is_tried_again(tmp_path: Path) -> None:
-    """It is shown when it is whole, and was not corrupt."""
+    """It comes when it is whole, and does not count as corrupt."""
     put(tmp_path / "a.png", 50)
     whole = encoded(".png", np.full((8, 8, 3), 150, np.uint8))
     (tmp_path / "b.png").write_bytes(whole[:60])
-    camera = folder(tmp_path, fast=False)
+    camera = folder(tmp_path, pace="realtime")
     assert levels(camera, 4) == [50] * 4
     (tmp_path / "b.png").write_bytes(whole)
     assert 150 in levels(camera, 3)
@@ -130,7 +131,7 @@ def test_a_picture_that_stays_unreadable_is_corrupt(tmp_path: Path) -> None:
     put(tmp_path / "a.png", 50)
     broken = tmp_path / "b.png"
     broken.write_bytes(encoded(".png")[:60])
-    camera = folder(tmp_path, fast=False)
+    camera = folder(tmp_path, pace="realtime")
     assert (levels(camera, 4), camera.corrupt_total) == ([50] * 4, 0)
     os.utime(broken, (OLD_S, OLD_S))
     assert (levels(camera, 4), camera.corrupt_total) == ([50] * 4, 1)
@@ -140,12 +141,12 @@ def test_a_picture_that_stays_unreadable_is_corrupt(tmp_path: Path) -> None:
     assert 150 in levels(camera, 4)
 
 
-def test_a_film_of_files_waits_for_one_that_is_being_written(tmp_path: Path) -> None:
-    """Without a loop, each is shown once, the late one last."""
+def test_a_pass_waits_for_a_picture_that_is_being_written(tmp_path: Path) -> None:
+    """Without `loop`, each comes once, the late one last."""
     put(tmp_path / "b.png", 100)
     whole = encoded(".png", np.full((8, 8, 3), 50, np.uint8))
     (tmp_path / "a.png").write_bytes(whole[:60])
-    camera = folder(tmp_path, fast=False, loop=False)
+    camera = folder(tmp_path, pace="realtime", loop=False)
     assert level_of(camera) == 100
     assert camera.read(0.0) is None
     (tmp_path / "a.png").write_bytes(whole)
@@ -156,7 +157,7 @@ def test_a_film_of_files_waits_for_one_that_is_being_written(tmp_path: Path) -> 
     assert camera.corrupt_total == 0
 
 
-def test_pictures_that_come_and_go_are_seen(tmp_path: Path) -> None:
+def test_pictures_that_come_and_go_are_noticed(tmp_path: Path) -> None:
     """In the order of their names; what has gone is not corrupt, an empty folder is waited for."""
     for index in (1, 3):
         put(tmp_path / f"{index}.png", 10 * index)
@@ -176,8 +177,8 @@ def test_pictures_that_come_and_go_are_seen(tmp_path: Path) -> None:
     assert camera.corrupt_total == 0
 
 
-def test_a_folder_that_has_gone_is_one_line(tmp_path: Path) -> None:
-    """As of any camera."""
+def test_a_folder_that_has_gone_is_one_error_line(tmp_path: Path) -> None:
+    """With the reason `gone`."""
     place = tmp_path / "pictures"
     place.mkdir()
     put(place / "a.png")
@@ -193,7 +194,7 @@ def test_a_folder_that_has_gone_is_one_line(tmp_path: Path) -> None:
 def test_a_large_folder_takes_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names alone are kept, and of those no more than a limit."""
+    """Only names are kept, and at most a limited number."""
     from edge.camera import folder as folders
 
     monkeypatch.setattr(folders, "MOST", 50)
@@ -244,10 +245,10 @@ def test_bombs_cost_the_daemon_no_memory(
     assert peaks[1] - peaks[0] < 100_000_000
 
 
-def test_a_pipe_does_not_hold_the_end(
+def test_a_pipe_does_not_delay_the_end(
     daemon: Callable[..., Daemon], tmp_path: Path, rgb: Path
 ) -> None:
-    """SIGTERM is obeyed with a named pipe among the pictures."""
+    """SIGTERM works with a named pipe among the pictures."""
     place = tmp_path / "pictures"
     place.mkdir()
     os.mkfifo(place / "b.jpg")
@@ -260,7 +261,7 @@ def test_a_pipe_does_not_hold_the_end(
 def test_an_empty_folder_is_waited_for_where_the_camera_is_not_required(
     daemon: Callable[..., Daemon], tmp_path: Path, rgb: Path
 ) -> None:
-    """As for any camera that is not there yet: the first upload begins it."""
+    """The first uploaded picture starts it."""
     place = tmp_path / "uploads"
     place.mkdir()
     arguments = ("--source", place, "--model", rgb, "--broker", "127.0.0.1:1")
@@ -271,8 +272,8 @@ def test_an_empty_folder_is_waited_for_where_the_camera_is_not_required(
     assert running.stop() == 0
 
 
-def test_classify_says_why_and_goes_on(tmp_path: Path, rgb: Path) -> None:
-    """Bombs, pipes and names that a terminal would obey: a line each, and the others are done."""
+def test_classify_reports_bad_files_and_goes_on(tmp_path: Path, rgb: Path) -> None:
+    """Bombs, pipes and names with escape codes: a line each; the other files are classified."""
     names = ["strip.tif", "square.webp", "progressive.jpg"]
     for name in names:
         (tmp_path / name).write_bytes(BOMBS[name])
@@ -280,8 +281,8 @@ def test_classify_says_why_and_goes_on(tmp_path: Path, rgb: Path) -> None:
     odd.write_bytes(b"text")
     os.mkfifo(tmp_path / "pipe.png")
     good = put(tmp_path / os.fsdecode(b"\xe9\x1b.png"))
-    asked = [*(tmp_path / name for name in names), odd, tmp_path / "pipe.png", good]
-    done = edge("classify", "--model", rgb, *asked)
+    paths = [*(tmp_path / name for name in names), odd, tmp_path / "pipe.png", good]
+    done = edge("classify", "--model", rgb, *paths)
     assert done.returncode == 1
     lines = own(done.stderr)
     assert len(lines) == 5
@@ -296,8 +297,8 @@ def test_classify_says_why_and_goes_on(tmp_path: Path, rgb: Path) -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
-def test_a_golden_picture_goes_the_same_way(tmp_path: Path, rgb: Path) -> None:
-    """Refused by its header, with what and where; status 78."""
+def test_a_golden_picture_has_the_same_limits(tmp_path: Path, rgb: Path) -> None:
+    """It is refused by its header, in one line; status 78."""
     (rgb / "golden.tif").write_bytes(BOMBS["strip.tif"])
     with (rgb / "model.toml").open("a") as card:
         card.write('[golden]\npicture = "golden.tif"\nscores = [1, 0, 0]\n')
@@ -308,7 +309,7 @@ def test_a_golden_picture_goes_the_same_way(tmp_path: Path, rgb: Path) -> None:
 
 
 def test_a_jpeg_in_a_file_needs_no_end_marker(tmp_path: Path) -> None:
-    """Nor is it wrong to have zeros behind it; cut short it is corrupt."""
+    """Zeros after it do no harm; cut short, the picture is corrupt."""
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     whole = encoded(".jpg", pixels)
     expected = np.asarray(cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR))

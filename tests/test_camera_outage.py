@@ -1,4 +1,4 @@
-"""The daemon through outages of its camera: told once, brought back, given up in the end."""
+"""The daemon through outages of its camera: reported once, brought back, given up in the end."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def last(listener: Listener, kind: str) -> Any:
 
 
 def camera_events(listener: Listener) -> list[dict[str, Any]]:
-    """Return what was told of the camera."""
+    """Return the events of the camera."""
     return [event for event in listener.payloads("event") if event["type"] in CAMERA]
 
 
 def camera_states(listener: Listener) -> list[str]:
-    """Return the camera's states as `info` told them, each once in a row."""
+    """Return the camera's states in `info`, without repetitions."""
     states: list[str] = []
     for info in listener.payloads("info"):
         if states[-1:] != [info["camera"]["state"]]:
@@ -59,7 +59,7 @@ def red(width: int = 320, height: int = 240) -> bytes:
 def test_an_rtsp_server_that_dies_and_comes_back(
     broker: PrivateBroker, listen: Listen, daemon: Start, serve: Serve, rgb: Path
 ) -> None:
-    """Lost and back, each told once with its evidence; labels go on."""
+    """Lost and back: one event each, with evidence; labels go on."""
     listener, port = listen(), str(free_port())
     server = serve("--port", port)
     daemon(
@@ -119,7 +119,7 @@ def test_a_camera_that_is_not_required_may_come_after_the_daemon(
 def test_a_stream_that_falls_silent_again_and_again_ends_the_daemon(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, frozen_stream: str
 ) -> None:
-    """After max_reopens: status 74 for systemd to restart. Its password is told to nobody."""
+    """After max_reopens: status 74, so that systemd restarts it. Its password appears nowhere."""
     listener = listen()
     running = daemon(
         *("--source", frozen_stream, "--model", rgb, "--broker", broker.address),
@@ -143,7 +143,7 @@ def test_a_stream_that_falls_silent_again_and_again_ends_the_daemon(
 def test_a_stop_while_a_camera_is_being_opened_is_quick(
     broker: PrivateBroker, daemon: Start, rgb: Path
 ) -> None:
-    """A server that accepts and says nothing holds an opening for long; the stop does not wait."""
+    """A server that accepts and stays silent blocks an opening for long; the stop does not wait."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -160,7 +160,7 @@ def test_a_stop_while_a_camera_is_being_opened_is_quick(
 def test_requests_are_answered_while_the_camera_is_away(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path
 ) -> None:
-    """The loop goes on: a snapshot is refused in one line, a ping answered."""
+    """The loop goes on: a snapshot is refused in one line, a ping is answered."""
     listener = listen()
     camera = Pictures([red()], interval_s=0.02, again=True)
     try:
@@ -183,8 +183,8 @@ def test_requests_are_answered_while_the_camera_is_away(
 
 def answers(listener: Listener) -> list[tuple[str, str]]:
     """Return status and error of every answer."""
-    told = [json.loads(b) for t, b, _ in listener.messages if t in ("snapshot", "ping")]
-    return [(body["status"], body["error"]) for body in told if "status" in body]
+    answers = [json.loads(b) for t, b, _ in listener.messages if t in ("snapshot", "ping")]
+    return [(body["status"], body["error"]) for body in answers if "status" in body]
 
 
 def broker_publish(broker: PrivateBroker, topic: str, body: str) -> None:
@@ -209,7 +209,7 @@ runtime.Classifier.invoke = invoke
 
 
 @pytest.mark.parametrize("kind", ["synthetic", "http", "rtsp"])
-def test_a_slow_model_sees_the_newest_frame_and_every_gap_is_counted(
+def test_a_slow_model_gets_the_newest_frame_and_every_gap_is_counted(
     kind: str,
     *,
     broker: PrivateBroker,
@@ -233,17 +233,18 @@ def test_a_slow_model_sees_the_newest_frame_and_every_gap_is_counted(
     frames = len(listener.payloads("result"))
     listener.wait_for(lambda: last(listener, "telemetry")["frames_total"] >= frames)
     camera.close()
-    told = last(listener, "telemetry")
+    telemetry = last(listener, "telemetry")
     results = listener.payloads("result")
     ages_ms = [result["latency_ms"] - 1000 for result in results[1:]]
     # A frame that had waited for the model would be a second old; the machine has other work.
     assert np.median(ages_ms) < 700, ages_ms
-    seen = [result["frame"] for result in results]
-    assert min(np.diff(seen)) > 1
-    assert told["dropped_total"] + told["frames_total"] - 1 in seen, "the newest frame's number"
+    numbers = [result["frame"] for result in results]
+    assert min(np.diff(numbers)) > 1
+    newest = telemetry["dropped_total"] + telemetry["frames_total"] - 1
+    assert newest in numbers, "the newest frame's number"
 
 
-def test_a_reload_while_the_camera_is_being_opened_is_for_the_camera_too(
+def test_a_reload_during_an_opening_applies_to_the_camera(
     broker: PrivateBroker, listen: Listen, daemon: Start, rgb: Path, tmp_path: Path
 ) -> None:
     """A stream that is slow to open comes back for the old model; the new one wants more pixels."""
@@ -269,8 +270,8 @@ def test_a_reload_while_the_camera_is_being_opened_is_for_the_camera_too(
         running.wait_for_log(" reloaded")
         free.set()
         listener.wait_for(lambda: last(listener, "info")["camera"]["state"] == "online")
-        shown = last(listener, "info")["camera"]
-        assert (shown["width"], shown["height"]) == (640, 480)  # 80 x 60 is enough for the old one
+        mode = last(listener, "info")["camera"]
+        assert (mode["width"], mode["height"]) == (640, 480)  # 80 x 60 is enough for the old one
         assert running.stop() == 0
     finally:
         camera.close()

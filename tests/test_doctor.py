@@ -374,8 +374,8 @@ def test_folders_that_the_launcher_removed_are_not_searched(
     """Its child sees no folder that it does not see itself."""
     kept = [path for path in sys.path if "site-packages" not in path]
     monkeypatch.setattr(sys, "path", kept)
-    shows = camera.SEEN.partition("from ")[0] + "print(json.dumps(sys.path))"
-    monkeypatch.setattr(camera, "SEEN", shows)
+    shows = camera.LIST.partition("from ")[0] + "print(json.dumps(sys.path))"
+    monkeypatch.setattr(camera, "LIST", shows)
     seen, _ = camera.libcamera()
     assert seen
     assert set(map(str, seen)) <= set(kept)

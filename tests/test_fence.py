@@ -12,8 +12,8 @@ import pytest
 from edge import fence
 from edge.camera.ffmpeg import open_film
 from edge.fence import PIXEL_BYTES, RESERVE_BYTES, ROOM_BYTES, Fence
-from edge.frames import CameraSpec
 from tests.conftest import ROOT
+from tests.specs import camera_spec
 from tests.streams import CLIP
 
 SLACK = 9_000_000
@@ -24,7 +24,7 @@ MAPPED = 34_000_000
 
 
 def can_have(size: int) -> bool:
-    """Say whether so many bytes can be allocated now."""
+    """Return whether so many bytes can be allocated now."""
     try:
         np.empty(size, np.uint8)
     except MemoryError:
@@ -75,7 +75,7 @@ def little(standing: Fence) -> None:
 
 
 def widest(standing: Fence) -> None:
-    """A camera that is being left behind does not narrow the next."""
+    """A camera that is left behind does not narrow the next one."""
     other = Fence()
     other.widen(10_000_000)
     assert can_have(PIXEL_BYTES * 10_000_000)
@@ -84,7 +84,7 @@ def widest(standing: Fence) -> None:
 
 
 def model(standing: Fence) -> None:
-    """What it takes is not counted against the stream's room."""
+    """What it takes does not count against the stream's room."""
     with fence.lifted():
         model = np.empty(3 * ROOM_BYTES, np.uint8)
     assert model.size
@@ -93,18 +93,18 @@ def model(standing: Fence) -> None:
     assert not can_have(2 * ROOM_BYTES)
 
 
-def test_a_forgotten_source_takes_its_fence_along() -> None:
-    """A film that nobody closed would limit the process for ever."""
+def test_the_fence_of_a_forgotten_source_is_lifted() -> None:
+    """A film that was not closed would limit the process for ever."""
     for other in tuple(fence._fences):  # of a camera whose server still holds its last grab
         other.lift()
-    film = open_film(str(CLIP), CameraSpec(source=str(CLIP), shown="film"), "film")
+    film = open_film(str(CLIP), camera_spec(CLIP), "film")
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
     del film
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
 
 
 def test_without_a_fence_no_limit_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is tried has a limit of its own, which loading it must not lift."""
+    """The trial of a model sets a limit of its own, which loading it must not lift."""
     touched = []
     monkeypatch.setattr(fence, "_outside", None)
     monkeypatch.setattr(resource, "setrlimit", lambda *limits: touched.append(limits))

@@ -22,6 +22,7 @@ from edge.errors import CameraError
 from edge.frames import EndOfSource
 from tests.conftest import ROOT, Daemon, Listener
 from tests.quirky_rtsp import MEDIA
+from tests.specs import UNFENCED
 from tests.test_camera import open_source
 from tests.test_rtsp_faults import peak_bytes, usual_bytes
 
@@ -29,8 +30,8 @@ SPARSE = 1_000_000_000
 
 
 @pytest.mark.parametrize("name", ["raw.h264", "live.webm", "one.jpg", "jit.ts", "vfr.mp4"])
-def test_every_film_goes_round(name: str) -> None:
-    """Also one that cannot be rewound; each frame of it once in each round."""
+def test_every_film_loops(name: str) -> None:
+    """Also one that cannot be rewound; each frame comes once in each pass."""
     once = frames(name, loop=False)
     assert once >= 1
     camera = open_source(MEDIA / name, loop=True)
@@ -58,8 +59,8 @@ def frames(name: str, loop: bool) -> int:
 
 
 def test_a_film_of_one_frame_does_not_spin() -> None:
-    """It is shown at its frame rate, again and again."""
-    camera = open_source(MEDIA / "one.jpg", loop=True, fast=False)
+    """Its frame comes at its frame rate, again and again."""
+    camera = open_source(MEDIA / "one.jpg", loop=True, pace="realtime")
     begin = time.monotonic()
     for _ in range(11):
         assert camera.read(5.0) is not None
@@ -69,7 +70,7 @@ def test_a_film_of_one_frame_does_not_spin() -> None:
 
 def test_a_film_is_shown_by_its_own_timestamps() -> None:
     """Eight frames a second apart, then sixty in two seconds."""
-    camera = open_source(MEDIA / "vfr.mp4", fast=False)
+    camera = open_source(MEDIA / "vfr.mp4", pace="realtime")
     due_ns = []
     for _ in range(3):
         while (frame := camera.read(0.5)) is None:
@@ -82,7 +83,7 @@ def test_a_film_is_shown_by_its_own_timestamps() -> None:
 
 def test_an_impossible_frame_rate_is_no_reason_to_refuse() -> None:
     """OpenCV says 90000 frames a second: the timestamps count, and `camera.fps` for the rest."""
-    camera = open_source(MEDIA / "jit.ts", fast=False, fps=12.5)
+    camera = open_source(MEDIA / "jit.ts", pace="realtime", fps=12.5)
     assert camera.mode.fps == 12.5
     begin = time.monotonic()
     for _ in range(12):
@@ -105,12 +106,12 @@ def test_an_impossible_frame_rate_is_no_reason_to_refuse() -> None:
     ],
 )
 def test_timestamps_neither_stall_nor_spin(stamps_ms: list[float], steps_s: list[float]) -> None:
-    """Where two of them make no time, the step before counts, and no longer than the usual one."""
+    """If two of them give no step, the step before counts, but at most the usual one."""
     steps = Steps(25.0)
     assert [round(steps.to(stamp), 6) for stamp in stamps_ms] == steps_s
 
 
-def test_no_frame_is_shown_for_longer_than_ten_seconds() -> None:
+def test_no_frame_lasts_longer_than_ten_seconds() -> None:
     """Whatever frame rate the film claims."""
     assert Steps(1e-9).to(0.0) == LONGEST_S
 
@@ -128,13 +129,13 @@ def test_no_frame_is_shown_for_longer_than_ten_seconds() -> None:
     ],
 )
 def test_a_film_may_have_any_name(name: str, tmp_path: Path) -> None:
-    """FFmpeg sees no protocol in it, no pattern and no option; OpenCV does not crash."""
+    """FFmpeg finds no protocol in it, no pattern and no option; OpenCV does not crash."""
     shutil.copy(MEDIA / "vfr.mp4", tmp_path / name)
-    code = (
+    code = UNFENCED + (
         "import os, sys\n"
         "from edge.camera import open_camera\n"
-        "from edge.frames import CameraSpec\n"
-        "camera = open_camera(CameraSpec(sys.argv[1], sys.argv[1], fast=True))\n"
+        "from tests.specs import camera_spec\n"
+        "camera = open_camera(camera_spec(sys.argv[1], pace='fast'))\n"
         "sys.exit(camera.read(1.0).sequence)\n"
     )
     for place in (name, str(tmp_path / name)):
@@ -148,7 +149,7 @@ def test_a_film_may_have_any_name(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nul\0.mp4", "\ud800.mp4", "x" * 300, "a/" * 3000])
-def test_a_name_that_no_file_can_have_is_one_line(name: str) -> None:
+def test_an_impossible_file_name_is_refused_in_one_line(name: str) -> None:
     """Refused at once."""
     with pytest.raises(CameraError):
         open_source(name)
@@ -156,7 +157,7 @@ def test_a_name_that_no_file_can_have_is_one_line(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
 def test_only_a_regular_file_is_a_film(kind: str, tmp_path: Path) -> None:
-    """Anything else would be waited for, or never end."""
+    """Anything else could block, or never end."""
     path = tmp_path / "film.mp4"
     with socket.socket(socket.AF_UNIX) as listening:
         if kind == "fifo":
@@ -256,17 +257,17 @@ def test_a_hostile_film_takes_no_memory(name: str, tmp_path: Path) -> None:
     film.write_bytes(HOSTILE[name]())
     if name != "tags.mkv":
         os.truncate(film, 2 * SPARSE)
-    code = (
+    code = UNFENCED + (
         "import sys\n"
         "from pathlib import Path\n"
         "from edge.camera import open_camera\n"
-        "from edge.frames import CameraSpec\n"
+        "from tests.specs import camera_spec\n"
         "def peak():\n"
         "    status = Path('/proc/self/status').read_text()\n"
         "    return int(status.partition('VmHWM:')[2].split()[0])\n"
         "before = peak()\n"
         "try:\n"
-        "    open_camera(CameraSpec(sys.argv[1], sys.argv[1])).read(1.0)\n"
+        "    open_camera(camera_spec(sys.argv[1])).read(1.0)\n"
         "except OSError as exc:\n"
         "    print(peak() - before, exc)\n"
     )
@@ -282,7 +283,7 @@ def test_a_hostile_film_takes_no_memory(name: str, tmp_path: Path) -> None:
 def test_a_daemon_shows_a_film_again_and_again(
     broker: PrivateBroker, listen: Callable[[], Listener], daemon: Callable[..., Daemon], rgb: Path
 ) -> None:
-    """One that cannot be rewound ended it; it goes on, within its usual memory."""
+    """One that cannot be rewound once ended it; it goes on, within its usual memory."""
     usual, listener = usual_bytes(broker, daemon, rgb), listen()
     running = daemon(
         *("--source", MEDIA / "raw.h264", "--model", rgb, "--broker", broker.address),
@@ -293,8 +294,8 @@ def test_a_daemon_shows_a_film_again_and_again(
     assert running.stop() == 0
 
 
-def test_a_film_beyond_the_limit_is_refused_in_words() -> None:
-    """What, how much, and the key that decides."""
+def test_a_film_beyond_the_limit_names_limit_and_key() -> None:
+    """In one line."""
     with pytest.raises(CameraError) as caught:
         open_source(MEDIA / "vfr.mp4", max_pixels=1000)
     assert str(caught.value).endswith(

@@ -24,7 +24,7 @@ seeds = functools.cache(lambda: corpus("multipart"))
 
 @pytest.fixture(autouse=True, scope="module")
 def much_is_large() -> Iterator[None]:
-    """Here also pictures of 100 bytes are kept apart as large ones are."""
+    """Store pictures of 100 bytes apart, as large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partbuffer, "LARGE_BYTES", 100)
         patch.setattr(partbuffer, "OWN_BYTES", 1)
@@ -32,7 +32,7 @@ def much_is_large() -> Iterator[None]:
 
 
 def parsed(named: str, body: bytes, sizes: list[int]) -> list[tuple[str, bytes] | str]:
-    """Return what comes of ``body`` in pieces of these sizes; check that little is held."""
+    """Return the parts of ``body`` in pieces of these sizes; check that little is held."""
     parser = Multipart(named, MAX_BYTES)
     events: list[Part | Skipped] = []
     at = turn = 0
@@ -103,8 +103,10 @@ def test_every_good_picture_comes(
 @pytest.mark.fuzz
 @fuzz(100)
 @given(rubbish=mutated(seeds()), contents=pictures.filter(bool), sizes=cuts)
-def test_damage_is_left_behind(rubbish: bytes, contents: list[bytes], sizes: list[int]) -> None:
-    """After whatever there was, the pictures behind the next boundaries come again."""
+def test_pictures_come_again_after_damage(
+    rubbish: bytes, contents: list[bytes], sizes: list[int]
+) -> None:
+    """Whatever came before, the pictures after the next boundaries are found."""
     again = b"".join(b"\r\n--frame\r\n\r\n" + content for content in contents)
     padding = b"\r\n--frame\r\n\r\n" + b"x" * (MAX_BYTES + HEAD_BYTES)
     got = parsed(

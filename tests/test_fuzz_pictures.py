@@ -31,13 +31,13 @@ BEGINNINGS = (
 
 
 def of(content: bytes) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Return bytes as cameras give them."""
+    """Return bytes as an array."""
     return np.frombuffer(content, np.uint8)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_header_says_what_the_decoder_finds(name: str) -> None:
-    """Kind and size, of every kind in every variant; decoded, the shape is that, or turned."""
+    """Kind and size, for every kind in every variant; the decoded shape is the same, or turned."""
     content = of((CORPUS / "pictures" / name).read_bytes())
     header = read_header(content)
     assert header is not None
@@ -62,7 +62,7 @@ def test_a_header_says_what_the_decoder_finds(name: str) -> None:
 @fuzz(400)
 @given(st.sampled_from(BEGINNINGS), st.binary(max_size=200))
 def test_no_bytes_raise(begin: bytes, rest: bytes) -> None:
-    """Whatever follows the letters by which a kind is known."""
+    """Whatever follows the first bytes of a known kind."""
     header = read_header(of(begin + rest))
     assert header is None or (header.width > 0 and header.height > 0 <= header.decoder_bytes)
 
@@ -71,7 +71,7 @@ def test_no_bytes_raise(begin: bytes, rest: bytes) -> None:
 @fuzz(600)
 @given(mutated(SEEDS))
 def test_nothing_is_decoded_larger_than_its_header_says(content: bytes) -> None:
-    """What OpenCV makes of damaged pictures is no larger; what has no header is not decoded."""
+    """OpenCV decodes damaged pictures no larger; without a header, nothing is decoded."""
     pixels = of(content)
     header = read_header(pixels)
     if header is None or header.pixels > MAX_PIXELS or header.decoder_bytes > 10 * MAX_PIXELS:
@@ -85,22 +85,20 @@ def test_nothing_is_decoded_larger_than_its_header_says(content: bytes) -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_by_its_header(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is given to a decoder; the refusal says size, limit and key."""
+    """No decoder gets it; the refusal names size, limit and key."""
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(picture.Unreadable, match=r"\d+x\d+ pixels.*expected at most.*max_pixels"):
         picture.decode(of(BOMBS[name]), picture.MAX_PIXELS)
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_what_is_within_the_limit_is_given_to_the_decoder(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_within_the_limit_is_decoded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A JPEG of 64 megapixels at half its size."""
-    asked: list[int] = []
-    monkeypatch.setattr(cv2, "imdecode", lambda _, flags: asked.append(flags))
+    used: list[int] = []
+    monkeypatch.setattr(cv2, "imdecode", lambda _, flags: used.append(flags))
     with pytest.raises(picture.Unreadable, match="not a readable picture"):
         picture.decode(of(LARGE[name]), picture.MAX_PIXELS)
-    assert asked == [cv2.IMREAD_REDUCED_COLOR_2 if name == "half.jpg" else cv2.IMREAD_COLOR]
+    assert used == [cv2.IMREAD_REDUCED_COLOR_2 if name == "half.jpg" else cv2.IMREAD_COLOR]
 
 
 @pytest.mark.parametrize(
@@ -118,15 +116,15 @@ def test_what_is_within_the_limit_is_given_to_the_decoder(
     ],
     ids=range(9),
 )
-def test_a_header_is_not_looked_for_for_ever(content: bytes, steps: list[int]) -> None:
-    """A walk of millions of steps is given up after some thousands."""
+def test_the_search_for_a_header_has_an_end(content: bytes, steps: list[int]) -> None:
+    """A walk of millions of steps ends after some thousands."""
     assert read_header(of(content)) is None
     assert sum(steps) < 200_000
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Count the lines that are run in the module of headers."""
+    """Count the lines executed in the module of headers."""
     count: list[int] = []
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

@@ -46,7 +46,7 @@ def decoded(content: bytes, reduced: int = 1) -> NDArray[np.uint8] | None:
 
 @pytest.fixture(params=["as it is", "older"])
 def opencv(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take OpenCV as it is, and as one that does not notice that a picture was cut short."""
+    """Test OpenCV as it is, and as a version that does not notice a picture cut short."""
     if request.param == "older":
         monkeypatch.setattr(jpeg_end, "notices_cut", lambda: False)
 
@@ -58,7 +58,7 @@ def opencv(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_whole_picture_needs_no_end(
     name: str, parameters: list[int], reduced: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its pixels are the same without the marker, with half of it, with zeros behind."""
+    """Its pixels are the same without the marker, with half of it, with zeros after it."""
     content = whole(name, parameters)
     expected = decoded(content, reduced)
     assert expected is not None
@@ -76,7 +76,7 @@ def test_a_whole_picture_needs_no_end(
 def test_a_picture_cut_short_is_corrupt(
     name: str, parameters: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With zeros in the place of what is missing, or without; nothing is printed."""
+    """With zeros in place of the missing part, or without; nothing is printed."""
     content = whole(name, parameters)
     for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9):
         at = int(len(content) * share)
@@ -88,7 +88,7 @@ def test_a_picture_cut_short_is_corrupt(
 
 @pytest.mark.usefixtures("opencv")
 def test_a_progressive_picture_needs_its_end() -> None:
-    """Without, it cannot be told from one that lacks its last scans."""
+    """Without it, it looks like one that lacks its last scans."""
     content = whole("noise", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     assert decoded(content) is not None
     assert decoded(content + bytes(20_000)) is not None
@@ -96,8 +96,8 @@ def test_a_progressive_picture_needs_its_end() -> None:
     assert not jpeg.is_whole(np.frombuffer(content[:-2], np.uint8))
 
 
-def test_an_end_in_a_comment_is_none() -> None:
-    """A thumbnail or a note in front of the scan may hold one."""
+def test_an_end_marker_in_a_comment_does_not_count() -> None:
+    """A thumbnail or a note before the scan may hold one."""
     content = whole("noise", [])
     note = b"\xff\xfe\0\x06\xff\xd9\xff\xd9"
     cut = content[:2] + note + content[2 : len(content) // 2]
@@ -107,7 +107,7 @@ def test_an_end_in_a_comment_is_none() -> None:
 
 @pytest.mark.parametrize("end", [b"", bytes(9000), b"\xff\xd9" + bytes(9000)])
 def test_a_web_camera_may_leave_out_the_end(end: bytes) -> None:
-    """Its frames are shown; those that are cut short are still corrupt."""
+    """Its frames come; those that are cut short are still corrupt."""
     good = [sent_picture(60 + 20 * index)[:-2] + end for index in range(6)]
     cut = sent_picture(200)[:1200] + end.removeprefix(b"\xff\xd9")
     looks_on = threading.Event()

@@ -1,4 +1,4 @@
-"""What is asked of the Pi's camera and made of its pictures; the camera itself: tests/vm."""
+"""Settings and pictures of the Pi's camera; the camera itself is in tests/vm."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from edge import geometry
 from edge.camera import isp, planes
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, PixelFormat, Rotation, View
+from edge.frames import PixelFormat, Rotation, View
+from tests.specs import camera_spec
 
 BOTH = list(product((False, True), repeat=2))
 OFFERED: dict[str, tuple[Any, Any, Any]] = {
@@ -30,7 +32,7 @@ OFFERED: dict[str, tuple[Any, Any, Any]] = {
 """As a Pi's camera with a lens that moves offers them."""
 
 
-def seen(view: View, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def upright(view: View, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Turn, then mirror, then cut: what a View says, word by word."""
     pixels = np.rot90(pixels, -view.rotation // 90)
     pixels = pixels[:, ::-1] if view.flip_horizontal else pixels
@@ -45,23 +47,28 @@ def part(roi: geometry.Roi, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[top : top + round(roi[3] * height), left : left + round(roi[2] * width)]
 
 
+def sized(width: int, height: int, **settings: Any) -> CameraSpec:
+    """Return the settings for a camera of this size."""
+    return camera_spec("picamera2", width=width, height=height, **settings)
+
+
 @pytest.mark.parametrize("rotation", get_args(Rotation))
 @pytest.mark.parametrize("mirrored", BOTH)
 @pytest.mark.parametrize("taken", BOTH)
-def test_camera_and_software_together_show_what_is_asked(
+def test_camera_and_software_together_give_the_configured_view(
     rotation: Rotation, mirrored: tuple[bool, bool], taken: tuple[bool, bool]
 ) -> None:
     """Whichever of the flips the camera takes, and whether it or software cuts."""
     sensor = np.arange(8 * 12, dtype=np.uint8).reshape(8, 12)
     view = View(rotation, *mirrored, roi=(0.25, 0.5, 0.5, 0.25))
-    wanted = isp.flips(view)
-    done = (wanted[0] and taken[0], wanted[1] and taken[1])
+    flips = isp.flips(view)
+    done = (flips[0] and taken[0], flips[1] and taken[1])
     left = isp.rest(view, done)
-    delivered = seen(View(0, *done), sensor)
-    assert np.array_equal(seen(left, delivered), seen(view, sensor))
+    delivered = upright(View(0, *done), sensor)
+    assert np.array_equal(upright(left, delivered), upright(view, sensor))
     cut = part(geometry.before_turning(left), delivered)
     whole = replace(left, roi=geometry.WHOLE)
-    assert np.array_equal(seen(whole, cut), seen(view, sensor))
+    assert np.array_equal(upright(whole, cut), upright(view, sensor))
 
 
 @pytest.mark.parametrize(
@@ -79,9 +86,9 @@ def test_camera_and_software_together_show_what_is_asked(
 def test_the_small_stream_has_all_that_the_model_can_use(
     size: tuple[int, int], useful: tuple[int, int] | None, lores: tuple[int, int] | None
 ) -> None:
-    """In the picture's shape, rows without padding; none where it would not be smaller."""
-    asked = CameraSpec("", "", *size, useful=useful)
-    assert isp.plan(asked, cropping=True) == isp.Plan(size, lores, (False, False))
+    """In the picture's shape, rows without padding; none if it would not be smaller."""
+    spec = sized(*size, useful=useful)
+    assert isp.plan(spec, cropping=True) == isp.Plan(size, lores, (False, False))
 
 
 @given(
@@ -93,7 +100,7 @@ def test_the_small_stream_is_smaller_and_large_enough(
     width: int, height: int, useful: tuple[int, int]
 ) -> None:
     """Of any size, even of odd ones."""
-    plan = isp.plan(CameraSpec("", "", width, height, useful=useful), cropping=False)
+    plan = isp.plan(sized(width, height, useful=useful), cropping=False)
     assert plan.main[0] % 2 == plan.main[1] % 2 == 0
     if plan.lores:
         assert useful[0] <= plan.lores[0] < plan.main[0]
@@ -114,26 +121,26 @@ def test_the_small_stream_is_smaller_and_large_enough(
 def test_a_stretched_picture_comes_stretched(
     size: tuple[int, int], useful: tuple[int, int] | None, lores: tuple[int, int] | None
 ) -> None:
-    """In the size the model takes; in the picture's shape where no crop makes sure of the whole."""
-    asked = CameraSpec("", "", *size, useful=useful, any_shape=True)
-    assert isp.plan(asked, cropping=True) == isp.Plan(size, lores, (False, False))
-    kept = isp.plan(replace(asked, any_shape=False), cropping=False)
-    assert isp.plan(asked, cropping=False) == kept
+    """In the model's size; in the picture's shape if the camera cannot crop."""
+    spec = sized(*size, useful=useful, any_shape=True)
+    assert isp.plan(spec, cropping=True) == isp.Plan(size, lores, (False, False))
+    kept = isp.plan(replace(spec, any_shape=False), cropping=False)
+    assert isp.plan(spec, cropping=False) == kept
 
 
 def test_a_stretched_part_comes_stretched() -> None:
-    """What is needed of the whole picture is needed of its part, which is all that comes."""
+    """The useful size of the whole picture is scaled to the part, which is all that comes."""
     half = View(roi=(0.5, 0.0, 0.5, 1.0))
-    asked = CameraSpec("", "", 1280, 720, view=half, useful=(512, 256), any_shape=True)
-    assert isp.plan(asked, cropping=True) == isp.Plan((640, 720), (256, 256), (False, False))
+    spec = sized(1280, 720, view=half, useful=(512, 256), any_shape=True)
+    assert isp.plan(spec, cropping=True) == isp.Plan((640, 720), (256, 256), (False, False))
 
 
 def test_the_streams_have_the_shape_of_the_part_that_is_used() -> None:
     """A camera that can cut scales the part up; another gives the whole picture."""
-    asked = CameraSpec("", "", 1280, 720, view=View(roi=(0.5, 0.0, 0.5, 1.0)), useful=(448, 224))
-    assert isp.plan(asked, cropping=True) == isp.Plan((640, 720), (256, 288), (False, False))
-    assert isp.plan(asked, cropping=False) == isp.Plan((1280, 720), (448, 252), (False, False))
-    turned = replace(asked, view=View(90, roi=(0.0, 0.5, 1.0, 0.5)))
+    spec = sized(1280, 720, view=View(roi=(0.5, 0.0, 0.5, 1.0)), useful=(448, 224))
+    assert isp.plan(spec, cropping=True) == isp.Plan((640, 720), (256, 288), (False, False))
+    assert isp.plan(spec, cropping=False) == isp.Plan((1280, 720), (448, 252), (False, False))
+    turned = sized(1280, 720, view=View(90, roi=(0.0, 0.5, 1.0, 0.5)), useful=(448, 224))
     assert isp.plan(turned, cropping=True) == isp.Plan((640, 720), (256, 288), (False, False))
 
 
@@ -145,7 +152,7 @@ def test_a_part_of_the_sensor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "given"),
+    ("values", "expected"),
     [
         ({"exposure_us": 2000.4}, {"ExposureTime": 2000}),
         ({"gain": 2, "brightness": -0.5}, {"AnalogueGain": 2.0, "Brightness": -0.5}),
@@ -158,26 +165,26 @@ def test_a_part_of_the_sensor() -> None:
         ({}, {}),
     ],
 )
-def test_controls_in_libcameras_words(wanted: dict[str, Any], given: dict[str, Any]) -> None:
+def test_controls_by_libcameras_names(values: dict[str, Any], expected: dict[str, Any]) -> None:
     """By name; a lens that is placed is not focused as well."""
-    assert isp.translated(wanted, OFFERED, "picamera2") == given
+    assert isp.translated(values, OFFERED, "picamera2") == expected
 
 
 @pytest.mark.parametrize(
-    ("wanted", "line"),
+    ("values", "line"),
     [
         (
             {"gain": 99},
-            "picamera2: control `gain` cannot be set so: expected 1 to 16, got 99",
+            "picamera2: control `gain` does not take this value: expected 1 to 16, got 99",
         ),
         (
             {"brightness": "high"},
-            "picamera2: control `brightness` cannot be set so: expected -1 to 1, got high",
+            "picamera2: control `brightness` does not take this value: expected -1 to 1, got high",
         ),
         (
             {"af": "sometimes"},
-            "picamera2: control `af` cannot be set so: expected manual or auto or continuous,"
-            " got sometimes",
+            "picamera2: control `af` does not take this value: expected manual or auto or"
+            " continuous, got sometimes",
         ),
         (
             {"sharpness": 1},
@@ -187,19 +194,19 @@ def test_controls_in_libcameras_words(wanted: dict[str, Any], given: dict[str, A
         ({"lens_position": 1, "af": "continuous"}, "picamera2: `lens_position` needs `af` manual"),
     ],
 )
-def test_a_control_that_cannot_be_set_is_refused_in_one_line(
-    wanted: dict[str, Any], line: str
+def test_a_control_value_out_of_range_is_refused_in_one_line(
+    values: dict[str, Any], line: str
 ) -> None:
-    """With what could be."""
+    """It names the values that are possible."""
     with pytest.raises(CameraError) as caught:
-        isp.translated(wanted, OFFERED, "picamera2")
+        isp.translated(values, OFFERED, "picamera2")
     assert str(caught.value) == line
 
 
 @pytest.mark.parametrize("layout", sorted(set(planes.FORMATS.values())))
 @pytest.mark.parametrize("padding", [0, 2, 28])
 def test_rows_lose_their_padding(layout: PixelFormat, padding: int) -> None:
-    """Of a width that is no multiple of 64; what is in the padding never shows."""
+    """At a width that is no multiple of 64; the padding never shows."""
     height, width = 6, 36
     out = planes.picture(width, height, layout)
     row = out.size // out.shape[0]
@@ -218,8 +225,8 @@ def test_rows_lose_their_padding(layout: PixelFormat, padding: int) -> None:
     assert np.array_equal(out.ravel(), values)
 
 
-def test_a_format_that_is_not_read_is_told() -> None:
-    """Motion JPEG of a USB camera is V4L2's."""
+def test_an_unknown_pixel_format_is_refused() -> None:
+    """Such as motion JPEG of a USB camera, which is for V4L2."""
     with pytest.raises(CameraError, match="got MJPEG") as caught:
         planes.stream("main", {"format": "MJPEG", "size": (640, 480), "stride": 0}, "picamera2")
     assert caught.value.reason == "unsupported"

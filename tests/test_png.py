@@ -38,7 +38,7 @@ def data(side: int, depth: int = 8, channels: int = 3) -> bytes:
 
 
 def array(content: bytes) -> NDArray[np.uint8]:
-    """Return bytes as the module takes them."""
+    """Return bytes as an array."""
     return np.frombuffer(content, np.uint8)
 
 
@@ -87,19 +87,19 @@ def variants() -> dict[str, bytes]:
     made = {
         "color": color, "alpha": noise, "gray": gray, "16 bits": color.astype(np.uint16) * 257,
     }  # fmt: skip
-    found = {name: cv2.imencode(".png", pixels)[1].tobytes() for name, pixels in made.items()}
+    pictures = {name: cv2.imencode(".png", pixels)[1].tobytes() for name, pixels in made.items()}
     bilevel = [cv2.IMWRITE_PNG_BILEVEL, 1]
-    found["bilevel"] = cv2.imencode(".png", gray // 128 * 255, bilevel)[1].tobytes()
-    at = found["color"].index(b"IDAT") - 4
-    found["with a text"] = found["color"][:at] + TEXTS + found["color"][at:]
-    found["without an end"] = found["color"].removesuffix(END)
-    found["with rubbish behind"] = found["color"] + b"rubbish" * 100
-    return found
+    pictures["bilevel"] = cv2.imencode(".png", gray // 128 * 255, bilevel)[1].tobytes()
+    at = pictures["color"].index(b"IDAT") - 4
+    pictures["with a text"] = pictures["color"][:at] + TEXTS + pictures["color"][at:]
+    pictures["without an end"] = pictures["color"].removesuffix(END)
+    pictures["with rubbish behind"] = pictures["color"] + b"rubbish" * 100
+    return pictures
 
 
 @pytest.mark.parametrize("kind", variants())
-def test_what_is_a_picture_is_still_the_same(kind: str) -> None:
-    """Pixel by pixel what OpenCV makes of the whole file."""
+def test_the_picture_itself_stays_the_same(kind: str) -> None:
+    """Pixel by pixel as OpenCV decodes the whole file."""
     content = array(variants()[kind])
     whole = cv2.imdecode(content, cv2.IMREAD_COLOR)
     pixels = picture.decode(content, PIXELS_MAX)

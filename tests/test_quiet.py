@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 
 def test_stderr_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
-    """When the last of several threads is done, also after an error."""
+    """When the last of several threads has left, also after an error."""
     inside, go_on = threading.Event(), threading.Event()
 
     def other() -> None:

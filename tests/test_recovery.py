@@ -1,18 +1,23 @@
-"""A camera is lost, brought back, and given up in the end; with a clock of the test's own."""
+"""Recovery with scripted cameras and a clock of the test's own: lost, brought back, given up.
+
+`test_machine` has the state machine alone.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edge.background import Call
 from edge.camera import policy, reconnect
 from edge.camera.reconnect import Change, Policy, Recovery
 from edge.errors import CameraError, ConfigError
-from edge.frames import CameraMode, ControlValue, EndOfSource, Frame
+from edge.frames import Camera, CameraMode, ControlValue, EndOfSource, Frame
 
 GONE = CameraError("has gone", reason="gone", where="cam")
 ABSENT = CameraError("is not there", reason="absent", where="cam")
@@ -30,9 +35,13 @@ class Clock:
         """Return the time."""
         return self.now
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
 
 class Scripted:
-    """A camera that gives what it is told to: a number of frames, silence, an error."""
+    """A camera that follows a script: a frame, silence, an error."""
 
     def __init__(
         self,
@@ -46,7 +55,6 @@ class Scripted:
         self.corrupt_total = 1
         self.script, self.clock, self.sequence = script, clock, first
         self.closed = 0
-        self.hang: Callable[[], None] = self._at_once
 
     def read(self, timeout_s: float) -> Frame | None:
         """Take one step of the script; at its end there is silence."""
@@ -63,33 +71,62 @@ class Scripted:
         """Every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Take any."""
 
     def close(self) -> None:
         """Count."""
-        self.hang()
         self.closed += 1
 
-    def _at_once(self) -> None:
-        pass
+
+class HeldCall(Call[Any]):
+    """A call without a thread: it runs when the test lets it, at once by default."""
+
+    def __init__(self, call: Callable[[], Any], bench: Bench) -> None:
+        self._call, self._bench, self.ended = call, bench, False
+        self._raised = None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Run the call unless it is held; time passes otherwise."""
+        if self.ended:
+            return True
+        if self._bench.held:
+            self._bench.clock.now += timeout_s
+            return False
+        try:
+            self._result = self._call()
+        except Exception as exc:
+            self._raised = exc
+        self.ended = True
+        return True
 
 
 class Bench:
-    """Cameras by script, one after the other, and what is told of them."""
+    """Cameras by script, one after the other, and the changes that are reported.
 
-    def __init__(self, *scripts: list[object] | CameraError, **policy: object) -> None:
+    Nothing here sleeps or starts a thread. held: openings and closings do not end.
+    """
+
+    def __init__(
+        self, *scripts: list[object] | CameraError, driver: str = "scripted", **policy: object
+    ) -> None:
         self.scripts, self.clock = list(scripts), Clock()
         self.changes: list[Change] = []
         self.cameras: list[Scripted] = []
         self.open_at: list[float] = []
-        self.driver = "scripted"
-        self.kept = Recovery(
-            self.open,
+        self.driver, self.held = driver, False
+        self.kept = self.recovery(self.open, **policy)
+
+    def recovery(self, open: Callable[[int], Camera], **policy: object) -> Recovery:
+        """Return what keeps a camera open, on this clock."""
+        return Recovery(
+            open,
             Policy(**policy),  # type: ignore[arg-type]
             self.changes.append,
             self.clock,
-            lambda: 1.0,
+            chance=lambda: 1.0,
+            sleep=self.clock.sleep,
+            run=lambda call: HeldCall(call, self),
         )
 
     def open(self, first: int) -> Scripted:
@@ -102,32 +139,28 @@ class Bench:
         self.cameras.append(Scripted(script, first, self.clock, self.driver))
         return self.cameras[-1]
 
-    def step(self, timeout_s: float = 0.2) -> Frame | None:
-        """Read once; time goes by while there is no camera too."""
-        frame = self.kept.read(0.0 if self.kept._camera is None else timeout_s)
-        if self.kept._camera is None:
-            self.clock.now += 0.1
-            time.sleep(0.001)  # lets the thread that opens go on
-        return frame
-
     def until(self, condition: Callable[[], bool], steps: int = 20_000) -> list[Frame]:
         """Read until ``condition``; return the frames that came."""
         frames: list[Frame] = []
         for _ in range(steps):
             if condition():
                 return frames
-            frame = self.step()
+            frame = self.kept.read(0.2)
             if frame is not None:
                 frames.append(frame)
         raise AssertionError(self.changes)
 
+    def until_open(self) -> None:
+        """Read until the first camera is open."""
+        self.until(lambda: self.kept.mode is not None)
+
     @property
     def states(self) -> list[tuple[str, str]]:
-        """What was told as news: state and reason."""
+        """The changes that are news: state and reason."""
         return [(c.state, c.error.reason if c.error else "") for c in self.changes if c.news]
 
 
-def test_a_scripted_camera_does_what_it_is_told() -> None:
+def test_a_scripted_camera_follows_its_script() -> None:
     """The fake itself: frames in order, then an error, then silence that takes its time."""
     clock = Clock()
     camera = Scripted([1, GONE], 5, clock)
@@ -140,8 +173,8 @@ def test_a_scripted_camera_does_what_it_is_told() -> None:
     assert clock.now == 1001.0
 
 
-def test_a_camera_that_goes_is_brought_back_and_both_are_told_once() -> None:
-    """Frames go on from the next number; nothing is said of tries that failed meanwhile."""
+def test_a_camera_that_goes_is_brought_back_and_both_are_reported_once() -> None:
+    """Frames go on from the next number; failed tries in between are not news."""
     bench = Bench([1, 1, GONE], ABSENT, ABSENT, [1, 1])
     frames = bench.until(lambda: len(bench.states) == 2)
     frames += bench.until(lambda: not bench.cameras[1].script)
@@ -182,7 +215,7 @@ def test_tries_come_later_and_later() -> None:
 
 
 def test_a_camera_that_keeps_failing_is_given_up() -> None:
-    """One line names the last fault; before it, `failed` is told."""
+    """One line names the last fault; `failed` is reported before it."""
     bench = Bench([1, GONE], max_reopens=3)
     with pytest.raises(CameraError, match="given up after 3 tries: got is not there"):
         bench.until(lambda: False)
@@ -206,7 +239,7 @@ def test_tries_of_long_ago_do_not_count() -> None:
 
 
 def test_a_first_try_that_fails_is_an_error_where_the_camera_is_required() -> None:
-    """At the start somebody is looking."""
+    """At the start somebody is watching."""
     bench = Bench(ABSENT)
     with pytest.raises(CameraError, match="is not there"):
         bench.until(lambda: bench.kept.settled)
@@ -214,7 +247,7 @@ def test_a_first_try_that_fails_is_an_error_where_the_camera_is_required() -> No
 
 
 def test_a_camera_that_is_not_required_may_come_late() -> None:
-    """The start is over with the first failure; it is tried for ever, and told as failed."""
+    """The start ends with the first failure; tries go on for ever, and `failed` is reported."""
     bench = Bench(*[ABSENT] * 30, [1], required=False, max_reopens=5)
     bench.until(lambda: bench.kept.settled)
     assert bench.kept.state == "recovering"
@@ -227,22 +260,18 @@ def test_a_camera_that_is_not_required_may_come_late() -> None:
 def test_what_is_recorded_does_not_come_back() -> None:
     """The end of a film is its end, and a fault in it stays."""
     for fault in (EndOfSource(), CameraError("broken")):
-        bench = Bench()
-        film = Scripted([1, fault], 0, bench.clock, "file")
-        kept = Recovery(lambda _, film=film: film, Policy(), bench.changes.append, bench.clock)  # type: ignore[misc]
-        while not kept.settled:
-            kept.read(0.01)
-        assert kept.read(0.1)
+        bench = Bench([1, fault], driver="file")
+        bench.until_open()
+        assert bench.kept.read(0.1)
         with pytest.raises(type(fault)):
-            kept.read(0.1)
+            bench.kept.read(0.1)
         assert not bench.changes
 
 
 def test_a_folder_that_is_not_required_is_tried_again() -> None:
     """It may be renamed for a moment, or hold nothing but broken pictures for a while."""
     fault = CameraError("the folder cannot be read any more", reason="gone")
-    bench = Bench([1, fault], [1], required=False)
-    bench.driver = "images"
+    bench = Bench([1, fault], [1], driver="images", required=False)
     bench.until(lambda: bench.states == [("recovering", "gone"), ("online", "")])
 
 
@@ -250,7 +279,6 @@ def test_chance_takes_up_to_half_of_a_wait() -> None:
     """A fleet does not come back all at once."""
     assert (policy.wait_s(3, 0.0), policy.wait_s(3, 1.0)) == (2.0, 4.0)
     assert policy.wait_s(500, 1.0) == policy.LONGEST_WAIT_S
-    assert 0.0 <= Recovery(lambda _: Scripted([], 0, Clock()), Policy(), print)._chance() <= 1.0
 
 
 def test_after_a_minute_of_frames_a_loss_counts_as_the_first() -> None:
@@ -265,30 +293,28 @@ def test_after_a_minute_of_frames_a_loss_counts_as_the_first() -> None:
 def test_tries_without_success_count_however_long_they_take() -> None:
     """Each opening lasts longer than the window is wide for ten of them."""
     bench = Bench([1, GONE], max_reopens=5, reopen_window_s=10.0)
-    bench.until(lambda: bench.kept._camera is not None)
-    real = bench.open
+    bench.until_open()
 
     def slow(first: int) -> Scripted:
         bench.clock.now += 20.0
-        return real(first)
+        return bench.open(first)
 
-    bench.kept._open = slow
+    bench.kept.want(slow)
     with pytest.raises(CameraError, match="given up after 5 tries"):
         bench.until(lambda: False)
 
 
 def test_a_slow_camera_is_not_silent_between_its_frames() -> None:
     """One frame in ten seconds, and a time-out of two."""
-    bench = Bench(CameraError("later"), required=False)
+    bench = Bench()
     slow = Scripted([1, *[None] * 40, 1], 0, bench.clock, fps=0.1)
-    policy = Policy(stall_timeout_s=2.0)
-    bench.kept = Recovery(lambda _: slow, policy, bench.changes.append, bench.clock)
+    bench.kept = bench.recovery(lambda _: slow, stall_timeout_s=2.0)
     assert len(bench.until(lambda: not slow.script)) == 2
     assert not bench.changes
 
 
-def test_another_size_of_the_picture_is_told() -> None:
-    """The camera goes on by itself; what it gives is known anew."""
+def test_another_size_of_the_picture_is_reported() -> None:
+    """The camera goes on by itself; `mode` is the new one."""
     bench = Bench([1, 1, 1])
     bench.until(lambda: bool(bench.cameras) and len(bench.cameras[0].script) == 2)
     bench.cameras[0].mode = CameraMode("v4l2", "cam", 4, 4, 30.0, "bgr")
@@ -297,7 +323,7 @@ def test_another_size_of_the_picture_is_told() -> None:
     assert bench.kept.mode is bench.cameras[0].mode
 
 
-def test_what_is_wanted_otherwise_is_opened_anew_at_once() -> None:
+def test_a_camera_with_other_settings_is_opened_again_at_once() -> None:
     """No loss, no try that counts; the numbers go on."""
     bench = Bench([1, 1], [1], max_reopens=0)
     frames = bench.until(lambda: bool(bench.cameras) and not bench.cameras[0].script)
@@ -308,99 +334,99 @@ def test_what_is_wanted_otherwise_is_opened_anew_at_once() -> None:
     assert (bench.kept.reopens_total, bench.changes) == (0, [])
 
 
-class Wishes:
-    """Openings that come back when the test lets them, and what each was asked for."""
+class Settings:
+    """What opens a camera with settings of a name, and which of them were opened."""
 
     def __init__(self, bench: Bench) -> None:
-        self.bench, self.free = bench, threading.Event()
-        self.asked: list[str] = []
+        self.bench, self.opened = bench, list[str]()
 
-    def __call__(self, wish: str) -> Callable[[int], Scripted]:
-        """Return what opens a camera as ``wish`` says, once it may."""
+    def __call__(self, name: str) -> Callable[[int], Scripted]:
+        """Return what opens a camera with the settings ``name``."""
 
         def open(first: int) -> Scripted:
-            self.asked.append(wish)
-            assert self.free.wait(WAIT_S)
+            self.opened.append(name)
             return self.bench.open(first)
 
         return open
 
 
-def test_an_opening_that_is_asked_for_something_else_meanwhile_is_stale() -> None:
-    """It is closed and opened again as it is wanted by then; no frame comes of the old wish."""
+def until_reopening(bench: Bench, settings: Settings, name: str) -> list[Frame]:
+    """Read until the camera is lost and another opening, with these settings, is held."""
+    bench.until_open()
+    bench.kept.want(settings(name))
+    frames = bench.until(lambda: bench.kept.state == "recovering")
+    bench.until(lambda: bench.cameras[0].closed == 1)
+    bench.held = True
+    frames += bench.until(lambda: bench.kept.reopens_total == 1)
+    return frames
+
+
+def test_an_opening_is_stale_when_the_settings_have_changed() -> None:
+    """The camera is closed and opened again with the new ones; no frame comes of the old ones."""
     bench = Bench([1, GONE], [9], [1, 1], max_reopens=1)
-    wishes = Wishes(bench)
-    bench.until(lambda: bench.kept._camera is not None)
-    bench.kept.want(wishes("old"))
-    frames = bench.until(lambda: bool(wishes.asked))
-    bench.kept.want(wishes("new"))
-    wishes.free.set()
+    settings = Settings(bench)
+    frames = until_reopening(bench, settings, "old")
+    bench.kept.want(settings("new"))
+    bench.held = False
     frames += bench.until(lambda: len(bench.cameras) == 3 and not bench.cameras[2].script)
-    assert wishes.asked == ["old", "new"]
-    assert bench.cameras[1].script == [9]  # nothing was read of it
+    assert settings.opened == ["old", "new"]
+    assert bench.cameras[1].script == [9]  # no frame was read
     assert bench.cameras[1].closed == 1
     assert [frame.sequence for frame in frames] == [0, 1, 2]
     assert bench.states == [("recovering", "gone"), ("online", "")]
+    assert bench.kept.reopens_total == 1, "a stale opening is not a try more"
 
 
-def test_the_newest_of_many_wishes_is_opened() -> None:
-    """Not each of them in turn; and a stale opening is no try that failed."""
+def test_the_newest_of_many_settings_is_opened() -> None:
+    """Not each of them in turn; and a stale opening is no failed try."""
     bench = Bench([1, GONE], [9], [1], max_reopens=1)
-    wishes = Wishes(bench)
-    bench.until(lambda: bench.kept._camera is not None)
-    bench.kept.want(wishes("0"))
-    bench.until(lambda: bool(wishes.asked))
+    settings = Settings(bench)
+    until_reopening(bench, settings, "0")
     for number in range(1, 20):
-        bench.kept.want(wishes(str(number)))
-        bench.step()
-    wishes.free.set()
+        bench.kept.want(settings(str(number)))
+        bench.kept.read(0.2)
+    bench.held = False
     bench.until(lambda: bench.kept.state == "online")
-    assert wishes.asked == ["0", "19"]
+    assert settings.opened == ["0", "19"]
 
 
-def test_a_stale_opening_that_fails_is_tried_again_as_it_is_wanted_by_then() -> None:
+def test_a_stale_opening_that_fails_is_tried_again_with_the_new_settings() -> None:
     """After the usual wait."""
     bench = Bench([1, GONE], ABSENT, [1])
-    wishes = Wishes(bench)
-    bench.until(lambda: bench.kept._camera is not None)
-    bench.kept.want(wishes("old"))
-    bench.until(lambda: bool(wishes.asked))
-    bench.kept.want(wishes("new"))
-    wishes.free.set()
+    settings = Settings(bench)
+    until_reopening(bench, settings, "old")
+    bench.kept.want(settings("new"))
+    bench.held = False
     bench.until(lambda: bench.kept.state == "online")
-    assert wishes.asked == ["old", "new"]
+    assert settings.opened == ["old", "new"]
 
 
-def test_what_is_wanted_while_the_old_camera_is_closed_is_what_is_opened() -> None:
-    """Closing may take long too."""
-    bench, free = Bench([1, 1, GONE], [1]), threading.Event()
-    wishes = Wishes(bench)
-    wishes.free.set()
-    bench.until(lambda: bench.kept._camera is not None)
-
-    def hang() -> None:
-        free.wait(WAIT_S)
-
-    bench.cameras[0].hang = hang
-    bench.until(lambda: bench.kept._closing is not None)
-    bench.kept.want(wishes("new"))
-    free.set()
+def test_settings_that_change_while_the_old_camera_is_closed_are_opened() -> None:
+    """Closing may take long, too."""
+    bench = Bench([1, 1, GONE], [1])
+    settings = Settings(bench)
+    bench.until_open()
+    bench.held = True
+    bench.until(lambda: bench.kept.state == "recovering")
+    bench.kept.read(0.2)
+    assert bench.cameras[0].closed == 0
+    bench.kept.want(settings("new"))
+    bench.held = False
     bench.until(lambda: bench.kept.state == "online")
-    assert wishes.asked == ["new"]
+    assert settings.opened == ["new"]
 
 
 def test_an_open_camera_stays_open_until_it_is_opened_again() -> None:
-    """A wish alone closes nothing."""
+    """New settings alone close nothing."""
     bench = Bench([1, 1, 1], [1])
-    bench.until(lambda: bench.kept._camera is not None)
-    wishes = Wishes(bench)
-    wishes.free.set()
-    bench.kept.want(wishes("new"))
+    settings = Settings(bench)
+    bench.until_open()
+    bench.kept.want(settings("new"))
     bench.until(lambda: not bench.cameras[0].script)
-    assert (wishes.asked, bench.cameras[0].closed) == ([], 0)
+    assert (settings.opened, bench.cameras[0].closed) == ([], 0)
     bench.kept.reopen()
     bench.until(lambda: len(bench.cameras) == 2 and not bench.cameras[1].script)
-    assert wishes.asked == ["new"]
+    assert settings.opened == ["new"]
 
 
 def test_a_fault_of_another_kind_at_a_reopening_is_a_failed_try() -> None:
@@ -411,82 +437,72 @@ def test_a_fault_of_another_kind_at_a_reopening_is_a_failed_try() -> None:
     def broken(first: int) -> Scripted:
         raise ConfigError("password file cannot be read")
 
-    bench.kept._open = broken
+    bench.kept.want(broken)
     bench.until(lambda: bench.kept.reopens_total >= 2)
     assert bench.kept.state == "recovering"
     assert "password file" in str(bench.kept.error)
 
 
 def test_an_opening_that_hangs_does_not_end_a_daemon_that_needs_no_camera() -> None:
-    """It waits for as long as that takes, says so once, and goes on when it is over."""
-    bench, free = Bench([1, GONE], [1], required=False), threading.Event()
-    bench.until(lambda: len(bench.states) == 1)
-    real = bench.open
-
-    def hang(first: int) -> Scripted:
-        free.wait(WAIT_S)
-        return real(first)
-
-    bench.kept._open = hang
+    """It waits for as long as that takes, reports it once, and goes on when it has ended."""
+    bench = Bench([1, GONE], [1], required=False)
+    until_reopening(bench, Settings(bench), "any")
     bench.until(lambda: bench.kept.state == "failed")
     before = len(bench.open_at)
     bench.clock.now += 1000.0
-    bench.step()
+    bench.kept.read(0.2)
     assert len(bench.open_at) == before
-    free.set()
+    bench.held = False
     bench.until(lambda: bench.kept.state == "online")
     assert [state for state, _ in bench.states] == ["recovering", "failed", "online"]
 
 
 def test_a_start_need_not_wait_for_a_camera_that_is_not_required() -> None:
-    """It is told as recovering, and comes when it comes."""
-    bench, free = Bench(required=False), threading.Event()
-
-    def late(first: int) -> Scripted:
-        free.wait(WAIT_S)
-        return Scripted([1, 1], first, bench.clock)
-
-    bench.kept = Recovery(late, Policy(required=False), bench.changes.append, bench.clock)
+    """`recovering` is reported, and the camera comes when it comes."""
+    bench = Bench([1, 1], required=False)
+    bench.held = True
+    bench.kept.read(0.2)
     assert not bench.kept.settled
     bench.kept.go_on_without()
+    assert bench.kept.settled
     assert bench.states == [("recovering", "absent")]
-    free.set()
+    bench.held = False
     bench.until(lambda: bench.kept.state == "online")
 
 
-@pytest.mark.parametrize("stuck", ["open", "close"])
-def test_a_driver_that_does_not_come_back_ends_the_process(stuck: str) -> None:
-    """No second camera is opened beside the one that hangs; the loop is never held up."""
-    bench, free = Bench([1, GONE]), threading.Event()
-    bench.until(lambda: bool(bench.cameras))
+def test_an_opening_that_hangs_ends_a_daemon_that_needs_the_camera() -> None:
+    """No second camera is opened beside the one that hangs."""
+    bench = Bench([1, GONE])
+    until_reopening(bench, Settings(bench), "any")
+    before = bench.clock.now
+    with pytest.raises(CameraError, match="its driver has not answered for"):
+        bench.until(lambda: False)
+    assert bench.clock.now - before == pytest.approx(policy.STUCK_S + 10.0, abs=1.0)
+    assert len(bench.open_at) == 1
 
-    def hang(*_: object) -> None:
-        free.wait(WAIT_S)
 
-    bench.cameras[0].hang = hang if stuck == "close" else bench.cameras[0].hang
-    bench.kept._open = hang if stuck == "open" else bench.kept._open  # type: ignore[assignment]
-    opened = len(bench.open_at)
-    try:
-        with pytest.raises(CameraError, match="its driver has not answered for"):
-            bench.until(lambda: False)
-    finally:
-        free.set()
-    assert len(bench.open_at) == opened
+@pytest.mark.parametrize("required", [True, False])
+def test_a_closing_that_hangs_ends_the_process(required: bool) -> None:
+    """Whether the camera is required or not: no other can be opened."""
+    bench = Bench([1, GONE], required=required)
+    bench.until_open()
+    bench.held = True
+    with pytest.raises(CameraError, match="its driver has not answered for"):
+        bench.until(lambda: False)
+    assert len(bench.open_at) == 1
 
 
 def test_an_error_of_another_kind_is_not_hidden() -> None:
     """A fault in this program is not taken for one of the camera."""
     bench = Bench()
     nothing: dict[int, Scripted] = {}
-    bench.kept = Recovery(
-        lambda first: nothing[first], Policy(required=False), bench.changes.append, bench.clock
-    )
+    bench.kept = bench.recovery(lambda first: nothing[first], required=False)
     with pytest.raises(KeyError):
         bench.until(lambda: False)
 
 
-def test_what_is_asked_of_a_camera_that_is_away_is_refused() -> None:
-    """In one line that says what it is at."""
+def test_a_request_to_a_camera_that_is_away_is_refused() -> None:
+    """In one line that names the state."""
     bench = Bench(ABSENT, required=False)
     bench.until(lambda: bench.kept.settled)
     with pytest.raises(CameraError, match="not there now"):
@@ -496,9 +512,52 @@ def test_what_is_asked_of_a_camera_that_is_away_is_refused() -> None:
 
 
 def test_the_end_closes_what_is_open_or_just_being_opened() -> None:
-    """Nothing is left open, and nothing that hangs holds up the end for long."""
+    """Nothing is left open."""
     bench = Bench([1])
     bench.kept.close()
     assert [camera.closed for camera in bench.cameras] == [1]
     bench.kept.close()
-    assert reconnect.CLOSE_S < 5
+    assert [camera.closed for camera in bench.cameras] == [1]
+
+
+def test_the_end_waits_for_a_hanging_driver_no_longer_than_a_second() -> None:
+    """For the opening; and for the closing, if one has begun."""
+    bench = Bench([1])
+    bench.held = True
+    before = bench.clock.now
+    bench.kept.close()
+    assert bench.clock.now - before == reconnect.CLOSE_S
+    bench = Bench([1, GONE])
+    bench.until_open()
+    bench.held = True
+    bench.until(lambda: bench.kept.state == "recovering")
+    before = bench.clock.now
+    bench.kept.close()
+    assert bench.clock.now - before == reconnect.CLOSE_S
+
+
+def test_openings_and_closings_run_on_threads_of_their_own() -> None:
+    """With real threads and the real clock: neither holds up the caller."""
+    bench, free = Bench(), threading.Event()
+    threads: list[str] = []
+
+    class Slow(Scripted):
+        def close(self) -> None:
+            threads.append(threading.current_thread().name)
+            super().close()
+
+    def late(first: int) -> Slow:
+        threads.append(threading.current_thread().name)
+        assert free.wait(WAIT_S)
+        return Slow([1, GONE], first, bench.clock)
+
+    kept = Recovery(late, Policy(), bench.changes.append)
+    assert kept.read(0.0) is None
+    assert not kept.settled
+    free.set()
+    deadline_s = time.monotonic() + WAIT_S
+    while not bench.changes and time.monotonic() < deadline_s:
+        kept.read(0.2)
+    kept.close()
+    assert bench.states == [("recovering", "gone")]
+    assert threads == ["camera", "camera"]

@@ -56,13 +56,13 @@ def test_a_stream_joined_between_key_frames_starts_with_the_next(
     assert camera.sent < 2 * 30 + 20  # at most two key-frame intervals, sets unannounced
 
 
-def test_a_stream_without_a_key_frame_says_so(rtsp: Make) -> None:
-    """One line, with the setting that decides how long is waited."""
+def test_a_stream_without_a_key_frame_is_one_error_line(rtsp: Make) -> None:
+    """It names the setting that limits the wait."""
     pictures = [unit for unit in units(GOP.read_bytes()) if len(unit) == 2]
     for announced in (True, False):
         stream = units(GOP.read_bytes()) if announced else pictures
         camera = rtsp(stream, announced=announced, join=1, lost=range(0, 600, 30))
-        error = refused(camera.url, timeout_s=1.5)
+        error = refused(camera.url, stall_timeout_s=1.5)
         assert error.reason == "stalled"
         assert "camera.stall_timeout_s" in error.hint
 
@@ -105,16 +105,16 @@ def heads(send: Callable[[bytes], None]) -> None:
 
 
 def test_a_description_of_gigabytes_is_refused_at_once(rtsp: Make) -> None:
-    """In words: what, the limit, and what came; no second is spent on it."""
+    """The line names the limit and what came; it takes no second."""
     begin = time.monotonic()
-    error = refused(rtsp(describe=giant).url, timeout_s=60.0)
+    error = refused(rtsp(describe=giant).url, stall_timeout_s=60.0)
     assert time.monotonic() - begin < 30.0
     assert error.what == "its description is too large"
     assert (error.expected, error.got) == ("at most 65536 bytes", "2000000000")
 
 
 @pytest.mark.parametrize("attack", [giant, crowd, heads])
-def test_a_server_that_means_harm_takes_no_memory(
+def test_a_hostile_server_takes_no_memory(
     broker: PrivateBroker,
     listen: Callable[[], Listener],
     daemon: Callable[..., Daemon],
@@ -173,7 +173,7 @@ def test_a_stream_that_grows_beyond_its_room_is_given_up(rtsp: Make) -> None:
         [sequence_set(8192, 8192), *(nal for nal in unit if nal[0] & 31 != 7)] for unit in pictures
     ]
     before = peak_bytes_of_this()
-    with opened(rtsp(pictures[:30] + large * 20).url, timeout_s=3.0) as stream:
+    with opened(rtsp(pictures[:30] + large * 20).url, stall_timeout_s=3.0) as stream:
         frame_of(stream)
         _, error = to_the_end(stream)
     assert error.reason in ("corrupt", "stalled")

@@ -1,4 +1,4 @@
-"""The camera that a config describes: what is asked of it, and its controls."""
+"""The camera of a config: its view and its controls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge import config as configs
-from edge.camera import wishes
+from edge.camera.spec import camera_spec
 from edge.config import ModelConfig
 from edge.errors import CameraError
 from edge.frames import Camera, View
@@ -16,15 +16,15 @@ from edge.model import engine as engines
 
 
 def opened(rgb: Path, text: str) -> Camera:
-    """Return the camera of a config."""
+    """Return the open camera of a config."""
     path = rgb / "edge.toml"
     path.write_text(text)
     engine = engines.start(ModelConfig(path=str(rgb)))
-    return wishes.wanted(configs.load(path).camera, engine.preprocess).open(7)
+    return camera_spec(configs.load(path).camera, engine.preprocess).open(7)
 
 
-def test_view_controls_and_numbers_are_the_configs(rgb: Path) -> None:
-    """Also of a camera that is opened again: it begins with the number it is given."""
+def test_view_controls_and_numbers_come_from_the_config(rgb: Path) -> None:
+    """The first frame has the given number."""
     camera = opened(
         rgb,
         '[camera]\nsource = "synthetic"\npace = "fast"\nrotation = 90\nflip_vertical = true\n'
@@ -38,7 +38,7 @@ def test_view_controls_and_numbers_are_the_configs(rgb: Path) -> None:
     assert np.array_equal(frame.pixels[0, -1], [51, 51, 251])
 
 
-def test_a_control_that_it_has_not_closes_it_again(rgb: Path) -> None:
+def test_an_unknown_control_closes_the_camera_again(rgb: Path) -> None:
     """One line; nothing is left open."""
     with pytest.raises(CameraError, match="no control `gain`"):
         opened(rgb, '[camera]\nsource = "synthetic"\n[camera.controls]\ngain = 2.0\n')

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import ROOT, WAIT_S
+from tests.specs import UNFENCED
 from tests.streams import (
     CLIP,
     ESCAPED,
@@ -32,7 +33,7 @@ from tests.streams import (
 
 @pytest.fixture(scope="module")
 def rtsp() -> Iterator[RtspServer]:
-    """A server that the tests share which do it no harm."""
+    """A server shared by the tests that do it no harm."""
     server = RtspServer()
     yield server
     server.close()
@@ -57,9 +58,9 @@ def test_rtsp_shows_the_clip(rtsp: RtspServer, transport: str) -> None:
     capture.release()
     with opened(rtsp.url("clip"), transport=transport) as camera:
         assert (camera.mode.driver, camera.mode.width, camera.mode.height) == ("stream", 640, 480)
-        seen = [frame_of(camera).pixels[::8, ::8].copy() for _ in range(8)]
+        pictures = [frame_of(camera).pixels[::8, ::8].copy() for _ in range(8)]
     places = []
-    for pixels in seen:
+    for pixels in pictures:
         apart = [float(np.abs(pixels - still).mean()) for still in film]
         assert min(apart) < 1.0
         places.append(apart.index(min(apart)))
@@ -69,22 +70,22 @@ def test_rtsp_shows_the_clip(rtsp: RtspServer, transport: str) -> None:
 def test_rtsp_has_the_right_colors(rtsp: RtspServer) -> None:
     """Pure red, green and blue in this order, at a width that is no multiple of 64."""
     pure = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
-    seen: list[str] = []
+    names: list[str] = []
     with opened(rtsp.url("colors")) as camera:
         assert (camera.mode.width, camera.mode.height) == SIZE
-        while len(seen) < 5:
+        while len(names) < 5:
             pixels = frame_of(camera).pixels.astype(np.int16)
             off = {name: int(np.abs(pixels - color).max()) for name, color in pure.items()}
             name = min(off, key=off.__getitem__)
             assert off[name] <= 12
-            if name not in seen[-1:]:
-                seen.append(name)
+            if name not in names[-1:]:
+                names.append(name)
     turns = ["red", "green", "blue"] * 3
-    assert seen == turns[turns.index(seen[0]) :][:5]
+    assert names == turns[turns.index(names[0]) :][:5]
 
 
-def test_motion_jpeg_is_kept_as_it_came(rtsp: RtspServer) -> None:
-    """Decoded no larger than is of use, in full for a still, and within the limits."""
+def test_motion_jpeg_is_kept_undecoded(rtsp: RtspServer) -> None:
+    """Decoded no larger than useful, in full size for a still, within the limits."""
     useful = (SIZE[0] // 2, SIZE[1] // 2)
     with opened(rtsp.url("jpeg"), useful=useful) as camera:
         mode = camera.mode
@@ -99,7 +100,7 @@ def test_motion_jpeg_is_kept_as_it_came(rtsp: RtspServer) -> None:
     assert "camera.max_pixels" in str(refused(rtsp.url("jpeg"), max_pixels=10_000))
 
 
-def test_a_slow_reader_sees_the_newest_frame(rtsp: RtspServer) -> None:
+def test_a_slow_reader_gets_the_newest_frame(rtsp: RtspServer) -> None:
     """The server's clock is in the pixels: frames do not age in a queue, gaps are what it sent."""
     frames, ages_s = [], []
     buffers = set()
@@ -127,7 +128,7 @@ def test_a_slow_reader_sees_the_newest_frame(rtsp: RtspServer) -> None:
 def test_a_login_is_accepted_or_refused(
     serve: Callable[..., RtspServer], arguments: tuple[str, ...]
 ) -> None:
-    """The credentials come with the address, escaped as addresses are."""
+    """The credentials are in the address, escaped."""
     server = serve("--login", f"user:{PASSWORD}", *arguments)
     with opened(server.url("clock", f"user:{ESCAPED}")) as camera:
         assert frame_of(camera).pixels.shape == (SIZE[1], SIZE[0], 3)
@@ -139,7 +140,7 @@ def test_a_login_is_accepted_or_refused(
 
 
 def test_credentials_are_never_shown(serve: Callable[..., RtspServer], tmp_path: Path) -> None:
-    """Neither by us nor by FFmpeg or OpenCV, whatever goes wrong."""
+    """Neither in our output nor in FFmpeg's or OpenCV's, whatever goes wrong."""
     server = serve("--login", f"user:{PASSWORD}")
     places = [
         server.url("clock", "user:s3cret-wrong"),
@@ -151,15 +152,14 @@ def test_credentials_are_never_shown(serve: Callable[..., RtspServer], tmp_path:
         f"http://user:{ESCAPED}@127.0.0.1:{server.port}/none?key=s3cret",
         f"rtsp://user:{ESCAPED}@127.0.0.1:port/none?key=s3cret",
     ]
-    code = (
+    code = UNFENCED + (
         "import logging, sys, traceback\n"
         "from edge.camera.stream import open_live\n"
-        "from edge.config.secrets import without_credentials\n"
-        "from edge.frames import CameraSpec\n"
+        "from tests.specs import camera_spec\n"
         "logging.basicConfig(level=logging.DEBUG)\n"
         "for url in sys.argv[1:]:\n"
         "    try:\n"
-        "        camera = open_live(CameraSpec(url, without_credentials(url), timeout_s=5.0))\n"
+        "        camera = open_live(camera_spec(url, stall_timeout_s=5.0))\n"
         "    except OSError:\n"
         "        traceback.print_exc()\n"
         "    else:\n"
@@ -182,7 +182,7 @@ def test_credentials_are_never_shown(serve: Callable[..., RtspServer], tmp_path:
     assert "s3cret" not in done.stdout
 
 
-def test_what_is_not_there_is_said(rtsp: RtspServer) -> None:
+def test_a_missing_host_port_or_path_is_named(rtsp: RtspServer) -> None:
     """Host, port and path each have a line of their own."""
     assert str(refused("rtsp://127.0.0.1:1/a")) == (
         "rtsp://127.0.0.1:1/a: nothing listens on port 1; check the port, and start the server"
@@ -196,17 +196,17 @@ def test_what_is_not_there_is_said(rtsp: RtspServer) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up() -> None:
-    """It takes the connection, and that is all."""
+    """It accepts the connection, and nothing else."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begin = time.monotonic()
-        error = refused(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/a", timeout_s=0.5)
+        error = refused(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/a", stall_timeout_s=0.5)
         assert time.monotonic() - begin < WAIT_S
     assert (error.reason, error.what) == ("absent", "no answer in time")
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_server_gone_and_back(serve: Callable[..., RtspServer], transport: str) -> None:
-    """Killed, it is seen as gone within the time-out; started again, a new camera has it."""
+    """Killed, it is noticed within the time-out; started again, a new camera connects."""
     server = serve()
     with opened(server.url("clock"), transport=transport) as camera:
         sequence = frame_of(camera).sequence
@@ -225,7 +225,7 @@ def test_a_server_gone_and_back(serve: Callable[..., RtspServer], transport: str
 def test_a_silent_server_is_a_stall(serve: Callable[..., RtspServer], transport: str) -> None:
     """`read` gives None, and at the time-out the connection is given up."""
     server = serve()
-    with opened(server.url("clock"), transport=transport, timeout_s=3.0) as camera:
+    with opened(server.url("clock"), transport=transport, stall_timeout_s=3.0) as camera:
         frame_of(camera)
         server.process.send_signal(signal.SIGSTOP)
         while camera.read(0.5):

@@ -55,7 +55,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_an_http_login_is_accepted_or_refused(pictures: Callable[..., str]) -> None:
-    """As RTSP's."""
+    """As with RTSP."""
     url = pictures([picture(100)], again=True, login="dXNlcjpzM2NyZXQ6d0ByZA==")
     with opened(url.replace("//", f"//user:{ESCAPED}@")) as camera:
         assert frame_of(camera).pixels.mean() == pytest.approx(100, abs=2)
@@ -67,7 +67,7 @@ def test_an_http_login_is_accepted_or_refused(pictures: Callable[..., str]) -> N
 def test_https_is_read_and_refuses_as_http_does(
     pictures: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Whoever signed the server's certificate: FFmpeg does not look at it."""
+    """Whoever signed the server's certificate: it is not checked."""
     pair = Authority(tmp_path, "unknown").sign("camera")
     url = pictures([picture(100)], again=True, pair=pair, login="dXNlcjpzM2NyZXQ6d0ByZA==")
     with opened(url.replace("//", f"//user:{ESCAPED}@")) as camera:
@@ -75,8 +75,8 @@ def test_https_is_read_and_refuses_as_http_does(
     assert refused(url).reason == "denied"
 
 
-def test_what_is_not_there_is_said(pictures: Callable[..., str]) -> None:
-    """As the server's status says it."""
+def test_a_missing_host_port_or_path_is_named(pictures: Callable[..., str]) -> None:
+    """By the server's status."""
     assert refused("http://127.0.0.1:1/a").reason == "absent"
     error = refused(pictures([], status=404))
     assert (error.reason, error.what) == ("absent", "no such stream")
@@ -87,8 +87,8 @@ def test_what_is_not_there_is_said(pictures: Callable[..., str]) -> None:
 
 
 def test_a_stream_that_has_fallen_silent_can_be_closed(frozen_stream: str) -> None:
-    """The grabber sits in a read that lasts as long as the time-out; close does not."""
-    with opened(frozen_stream, timeout_s=60.0) as camera:
+    """The grabber's read lasts as long as the time-out; close does not."""
+    with opened(frozen_stream, stall_timeout_s=60.0) as camera:
         while camera.read(0.5):
             pass
         begin = time.monotonic()
@@ -100,7 +100,7 @@ def test_reopening_leaves_nothing_behind(pictures: Callable[..., str]) -> None:
     url = pictures([picture(100)] * 3, silent=True)
     before = grabbers(), len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        with opened(url, timeout_s=60.0) as camera:
+        with opened(url, stall_timeout_s=60.0) as camera:
             while camera.read(0.2):
                 pass
             assert grabbers() > before[0]
@@ -109,19 +109,8 @@ def test_reopening_leaves_nothing_behind(pictures: Callable[..., str]) -> None:
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before[1] + 5)
 
 
-def test_an_opening_leaves_the_environment_as_it_was(
-    pictures: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the user has set there stays; what has not been there is not."""
-    monkeypatch.setenv("OPENCV_FFMPEG_THREADS", "2")
-    monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
-    before = dict(os.environ)
-    with opened(pictures([picture(100)], again=True)):
-        assert dict(os.environ) == before
-
-
-def test_an_end_is_told_after_the_last_frame(pictures: Callable[..., str]) -> None:
-    """A slow reader sees the last frame, then that it ended; no number is given twice."""
+def test_the_end_comes_after_the_last_frame(pictures: Callable[..., str]) -> None:
+    """A slow reader gets the last frame, then the end; no number comes twice."""
     count = 40
     url = pictures([picture(40 + 4 * index) for index in range(count)])
     with opened(url) as camera:
@@ -159,39 +148,39 @@ def test_corrupt_pictures_are_counted_and_skipped(pictures: Callable[..., str]) 
 
 @pytest.mark.parametrize("bad", [picture(100)[:9000], jpeg.START + bytes(5000) + jpeg.END])
 def test_nothing_but_corrupt_pictures_is_given_up(pictures: Callable[..., str], bad: bytes) -> None:
-    """After good ones; or with none at all, where FFmpeg may find no stream in them."""
-    seen = threading.Event()
+    """After good ones; or without any, when FFmpeg may find no stream in them."""
+    enough = threading.Event()
 
     def sent() -> Iterator[bytes]:
-        while not seen.is_set():
+        while not enough.is_set():
             yield picture(100)
         while True:
             yield bad
 
     with opened(pictures(sent())) as camera:
         frame_of(camera)
-        seen.set()
+        enough.set()
         _, error = to_the_end(camera)
         assert camera.corrupt_total >= BAD_FRAMES
     assert error.reason == "corrupt"
     assert refused(pictures([bad], again=True)).reason in ("corrupt", "unsupported")
 
 
-def test_another_size_is_told_and_shown(
+def test_another_size_is_logged_and_used(
     pictures: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next frames have it, and so has the mode; one line tells."""
-    seen = threading.Event()
+    """The next frames have it, and so has the mode; one line is logged."""
+    enough = threading.Event()
 
     def sent() -> Iterator[bytes]:
-        while not seen.is_set():
+        while not enough.is_set():
             yield picture(60)
         yield from [picture(120, SIZE)] * 5
 
     url = pictures(sent())
     with opened(url) as camera:
         frames = [frame_of(camera)]
-        seen.set()
+        enough.set()
         frames += to_the_end(camera)[0]
         assert (camera.mode.width, camera.mode.height) == SIZE
     for frame in frames:
@@ -199,8 +188,8 @@ def test_another_size_is_told_and_shown(
         assert frame.pixels.mean() == pytest.approx(level, abs=2)
     shapes = dict.fromkeys(frame.pixels.shape for frame in frames)
     assert list(shapes) == [(240, 320, 3), (SIZE[1], SIZE[0], 3)]
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [f"{url}: the picture is now 328 x 248, was 320 x 240"]
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"{url}: the picture is now 328 x 248, was 320 x 240"]
 
 
 @pytest.mark.parametrize(

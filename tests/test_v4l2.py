@@ -15,7 +15,7 @@ from edge.camera import v4l2_abi as abi
 from edge.camera.v4l2_controls import level
 from edge.camera.v4l2_formats import FORMATS, Decoder
 from edge.errors import CameraError
-from edge.frames import CameraSpec
+from tests.specs import camera_spec
 
 NUMBERS = (
     *("QUERYCAP", "ENUM_FMT", "S_FMT", "REQBUFS", "QUERYBUF", "QBUF", "DQBUF", "STREAMON"),
@@ -42,10 +42,10 @@ def test_structures_are_laid_out_as_the_compiler_lays_them_out(tmp_path: Path) -
         "int main(void) {\n" + "\n".join(lines) + "\n}\n"
     )
     subprocess.run(["gcc", program, "-o", tmp_path / "layout"], check=True)
-    told = subprocess.run([tmp_path / "layout"], capture_output=True, text=True, check=True)
+    layout = subprocess.run([tmp_path / "layout"], capture_output=True, text=True, check=True)
     expected = [getattr(abi, name) for name in NUMBERS]
     expected += [field.offset for field in OFFSETS.values()]
-    assert [int(line) for line in told.stdout.split()] == expected
+    assert [int(line) for line in layout.stdout.split()] == expected
 
 
 def test_a_formats_letters_are_its_number() -> None:
@@ -55,10 +55,10 @@ def test_a_formats_letters_are_its_number() -> None:
     assert abi.name(abi.code("Y16 ")) == "Y16"
 
 
-def decoder(format: str, width: int, height: int, stride: int = 0, **asked: object) -> Decoder:
+def decoder(format: str, width: int, height: int, stride: int = 0, **settings: object) -> Decoder:
     """Return a decoder for what a driver is said to have agreed to."""
     pix = abi.PixFormat(width, height, abi.code(format.upper()), bytesperline=stride)
-    return Decoder(pix, CameraSpec("/dev/video0", "/dev/video0", **asked))  # type: ignore[arg-type]
+    return Decoder(pix, camera_spec("/dev/video0", **settings))
 
 
 def filled(content: bytes, spare: int = 64) -> mmap.mmap:
@@ -90,10 +90,10 @@ def jpeg(width: int, height: int) -> bytes:
         ((641, 100), (1280, 720)),
     ],
 )
-def test_a_jpeg_is_no_larger_than_is_of_use(
+def test_a_jpeg_is_decoded_no_larger_than_useful(
     useful: tuple[int, int] | None, size: tuple[int, int]
 ) -> None:
-    """Half, a quarter, an eighth; whole where it is asked for."""
+    """Half, a quarter, an eighth; whole for a still."""
     made = decoder("mjpg", 1280, 720, useful=useful)
     content = jpeg(1280, 720)
     small = made.decode(filled(content), len(content), full=False)
@@ -107,7 +107,7 @@ def test_a_jpeg_is_no_larger_than_is_of_use(
 
 
 def test_a_jpeg_that_was_cut_off_is_corrupt() -> None:
-    """At any place, and whatever the buffer held before; so is one of another size."""
+    """Wherever it is cut, and whatever the buffer held before; so is one of another size."""
     made, content = decoder("mjpg", 320, 240), jpeg(320, 240)
     memory = filled(content)
     for used in (0, 1, 2, 20, len(content) // 2, len(content) * 9 // 10):
@@ -137,7 +137,7 @@ def test_a_jpeg_needs_no_end_marker(
 
 
 def test_a_jpeg_of_another_size_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it claims: nothing is made of that size."""
+    """Whatever it claims: nothing of that size is allocated."""
     made, content = decoder("mjpg", 320, 240), bytearray(jpeg(320, 240))
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     at = content.index(b"\xff\xc0") + 5
@@ -146,7 +146,7 @@ def test_a_jpeg_of_another_size_is_not_even_decoded(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_jpeg_beyond_the_limit_is_decoded_at_half_its_size() -> None:
-    """Also where it is asked for in full; four times the limit is refused when it is agreed on."""
+    """Also for a still; beyond four times the limit, the format is refused when negotiated."""
     made, content = decoder("mjpg", 320, 240, max_pixels=20_000), jpeg(320, 240)
     for full in (False, True):
         pixels = made.decode(filled(content), len(content), full=full)
@@ -159,8 +159,8 @@ def test_a_jpeg_beyond_the_limit_is_decoded_at_half_its_size() -> None:
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name not in ("mjpg", "jpeg")])
 @pytest.mark.parametrize("stride", [0, 128])
-def test_raw_pixels_are_where_they_should_be(format: str, stride: int) -> None:
-    """With padded rows and without; in full buffers only. What need not be copied is not."""
+def test_raw_pixels_are_in_their_places(format: str, stride: int) -> None:
+    """With padded rows and without; only in full buffers, and without needless copies."""
     width, height = 36, 24
     made = decoder(format, width, height, stride)
     bytes_wide = {"yuyv": 2, "bgr3": 3, "rgb3": 3, "grey": 1}.get(format, 1) * width
@@ -177,14 +177,14 @@ def test_raw_pixels_are_where_they_should_be(format: str, stride: int) -> None:
         expected = np.vstack([content[:height, :width], chroma.reshape(height // 2, width)])
     assert np.array_equal(pixels.reshape(rows, bytes_wide), expected)
     assert made.decode(memory, content.size - padded, full=False) is None
-    shown = np.frombuffer(memory, np.uint8)
-    assert np.shares_memory(pixels, shown) == (not planar or not stride)
+    whole = np.frombuffer(memory, np.uint8)
+    assert np.shares_memory(pixels, whole) == (not planar or not stride)
 
 
 def test_levels_are_the_devices_least_default_and_greatest() -> None:
-    """And no more than these."""
-    told = abi.ControlDescription(minimum=0, maximum=255, default=100)
-    assert [level(at, told) for at in (-2, -1, -0.5, 0, 0.5, 1, 30)] == [
+    """Values beyond are clipped."""
+    control = abi.ControlDescription(minimum=0, maximum=255, default=100)
+    assert [level(at, control) for at in (-2, -1, -0.5, 0, 0.5, 1, 30)] == [
         0,
         0,
         50,

@@ -117,7 +117,7 @@ def test_memory_stays_as_it_is_and_labels_come(
     """
     go, attacked = threading.Event(), threading.Event()
 
-    def answer_one(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer_one(connection: socket.socket, request: bytes, number: int) -> bool:
         if attacked.is_set() or not go.is_set():
             connection.sendall(single(color("blue" if attacked.is_set() else "red")))
             return True
@@ -126,7 +126,7 @@ def test_memory_stays_as_it_is_and_labels_come(
             connection.sendall(piece)
         return False
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut")
         if not attacked.is_set():
             show(connection, part(color("red")), go.is_set)
@@ -164,9 +164,9 @@ def test_memory_stays_as_it_is_and_labels_come(
 def test_a_chunk_that_claims_to_be_endless_is_read_as_it_comes(
     web: Callable[..., WebCamera],
 ) -> None:
-    """Its size is only a number; nothing is set aside for it."""
+    """Its size is only a number; no memory is reserved for it."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         head = (MULTIPART % b"cut")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + b"f" * 4000 + b"\r\n")
         show(connection, part(color("red")), lambda: False)
@@ -178,16 +178,14 @@ def test_a_chunk_that_claims_to_be_endless_is_read_as_it_comes(
 
 
 @pytest.mark.parametrize("size", [b"-5", b"zz", b"", b"f" * 70_000])
-def test_chunks_that_are_none_end_the_connection(
-    web: Callable[..., WebCamera], size: bytes
-) -> None:
+def test_malformed_chunks_end_the_connection(web: Callable[..., WebCamera], size: bytes) -> None:
     """As if the server had closed it."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         head = (MULTIPART % b"cut")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + size + b"\r\n")
 
-    assert refused(web(answer).url, timeout_s=2.0).reason in ("gone", "stalled")
+    assert refused(web(answer).url, stall_timeout_s=2.0).reason in ("gone", "stalled")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +196,7 @@ def test_chunks_that_are_none_end_the_connection(
     ],
 )
 def test_the_head_of_an_answer_has_an_end(web: Callable[..., WebCamera], head: bytes) -> None:
-    """Neither too many fields nor one that is too long are waited for."""
+    """It is not waited for, with too many fields or one that is too long."""
     error = refused(web(lambda connection, *_: connection.sendall(head)).url)
     assert error.what == "the head of its answer is too large or malformed"
 
@@ -207,12 +205,12 @@ def test_the_head_of_an_answer_has_an_end(web: Callable[..., WebCamera], head: b
 def test_redirects_in_a_ring_have_an_end(web: Callable[..., WebCamera], status: bytes) -> None:
     """After five."""
     camera = web(
-        lambda connection, question, number: connection.sendall(
+        lambda connection, request, number: connection.sendall(
             b"HTTP/1.1 %b\r\nLocation: /%d\r\nContent-Length: 0\r\n\r\n" % (status, number)
         )
     )
     assert refused(camera.url).what == "redirected more than 5 times"
-    assert len(camera.questions) == 6
+    assert len(camera.requests) == 6
 
 
 @pytest.mark.parametrize("head", [b"", MULTIPART % b"cut", single(b"\xff\xd8")[:-2], b"HTTP/1.1 "])
@@ -220,14 +218,14 @@ def test_a_byte_at_a_time_is_silence(web: Callable[..., WebCamera], head: bytes)
     """In the head or in a body: each byte is in time, a picture is not."""
     ended = threading.Event()
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(head)
         while not ended.is_set():
             connection.sendall(b"\xff")
             time.sleep(0.1)
 
     try:
-        error = refused(web(answer).url, timeout_s=0.8)
+        error = refused(web(answer).url, stall_timeout_s=0.8)
     finally:
         ended.set()
     assert error.reason in ("stalled", "absent")
@@ -237,14 +235,14 @@ def test_a_stream_that_slows_down_is_given_up(web: Callable[..., WebCamera]) -> 
     """Read goes on returning nothing in its time, then says how long there was no frame."""
     slow = threading.Event()
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut")
         show(connection, part(color("red")), slow.is_set)
         while True:
             connection.sendall(b"-")
             time.sleep(0.05)
 
-    with opened(web(answer).url, timeout_s=1.0) as camera:
+    with opened(web(answer).url, stall_timeout_s=1.0) as camera:
         assert camera.read(WAIT_S)
         slow.set()
         _, error = to_the_end(camera)
@@ -252,10 +250,10 @@ def test_a_stream_that_slows_down_is_given_up(web: Callable[..., WebCamera]) -> 
     assert re.fullmatch(r"no frame for 1\.\d s", error.what)
 
 
-def test_a_compressed_stream_is_refused_in_words(web: Callable[..., WebCamera]) -> None:
-    """Nobody asked for it; what it would unpack to is nobody's to know."""
+def test_a_compressed_stream_is_refused(web: Callable[..., WebCamera]) -> None:
+    """It was not requested, and its unpacked size is unknown."""
     head = (MULTIPART % b"cut")[:-2] + b"Content-Encoding: gzip\r\n\r\n\x1f\x8b"
     camera = web(lambda connection, *_: connection.sendall(head))
     error = refused(camera.url)
     assert (error.reason, error.got) == ("unsupported", "gzip")
-    assert b"Accept-Encoding: identity" in camera.questions[0]
+    assert b"Accept-Encoding: identity" in camera.requests[0]

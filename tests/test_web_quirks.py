@@ -102,9 +102,9 @@ HEADS = {
 
 @pytest.mark.parametrize("quirk", PARTS)
 def test_every_kind_of_motion_jpeg_is_read(web: Web, quirk: str) -> None:
-    """Whatever its parts look like: red, again and again, and not one picture is damaged."""
+    """Whatever its parts look like: red again and again, and no picture is damaged."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(HEADS.get(quirk, MULTIPART % b"cut"))
         show(connection, PARTS[quirk], lambda: False)
 
@@ -115,11 +115,11 @@ def test_every_kind_of_motion_jpeg_is_read(web: Web, quirk: str) -> None:
         assert camera.corrupt_total <= ("too small" in quirk)
 
 
-def test_a_picture_that_was_cut_short_is_not_shown(web: Web) -> None:
-    """It has no end marker either, but is not whole."""
+def test_a_picture_that_was_cut_short_is_not_used(web: Web) -> None:
+    """It has no end marker, and is not whole."""
     cut = color("green")[: len(color("green")) * 2 // 3]
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut")
         for content in itertools.cycle((cut, RED)):
             show_once(connection, part(content))
@@ -129,13 +129,13 @@ def test_a_picture_that_was_cut_short_is_not_shown(web: Web) -> None:
             assert frame_of(camera).pixels[0, 0].argmax() == 2
 
 
-def test_parts_that_are_no_pictures_are_counted_and_told_once(
+def test_parts_that_are_no_pictures_are_counted_and_logged_once(
     web: Web, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Between good ones: with their type, on one line, whatever they say of themselves."""
+    """Between good ones: in one line with their type, whatever that is."""
     other = part(b"<html>", head=b"Content-Type: image/\x1b[31mevil\r\nContent-Length: 6\r\n")
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut")
         show(connection, other + part(RED), lambda: False)
 
@@ -162,30 +162,30 @@ def redirect(to: str) -> bytes:
 
 
 def test_a_login_goes_to_no_other_host(web: Web) -> None:
-    """A redirect to one asks there without it; back at home it is sent."""
-    asked = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
+    """A redirect to another host is followed without it; the first host gets it again."""
+    challenge = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
 
-    def elsewhere(connection: socket.socket, question: bytes, number: int) -> None:
-        connection.sendall(asked)
+    def elsewhere(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(challenge)
 
     other = web(elsewhere)
 
-    def home(connection: socket.socket, question: bytes, number: int) -> None:
+    def home(connection: socket.socket, request: bytes, number: int) -> None:
         place = f"http://localhost:{other.port}/x"
-        connection.sendall(redirect(place) if b"Authorization" in question else asked)
+        connection.sendall(redirect(place) if b"Authorization" in request else challenge)
 
     camera = web(home)
     error = refused(camera.url.replace("//", "//user:s3cret@"))
     assert (error.reason, error.what) == ("denied", "login refused")
-    assert [b"Authorization: Basic" in question for question in camera.questions] == [False, True]
-    assert other.questions
-    assert not any(b"Authorization" in question for question in other.questions)
+    assert [b"Authorization: Basic" in request for request in camera.requests] == [False, True]
+    assert other.requests
+    assert not any(b"Authorization" in request for request in other.requests)
     assert "s3cret" not in str(error)
 
 
 @pytest.mark.parametrize("to", ["rtsp://127.0.0.1/x", "http://[", "file:///etc/passwd", "//:x"])
 def test_a_redirect_to_nowhere_is_refused(web: Web, to: str) -> None:
-    """Only to http and https, and to what is an address."""
+    """Only http and https are followed, and only addresses."""
     camera = web(lambda connection, *_: connection.sendall(redirect(to)))
     assert refused(camera.url).what == "cannot be opened"
 
@@ -193,14 +193,14 @@ def test_a_redirect_to_nowhere_is_refused(web: Web, to: str) -> None:
 def test_a_redirect_is_followed_with_the_login(web: Web) -> None:
     """To another path of the same server."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
-        if question.startswith(b"GET /cam "):
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        if request.startswith(b"GET /cam "):
             connection.sendall(redirect("/a%20b c?d=e f#g"))
-        elif b"Authorization" not in question:
+        elif b"Authorization" not in request:
             realm = b'WWW-Authenticate: Basic realm="a digest"\r\n\r\n'
             connection.sendall(b"HTTP/1.1 401 Unauthorized\r\n" + realm)
         else:
-            assert question.startswith(b"GET /a%20b%20c?d=e%20f HTTP/1.1\r\n")
+            assert request.startswith(b"GET /a%20b%20c?d=e%20f HTTP/1.1\r\n")
             connection.sendall(MULTIPART % b"cut")
             show(connection, part(RED), lambda: False)
 
@@ -216,15 +216,15 @@ def test_a_redirect_is_followed_with_the_login(web: Web) -> None:
     ],
 )
 def test_a_digest_login_is_answered(web: Web, algorithm: str, qop: str) -> None:
-    """As the RFC has it; the password itself is not sent."""
+    """As in the RFC; the password itself is not sent."""
     parameters = ['realm="a, b"', 'nonce="n0nce"', 'opaque="o"', qop]
     if algorithm:
         parameters.append(f"algorithm={algorithm}")
     challenge = "Digest " + ", ".join(filter(None, parameters))
     right = []
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
-        login = re.search(r"Authorization: Digest (.*)\r\n", question.decode())
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
+        login = re.search(r"Authorization: Digest (.*)\r\n", request.decode())
         if login is None or not agrees(login[1]):
             head = f"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\n\r\n"
             connection.sendall(head.encode())
@@ -255,27 +255,27 @@ def test_a_digest_login_is_answered(web: Web, algorithm: str, qop: str) -> None:
     assert "p:ss" not in right[0]
 
 
-def test_a_challenge_of_any_length_is_looked_at_quickly() -> None:
-    """One that is made to be searched for ever is cut."""
+def test_a_challenge_of_any_length_is_parsed_quickly() -> None:
+    """One made to be searched for ever is cut."""
     assert not Login("user", "x").challenge(['\\"' * 500_000, "Negotiate", ""])
     assert Login("user", "x").challenge(['Newauth a="basic b", Digest nonce="n"'])
 
 
-def test_addresses_that_are_none_are_refused_in_a_line() -> None:
-    """As those of RTSP."""
+def test_malformed_addresses_are_refused_in_one_line() -> None:
+    """As with RTSP."""
     for url in ("http://127.0.0.1:port/a", "http:///a", "http://[::1/a", "http://127.0.0.1:99999/"):
         assert refused(url).what == "cannot be opened"
     assert refused("http://[::1]:1/a").what == "nothing listens on port 1"
     assert refused("http://nowhere.invalid/a").what == "the server's name cannot be resolved"
 
 
-def test_what_is_no_motion_jpeg_is_still_ffmpegs(web: Web) -> None:
-    """A film over HTTP: whatever its type says."""
+def test_a_film_over_http_is_left_to_ffmpeg(web: Web) -> None:
+    """Whatever its type says."""
     from tests.streams import CLIP
 
     film = CLIP.read_bytes()
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: %d\r\n\r\n" % len(
             film
         )
@@ -286,10 +286,10 @@ def test_what_is_no_motion_jpeg_is_still_ffmpegs(web: Web) -> None:
         assert camera.mode.format == "bgr"
 
 
-def test_pictures_that_follow_each_other_are_ffmpegs(web: Web) -> None:
-    """JPEGs as one body without end, of no type that says so."""
+def test_a_row_of_pictures_is_left_to_ffmpeg(web: Web) -> None:
+    """JPEGs as one body without end, of an unspecific type."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         head = b"HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n"
         connection.sendall(head)
         show(connection, picture(200), lambda: False)
@@ -300,14 +300,14 @@ def test_pictures_that_follow_each_other_are_ffmpegs(web: Web) -> None:
 
 
 def test_close_ends_every_wait_at_once(web: Web) -> None:
-    """Also where the server never sends anything again."""
+    """Also if the server never sends anything again."""
     silent = threading.Event()
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut" + part(RED))
         silent.wait(WAIT_S)
 
-    with opened(web(answer).url, timeout_s=60.0) as camera:
+    with opened(web(answer).url, stall_timeout_s=60.0) as camera:
         frame_of(camera)
     assert not any(t.name == "grabber" for t in threading.enumerate())
     silent.set()
@@ -320,7 +320,7 @@ def test_a_picture_larger_than_the_limit_is_decoded_smaller(web: Web) -> None:
 
     large = cv2.imencode(".jpg", noise)[1].tobytes()
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(MULTIPART % b"cut")
         show(connection, part(large), lambda: False)
 

@@ -1,4 +1,4 @@
-"""Web cameras that give one picture for each question: asked at `camera.fps`, without an outage."""
+"""Web cameras that give one picture for each request."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def web() -> Iterator[Web]:
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_it_is_asked_again_and_again(web: Web, kept: bool) -> None:
-    """On one connection where the server keeps it, else on one for each picture."""
+def test_pictures_are_requested_repeatedly(web: Web, kept: bool) -> None:
+    """On one connection if the server keeps it, else on one for each picture."""
     names = itertools.cycle(("red", "green", "blue"))
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
         connection.sendall(
             single(color(next(names)), b"Connection: close" if not kept else b"A: b")
         )
@@ -54,17 +54,17 @@ def test_it_is_asked_again_and_again(web: Web, kept: bool) -> None:
         assert (mode.driver, mode.width, mode.height, mode.fps) == ("stream", 320, 240, 50.0)
         assert mode.format == "jpeg"
         frames = [frame_of(opened_camera) for _ in range(6)]
-        seen = [int(frame.pixels[0, 0].argmax()) for frame in frames]
-        assert {0, 1, 2} == set(seen)
+        colors = [int(frame.pixels[0, 0].argmax()) for frame in frames]
+        assert {0, 1, 2} == set(colors)
         assert [frame.sequence for frame in frames] == sorted({f.sequence for f in frames})
     assert (camera.connections == 1) is kept
-    assert b"Connection: close" not in camera.questions[0]
+    assert b"Connection: close" not in camera.requests[0]
 
 
-def test_it_is_asked_no_more_often_than_wanted(web: Web) -> None:
-    """`camera.fps` questions a second: the times between frames say so."""
+def test_pictures_are_requested_at_the_configured_rate(web: Web) -> None:
+    """`camera.fps` requests a second, by the times between frames."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
         connection.sendall(single(color("red")))
         return True
 
@@ -78,7 +78,7 @@ def test_a_body_without_a_length_ends_with_the_connection(web: Web, ending: byte
     """HTTP/1.0, or chunks."""
     picture = color("red")
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
         if ending:
             head = (
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -94,22 +94,22 @@ def test_a_body_without_a_length_ends_with_the_connection(web: Web, ending: byte
 
 
 def test_a_picture_that_has_not_changed_is_a_new_frame(web: Web) -> None:
-    """The server is told which one is known; its 304 is no silence."""
+    """The request names the last one; an answer 304 is not silence."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
-        known = b'If-None-Match: "1"' in question and b"If-Modified-Since: Mon" in question
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
+        known = b'If-None-Match: "1"' in request and b"If-Modified-Since: Mon" in request
         fields = (b'ETag: "1"', b"Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT")
         connection.sendall(NOT_MODIFIED if known else single(color("red"), *fields))
         return True
 
     camera = web(answer)
-    with opened(camera.url, fps=50.0, timeout_s=1.0) as opened_camera:
+    with opened(camera.url, fps=50.0, stall_timeout_s=1.0) as opened_camera:
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             frame = frame_of(opened_camera)
             assert frame.pixels[0, 0].argmax() == 2
-    assert b"If-None-Match" not in camera.questions[0]
-    assert all(b"If-None-Match" in question for question in camera.questions[1:])
+    assert b"If-None-Match" not in camera.requests[0]
+    assert all(b"If-None-Match" in request for request in camera.requests[1:])
     assert camera.connections == 1
 
 
@@ -131,7 +131,7 @@ BAD: dict[str, Callable[[socket.socket], None]] = {
 def test_one_bad_answer_is_no_outage(web: Web, name: str) -> None:
     """Every third is bad; the camera goes on, and numbers have no gaps for it."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
         if number % 3 == 1:
             BAD[name](connection)
             return False
@@ -140,7 +140,7 @@ def test_one_bad_answer_is_no_outage(web: Web, name: str) -> None:
 
     camera = web(answer)
     with opened(camera.url, fps=50.0, max_bytes=15_000) as opened_camera:
-        while len(camera.questions) < 10:
+        while len(camera.requests) < 10:
             assert frame_of(opened_camera).pixels[0, 0].argmax() == 0
 
 
@@ -148,11 +148,11 @@ def test_a_server_that_is_busy_for_long_has_gone(web: Web) -> None:
     """After the time that a camera may be silent, with its last answer."""
     busy = threading.Event()
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
         connection.sendall(BUSY if busy.is_set() else single(color("red")))
         return True
 
-    with opened(web(answer).url, fps=20.0, timeout_s=1.0) as camera:
+    with opened(web(answer).url, fps=20.0, stall_timeout_s=1.0) as camera:
         frame_of(camera)
         busy.set()
         _, error = to_the_end(camera)
@@ -160,9 +160,9 @@ def test_a_server_that_is_busy_for_long_has_gone(web: Web) -> None:
 
 
 def test_nothing_but_rubbish_is_given_up(web: Web) -> None:
-    """After thirty in a row, and with the limit where that is why."""
+    """After thirty in a row; the error names the limit if that is the reason."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
         connection.sendall(single(color("red") + bytes(20_000)))
         return False
 
@@ -173,7 +173,7 @@ def test_nothing_but_rubbish_is_given_up(web: Web) -> None:
     assert (error.reason, error.got) == ("failed", "status 503")
 
 
-def test_the_daemon_tells_of_no_outage(
+def test_the_daemon_reports_no_outage(
     broker: PrivateBroker,
     listen: Callable[[], Listener],
     daemon: Callable[..., Daemon],
@@ -183,7 +183,7 @@ def test_the_daemon_tells_of_no_outage(
     """A poll a second, every other one busy, each on a connection of its own: labels, no event."""
     names = itertools.cycle(("red", "blue"))
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> None:
+    def answer(connection: socket.socket, request: bytes, number: int) -> None:
         connection.sendall(BUSY if number % 2 else single(color(next(names)), b"Connection: close"))
 
     camera, listener = web(answer), listen()
@@ -198,13 +198,13 @@ def test_the_daemon_tells_of_no_outage(
     assert kinds == {"label_changed"}
     states: list[Any] = [json.loads(body)["camera"]["state"] for body in listener.bodies("info")]
     assert set(states) == {"online"}
-    assert camera.connections == len(camera.questions)
+    assert camera.connections == len(camera.requests)
 
 
 def test_close_ends_a_pause_at_once(web: Web) -> None:
-    """Between two questions a minute apart."""
+    """Between two requests a minute apart."""
 
-    def answer(connection: socket.socket, question: bytes, number: int) -> bool:
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
         connection.sendall(single(color("red")))
         return True
 

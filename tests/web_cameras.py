@@ -19,13 +19,13 @@ MIB = 1 << 20
 
 
 class WebCamera:
-    """Answers each question by ``answer(connection, question, number)``, numbers from 0.
+    """Answers each request by ``answer(connection, request, number)``, numbers from 0.
 
     The connection is kept where ``answer`` returns True.
     """
 
     def __init__(self, answer: Callable[[socket.socket, bytes, int], bool | None]) -> None:
-        self.questions: list[bytes] = []
+        self.requests: list[bytes] = []
         self.connections = 0
         self._answer, self._numbers = answer, itertools.count()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -48,19 +48,19 @@ class WebCamera:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            while question := self._question(connection):
-                self.questions.append(question)
-                if not self._answer(connection, question, next(self._numbers)):
+            while request := self._request(connection):
+                self.requests.append(request)
+                if not self._answer(connection, request, next(self._numbers)):
                     return
 
-    def _question(self, connection: socket.socket) -> bytes:
-        question = b""
-        while not question.endswith(b"\r\n\r\n"):
+    def _request(self, connection: socket.socket) -> bytes:
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
             more = connection.recv(4096)
             if not more:
                 return b""
-            question += more
-        return question
+            request += more
+        return request
 
 
 @functools.cache

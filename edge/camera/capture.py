@@ -1,7 +1,7 @@
-"""An open source of FFmpeg's, and the fence around it: what `ffmpeg` opens, others read.
+"""An open FFmpeg source and the fence around it: `ffmpeg` opens it, streams and films read it.
 
-OpenCV's errors are translated here: a frame that cannot be had is none. It knows neither streams
-nor films. One thread at a time uses it.
+OpenCV's errors are translated here: a frame that fails is False or None. It knows neither streams
+nor films. One thread at a time uses it; its owner says which.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from edge.errors import CameraError
 from edge.fence import Fence
 
 MOTION_JPEG: Final = frozenset({b"MJPG", b"mjpe"})
-"""What OpenCV calls it; the second is 4.6's name."""
+"""OpenCV's names for motion JPEG; the second is 4.6's."""
 
 
 class Capture:
     """An open ``cv2.VideoCapture`` and the fence around it. Its owner must ``release`` it.
 
-    The fence of one that was forgotten goes with it: it would limit the process for ever.
+    If that is forgotten, the garbage collection lifts the fence, which would stay for ever.
     """
 
     def __init__(self, capture: cv2.VideoCapture, fence: Fence) -> None:
@@ -43,29 +43,29 @@ class Capture:
         return codec.to_bytes(4, "little") in MOTION_JPEG
 
     def keep_jpeg(self) -> bool:
-        """Have motion JPEG retrieved as it came, if that is what this is; say whether it is."""
+        """Retrieve motion JPEG undecoded from now on; return whether this is motion JPEG."""
         return self.is_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
 
-    def get(self, what: int) -> float:
+    def get(self, property: int) -> float:
         """Return one of OpenCV's properties."""
-        return float(self._capture.get(what))
+        return float(self._capture.get(property))
 
     def grab(self) -> bool:
-        """Move to the next frame; say whether there is one."""
+        """Move to the next frame; return whether there is one."""
         try:
             return self._capture.grab()
         except (cv2.error, MemoryError):
             return False
 
     def rewind(self) -> bool:
-        """Go to the beginning; say whether the film could, which its next frame must confirm."""
+        """Go to the beginning; return whether FFmpeg says it did: the next frame must prove it."""
         try:
             return self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
         except (cv2.error, MemoryError):
             return False
 
     def retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-        """Return what was grabbed, in ``buffer`` where that fits; None where it is corrupt."""
+        """Return the grabbed frame, in ``buffer`` if it fits; None if it is corrupt."""
         try:
             decoded, pixels = self._capture.retrieve(buffer)
         except (cv2.error, MemoryError):
@@ -73,11 +73,13 @@ class Capture:
         return np.asarray(pixels, np.uint8) if decoded and pixels is not None else None
 
     def check_memory(self, where: str) -> None:
-        """Raise CameraError where it has taken nearly all that it may. Any thread may call it."""
+        """Raise CameraError if its memory is nearly used up. Any thread may call this."""
         if self.fence.is_close():
             what = "takes too much memory"
-            most = f"at most {self.fence.room_bytes // 1_000_000} MB more than before it was opened"
-            raise CameraError(what, reason="unsupported", where=where, expected=most)
+            limit = (
+                f"at most {self.fence.room_bytes // 1_000_000} MB more than before it was opened"
+            )
+            raise CameraError(what, reason="unsupported", where=where, expected=limit)
 
     def release(self) -> None:
         """End the connection, or close the file."""

@@ -1,4 +1,4 @@
-"""Which controls a source has."""
+"""Checks the names of controls that a source is to set."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from edge.errors import CameraError
 from edge.frames import ControlValue
 
 
-def check(wanted: Mapping[str, ControlValue], known: tuple[str, ...], shown: str) -> None:
-    """Raise CameraError where ``wanted`` names a control that is not ``known``.
+def check(values: Mapping[str, ControlValue], known: tuple[str, ...], where: str) -> None:
+    """Raise CameraError where ``values`` has a control that is not ``known``.
 
-    shown  the source, for the message
+    where  the source, for the message
     """
-    for name in wanted:
+    for name in values:
         if name not in known:
             raise CameraError(
                 f"this source has no control `{name}`",
-                where=shown,
-                expected=" or ".join(known) or "none at all",
+                where=where,
+                expected=" or ".join(known) or "none",
             )

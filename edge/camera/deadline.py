@@ -1,7 +1,7 @@
 """A connection for http.client whose reads end by a deadline, or at once when it is shut.
 
-http.client waits anew for each byte: a server that sends one a second would hold it for ever.
-It does not know what is said. ``shut`` is called from any thread, the rest by the one that reads.
+http.client waits again for each byte: a server that sends one a second would hold it for ever.
+Knows no HTTP. [1] Any thread may call ``shut``; the thread that reads calls everything else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Connection:
                 raise
 
     def sendall(self, content: bytes) -> None:
-        """Send a question."""
+        """Send a request."""
         self._socket.sendall(content)
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -50,7 +50,7 @@ class Connection:
         return io.BufferedReader(_Reader(self))
 
     def close(self) -> None:
-        """Nothing: http.client closes its answers, the owner the connection, by ``end``."""
+        """Do nothing: http.client closes its answers; the owner ends the connection."""
 
     def receive(self, buffer: memoryview) -> int:
         """Fill some of ``buffer``; return how much, 0 at the end. Raises OSError, ValueError."""
@@ -65,12 +65,14 @@ class Connection:
         return self._socket.recv_into(buffer)
 
     def shut(self) -> None:
-        """End whatever is waited for."""
+        """[1] End the read that waits, if any."""
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # without TLS's farewell
+            socket.socket.shutdown(
+                self._socket, socket.SHUT_RDWR
+            )  # TLS's closing message is left out
 
     def end(self) -> None:
-        """Give it back to the system."""
+        """Close the socket."""
         self._socket.close()
 
 
@@ -81,5 +83,5 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what io gives it
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what io passes
         return self._connection.receive(buffer)

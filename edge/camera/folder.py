@@ -20,11 +20,11 @@ from edge.frames import Seconds
 log = logging.getLogger(__name__)
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 MOST: Final = 200_000
-"""Pictures; what else is in the folder is not seen."""
+"""Pictures; the others in the folder are ignored."""
 COARSE_S: Final = 3.0
-"""A folder that changed so recently may change again within the same time stamp."""
+"""A folder that changed so recently may change again with the same timestamp."""
 SHARE: Final = 0.02
-"""Of the time that may go into reading the folder again before the end of a pass."""
+"""Of the time: at most so much goes into reading the folder within a pass."""
 
 
 class Folder:
@@ -33,7 +33,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.names: list[str] = []
-        self._pass: list[str] = []  # those that this pass goes through
+        self._pass: list[str] = []  # names in this pass
         self._next = 0  # place in it
         self._changed_ns: int | None = None
         self._read_at_s: Seconds = 0.0
@@ -50,7 +50,7 @@ class Folder:
         return self._pass[self._next - 1]
 
     def refresh(self) -> bool:
-        """See what has come and gone, if that is due; say whether it was read. Raises OSError."""
+        """Read the names again if that is due; return whether they were read. Raises OSError."""
         waited_s = time.monotonic() - self._read_at_s
         if (self._next and waited_s * SHARE < self._cost_s) or not self._differs():
             return False
@@ -58,13 +58,13 @@ class Folder:
         return True
 
     def begin(self, without: Collection[str]) -> None:
-        """Begin a pass through all but some of the names."""
+        """Begin a pass through all names but some."""
         self._next = 0
         if len(self._pass) != len(self.names) - len(without):
             self._pass = [name for name in self.names if name not in without]
 
     def only(self, names: Iterable[str]) -> None:
-        """Go on with these alone, from the first."""
+        """Continue with these names alone, from the first."""
         self.names = self._pass = sorted(names)
         self._next = 0
 
@@ -72,7 +72,7 @@ class Folder:
         return self._changed_ns is None or os.stat(self.path).st_mtime_ns != self._changed_ns
 
     def _read(self) -> None:
-        """Read the names; go on behind the one that was last."""
+        """Read the names; continue after the last one used."""
         last = self._pass[self._next - 1] if self._next else ""
         begin_s = time.monotonic()
         changed_ns = os.stat(self.path).st_mtime_ns
@@ -84,7 +84,7 @@ class Folder:
                 if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
                     continue
                 if len(self.names) == MOST:
-                    self._complain()
+                    self._warn()
                     break
                 self.names.append(entry.name)
         self.names.sort()
@@ -93,7 +93,7 @@ class Folder:
         self._read_at_s = time.monotonic()
         self._cost_s = self._read_at_s - begin_s
 
-    def _complain(self) -> None:
+    def _warn(self) -> None:
         if not self._overfull:
-            log.warning("%s: more than %d pictures, the others are not shown", self.path, MOST)
+            log.warning("%s: more than %d pictures, the others are ignored", self.path, MOST)
         self._overfull = True

@@ -1,17 +1,19 @@
 """Takes every frame of a stream the moment it comes, and keeps the newest for a slow reader.
 
-The grabber's thread alone uses the capture, and releases it however long after ``stop`` that is:
-a server that has fallen silent holds a grab for as long as the read time-out. [1] marks what it
-shares with the reader. Three buffers go round: one being written, one
-newest, one held by the reader; motion JPEG comes as new bytes each time instead.
+Only the grabber's thread uses the capture, and releases it, however long after ``stop``: a silent
+server blocks a grab until the read time-out. [1] marks what it shares with the reader; ``_changed``
+guards it. Three buffers rotate: one being written, one newest, one held by the reader; motion JPEG
+comes as new bytes each time instead.
 
-A process must not wind Python down while a grab is held: before 3.14, one that returns just then
-aborts the process (OpenCV takes the lock of a Python that is gone). It ends by ``os._exit`` then.
+The process must not finalise the interpreter while a grab blocks: before Python 3.14, a grab that
+returns just then aborts it (OpenCV takes the lock of an interpreter that is gone). The process
+therefore ends by ``os._exit``.
 
-It does not know when the sensor took a frame, only when it had arrived here, and nothing of
-damage that FFmpeg conceals: only frames that it refuses are counted as corrupt. A stream joined
-between two key frames gives no picture until the next: waiting for that is no damage. After a
-picture, frames that need a lost one count, and the stream is kept until ``timeout_s`` without any.
+It does not know when the sensor took a frame, only when the frame arrived, and nothing of damage
+that FFmpeg conceals: only frames that FFmpeg refuses are counted as corrupt. A stream joined
+between two key frames gives no picture until the next: waiting for that is not damage. After the
+first picture, frames that need a lost one count, and the stream is kept until ``timeout_s`` without
+any.
 """
 
 from __future__ import annotations
@@ -30,36 +32,36 @@ from edge.errors import CameraError
 from edge.frames import Seconds
 
 GIVE_UP: Final = 0.9
-"""Of the time-out without a picture: sooner than whoever reads sees nothing but silence."""
+"""Of the time-out without a picture: sooner than the reader reports mere silence."""
 ENDED_S: Final = 0.001
-"""A grab at the end of a stream fails sooner (0.03 ms); one of a corrupt frame waited for it."""
+"""A grab at the end of a stream fails sooner (0.03 ms); a corrupt frame takes time to arrive."""
 
 
 class Grabber(Newest):
     """Owns an open ``capture`` from here on.
 
-    is_jpeg    it gives motion JPEG as it came
+    is_jpeg    it gives motion JPEG, undecoded
     timeout_s  its read time-out
-    shown      the source, for messages
+    where      the source, for messages
     """
 
-    def __init__(self, capture: Capture, is_jpeg: bool, timeout_s: Seconds, shown: str) -> None:
+    def __init__(self, capture: Capture, is_jpeg: bool, timeout_s: Seconds, where: str) -> None:
         self._capture, self._is_jpeg, self._timeout_s = capture, is_jpeg, timeout_s
         self._free: list[NDArray[np.uint8]] = []  # [1]
         self._stop = False  # [1]
         self._held: NDArray[np.uint8] | None = None
-        super().__init__(shown)
+        super().__init__(where)
 
     def peek(self, timeout_s: Seconds) -> Picture | None:
         """Return the newest picture not yet taken, or None after ``timeout_s``.
 
         Raises CameraError where no more will come, or FFmpeg has taken too much memory.
         """
-        self._capture.check_memory(self._shown)
+        self._capture.check_memory(self._where)
         return super().peek(timeout_s)
 
     def take(self, timeout_s: Seconds) -> Picture | None:
-        """Return what ``peek`` does, to keep: overwritten after the next ``take``."""
+        """Return what ``peek`` does; overwritten after the next ``take``."""
         with self._changed:
             picture = super().take(timeout_s)
             if picture is not None:
@@ -69,7 +71,7 @@ class Grabber(Newest):
             return picture
 
     def stop(self) -> None:
-        """End the thread; one that is stuck in a grab is left behind, and ends with the grab."""
+        """End the thread; if a grab blocks it, it is left behind and ends with the grab."""
         with self._changed:
             self._stop = True
         self._thread.join(STOP_S)
@@ -78,8 +80,8 @@ class Grabber(Newest):
         self._capture.release()
 
     def _receive(self) -> CameraError:
-        """[1] Take frames until told to stop; return why there are no more."""
-        missed = cut = ended = 0  # in a row: not given; given, but not whole; refused at once
+        """[1] Take frames until stopped; return why there are no more."""
+        missed = cut = ended = 0  # in a row: failed; came, but not whole; failed at once
         whole_ns, first = time.monotonic_ns(), True
         while True:
             begin_ns = time.monotonic_ns()
@@ -90,7 +92,7 @@ class Grabber(Newest):
                 if self._stop:
                     return self._error("is closed", "gone")
                 buffer = self._free.pop() if self._free else None
-            if waited_s >= 0.98 * self._timeout_s:  # what OpenCV 4.6 gives then is an old frame
+            if waited_s >= 0.98 * self._timeout_s:  # OpenCV 4.6 gives an old frame then
                 return self._error(f"no frame for {waited_s:.1f} s", "stalled")
             pixels = self._retrieve(buffer) if grabbed else None
             with self._changed:
@@ -114,19 +116,19 @@ class Grabber(Newest):
                     return self._error(f"{BAD_FRAMES} frames in a row are corrupt", "corrupt")
                 if not self._is_jpeg and bad and without_s >= GIVE_UP * self._timeout_s:
                     if waiting:
-                        return no_key_frame(self._shown, without_s)
+                        return no_key_frame(self._where, without_s)
                     self._corrupt_total += missed - ended
                     what = f"no frame could be decoded for {without_s:.1f} s"
                     return self._error(what, "corrupt")
 
     def _put(self, pixels: NDArray[np.uint8], captured_ns: int) -> None:
-        """Offer a picture, the lock held."""
+        """Offer a picture; the lock is held."""
         if self._newest is not None and not self._is_jpeg:
             self._free.append(self._newest.pixels)
         super()._put(pixels, captured_ns)
 
     def _retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-        """Return what was grabbed, in ``buffer`` where that fits; None where it is corrupt."""
+        """Return the grabbed frame, in ``buffer`` if it fits; None if it is corrupt."""
         pixels = self._capture.retrieve(buffer)
         if pixels is None:
             return None

@@ -1,8 +1,8 @@
 """A folder of images as a camera: each picture in turn, for one period.
 
 Pictures may come, change and go meanwhile. One that cannot be read may be half written: it is tried
-again until it has stayed the same for ``SETTLED_S``. Only then, and again whenever it has changed,
-it is counted as corrupt. Runs on the caller's thread.
+again until it has stayed the same for ``SETTLED_S``. Only then it is counted as corrupt, and again
+whenever it has changed. Runs on the caller's thread.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from edge.camera import controls
 from edge.camera.folder import SUFFIXES, Folder
 from edge.camera.pace import Pace
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraMode, CameraSpec, ControlValue, EndOfSource, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, EndOfSource, Frame, Seconds
 from edge.pictures import picture
 from edge.pictures.read import read_pixels
 
@@ -29,24 +30,24 @@ log = logging.getLogger(__name__)
 SETTLED_S: Final = 5.0
 """A file that has not changed for so long is whole."""
 LOOK_AGAIN_S: Final = 10.0
-"""Between two looks at those that could not be read."""
+"""Between two tries of pictures that could not be read."""
 REPORTED: Final = 5
 """Unreadable pictures that are reported one by one."""
 TOTALS: Final = frozenset(10**power for power in range(1, 10))
-"""Counts of them that are reported after that."""
+"""After that, totals at which a line is logged."""
 IDLE_S: Final = 0.05
-"""Wait where there is nothing to show."""
+"""Pause after a pass without a picture."""
 
 
 class ImagesCamera:
     """The pictures of a folder in the order of their names.
 
-    With ``loop`` pictures that come later are shown, too, and a folder that has become empty is
-    waited for; without, what is there at the start is shown once.
-    Raises CameraError where the folder holds none, or none that can be read.
+    With ``loop``, pictures that are added later come, too, and an empty folder is waited for;
+    without it, the pictures that are there at the start come once.
+    Raises CameraError if the folder holds none, or none that can be read.
     """
 
-    def __init__(self, folder: Path, asked: CameraSpec) -> None:
+    def __init__(self, folder: Path, spec: CameraSpec) -> None:
         self._folder = Folder(folder)
         if not self._folder.names:
             raise CameraError(
@@ -56,16 +57,16 @@ class ImagesCamera:
                 expected="files ending in " + ", ".join(sorted(SUFFIXES)),
                 hint="with camera.required = false they are waited for",
             )
-        self.mode = CameraMode("images", str(folder), 0, 0, asked.fps, "bgr")
+        self.mode = CameraMode("images", str(folder), 0, 0, spec.config.fps, "bgr")
         self.corrupt_total = 0
-        self._asked = asked
-        self._bad: dict[str, int] = {}  # name -> what the file was like when it was counted
-        self._pending: dict[str, int] = {}  # the same of those that may be half written
-        self._nothing = True  # was shown in this pass
-        self._look_again, self._looked_s = True, time.monotonic()  # at bad ones
-        self._pace = Pace(asked.fps, asked.fast)
+        self._spec, self._view = spec, spec.view
+        self._bad: dict[str, int] = {}  # name -> mark of the file when it was counted
+        self._pending: dict[str, int] = {}  # the same for those that may be half written
+        self._any = False  # picture in this pass
+        self._look_again, self._looked_s = True, time.monotonic()  # at the bad ones
+        self._pace = Pace(spec.config.fps, spec.config.pace == "fast")
         self._due: tuple[int, int] | None = None
-        self._shown = asked.first_sequence
+        self._sequence = spec.first_sequence
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the picture now due, whole and in its own size."""
@@ -73,15 +74,15 @@ class ImagesCamera:
         self._due = self._due or self._pace.wait(timeout_s)
         if self._due is None:
             return None
-        if self._asked.loop:
+        if self._spec.config.loop:
             self._refresh()
         while True:
             pixels = self._next()
             if pixels is not None:
                 captured_ns = time.monotonic_ns() if late else self._due[1]
-                self._due, self._nothing = None, False
-                self._shown += 1  # its own count: no picture is skipped, however late
-                return Frame(self._shown - 1, captured_ns, pixels, "bgr", self._asked.view)
+                self._due, self._any = None, True
+                self._sequence += 1  # no picture is skipped, however late
+                return Frame(self._sequence - 1, captured_ns, pixels, "bgr", self._view)
             if time.monotonic() >= until:  # however many there are that cannot be read
                 return None
 
@@ -89,15 +90,15 @@ class ImagesCamera:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
-        """Raise CameraError: what is recorded cannot be exposed anew."""
-        controls.check(wanted, (), self.mode.source)
+    def control(self, values: Mapping[str, ControlValue]) -> None:
+        """Raise CameraError: a recorded source has no controls."""
+        controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
         """Nothing to release."""
 
     def _next(self) -> NDArray[np.uint8] | None:
-        """Try one picture; None where it cannot be shown now, and at the end of a pass."""
+        """Try one picture; None if it cannot be read now, and at the end of a pass."""
         name = self._folder.next()
         if name is None:
             self._end_pass()
@@ -116,24 +117,24 @@ class ImagesCamera:
             raise CameraError(what, reason="gone", where=self.mode.source) from exc
 
     def _end_pass(self) -> None:
-        """Begin again, or end; wait a little where there was nothing to show."""
-        nothing, self._nothing = self._nothing, True
+        """Begin again, or end; pause if there was no picture."""
+        any_picture, self._any = self._any, False
         now = time.monotonic()
         self._look_again = now - self._looked_s > LOOK_AGAIN_S
         self._looked_s = now if self._look_again else self._looked_s
-        if not self._pending and self._bad and self._shown == self._asked.first_sequence:
+        if not self._pending and self._bad and self._sequence == self._spec.first_sequence:
             raise CameraError("no picture can be read", reason="corrupt", where=self.mode.source)
-        if not self._asked.loop:
+        if not self._spec.config.loop:
             if not self._pending:
                 raise EndOfSource
             self._folder.only(self._pending)
         elif self._bad:
             self._folder.begin(() if self._look_again else self._bad)
-        if nothing:
+        if not any_picture:
             time.sleep(IDLE_S)
 
     def _try(self, name: str) -> NDArray[np.uint8] | None:
-        """Return the pixels of a picture; None where it has gone or cannot be read."""
+        """Return the pixels of a picture; None if it has gone or cannot be read."""
         path = self._folder.path / name
         try:
             status = os.stat(path, follow_symlinks=os.path.exists(path))
@@ -141,11 +142,11 @@ class ImagesCamera:
             self._forget(name)
             return None
         mark = hash((status.st_ino, status.st_mtime_ns, status.st_size))
-        settled = self._asked.fast or abs(time.time() - status.st_mtime) > SETTLED_S
+        settled = self._spec.config.pace == "fast" or abs(time.time() - status.st_mtime) > SETTLED_S
         if self._bad.get(name) == mark or (self._pending.get(name) == mark and not settled):
             return None
         try:
-            pixels = read_pixels(path, self._asked.max_pixels, self._asked.max_bytes)
+            pixels = read_pixels(path, self._spec.config.max_pixels, self._spec.config.max_bytes)
         except picture.Unreadable as exc:
             self._pending[name] = mark
             if not os.path.lexists(path):  # it has gone just now

@@ -1,4 +1,4 @@
-"""What is asked of the Pi's image processor: sizes, flips, crop, controls, as libcamera names them.
+"""Settings for the Pi's image processor: sizes, flips, crop, controls, as libcamera names them.
 
 Pure: no camera is touched here.
 """
@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from edge import geometry
 from edge.camera import controls
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, ControlValue, View
+from edge.frames import ControlValue, View
 
 NUMBERS: Final = {
     "exposure_us": "ExposureTime",
@@ -34,56 +35,56 @@ CHOICES: Final = {
 """Our name -> libcamera's, and the names of its values from 0 on. Source: control_ids_core.yaml."""
 
 ROW: Final = 64
-"""A width whose rows have no padding on a Pi 4, nor have those of half of it: YUV420's U and V."""
+"""A multiple of it has rows without padding on a Pi 4; so has its half, for YUV420's U and V."""
 
 
 def translated(
-    wanted: Mapping[str, ControlValue], offered: Mapping[str, tuple[Any, Any, Any]], shown: str
+    values: Mapping[str, ControlValue], offered: Mapping[str, tuple[Any, Any, Any]], where: str
 ) -> dict[str, Any]:
-    """Return controls in libcamera's words.
+    """Return controls by libcamera's names.
 
-    wanted   by our names
-    offered  of the camera: its names -> least, most, usual
-    Raises CameraError where the camera has no such control or cannot be set so.
+    values   by our names
+    offered  by the camera: its names -> least, most, usual
+    Raises CameraError if the camera has no such control or does not take the value.
     """
     names = NUMBERS | {name: choice[0] for name, choice in CHOICES.items()}
-    known = tuple(name for name, theirs in names.items() if theirs in offered)
-    controls.check(wanted, known, shown)
-    given: dict[str, Any] = {}
-    for name, value in wanted.items():
-        theirs = names[name]
-        least, most, _ = offered[theirs]
-        if name == "awb" and value == "manual":  # stays as it is now
-            given["AwbEnable"] = False
+    known = tuple(name for name, foreign in names.items() if foreign in offered)
+    controls.check(values, known, where)
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        foreign = names[name]
+        least, most, _ = offered[foreign]
+        if name == "awb" and value == "manual":  # stays as it is
+            settings["AwbEnable"] = False
         elif name in CHOICES:
             words = CHOICES[name][1:]
             index = words.index(value) if value in words else -1
             if not least <= index <= most:
                 usable = [word for i, word in enumerate(words) if least <= i <= most]
-                raise _refused(name, " or ".join(usable), value, shown)
-            given[theirs] = index
+                raise _refused(name, " or ".join(usable), value, where)
+            settings[foreign] = index
         elif isinstance(value, str) or not least <= value <= most:
-            raise _refused(name, f"{least:g} to {most:g}", value, shown)
+            raise _refused(name, f"{least:g} to {most:g}", value, where)
         else:
-            given[theirs] = round(value) if name == "exposure_us" else float(value)
-    if "AwbMode" in given:
-        given["AwbEnable"] = True
-    if wanted.get("af") == "auto":
-        given["AfTrigger"] = 0  # look for the focus once, now
-    if "lens_position" in wanted and given.setdefault("AfMode", 0) != 0:
-        raise CameraError("`lens_position` needs `af` manual", reason="unsupported", where=shown)
-    return given
+            settings[foreign] = round(value) if name == "exposure_us" else float(value)
+    if "AwbMode" in settings:
+        settings["AwbEnable"] = True
+    if values.get("af") == "auto":
+        settings["AfTrigger"] = 0  # focuses once, now
+    if "lens_position" in values and settings.setdefault("AfMode", 0) != 0:
+        raise CameraError("`lens_position` needs `af` manual", reason="unsupported", where=where)
+    return settings
 
 
-def _refused(name: str, expected: str, got: ControlValue, shown: str) -> CameraError:
-    what = f"control `{name}` cannot be set so"
-    return CameraError(what, reason="unsupported", where=shown, expected=expected, got=str(got))
+def _refused(name: str, expected: str, got: ControlValue, where: str) -> CameraError:
+    what = f"control `{name}` does not take this value"
+    return CameraError(what, reason="unsupported", where=where, expected=expected, got=str(got))
 
 
 def flips(view: View) -> tuple[bool, bool]:
-    """Return whether the camera is asked to mirror: horizontally, vertically.
+    """Return whether the camera is to mirror: horizontally, vertically.
 
-    Half a turn is both. A quarter turn no Pi's camera makes: software turns and mirrors then.
+    Half a turn is both. No Pi camera makes a quarter turn: software turns and mirrors then.
     """
     if view.rotation in (90, 270):
         return False, False
@@ -101,10 +102,10 @@ def rest(view: View, done: tuple[bool, bool]) -> View:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of a camera.
+    """How a camera is configured.
 
     main   (width, height) of the full picture
-    lores  of a smaller one for the model, None where that would not be smaller
+    lores  of a smaller one for the model, None if it would not be smaller
     flips  horizontally, vertically
     """
 
@@ -113,22 +114,22 @@ class Plan:
     flips: tuple[bool, bool]
 
 
-def plan(asked: CameraSpec, cropping: bool) -> Plan:
-    """Return what serves ``asked``, of a camera that can cut out a part of its picture or not."""
-    main, needed = whole(asked), asked.useful
+def plan(spec: CameraSpec, cropping: bool) -> Plan:
+    """Return how to configure a camera. cropping: it can cut out a part of its picture."""
+    main, needed = whole(spec), spec.useful
     if cropping:
-        roi = geometry.before_turning(rest(asked.view, flips(asked.view)))
+        roi = geometry.before_turning(rest(spec.view, flips(spec.view)))
         main = cut(main, roi)
-        if needed:  # of the whole picture, of which less comes
+        if needed:  # counted on the whole picture, of which a part comes
             needed = math.ceil(needed[0] * roi[2]), math.ceil(needed[1] * roi[3])
-    if cropping and asked.any_shape:
-        return Plan(main, stretched(main, needed), flips(asked.view))
-    return Plan(main, scaled(main, needed), flips(asked.view))
+    if cropping and spec.any_shape:
+        return Plan(main, stretched(main, needed), flips(spec.view))
+    return Plan(main, scaled(main, needed), flips(spec.view))
 
 
-def whole(asked: CameraSpec) -> tuple[int, int]:
+def whole(spec: CameraSpec) -> tuple[int, int]:
     """Return the size of the whole picture, before a part is cut out of it; even."""
-    return _even(asked.width), _even(asked.height)
+    return _even(spec.config.width), _even(spec.config.height)
 
 
 def cut(size: tuple[int, int], roi: geometry.Roi) -> tuple[int, int]:
@@ -138,9 +139,9 @@ def cut(size: tuple[int, int], roi: geometry.Roi) -> tuple[int, int]:
 
 
 def scaled(size: tuple[int, int], needed: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return the size of the smallest picture of the same shape that has all that is needed.
+    """Return the smallest size of the same shape that has the needed pixels.
 
-    Even, and without padding in its rows; None where it would not be smaller than ``size``.
+    Even, and without padding in its rows; None if it would not be smaller than ``size``.
     """
     if needed is None:
         return None
@@ -151,9 +152,9 @@ def scaled(size: tuple[int, int], needed: tuple[int, int] | None) -> tuple[int, 
 
 
 def stretched(size: tuple[int, int], needed: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return the size of just what is needed, in its own shape, so that software need not resize.
+    """Return just the needed size, in its own shape, so that software need not resize.
 
-    Even; its rows may have padding. None where it would not be smaller than ``size``.
+    Even; its rows may have padding. None if it would not be smaller than ``size``.
     """
     if needed is None:
         return None

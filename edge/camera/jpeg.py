@@ -18,10 +18,10 @@ END: Final = jpeg_end.END
 
 
 def is_whole(jpeg: NDArray[np.uint8]) -> bool:
-    """Say whether (N,) bytes can be a whole JPEG.
+    """Return whether (N,) bytes can be a whole JPEG.
 
-    False where they are none, or are of several scans without an end marker. Of one scan without
-    it only ``decode`` knows.
+    False if they are no JPEG, or have several scans and no end marker. For one scan without it,
+    only ``decode`` can tell.
     """
     header = picture.read_header(jpeg)
     if header is None or header.kind != "jpeg":
@@ -41,9 +41,9 @@ def reduction(width: int, height: int, useful: tuple[int, int] | None) -> int:
 def decode(
     jpeg: NDArray[np.uint8], reduced: int = 1, max_pixels: int = picture.MAX_PIXELS
 ) -> NDArray[np.uint8] | None:
-    """Return (H, W, 3) BGR, the sides a ``reduced``-th and rounded up; None if undecodable.
+    """Return (H, W, 3) BGR, sides divided by ``reduced`` and rounded up; None if undecodable.
 
-    Smaller still where only that is within ``picture.fitting``'s limits.
+    Smaller still if only that is within ``picture.fitting``'s limits.
     """
     try:
         return picture.decode(jpeg, max_pixels, reduced)

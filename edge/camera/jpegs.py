@@ -1,7 +1,8 @@
-"""A live camera whose pictures come as JPEG: kept as they came, decoded when they are looked at.
+"""A live camera whose pictures come as JPEG: kept undecoded, decoded when they are read.
 
-They are decoded on the reader's thread, no larger than is useful, once their header has said that
-they are within the limits: what nobody takes costs nothing. It does not know who brings them.
+They are decoded on the reader's thread, no larger than is useful, after their header has shown that
+they are within the limits; a picture that is never read costs nothing. It does not know where they
+come from.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from edge.camera import controls, jpeg
 from edge.camera.newest import BAD_FRAMES, Newest, Picture
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, Frame, Seconds
 from edge.pictures import picture
 
 log = logging.getLogger(__name__)
@@ -28,31 +30,31 @@ STILL_S: Final = 1.0
 
 
 class JpegCamera:
-    """The pictures that ``newest`` brings; owns it from here on.
+    """The pictures of ``newest``, which it owns from here on.
 
-    fps      at which they are asked for; 0 where the source decides
+    fps      at which they are requested; 0 if the source decides
     form     what the source sends, for ``mode``
     until_s  when the first one must have come, on the monotonic clock
-    Raises CameraError where none does.
+    Raises CameraError if none does.
     """
 
     def __init__(
-        self, newest: Newest, asked: CameraSpec, until_s: Seconds, *, form: str, fps: float = 0.0
+        self, newest: Newest, spec: CameraSpec, until_s: Seconds, *, form: str, fps: float = 0.0
     ) -> None:
-        self._newest, self._asked = newest, asked
-        self.mode = CameraMode("stream", asked.shown, 0, 0, fps, form)
+        self._newest, self._spec, self._view = newest, spec, spec.view
+        self.mode = CameraMode("stream", spec.name, 0, 0, fps, form)
         self._reduced = FULL
-        # Were it let go before the next is decoded, malloc would give its memory back to the system
-        # and take it again for each frame: 300 page faults, 0.7 ms at 1280x720.
+        # Released before the next is decoded, malloc would return its memory to the system and
+        # take it again for each frame: 300 page faults, 0.7 ms at 1280x720.
         self._held: NDArray[np.uint8] | None = None
         self._taken_total = 0
-        self._undecodable_total = self._undecodable = 0  # ever, in a row
+        self._undecodable_total = self._undecodable = 0  # in all, in a row
         try:
             while True:
                 first = newest.peek(until_s - time.monotonic())
                 if first is None:
                     what = "opened, but gives no frame"
-                    raise CameraError(what, reason="stalled", where=asked.shown)
+                    raise CameraError(what, reason="stalled", where=spec.name)
                 if self._adopt(first.pixels) is not None:
                     break
                 newest.take(0.0)
@@ -78,32 +80,32 @@ class JpegCamera:
         return None
 
     def still(self) -> Frame | None:
-        """Return the newest picture in full size where ``read`` gives it smaller, else None."""
+        """Return the newest picture in full size if ``read`` gives it smaller, else None."""
         if self.mode.still is None:
             return None
-        taken = self._newest.peek(min(STILL_S, self._asked.timeout_s))
+        taken = self._newest.peek(min(STILL_S, self._spec.timeout_s))
         if taken is None:
             return None
-        pixels = jpeg.decode(taken.pixels, FULL, self._asked.max_pixels)
+        pixels = jpeg.decode(taken.pixels, FULL, self._spec.config.max_pixels)
         return None if pixels is None else self._frame(taken, pixels, self._taken_total)
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
-        """Raise CameraError: a live source's pictures are as it makes them."""
-        controls.check(wanted, (), self.mode.source)
+    def control(self, values: Mapping[str, ControlValue]) -> None:
+        """Raise CameraError: a network source has no controls."""
+        controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
         """End the connection, within a second."""
         self._newest.stop()
 
     def _frame(self, taken: Picture, pixels: NDArray[np.uint8], number: int) -> Frame:
-        """Return a frame; a gap in its numbers is just the pictures that were replaced unseen."""
-        sequence = self._asked.first_sequence + number + taken.replaced_total
-        return Frame(sequence, taken.captured_ns, pixels, "bgr", self._asked.view)
+        """Return a frame; a gap in the numbers counts the pictures that were replaced unread."""
+        sequence = self._spec.first_sequence + number + taken.replaced_total
+        return Frame(sequence, taken.captured_ns, pixels, "bgr", self._view)
 
     def _decode(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Return a picture as BGR, whatever its size is now; None where it is corrupt."""
+        """Return a picture as BGR, whatever its size is now; None if it is corrupt."""
         try:
-            pixels = picture.decode(content, self._asked.max_pixels, self._reduced)
+            pixels = picture.decode(content, self._spec.config.max_pixels, self._reduced)
         except picture.Unreadable as exc:
             self._count_corrupt(str(exc))
             return None
@@ -119,16 +121,16 @@ class JpegCamera:
         return adopted
 
     def _adopt(self, content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Learn the size from a picture; return its pixels, None where it is corrupt."""
-        most = self._asked.max_pixels
+        """Take the size from a picture; return its pixels, None if it is corrupt."""
+        max_pixels = self._spec.config.max_pixels
         try:
             header = picture.read_header(content)
             if header is None:
                 raise picture.Unreadable("not a picture")
-            full = picture.fitting(header, most, FULL, len(content))
-            useful = jpeg.reduction(header.width, header.height, self._asked.useful)
-            reduced = picture.fitting(header, most, useful, len(content))
-            pixels = picture.decode(content, most, reduced)
+            full = picture.fitting(header, max_pixels, FULL, len(content))
+            useful = jpeg.reduction(header.width, header.height, self._spec.useful)
+            reduced = picture.fitting(header, max_pixels, useful, len(content))
+            pixels = picture.decode(content, max_pixels, reduced)
         except picture.Unreadable as exc:
             self._count_corrupt(str(exc))
             return None
@@ -142,12 +144,12 @@ class JpegCamera:
         return pixels
 
     def _count_corrupt(self, what: str) -> None:
-        """Count a picture that cannot be decoded. Raises CameraError at last."""
+        """Count a picture that cannot be decoded. Raises CameraError after many in a row."""
         self._undecodable_total += 1
         self._undecodable += 1
-        shown = self.mode.source
+        where = self.mode.source
         if self._undecodable >= BAD_FRAMES:
             text = f"{BAD_FRAMES} frames in a row are corrupt"
-            raise CameraError(text, reason="corrupt", where=shown, got=what)
+            raise CameraError(text, reason="corrupt", where=where, got=what)
         if self._undecodable_total == 1:
-            log.warning("%s: skipped a picture: %s; more are only counted", shown, what)
+            log.warning("%s: skipped a picture: %s; more are only counted", where, what)

@@ -1,11 +1,11 @@
 """Splits the body of motion JPEG over HTTP into its parts, as they come.
 
 Rule 1: pure; it reads no socket and no clock, and knows no JPEG.
-Rule 2: it never raises, whatever the bytes are, and how they are cut into chunks changes nothing.
+Rule 2: it never raises, whatever the bytes are, and the division into chunks changes nothing.
 Rule 3: it never holds more than ``max_bytes`` of a part, ``HEAD_BYTES`` of its header and a chunk.
 
-Cameras are not as RFC 2046 wants them: the boundary is the one that the body uses; CR and empty
-lines may be missing; a part without a length, or with a wrong one, ends where the next begins.
+Cameras deviate from RFC 2046: the boundary is the one in the body; CR and empty lines may be
+missing; a part without a length, or with a wrong one, ends where the next begins.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HEADER: Final = re.compile(rb"([\w-]+)[ \t]*:[ \t]*([^\r\n]*)")
 class Part:
     """One part.
 
-    type     in small letters, without parameters; empty where it says none
+    type     in small letters, without parameters; empty if absent
     content  (N,), the receiver's to keep
     """
 
@@ -39,10 +39,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A part of which nothing was kept.
+    """A part that was dropped.
 
-    what       it was, in a few words: subject of a sentence
-    too_large  its content was, else its header
+    what       what it was, as the subject of a sentence
+    too_large  its content was too large; else its header
     """
 
     what: str
@@ -52,7 +52,7 @@ class Skipped:
 class Multipart:
     """The body of one answer.
 
-    boundary   as the Content-Type gives it, without quotes; empty where it gives none
+    boundary   as in the Content-Type, without quotes; empty if absent
     max_bytes  of a part
     """
 
@@ -61,8 +61,8 @@ class Multipart:
         named = boundary.encode("utf-8", "replace").strip()[:LONGEST_BOUNDARY]
         bare = named.lstrip(b"-")
         self._named = {named, b"--" + named, bare, b"--" + bare} - {b"", b"--"}
-        self._boundary = b""  # as the body has it, dashes included; empty until it is seen
-        self._certain = False  # it is the one that the Content-Type names, or a header followed it
+        self._boundary = b""  # as in the body, with dashes; empty until it was found
+        self._certain = False  # the Content-Type names it, or a header followed it
         self._buffer = PartBuffer()
         self._state = self._preamble
         self._type, self._length = "", -1
@@ -84,7 +84,7 @@ class Multipart:
         """How much is kept for the next ``feed``."""
         return self._buffer.total_bytes
 
-    # Each state returns whether it got on; it is called again only then.
+    # Each state returns whether it made progress; `feed` goes on until one did not.
 
     def _preamble(self) -> bool:
         """Look for the first line that is a boundary."""
@@ -102,7 +102,7 @@ class Multipart:
         return True
 
     def _begin(self) -> None:
-        """Expect a header, behind a boundary."""
+        """Expect a header after a boundary."""
         self._type, self._length, self._header_bytes = "", -1, 0
         self._state = self._header
 
@@ -131,7 +131,7 @@ class Multipart:
         elif (header := _HEADER.match(line)) is not None:
             self._certain = True
             self._field(header[1].lower(), header[2].strip())
-        elif not self._certain:  # it was no boundary
+        elif not self._certain:  # it was not a boundary
             self._state = self._preamble
         return True
 
@@ -151,7 +151,7 @@ class Multipart:
             self._state = self._uncounted
 
     def _counted(self) -> bool:
-        """Wait for as many bytes as the header has named."""
+        """Wait for as many bytes as the header announced."""
         buffer = self._buffer
         missing = self._length - buffer.stored
         if buffer.left < missing:
@@ -165,14 +165,14 @@ class Multipart:
         self._state = self._after
 
     def _after(self) -> bool:
-        """Expect a boundary, behind a part; else the part's length was wrong."""
+        """Expect a boundary after a part; else the part's length was wrong."""
         buffer = self._buffer
         while buffer.left and buffer.held[buffer.at] in b"\r\n":
             buffer.at += 1
         rest = buffer.find(self._boundary)
         if rest is not None and rest.start() == buffer.at + len(self._boundary):
             self._next(rest)
-        elif rest is None and buffer.searched == 0:  # too little to say
+        elif rest is None and buffer.searched == 0:  # too little to decide
             return False
         else:
             self._trusts_lengths, self._state = False, self._skipping
@@ -183,7 +183,9 @@ class Multipart:
         buffer, most = self._buffer, self._max_bytes
         rest = buffer.find(self._boundary)
         if rest is None:
-            certain = max(0, buffer.searched - 2)  # behind it, a line's end may be the boundary's
+            certain = max(
+                0, buffer.searched - 2
+            )  # after it, a line's end may belong to the boundary
             if buffer.stored + certain > most:
                 self._skip(f"a part of more than {most} bytes")
                 return True
@@ -200,7 +202,7 @@ class Multipart:
         return True
 
     def _skip(self, what: str, too_large: bool = True) -> None:
-        """Give up a part; what was searched of it is not searched again."""
+        """Drop a part; what was searched of it is not searched again."""
         self._events.append(Skipped(what, too_large))
         self._buffer.forget()
         if self._certain:
@@ -209,7 +211,7 @@ class Multipart:
             self._buffer.searched, self._state = 0, self._preamble
 
     def _skipping(self) -> bool:
-        """Throw everything away up to the next boundary."""
+        """Drop everything up to the next boundary."""
         buffer = self._buffer
         rest = buffer.find(self._boundary)
         if rest is None:
@@ -221,7 +223,7 @@ class Multipart:
         return True
 
     def _next(self, rest: re.Match[bytes]) -> None:
-        """Go on behind a boundary; the one at the end of all parts may be followed by more."""
+        """Continue after a boundary; more may follow even the one that ends all parts."""
         self._buffer.at, self._buffer.searched, self._certain = rest.end(), 0, True
         if rest[1]:
             self._state = self._skipping

@@ -19,16 +19,16 @@ from edge.frames import Seconds
 STOP_S: Final = 1.0
 """Longest wait for the thread to end."""
 BAD_FRAMES: Final = 30
-"""In a row: a stream of pictures that need no others is given up."""
+"""After so many corrupt frames in a row, a stream of independent pictures is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What came.
+    """A picture that came.
 
     pixels          (H, W, 3) BGR, or the (N,) bytes of a JPEG
     captured_ns     when
-    replaced_total  how many before it were replaced unseen
+    replaced_total  how many before it were replaced unread
     """
 
     pixels: NDArray[np.uint8]
@@ -37,13 +37,13 @@ class Picture:
 
 
 class Newest:
-    """Begins a thread of its own, in which ``_receive`` brings pictures until it returns.
+    """Starts a thread on which ``_receive`` brings pictures until it returns.
 
-    shown  the source, for messages
+    where  the source, for messages
     """
 
-    def __init__(self, shown: str) -> None:
-        self._shown = shown
+    def __init__(self, where: str) -> None:
+        self._where = where
         self._changed = threading.Condition()
         self._newest: Picture | None = None  # [1]
         self._replaced_total = 0  # [1]
@@ -54,7 +54,7 @@ class Newest:
 
     @property
     def corrupt_total(self) -> int:
-        """Pictures that came and are none, or too large to be held."""
+        """Parts that came and were no picture, or too large to be held."""
         with self._changed:
             return self._corrupt_total
 
@@ -71,7 +71,7 @@ class Newest:
 
     def take(self, timeout_s: Seconds) -> Picture | None:
         """Return what ``peek`` does; it is the reader's until its next ``take``."""
-        with self._changed:  # which its owner may lock again
+        with self._changed:  # reentrant
             picture, self._newest = self.peek(timeout_s), None
             return picture
 
@@ -84,7 +84,7 @@ class Newest:
         raise NotImplementedError
 
     def _release(self) -> None:
-        """Let go of what the pictures came from; called on the thread, as it ends."""
+        """Release the source of the pictures; called on the thread as it ends."""
         raise NotImplementedError
 
     def _run(self) -> None:
@@ -101,10 +101,10 @@ class Newest:
 
     def _put(self, pixels: NDArray[np.uint8], captured_ns: int) -> None:
         """[1] Make a picture the newest one."""
-        with self._changed:  # which its owner may lock again
+        with self._changed:  # reentrant
             self._replaced_total += self._newest is not None
             self._newest = Picture(pixels, captured_ns, self._replaced_total)
             self._changed.notify_all()
 
     def _error(self, what: str, reason: CameraReason) -> CameraError:
-        return CameraError(what, reason=reason, where=self._shown)
+        return CameraError(what, reason=reason, where=self._where)

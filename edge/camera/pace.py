@@ -1,4 +1,4 @@
-"""When the next frame of a recorded or made-up source is due; knows no source.
+"""Decides when the next frame of a recorded or synthetic source is due; knows no source.
 
 Runs on the caller's thread. Latest wins: frames whose time has passed are skipped.
 """
@@ -12,11 +12,11 @@ from edge.frames import Seconds
 
 SHORTEST_S: Final = 0.001
 LONGEST_S: Final = 10.0
-"""A frame of a film is shown no longer: its timestamps may jump by a day."""
+"""Longest time for a frame of a film: its timestamps may jump by a day."""
 
 
 class Pace:
-    """Deals out frame numbers, in real time or as fast as they are asked for.
+    """Numbers frames in real time, or as fast as they are read.
 
     fps   frames a second
     fast  every frame at once, none skipped
@@ -31,7 +31,7 @@ class Pace:
     def wait(self, timeout_s: Seconds) -> tuple[int, int] | None:
         """Return the number of the frame now due and its time, or None after ``timeout_s``.
 
-        A number that is not the one after the last means that frames were skipped.
+        A gap in the numbers means that frames were skipped.
         """
         now = time.monotonic_ns()
         if self._fast:
@@ -51,8 +51,8 @@ class Pace:
 class Steps:
     """Turns the timestamps of a film into the time from each frame to the next; reads no clock.
 
-    Where two timestamps are none (missing, the same, backwards, a jump, not a number), the step
-    before them counts, and no longer than the usual one.
+    If two timestamps give no step (missing, the same, backwards, a jump, not a number), the step
+    before them counts, but no longer than the usual one.
     fps  frames a second, as far as is known: the usual step
     """
 

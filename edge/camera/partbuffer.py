@@ -1,8 +1,8 @@
-"""What has come of a body and is not yet done with; a large picture is kept apart as it grows.
+"""Buffer for the bytes of a body that are not yet processed; a large picture is stored apart.
 
-A large picture lies in memory that is its own, taken from the system in one piece and given back
-as soon as nobody holds the picture: growing byte by byte, three of them had left holes in malloc's
-heap as large as four. Pure; it knows neither parts nor pictures.
+A large picture grows in memory of its own, taken from the system in one piece and returned as soon
+as nobody holds the picture: three of them, grown byte by byte, left holes in malloc's heap as large
+as four. Pure; it knows neither parts nor pictures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 LARGE_BYTES: Final = 4_000_000
 OWN_BYTES: Final = 40_000_000
-"""So much malloc always takes from the system; pages that are never written cost nothing."""
+"""malloc always takes so much directly from the system; pages never written cost nothing."""
 PADDING_BYTES: Final = 64
 """Spaces that may follow a boundary."""
 LF: Final = 0x0A
@@ -27,9 +27,9 @@ class PartBuffer:
     """Bytes in the order in which they came.
 
     held      all that is not stored
-    at        in ``held``: what is before it is done with
-    searched  from ``at``: so far there is no end of a line, or no boundary
-    stored    bytes of a large content that were before ``at``
+    at        place in ``held``: what is before it is processed
+    searched  bytes from ``at`` that hold no end of a line, or no boundary
+    stored    bytes of a large content that came before ``at``
     """
 
     def __init__(self) -> None:
@@ -39,21 +39,21 @@ class PartBuffer:
 
     @property
     def left(self) -> int:
-        """Bytes in ``held`` that are not done with."""
+        """Bytes in ``held`` that are not processed."""
         return len(self.held) - self.at
 
     @property
     def total_bytes(self) -> int:
-        """All that is kept."""
+        """Bytes that are held or stored."""
         return len(self.held) + self.stored
 
     def compact(self) -> None:
-        """Let go of what is done with."""
+        """Drop the processed bytes."""
         del self.held[: self.at]
         self.at = 0
 
     def line(self) -> bytes | None:
-        """Take a line, without its end; None where it has not come to an end yet."""
+        """Take a line, without its end; None if that has not come yet."""
         end = self.held.find(b"\n", self.at + self.searched)
         if end < 0:
             self.searched = self.left
@@ -63,9 +63,9 @@ class PartBuffer:
         return line.rstrip()
 
     def find(self, boundary: bytes) -> re.Match[bytes] | None:
-        """Return what follows the next boundary up to its line's end; None where there is none yet.
+        """Return what follows the next boundary up to its line's end; None if none came yet.
 
-        Its first group is there where the boundary is the last one.
+        The first group matches if the boundary is the last one.
         """
         held = self.held
         start = held.find(boundary, self.at + self.searched)
@@ -83,7 +83,7 @@ class PartBuffer:
         return None
 
     def store(self, count: int, most: int) -> None:
-        """Put the next ``count`` bytes apart, where they are the begin of a large content.
+        """Store the next ``count`` bytes apart if they are part of a large content.
 
         most  bytes that the whole content may have
         """
@@ -95,7 +95,7 @@ class PartBuffer:
         self.searched = max(0, self.searched - count)
 
     def forget(self) -> None:
-        """Let go of what is stored."""
+        """Drop what is stored."""
         self._store, self.stored = None, 0
 
     def take(self, count: int) -> NDArray[np.uint8]:
@@ -107,7 +107,7 @@ class PartBuffer:
             self.forget()
             return content
         if self.at == 0 and 2 * count > len(self.held):
-            whole = self.held  # copied is only what is behind it
+            whole = self.held  # only what follows is copied
             self.held = whole[count:]
         else:
             whole = self.held[self.at : self.at + count]

@@ -2,8 +2,10 @@
 
 The image processor scales: frames come from the ``lores`` stream, near the model's size, and the
 ``main`` stream in full size is copied only where ``still`` asks. One bulk copy takes a picture out
-of the camera's uncached pages. libcamera's threads fill the buffers, picamera2's hand them on, the
-caller's takes them; the caller's may change, and another may open and close the camera.
+of the camera's uncached pages.
+
+libcamera's threads fill the buffers and picamera2's thread hands them on, as finished requests. One
+thread at a time calls this class: one may open the camera, another read, a third close it.
 Source: picamera2 manual, 4.2 and 6; its source, 0.3.38.
 """
 
@@ -20,42 +22,43 @@ from typing import Any, Final
 
 from edge import geometry
 from edge.camera import isp, planes
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError, CameraReason
-from edge.frames import CameraMode, CameraSpec, ControlValue, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, Frame, Seconds
 
 BUFFERS: Final = 4
-"""Two that are filled, the newest that waits to be read, and one that is read."""
+"""Two being filled, the newest waiting to be read, and one being read."""
 STILL_S: Final = 1.0
-"""Longest wait for a picture in full size: nobody else is seen to meanwhile."""
+"""Longest wait for a picture in full size: the loop blocks meanwhile."""
 
 log = logging.getLogger(__name__)
 
 
 class Picamera2Camera:
-    """Camera ``number`` of libcamera's list. Raises CameraError where it cannot be had."""
+    """Camera ``number`` of libcamera's list. Raises CameraError if it cannot be opened."""
 
-    def __init__(self, number: int, asked: CameraSpec) -> None:
-        self._where, self._timeout_s = asked.shown, asked.timeout_s
+    def __init__(self, number: int, spec: CameraSpec) -> None:
+        self._where, self._timeout_s = spec.name, spec.timeout_s
         self.corrupt_total = 0
         self._job: Any = None
-        self._sequence, self._last_ns = asked.first_sequence - 1, 0
-        self._camera: Any = _open(number, asked.shown)
+        self._sequence, self._last_ns = spec.first_sequence - 1, 0
+        self._camera: Any = _open(number, spec.name)
         try:
-            self._start(asked)
-        except Exception as exc:  # a foreign library's, of any kind
+            self._start(spec)
+        except Exception as exc:  # the libraries raise errors of any kind
             self.close()
             if isinstance(exc, CameraError):
                 raise
-            raise _failed("cannot be started", exc, asked.shown) from exc
+            raise _failed("cannot be started", exc, spec.name) from exc
 
-    def _start(self, asked: CameraSpec) -> None:
-        """Configure the streams, read back what they have become, and start them."""
+    def _start(self, spec: CameraSpec) -> None:
+        """Configure the streams, read back the result, and start them."""
         import libcamera
 
-        camera, view = self._camera, asked.view
+        camera, view = self._camera, spec.view
         cropping = "ScalerCrop" in camera.camera_controls
         paced = "FrameDurationLimits" in camera.camera_controls
-        plan = isp.plan(asked, cropping)
+        plan = isp.plan(spec, cropping)
         horizontal, vertical = plan.flips
         camera.configure(
             camera.create_video_configuration(
@@ -63,25 +66,25 @@ class Picamera2Camera:
                 lores={"size": plan.lores, "format": "YUV420"} if plan.lores else None,
                 raw=None,
                 transform=libcamera.Transform(hflip=horizontal, vflip=vertical),
-                # of every size: what the conversion to RGB assumes
+                # for every size: the conversion to RGB assumes it
                 colour_space=libcamera.ColorSpace.Smpte170m(),
-                controls={"FrameRate": asked.fps} if paced else {},
+                controls={"FrameRate": spec.config.fps} if paced else {},
                 buffer_count=BUFFERS,
                 queue=True,  # keeps the newest frame, so that a slow reader does not wait for one
             )
         )
         got = camera.camera_configuration()
-        self._main = self._frames = planes.stream("main", got["main"], asked.shown)
+        self._main = self._frames = planes.stream("main", got["main"], spec.name)
         if plan.lores:
-            self._frames = planes.stream("lores", got["lores"], asked.shown)
+            self._frames = planes.stream("lores", got["lores"], spec.name)
         self._view = isp.rest(view, (bool(got["transform"].hflip), bool(got["transform"].vflip)))
-        # Told for the whole picture too: by itself a Pi 5 cuts each stream to its own shape.
+        # Set for the whole picture, too: by default a Pi 5 cuts each stream to its own shape.
         if cropping and (plan.lores or view.roi != geometry.WHOLE):
             largest = camera.camera_controls["ScalerCrop"][1]
-            part = isp.crop(largest, isp.whole(asked), geometry.before_turning(self._view))
+            part = isp.crop(largest, isp.whole(spec), geometry.before_turning(self._view))
             camera.set_controls({"ScalerCrop": part})
             self._view = replace(self._view, roi=geometry.WHOLE)
-        fps = asked.fps
+        fps = spec.config.fps
         if paced:
             least, most, _ = camera.camera_controls["FrameDurationLimits"]
             fps = min(max(fps, 1e6 / most), 1e6 / least)
@@ -90,7 +93,7 @@ class Picamera2Camera:
         frames = self._frames
         self.mode = CameraMode(
             "picamera2",
-            asked.shown,
+            spec.name,
             frames.width,
             frames.height,
             fps,
@@ -100,7 +103,7 @@ class Picamera2Camera:
         )
 
     def read(self, timeout_s: Seconds) -> Frame | None:
-        """Return the newest frame not yet seen; overwritten by the next ``read``."""
+        """Return the newest frame not yet read; overwritten by the next ``read``."""
         return self._take(self._frames, timeout_s)
 
     def still(self) -> Frame | None:
@@ -114,10 +117,10 @@ class Picamera2Camera:
             )
         return frame
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
+    def control(self, values: Mapping[str, ControlValue]) -> None:
         """Hand controls to libcamera, from the next frames on."""
-        given = isp.translated(wanted, self._camera.camera_controls, self._where)
-        self._camera.set_controls(given)
+        settings = isp.translated(values, self._camera.camera_controls, self._where)
+        self._camera.set_controls(settings)
 
     def close(self) -> None:
         """Stop and release the camera, so that another object may open it."""
@@ -127,7 +130,7 @@ class Picamera2Camera:
             self._release_old()
         camera, self._camera = self._camera, None
         try:
-            # Not stop() before it: that waits for a frame, and a stalled camera has none.
+            # stop() is not called first: it waits for a frame, and a stalled camera has none.
             camera.close()
         except Exception as exc:
             log.warning("%s: not closed properly: %s", self._where, exc)
@@ -146,12 +149,12 @@ class Picamera2Camera:
                 pixels = stream.copy(request)
             finally:
                 request.release()
-        except Exception as exc:  # a foreign library's, of any kind
+        except Exception as exc:  # the libraries raise errors of any kind
             raise _failed("has gone", exc, self._where, "gone") from exc
         return Frame(self._sequence, captured_ns, pixels, stream.format, self._view)
 
     def _completed(self, timeout_s: Seconds) -> Any:
-        """Return the request that was asked for, or None where it does not come in time."""
+        """Return the finished request, or None if it does not come in time."""
         job, self._job = self._job, None
         try:
             return self._camera.wait(job, timeout=timeout_s)
@@ -160,13 +163,13 @@ class Picamera2Camera:
             return None
 
     def _release_old(self) -> None:
-        """Give back what a read that ran out of time has got since: it is not the newest."""
+        """Release the request that finished after a read timed out: it is not the newest."""
         request = self._completed(0) if self._job is not None else None
         if request is not None:
             request.release()
 
     def _count(self, metadata: Mapping[str, Any]) -> int:
-        """Return when the sensor took the frame, monotonic; number it by the gap before it."""
+        """Return the sensor's time of the frame, monotonic; count frames by the gap before it."""
         now_ns = time.monotonic_ns()
         stamp = metadata.get("SensorTimestamp")  # CLOCK_BOOTTIME
         captured_ns = now_ns
@@ -183,7 +186,7 @@ def _open(number: int, where: str) -> Any:
     """Return an open Picamera2 object."""
     try:
         from picamera2 import Picamera2
-    except Exception as exc:  # ImportError, or what a library of another version raises
+    except Exception as exc:  # ImportError, or another error of a mismatched library
         raise CameraError(
             f"picamera2 cannot be imported: {exc}",
             reason="unsupported",
@@ -191,16 +194,16 @@ def _open(number: int, where: str) -> Any:
             hint="apt install python3-picamera2",
         ) from exc
     try:
-        found = len(Picamera2.global_camera_info())
+        count = len(Picamera2.global_camera_info())
     except Exception as exc:
         raise _failed("cameras cannot be listed", exc, where) from exc
-    if number >= found:
+    if number >= count:
         closed = [path for path in glob.glob("/dev/media*") if not os.access(path, os.R_OK)]
         raise CameraError(
             "no such camera",
             reason="denied" if closed else "absent",
             where=where,
-            expected=f"one of {found}" if found else "",
+            expected=f"one of {count}" if count else "",
             hint=f"add this user to the group of {closed[0]}"
             if closed
             else "check the cable and `rpicam-hello --list-cameras`",
@@ -209,8 +212,8 @@ def _open(number: int, where: str) -> Any:
     try:
         camera.__init__(number)
     except Exception as exc:
-        # Half made, it may hold the camera: made in two steps, it can be closed. Where it does
-        # not, close() does nothing, and one end of a pipe would be lost at each attempt.
+        # A half-made object may hold the camera; made in two steps, it can be closed. If it does
+        # not, close() does nothing, and one end of a pipe would leak at each try.
         with contextlib.suppress(Exception):
             camera.close() if camera.is_open else os.close(camera.notifyme_w)
         raise _failed("cannot be opened", exc, where) from exc
@@ -224,20 +227,20 @@ REASONS: Final[dict[str, CameraReason]] = {
     "dmaheap": "denied",
     "no such device": "gone",
 }
-"""What libcamera's messages hold -> why."""
+"""A part of libcamera's message -> the reason."""
 
 
 def _failed(
     what: str, exc: BaseException, where: str, reason: CameraReason = "failed"
 ) -> CameraError:
-    """Return the error for one of picamera2's, whose cause may stand in those before it."""
-    told = []
+    """Return the error for one of picamera2's; the reason may be in the errors before it."""
+    messages = []
     cause: BaseException | None = exc
     while cause is not None:
-        told.append(str(cause))
+        messages.append(str(cause))
         cause = cause.__cause__ or cause.__context__
-    for text, found in REASONS.items():
-        if text in " ".join(told).lower():
-            reason = found
+    for text, known in REASONS.items():
+        if text in " ".join(messages).lower():
+            reason = known
             break
-    return CameraError(f"{what}: {told[-1] or type(exc).__name__}", reason=reason, where=where)
+    return CameraError(f"{what}: {messages[-1] or type(exc).__name__}", reason=reason, where=where)

@@ -1,4 +1,4 @@
-"""Pictures of libcamera's streams, copied out of the camera's pages in one go.
+"""Copies pictures of libcamera's streams out of the camera's pages, in one go.
 
 A row may be longer than the picture is wide. Runs on the reader's thread.
 """
@@ -22,12 +22,12 @@ FORMATS: Final[dict[str, PixelFormat]] = {
     "RGB888": "bgr",  # libcamera names the bytes of a little-endian word
     "BGR888": "rgb",
 }
-"""libcamera's name of a format -> ours."""
+"""libcamera's name for a format -> ours."""
 
 
 @dataclass(slots=True)
 class Stream:
-    """One of the camera's streams, and the arrays that its pictures are copied to.
+    """One of the camera's streams, and the arrays for its pictures.
 
     stride  bytes from one row to the next
     pixels  as ``PixelFormat`` says, made at the first picture
@@ -62,12 +62,12 @@ def stream(name: str, got: Mapping[str, Any], where: str) -> Stream:
     layout = FORMATS.get(got["format"])
     if layout is None:
         raise CameraError(
-            "the camera gives a format that is not read here",
+            "the camera gives an unknown pixel format",
             reason="unsupported",
             where=where,
             expected=" or ".join(FORMATS),
             got=str(got["format"]),
-            hint="a USB camera is best named by its /dev/v4l/by-id/...",
+            hint="use /dev/v4l/by-id/... for a USB camera",
         )
     width, height = got["size"]
     return Stream(name, width, height, int(got["stride"]), layout)

@@ -1,4 +1,4 @@
-"""What is put up with from a camera, and what is told of it. Pure."""
+"""When to give up on a camera; records of state changes. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ State = Literal["online", "recovering", "failed"]
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 15.0
 STEADY_S: Final = 60.0
-"""So long with frames, and the next loss counts as the first."""
+"""After so long with frames, the next loss counts as the first."""
+STUCK_S: Final = 60.0
+"""A driver's call that takes so much longer than it may will never return."""
 SLOW_FRAMES: Final = 3
-"""Intervals of a slow camera that are no silence."""
+"""Frame intervals of a slow camera that do not count as silence."""
+RECORDED: Final = ("file", "images")
+"""Drivers of recorded sources: never silent, and an error in one is permanent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,8 @@ class Policy:
     """When to give up.
 
     required         give up in the end; and at once where the first try fails
-    stall_timeout_s  no frame for so long: it has gone
-    max_reopens      tries without success, or in ``reopen_window_s``, after which it has failed
+    stall_timeout_s  without a frame for so long, the camera is lost
+    max_reopens      tries without success, or within ``reopen_window_s``, after which it has failed
     """
 
     required: bool = True
@@ -38,13 +42,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something to be told.
+    """A change of state to report.
 
-    state     the one it is in now
-    error     why it is not ``online``; of one that is, what is different now
-    outage_s  since the last frame
+    state     the current one
+    error     why it is not ``online``; if it is, what changed
+    outage_s  time since the last frame
     reopens   tries since then
-    news      an event; else the state is as it was, with another reason
+    news      an event; else only the reason changed, not the state
     """
 
     state: State
@@ -72,4 +76,13 @@ def given_up(error: CameraError, tries: int) -> CameraError:
         where=error.where,
         got=error.what,
         hint=error.hint,
+    )
+
+
+def stuck(lasts_s: Seconds) -> CameraError:
+    """Return the error for a driver's call that does not return."""
+    return CameraError(
+        f"its driver has not answered for {lasts_s:.0f} s",
+        reason="stalled",
+        hint="a restart may help; if not, power the camera off and on",
     )

@@ -1,8 +1,8 @@
 """Takes every picture of a camera's web server the moment it comes; the newest waits for a reader.
 
-The receiver's thread alone asks the server and reads; it ends soon after ``stop`` [2], which shuts
-the connection. [1] marks what it shares with the reader; ``_changed`` guards it. Pictures are kept
-as they came, one newest and one with the reader: nothing is decoded here, and nothing queues.
+Only the receiver's thread sends requests and reads. [1] marks what it shares with the reader;
+``_changed`` guards it. [2] ``stop`` sets an event and shuts the connection; the thread ends soon
+after. Pictures are kept undecoded, one newest and one with the reader: nothing queues.
 
 It does not know whether a JPEG can be decoded, nor its size.
 """
@@ -22,30 +22,31 @@ from edge.camera.http import Answer, Client
 from edge.camera.multipart import Multipart, Part
 from edge.camera.newest import BAD_FRAMES, STOP_S, Newest, Picture
 from edge.camera.partbuffer import LARGE_BYTES
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, Seconds
+from edge.frames import Seconds
 
 log = logging.getLogger(__name__)
 BURST_PARTS: Final = 64
-"""In one piece of the body: more is no camera's doing, and the thread rests between two pieces."""
+"""In one piece of the body: no camera sends more; the thread then rests between two pieces."""
 REST_S: Final = 0.01
 OTHERS: Final = ("audio/", "text/", "video/", "application/")
-"""Types of parts that are no pictures, and no damage either."""
+"""Types of parts that are no pictures, but not damage either."""
 
 
 class Receiver(Newest):
     """What motion JPEG and single pictures share. Owns ``client`` from here on."""
 
-    def __init__(self, client: Client, asked: CameraSpec) -> None:
-        self._client, self._asked = client, asked
+    def __init__(self, client: Client, spec: CameraSpec) -> None:
+        self._client, self._spec = client, spec
         self._lent_bytes = 0  # [1] of the picture that the reader has
         self._stopped = threading.Event()  # [2]
         self._corrupt = 0  # in a row
-        super().__init__(asked.shown)
+        super().__init__(spec.name)
 
     def take(self, timeout_s: Seconds) -> Picture | None:
         """Return what ``peek`` does; it is the reader's until its next ``take``."""
-        with self._changed:  # which its owner may lock again
+        with self._changed:  # reentrant
             self._lent_bytes = 0
             self._changed.notify_all()
             picture = super().take(timeout_s)
@@ -53,7 +54,7 @@ class Receiver(Newest):
             return picture
 
     def stop(self) -> None:
-        """End the thread; one that waits for a name to be resolved is left behind."""
+        """[2] End the thread; one that resolves a name is left behind."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
@@ -69,7 +70,7 @@ class Receiver(Newest):
         self._put(content, captured_ns)
 
     def _make_room(self) -> None:
-        """[1] Have nobody hold a large picture, for the next is one, too; wait for the reader."""
+        """[1] Drop a large picture, for the next is large, too; wait for the reader's."""
         with self._changed:
             if self._newest is not None and len(self._newest.pixels) > LARGE_BYTES:
                 self._newest = None
@@ -79,9 +80,9 @@ class Receiver(Newest):
             )
 
     def _count_corrupt(self, what: str) -> None:
-        """[1] Count what is no picture. Raises CameraError at last.
+        """[1] Count a part that is no picture. Raises CameraError after many in a row.
 
-        what  it is, subject of a sentence
+        what  what it is, as the subject of a sentence
         """
         self._corrupt += 1
         with self._changed:
@@ -89,21 +90,21 @@ class Receiver(Newest):
             first = self._corrupt_total == 1
         if self._corrupt >= BAD_FRAMES:
             text = f"{BAD_FRAMES} frames in a row are corrupt"
-            raise CameraError(text, reason="corrupt", where=self._asked.shown, got=what)
+            raise CameraError(text, reason="corrupt", where=self._where, got=what)
         if first:
-            log.warning("%s: skipped %s; more are only counted", self._asked.shown, what)
+            log.warning("%s: skipped %s; more are only counted", self._where, what)
 
 
 class MotionJpeg(Receiver):
-    """The parts of ``answer``, a body in several parts without end."""
+    """The parts of ``answer``, whose body has many and no end."""
 
-    def __init__(self, client: Client, answer: Answer, asked: CameraSpec) -> None:
+    def __init__(self, client: Client, answer: Answer, spec: CameraSpec) -> None:
         self._answer = answer
-        super().__init__(client, asked)
+        super().__init__(client, spec)
 
     def _receive(self) -> CameraError:
-        parser = Multipart(self._answer.boundary, self._asked.max_bytes)
-        timeout_s, last_s = self._asked.timeout_s, time.monotonic()
+        parser = Multipart(self._answer.boundary, self._spec.config.max_bytes)
+        timeout_s, last_s = self._spec.timeout_s, time.monotonic()
         while not self._stopped.is_set():
             try:
                 chunk = self._answer.read()
@@ -120,7 +121,7 @@ class MotionJpeg(Receiver):
                     if self._take_part(part, captured_ns):
                         last_s = captured_ns / 1e9
                 else:
-                    limit = f": expected at most {self._asked.max_bytes} (camera.max_bytes)"
+                    limit = f": expected at most {self._spec.config.max_bytes} (camera.max_bytes)"
                     self._count_corrupt(part.what + (limit if part.too_large else ""))
             if captured_ns / 1e9 - last_s >= timeout_s:
                 return self._error(f"no frame for {captured_ns / 1e9 - last_s:.1f} s", "stalled")
@@ -131,7 +132,7 @@ class MotionJpeg(Receiver):
         return self._error("is closed", "gone")
 
     def _take_part(self, part: Part, captured_ns: int) -> bool:
-        """Offer a part; say whether it is a picture."""
+        """Offer a part; return whether it is a picture."""
         if part.content[:2].tobytes() == jpeg.START:
             self._offer(part.content, captured_ns)
             return True

@@ -1,4 +1,4 @@
-"""The kernel's video capture interface: its structures, numbers and calls; no policy.
+"""The kernel's video capture interface: structures, numbers and calls; no policy.
 
 Laid out by ctypes as the C compiler would, so that 64-bit and 32-bit machines both fit.
 Source: linux/videodev2.h, and the kernel's V4L2 user-space documentation.
@@ -196,10 +196,10 @@ def call(device: int, number: int, argument: Any) -> Any:
 
 
 def code(name: str) -> int:
-    """Return a pixel format's number, of its four letters."""
+    """Return the number of a pixel format from its four letters."""
     return int.from_bytes(name.encode("ascii"), "little")
 
 
 def name(code: int) -> str:
-    """Return a pixel format's four letters."""
+    """Return the four letters of a pixel format."""
     return (code & 0x7FFFFFFF).to_bytes(4, "little").decode("ascii", "replace").rstrip()

@@ -1,8 +1,8 @@
 """Controls of a V4L2 camera, by the names and ranges that all cameras here share.
 
-A device counts in steps of its own; ours are mapped onto its range: -1, 0 and 1 of brightness,
-and 0, 1 and 2 of the factors, are its least, its default and its greatest. What it does not have
-is not known. Source: the kernel's V4L2 documentation, "User Controls" and "Camera Control".
+A device counts in steps of its own; ours are mapped onto its range: -1, 0 and 1 of brightness, and
+0, 1 and 2 of the factors, are its least, its default and its greatest. Source: the kernel's V4L2
+documentation, "User Controls" and "Camera Control".
 """
 
 from __future__ import annotations
@@ -33,52 +33,52 @@ SWITCHES: Final = {
 
 
 class V4l2Controls:
-    """What one device has. known: the names it can be told."""
+    """The controls of one device. known: the names of those that it has."""
 
-    def __init__(self, device: int, shown: str) -> None:
-        self._device, self._shown = device, shown
+    def __init__(self, device: int, where: str) -> None:
+        self._device, self._where = device, where
         named = {**LEVELS, "exposure_us": EXPOSURE}
         named |= {name: number for name, (number, _) in SWITCHES.items()}
-        self._has = {name: told for name, number in named.items() if (told := self._query(number))}
+        self._has = {name: one for name, number in named.items() if (one := self._query(number))}
         self.known = tuple(self._has)
 
-    def set(self, wanted: Mapping[str, ControlValue]) -> None:
-        """Set controls that are ``known``; nothing where one cannot be. Raises CameraError."""
+    def set(self, values: Mapping[str, ControlValue]) -> None:
+        """Set controls that are ``known``, all or none. Raises CameraError."""
         steps: list[tuple[int, int]] = []
-        for name, value in wanted.items():
+        for name, value in values.items():
             steps += self._steps(name, value)
         for number, step in steps:
             abi.call(self._device, abi.S_CTRL, abi.V4l2ControlValue(number, step))
 
     def _steps(self, name: str, value: ControlValue) -> list[tuple[int, int]]:
-        told = self._has[name]
+        control = self._has[name]
         if name in SWITCHES:
             number, positions = SWITCHES[name]
             if value not in positions:
                 raise CameraError(
-                    f"this source has no such `{name}`",
-                    where=self._shown,
+                    f"control `{name}` does not take this value",
+                    where=self._where,
                     expected=" or ".join(positions),
                     got=str(value),
                 )
             return [(number, positions[str(value)])]
         amount = float(value)
         if name == "exposure_us":
-            step = min(max(round(amount / 100), told.minimum), told.maximum)
+            step = min(max(round(amount / 100), control.minimum), control.maximum)
             manual = [(AUTO_EXPOSURE, AUTO_EXPOSURE_MANUAL)] if self._query(AUTO_EXPOSURE) else []
-            return [*manual, (told.id, step)]
-        return [(told.id, level(amount if name == "brightness" else amount - 1, told))]
+            return [*manual, (control.id, step)]
+        return [(control.id, level(amount if name == "brightness" else amount - 1, control))]
 
     def _query(self, number: int) -> abi.ControlDescription | None:
-        told = abi.ControlDescription(id=number)
+        control = abi.ControlDescription(id=number)
         with contextlib.suppress(OSError):  # it has no such control
-            abi.call(self._device, abi.QUERYCTRL, told)
-            return None if told.flags & abi.CTRL_DISABLED else told
+            abi.call(self._device, abi.QUERYCTRL, control)
+            return None if control.flags & abi.CTRL_DISABLED else control
         return None
 
 
-def level(offset: float, told: abi.ControlDescription) -> int:
+def level(offset: float, control: abi.ControlDescription) -> int:
     """Return a device's step for ``offset``: -1 its least, 0 its default, 1 its greatest."""
     offset = min(max(offset, -1.0), 1.0)
-    reach = told.maximum - told.default if offset > 0 else told.default - told.minimum
-    return round(float(told.default + offset * reach))
+    reach = control.maximum - control.default if offset > 0 else control.default - control.minimum
+    return round(float(control.default + offset * reach))

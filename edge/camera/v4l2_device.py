@@ -1,4 +1,4 @@
-"""Opening a V4L2 device, who it is, and what its errors mean in words."""
+"""Opens and identifies a V4L2 device; translates its errors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edge.camera import v4l2_abi as abi
 from edge.errors import CameraError, CameraReason
 
 REASONS: Final[dict[int, tuple[CameraReason, str, str]]] = {
-    errno.EBUSY: ("busy", "is in use", "end what uses it: fuser -v {}"),
+    errno.EBUSY: ("busy", "is in use", "stop what uses it: fuser -v {}"),
     errno.EACCES: ("denied", "may not be opened", "add this user to the group video"),
     errno.EPERM: ("denied", "may not be opened", "add this user to the group video"),
     errno.ENOENT: ("absent", "is not there", "connect it; ls /dev/v4l/by-id lists what is"),
     errno.ENXIO: ("absent", "is not there", "connect it; ls /dev/v4l/by-id lists what is"),
     errno.ENODEV: ("gone", "has gone", "connect it again"),
-    errno.EPIPE: ("changed", "has lost its signal", "see what feeds it"),
-    errno.ENOLINK: ("gone", "has no signal", "see what feeds it"),
+    errno.EPIPE: ("changed", "has lost its signal", "check what feeds it"),
+    errno.ENOLINK: ("gone", "has no signal", "check what feeds it"),
     errno.ENOTTY: ("unsupported", "is not a camera", "ls /dev/v4l/by-id lists cameras"),
 }
 
@@ -28,19 +28,19 @@ def open_device(path: str) -> int:
 
 
 def identify(device: int) -> str:
-    """Return what a camera calls itself. Raises OSError where the device is no camera."""
-    told = abi.call(device, abi.QUERYCAP, abi.Capability())
-    whole = told.capabilities & abi.CAP_DEVICE_CAPS
-    able = told.device_caps if whole else told.capabilities
+    """Return the camera's own name. Raises OSError if the device is not a camera."""
+    answer = abi.call(device, abi.QUERYCAP, abi.Capability())
+    whole = answer.capabilities & abi.CAP_DEVICE_CAPS
+    able = answer.device_caps if whole else answer.capabilities
     if not (able & abi.CAP_VIDEO_CAPTURE and able & abi.CAP_STREAMING):
         raise OSError(errno.ENOTTY, "not a camera")
-    return bytes(told.card).decode("utf-8", "replace")
+    return bytes(answer.card).decode("utf-8", "replace")
 
 
 def is_camera(path: str) -> bool:
-    """Return whether ``path`` gives pictures: not a codec, not a node of metadata.
+    """Return whether ``path`` gives pictures: not a codec, not a metadata node.
 
-    One that may not be opened counts: why not is to be told.
+    One that may not be opened counts, so that opening it reports why.
     """
     try:
         device = open_device(path)
@@ -55,8 +55,8 @@ def is_camera(path: str) -> bool:
     return True
 
 
-def in_words(exc: OSError, shown: str) -> CameraError:
-    """Return what the kernel says as one line."""
+def translated(exc: OSError, where: str) -> CameraError:
+    """Return the error for the kernel's."""
     unknown: tuple[CameraReason, str, str] = ("failed", f"fails: {exc.strerror}", "")
     reason, what, hint = REASONS.get(exc.errno or 0, unknown)
-    return CameraError(what, reason=reason, where=shown, hint=hint.format(shown))
+    return CameraError(what, reason=reason, where=where, hint=hint.format(where))

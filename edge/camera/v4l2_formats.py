@@ -1,8 +1,8 @@
-"""Which pixel format a V4L2 camera is to send, and what becomes of its bytes.
+"""Pixel formats of V4L2 cameras: chooses one, and turns the bytes of a buffer into pixels.
 
 Raw pictures stay where the driver put them: the result is a view of its buffer. A JPEG is decoded
 at half, a quarter or an eighth of its size where the model has no use for more, which costs a third
-of the time. Knows no buffers' coming and going. Runs on the reader's thread.
+of the time. It does not know when a buffer is filled or given back. Runs on the reader's thread.
 """
 
 from __future__ import annotations
@@ -16,55 +16,56 @@ from numpy.typing import NDArray
 
 from edge.camera import jpeg
 from edge.camera import v4l2_abi as abi
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
-from edge.frames import CameraSpec, PixelFormat
+from edge.frames import PixelFormat
 from edge.pictures import picture
 
 FORMATS: Final[dict[str, PixelFormat]] = {
     "yuyv": "yuyv", "nv12": "nv12", "yu12": "i420", "mjpg": "bgr", "jpeg": "bgr",
     "bgr3": "bgr", "rgb3": "rgb", "grey": "gray",
 }  # fmt: skip
-"""V4L2's four letters -> what a frame is then; the cheapest first."""
+"""V4L2's four letters -> the format of the frames; the cheapest first."""
 COMPRESSED: Final = ("mjpg", "jpeg")
 PACKED_BYTES: Final[dict[PixelFormat, int]] = {"yuyv": 2, "bgr": 3, "rgb": 3, "gray": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What the driver has agreed to. fps: 0 where it does not say."""
+    """What the driver agreed to. fps: 0 if it does not say."""
 
     pix: abi.PixFormat
     fps: float
 
 
-def negotiate(device: int, asked: CameraSpec) -> Negotiated:
-    """Have the driver send what comes nearest to ``asked``: size first, then frame rate, then cost.
+def negotiate(device: int, spec: CameraSpec) -> Negotiated:
+    """Set the format nearest to ``spec``: size first, then frame rate, then cost.
 
-    Raises CameraError where it has no format that can be read, OSError where it is busy.
+    Raises CameraError if it has no format that can be read, OSError if it is busy.
     """
-    offered = _offered(device)
-    wanted = [name for name in FORMATS if name in offered and asked.format in ("auto", name)]
-    if not wanted:
+    config, offered = spec.config, _offered(device)
+    usable = [name for name in FORMATS if name in offered and config.format in ("auto", name)]
+    if not usable:
         raise CameraError(
             "no pixel format that can be read",
             reason="unsupported",
-            where=asked.shown,
-            expected=" or ".join(FORMATS if asked.format == "auto" else (asked.format,)),
+            where=spec.name,
+            expected=" or ".join(FORMATS if config.format == "auto" else (config.format,)),
             got=", ".join(offered) or "none",
-            hint="set camera.format" if asked.format != "auto" else "",
+            hint="set camera.format" if config.format != "auto" else "",
         )
 
     def worth(name: str) -> tuple[int, float, int]:
-        got = _set(device, name, asked)
-        off = abs(got.pix.width - asked.width) + abs(got.pix.height - asked.height)
-        return -off, min(got.fps or asked.fps, asked.fps * 0.95), -wanted.index(name)
+        got = _set(device, name, spec)
+        off = abs(got.pix.width - config.width) + abs(got.pix.height - config.height)
+        return -off, min(got.fps or config.fps, config.fps * 0.95), -usable.index(name)
 
-    got = _set(device, wanted[0] if len(wanted) == 1 else max(wanted, key=worth), asked)
+    got = _set(device, usable[0] if len(usable) == 1 else max(usable, key=worth), spec)
     if abi.name(got.pix.pixelformat).lower() not in FORMATS:
         raise CameraError(
-            "its driver has chosen another pixel format",
+            "the driver chose another pixel format",
             reason="unsupported",
-            where=asked.shown,
+            where=spec.name,
             got=abi.name(got.pix.pixelformat),
         )
     return got
@@ -73,21 +74,21 @@ def negotiate(device: int, asked: CameraSpec) -> Negotiated:
 def _offered(device: int) -> list[str]:
     names: list[str] = []
     while True:
-        told = abi.FormatDescription(index=len(names), type=abi.CAPTURE)
+        format = abi.FormatDescription(index=len(names), type=abi.CAPTURE)
         try:
-            names.append(abi.name(abi.call(device, abi.ENUM_FMT, told).pixelformat).lower())
+            names.append(abi.name(abi.call(device, abi.ENUM_FMT, format).pixelformat).lower())
         except OSError:
             return names
 
 
-def _set(device: int, name: str, asked: CameraSpec) -> Negotiated:
-    wanted = abi.Format(type=abi.CAPTURE)
-    pix = wanted.fmt.pix
-    pix.width, pix.height, pix.field = asked.width, asked.height, abi.FIELD_NONE
+def _set(device: int, name: str, spec: CameraSpec) -> Negotiated:
+    request = abi.Format(type=abi.CAPTURE)
+    pix = request.fmt.pix
+    pix.width, pix.height, pix.field = spec.config.width, spec.config.height, abi.FIELD_NONE
     pix.pixelformat = abi.code(name.upper())
-    got = abi.call(device, abi.S_FMT, wanted).fmt.pix
+    got = abi.call(device, abi.S_FMT, request).fmt.pix
     rate = abi.StreamParameters(type=abi.CAPTURE)
-    rate.timeperframe.numerator, rate.timeperframe.denominator = 1000, round(asked.fps * 1000)
+    rate.timeperframe.numerator, rate.timeperframe.denominator = 1000, round(spec.config.fps * 1000)
     fps = 0.0
     try:
         period = abi.call(device, abi.S_PARM, rate).timeperframe
@@ -99,35 +100,35 @@ def _set(device: int, name: str, asked: CameraSpec) -> Negotiated:
 
 
 class Decoder:
-    """Bytes of a buffer -> pixels.
+    """Turns the bytes of a buffer into pixels.
 
-    layout         what the pixels are
-    width, height  of the frames; smaller than the camera's by ``reduced``, where that is not 1
-    still          width and height of a picture that is decoded in full
-    Raises CameraError where a picture has more pixels than may be decoded.
+    layout         of the pixels
+    width, height  of the frames: the camera's, divided by ``reduced``
+    still          width and height of a picture in full size
+    Raises CameraError if a picture has more pixels than may be decoded.
     """
 
-    def __init__(self, pix: abi.PixFormat, asked: CameraSpec) -> None:
+    def __init__(self, pix: abi.PixFormat, spec: CameraSpec) -> None:
         name = abi.name(pix.pixelformat).lower()
         self.layout: PixelFormat = FORMATS[name]
         self._jpeg = name in COMPRESSED
         self._whole = (pix.height, pix.width)
-        self._stride, self._max_pixels = pix.bytesperline, asked.max_pixels
+        self._stride, self._max_pixels = pix.bytesperline, spec.config.max_pixels
         self._least = self.reduced = 1
         if self._jpeg:
             header = picture.Header("jpeg", pix.width, pix.height)
-            useful = jpeg.reduction(pix.width, pix.height, asked.useful)
+            useful = jpeg.reduction(pix.width, pix.height, spec.useful)
             try:
-                self._least = picture.fitting(header, asked.max_pixels)
-                self.reduced = picture.fitting(header, asked.max_pixels, useful)
+                self._least = picture.fitting(header, spec.config.max_pixels)
+                self.reduced = picture.fitting(header, spec.config.max_pixels, useful)
             except picture.Unreadable as exc:
-                raise CameraError(str(exc), reason="unsupported", where=asked.shown) from exc
+                raise CameraError(str(exc), reason="unsupported", where=spec.name) from exc
         self.width, self.height = _divided(pix.width, pix.height, self.reduced)
         self.still = _divided(pix.width, pix.height, self._least)
         self._planes: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def decode(self, content: mmap.mmap, used: int, full: bool) -> NDArray[np.uint8] | None:
-        """Return the pixels in the first ``used`` bytes of ``content``; None where corrupt.
+        """Return the pixels in the first ``used`` bytes of ``content``; None if corrupt.
 
         full  a JPEG in full size. Raw pixels are a view of ``content``.
         """
@@ -156,7 +157,7 @@ class Decoder:
         return pixels if pixels is not None and pixels.shape[1::-1] == expected else None
 
     def _unpad(self, content: mmap.mmap, used: int) -> NDArray[np.uint8] | None:
-        """Return planes below each other, without padding: a view where there is none."""
+        """Return planes below each other without padding: a view if there is none."""
         height, width = self._whole
         stride = self._stride or width
         if used < stride * height * 3 // 2:

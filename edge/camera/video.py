@@ -1,11 +1,10 @@
-"""A film as a camera, in real time by its own timestamps, or as fast as it is asked for.
+"""A film as a camera, in real time by its own timestamps, or as fast as it is read.
 
 No thread: a late reader skips the frames whose time has passed, which are decoded but never
-converted to pixels. A film that decodes slower than it plays is shown slower, its gaps counted.
+converted to pixels. A film that decodes slower than it plays runs slower, its gaps counted.
 
-FFmpeg is given the open file, never its name, in which it would see a protocol, a pattern or
-options. At its end the film is rewound; one that does not begin with its first frame then, or with
-none at all, is opened again.
+FFmpeg gets the open file, never its name, in which it would see a protocol, a pattern or options.
+At its end the film is rewound; if it does not start with its first frame then, it is opened again.
 """
 
 from __future__ import annotations
@@ -25,14 +24,15 @@ from edge.camera import controls
 from edge.camera.capture import Capture
 from edge.camera.ffmpeg import FILM_S, open_film
 from edge.camera.pace import Steps
+from edge.camera.spec import CameraSpec
 from edge.errors import CameraError, CameraReason
 from edge.files import open_regular
-from edge.frames import CameraMode, CameraSpec, ControlValue, EndOfSource, Frame, Seconds
+from edge.frames import CameraMode, ControlValue, EndOfSource, Frame, Seconds
 
 ATTEMPTS: Final = 32
 """A failed grab is a corrupt frame if one of the next few succeeds, else the end."""
 INDEX_SLACK: Final = 2
-"""Frames by which the count that some containers estimate may be off."""
+"""Frames by which the estimated count of some containers may be off."""
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ class VideoCamera:
     """The frames of a film.
 
     A frame that cannot be decoded is counted and skipped; so are those missing from a file
-    that ends before its index says. Raises CameraError where it cannot be opened.
+    that ends before its index says. Raises CameraError if it cannot be opened.
     """
 
-    def __init__(self, path: Path, asked: CameraSpec) -> None:
-        self._asked, self._where = asked, str(path)
+    def __init__(self, path: Path, spec: CameraSpec) -> None:
+        self._spec, self._view, self._where = spec, spec.view, str(path)
         try:
             self._file = open_regular(path)
         except OSError as exc:
@@ -58,22 +58,22 @@ class VideoCamera:
             os.close(self._file)
             raise
         claimed = self._capture.get(cv2.CAP_PROP_FPS)
-        self._claimed_fps = claimed if claimed > 0 else asked.fps
-        fps = claimed if 0 < claimed <= 1000 else asked.fps
+        self._claimed_fps = claimed if claimed > 0 else spec.config.fps
+        fps = claimed if 0 < claimed <= 1000 else spec.config.fps
         width, height = self._capture.size
         self.mode = CameraMode("file", self._where, width, height, fps, "bgr")
         self.corrupt_total = 0
         self._pixels: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
         self._steps = Steps(fps)
-        self._sequence = asked.first_sequence - 1  # of the frame that was grabbed last
-        self._due_ns: int | None = None  # when it is to be shown; None once it was
+        self._sequence = spec.first_sequence - 1  # of the frame that was grabbed last
+        self._due_ns: int | None = None  # when the grabbed frame is due; None once it was read
         self._first_ms = 0.0  # the timestamp of the first frame
-        self._shown_ns: int | None = None  # when the one before was; None before the first
-        self._step_ns = 0  # from the frame before to it
+        self._before_ns: int | None = None  # when the one before was due; None before the first
+        self._step_ns = 0  # from the frame before to this one
         self._in_pass = self._corrupt_in_pass = 0  # frames of this pass through the film
-        self._last_ms = 0.0  # the latest timestamp of it
-        self._bad = 0  # in a row: grabbed, and nothing to be seen
-        self._is_short = False  # as was logged
+        self._last_ms = 0.0  # the latest timestamp of this pass
+        self._bad = 0  # in a row: grabbed, but not decodable
+        self._is_short = False  # already logged
         try:
             self._next()
             self._first_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
@@ -87,7 +87,7 @@ class VideoCamera:
         due_ns = self._wait(timeout_s)
         if due_ns is None:
             return None
-        self._shown_ns, self._due_ns = due_ns, None
+        self._before_ns, self._due_ns = due_ns, None
         pixels = self._capture.retrieve(self._pixels)
         if pixels is None:
             self.corrupt_total += 1
@@ -96,15 +96,15 @@ class VideoCamera:
                 raise self._error("no frame can be decoded", "corrupt")
             return None
         self._pixels, self._bad = pixels, 0
-        return Frame(self._sequence, due_ns, pixels, "bgr", self._asked.view)
+        return Frame(self._sequence, due_ns, pixels, "bgr", self._view)
 
     def still(self) -> Frame | None:
         """Return None: every frame is whole."""
         return None
 
-    def control(self, wanted: Mapping[str, ControlValue]) -> None:
-        """Raise CameraError: what is recorded cannot be exposed anew."""
-        controls.check(wanted, (), self.mode.source)
+    def control(self, values: Mapping[str, ControlValue]) -> None:
+        """Raise CameraError: a recorded source has no controls."""
+        controls.check(values, (), self.mode.source)
 
     def close(self) -> None:
         """Release the file."""
@@ -114,21 +114,21 @@ class VideoCamera:
             self._file = -1
 
     def _open(self) -> Capture:
-        return open_film(f"/proc/self/fd/{self._file}", self._asked, self._where)
+        return open_film(f"/proc/self/fd/{self._file}", self._spec, self._where)
 
     def _wait(self, timeout_s: Seconds) -> int | None:
         """Grab the frame that is due now; return when it is due, or None after ``timeout_s``."""
         until_ns = time.monotonic_ns() + round(timeout_s * 1e9)
-        if self._shown_ns is None:
-            self._shown_ns = self._due_ns = time.monotonic_ns()
+        if self._before_ns is None:
+            self._before_ns = self._due_ns = time.monotonic_ns()
         elif self._due_ns is None:
-            self._due_ns = self._shown_ns + self._next()
-        if self._asked.fast:
+            self._due_ns = self._before_ns + self._next()
+        if self._spec.config.pace == "fast":
             self._due_ns = time.monotonic_ns()
             return self._due_ns
         usual_ns = round(self._steps.usual_s * 1e9)
         while (late_ns := time.monotonic_ns() - self._due_ns) >= max(self._step_ns, usual_ns):
-            if self._due_ns + late_ns > until_ns:  # no hope of catching up: go on from here
+            if self._due_ns + late_ns > until_ns:  # it cannot catch up: go on from here
                 self._sequence += late_ns // usual_ns
                 self._due_ns += late_ns
                 return self._due_ns
@@ -149,7 +149,7 @@ class VideoCamera:
         return self._step_ns
 
     def _grab(self) -> None:
-        """Move to the next frame, from the end to the beginning where the source loops."""
+        """Move to the next frame, from the end to the beginning if the source loops."""
         until = time.monotonic() + FILM_S
         for failed in range(ATTEMPTS):
             if time.monotonic() > until:
@@ -164,7 +164,7 @@ class VideoCamera:
             raise self._error("no frame can be decoded", "corrupt")
         self._in_pass = self._corrupt_in_pass = 0
         self._last_ms = 0.0
-        if not self._asked.loop:
+        if not self._spec.config.loop:
             raise EndOfSource
         self._steps.begin_again()
         if self._is_rewound():
@@ -175,16 +175,16 @@ class VideoCamera:
         self._grab()
 
     def _is_rewound(self) -> bool:
-        """Rewind; say whether the first frame is the grabbed one again."""
+        """Rewind; return whether the first frame is the grabbed one again."""
         if not self._capture.rewind() or not self._capture.grab():
             return False
         return self._capture.get(cv2.CAP_PROP_POS_MSEC) == self._first_ms
 
     def _count_missing(self) -> None:
-        """Count the frames of which the index says that they come after the last one.
+        """Count the frames that, by the index, should come after the last one.
 
-        Of some containers it says how long they are, of others how many frames they have; OpenCV
-        works out the one from the other, wrongly where frames differ in length.
+        Some containers say how long they are, others how many frames they have; OpenCV derives the
+        one from the other, wrongly if frames differ in length.
         """
         frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         missing = frames - self._in_pass - self._corrupt_in_pass

@@ -18,7 +18,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.camera import wishes
+from edge.camera.spec import camera_spec
 from edge.config import Config
 from edge.contract import encode
 from edge.frames import EndOfSource, Frame, Prediction
@@ -152,12 +152,12 @@ class NaiveLoop:
 
 def _frames(config: Config, engine: Engine) -> list[Frame]:
     """Return frames of the source, copied, or fewer where it ends."""
-    fast = msgspec.structs.replace(config.camera, pace="fast", loop=False)
-    camera = wishes.wanted(fast, engine.preprocess).open()
+    camera_config = msgspec.structs.replace(config.camera, pace="fast", loop=False)
+    camera = camera_spec(camera_config, engine.preprocess).open()
     held: list[Frame] = []
     try:
         while len(held) < HELD_FRAMES:
-            frame = camera.read(fast.stall_timeout_s)
+            frame = camera.read(camera_config.stall_timeout_s)
             if frame is not None:
                 held.append(replace(frame, pixels=frame.pixels.copy()))
     except EndOfSource:

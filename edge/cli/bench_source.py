@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.camera import wishes
+from edge.camera.spec import camera_spec
 from edge.config import Config
 from edge.frames import EndOfSource
 from edge.model import engine as engines
@@ -30,7 +30,7 @@ def run(config: Config, seconds: float) -> dict[str, Any]:
     age_ms         from capture to the return of ``read``
     """
     engine = engines.start(config.model)
-    camera = wishes.wanted(config.camera, engine.preprocess).open()
+    camera = camera_spec(config.camera, engine.preprocess).open()
     preprocess: list[int] = []
     ages: list[int] = []
     first, last, warm = -1, -1, False

@@ -1,6 +1,6 @@
 """Builds the parts of one run and puts them together; the only place that knows them all.
 
-[1] The camera is opened on a thread of its own: what that reads, a ``wishes.Wanted``, is frozen and
+[1] The camera is opened on a thread of its own: what that reads, a ``CameraSpec``, is frozen and
     does not change. What the camera reports is put into ``changes`` on the loop's thread, inside
     ``read``, and handled there after it.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge import config as configs
-from edge.camera import wishes
+from edge.camera import spec as specs
 from edge.camera.reconnect import Change, Recovery
 from edge.config import Config
 from edge.contract import SCHEMA, Pause, Request, Set, Snapshot, encode, homeassistant
@@ -77,8 +77,8 @@ def compose(
     wire = encode.Wire(base, run.engine.card.labels, run.id, time.time)
     wire.configure(run.engine.card.labels, config.publish)
     changes: deque[Change] = deque()
-    wanted = wishes.wanted(config.camera, run.engine.preprocess)
-    camera = Recovery(wanted.open, wishes.policy(config.camera), changes.append)  # [1]
+    spec = specs.camera_spec(config.camera, run.engine.preprocess)
+    camera = Recovery(spec.open, specs.policy(config.camera), changes.append)  # [1]
     closing.callback(camera.close)
     spool = Spool(configs.spool_path(config.spool), config.spool.events, config.spool.bytes)
     closing.callback(spool.close)

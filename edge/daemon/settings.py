@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from edge import config as configs
-from edge.camera import wishes
+from edge.camera import spec as specs
 from edge.camera.reconnect import Recovery
 from edge.config import Config, persisted
 from edge.contract import Request
@@ -78,7 +78,7 @@ class Settings:
     def _control(self, config: Config) -> None:
         controls = msgspec.structs.asdict(config.camera.controls)
         self._camera.control({k: value for k, value in controls.items() if value is not None})
-        self._camera.want(wishes.wanted(config.camera, self._run.engine.preprocess).open)
+        self._camera.want(specs.camera_spec(config.camera, self._run.engine.preprocess).open)
 
     def _report(self, requested: dict[str, dict[str, Any]]) -> None:
         named = {

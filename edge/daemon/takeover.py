@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge.camera import wishes
+from edge.camera import spec as specs
 from edge.camera.reconnect import Recovery
 from edge.config import Config
 from edge.contract import Request
@@ -93,8 +93,8 @@ class Takeover:
         config, restart = self._reload.merged(run.config, new)
         pipeline, smoother = assemble(config, engine)
         prepared = self._rooms.prepare(config, engine)
-        before = wishes.wanted(run.config.camera, run.engine.preprocess)
-        now = wishes.wanted(config.camera, engine.preprocess)
+        before = specs.camera_spec(run.config.camera, run.engine.preprocess)
+        now = specs.camera_spec(config.camera, engine.preprocess)
         run.replace(config, engine, pipeline, smoother)
         self._rooms.take(prepared)
         logs.set_level(config.log)

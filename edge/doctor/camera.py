@@ -1,6 +1,6 @@
-"""Which cameras there are, and whether the service could have the one that its config names.
+"""Lists the cameras of this machine, and checks that the service can use the configured one.
 
-No stream is opened: a V4L2 device is only asked who it is, libcamera only what it sees.
+It opens no stream: it only identifies V4L2 devices, and lists libcamera's cameras.
 Source: V4L2, VIDIOC_QUERYCAP; proc(5), fd; picamera2, global_camera_info.
 """
 
@@ -22,7 +22,7 @@ from edge import config as configs
 from edge.camera import find
 from edge.camera import v4l2_abi as abi
 from edge.camera.refusal import PORTS
-from edge.camera.v4l2_device import identify, in_words, open_device
+from edge.camera.v4l2_device import identify, open_device, translated
 from edge.config import Config
 from edge.doctor.checks import Check, Findings, command, text
 from edge.doctor.service import Unit
@@ -31,7 +31,7 @@ from edge.errors import CameraError
 LIBCAMERA_S: Final = 20.0
 """On a Pi, importing picamera2 takes seconds."""
 STREAM_S: Final = 3.0
-SEEN: Final = (
+LIST: Final = (
     "import json, sys; sys.path[:] = [p for p in sys.path if p in json.loads(sys.argv[1])];"
     "from picamera2 import Picamera2;"
     "print(json.dumps(Picamera2.global_camera_info(), default=str))"
@@ -44,36 +44,36 @@ RIBBON: Final = (
 
 
 def check(config: Config | None, unit: Unit, proc: Path = Path("/proc")) -> Check:
-    """Judge the camera. config: None where it cannot be read."""
-    found = Findings("camera")
-    nodes = found.facts["v4l2"] = devices()
-    seen, why = libcamera()
-    found.facts["libcamera"] = seen
+    """Judge the camera. config: None if it cannot be read."""
+    findings = Findings("camera")
+    nodes = findings.facts["v4l2"] = devices()
+    cameras, why = libcamera()
+    findings.facts["libcamera"] = cameras
     if config is None:
-        found.wrong("unknown", "which one is meant is not known without a config")
+        findings.wrong("unknown", "without a config, it is unknown which one is used")
     else:
-        _configured(found, config, unit, proc, seen, why)
-    if seen:
-        found.say("libcamera sees " + ", ".join(str(one.get("Model", "?")) for one in seen))
+        _configured(findings, config, unit, proc, cameras, why)
+    if cameras:
+        findings.say("libcamera sees " + ", ".join(str(one.get("Model", "?")) for one in cameras))
     if nodes:
-        found.say(", ".join(f"{node['path']} {node['card']}" for node in nodes))
-    return found.check()
+        findings.say(", ".join(f"{node['path']} {node['card']}" for node in nodes))
+    return findings.check()
 
 
 def devices() -> list[dict[str, str]]:
-    """Return every V4L2 device that is a camera, or cannot be asked: path, driver, card."""
-    found = []
+    """Return every V4L2 device that is a camera or cannot be opened: path, driver, card."""
+    found: list[dict[str, str]] = []
     for path in sorted(glob.glob("/dev/video[0-9]*"), key=lambda path: (len(path), path)):
         try:
             device = open_device(path)
         except OSError as exc:
-            found.append({"path": path, "driver": "", "card": in_words(exc, path).what})
+            found.append({"path": path, "driver": "", "card": translated(exc, path).what})
             continue
         try:
             card = identify(device)
             driver = abi.call(device, abi.QUERYCAP, abi.Capability()).driver
-            told = bytes(driver).decode("utf-8", "replace")
-            found.append({"path": path, "driver": told, "card": card})
+            name = bytes(driver).decode("utf-8", "replace")
+            found.append({"path": path, "driver": name, "card": card})
         except OSError:  # a codec, or metadata
             pass
         finally:
@@ -82,11 +82,11 @@ def devices() -> list[dict[str, str]]:
 
 
 def libcamera() -> tuple[list[dict[str, Any]] | None, str]:
-    """Return what libcamera sees; None, and why, where it cannot be asked."""
-    # Root may ask from any folder: nothing in it is run, nor what the launcher has struck out.
-    asked = (sys.executable, "-IB", "-c", SEEN, json.dumps(sys.path))
+    """Return libcamera's cameras; None, and why, if they cannot be listed."""
+    # Root may run this in any folder: no code in it is run, and no path that the launcher removed.
+    arguments = (sys.executable, "-IB", "-c", LIST, json.dumps(sys.path))
     try:
-        done = command(*asked, timeout_s=LIBCAMERA_S)
+        done = command(*arguments, timeout_s=LIBCAMERA_S)
         return list(json.loads(done.stdout.splitlines()[-1])), ""
     except subprocess.TimeoutExpired:
         return None, f"libcamera gives no answer in {LIBCAMERA_S:.0f} s"
@@ -96,66 +96,66 @@ def libcamera() -> tuple[list[dict[str, Any]] | None, str]:
 
 
 def _configured(
-    found: Findings,
+    findings: Findings,
     config: Config,
     unit: Unit,
     proc: Path,
-    seen: list[dict[str, Any]] | None,
+    cameras: list[dict[str, Any]] | None,
     why: str,
 ) -> None:
     source = config.camera.source
-    shown = found.facts["source"] = configs.without_credentials(source)
+    name = findings.facts["source"] = configs.without_credentials(source)
     if source == "auto":
         try:
-            source = shown = found.facts["chosen"] = find()
+            source = name = findings.facts["chosen"] = find()
         except CameraError as exc:
-            found.error(exc)
+            findings.error(exc)
             return
     if source.partition(":")[0] == "picamera2":
         number = source.partition(":")[2] or "0"
-        if seen is None:
+        if cameras is None:
             hint = "apt install python3-picamera2" if "not installed" in why else "see `events`"
-            found.wrong("fault", f"{shown}: {why}", hint)
-        elif not number.isdigit() or int(number) >= len(seen):
-            found.wrong("fault", f"{shown}: libcamera sees {len(seen)} cameras", RIBBON)
+            findings.wrong("fault", f"{name}: {why}", hint)
+        elif not number.isdigit() or int(number) >= len(cameras):
+            findings.wrong("fault", f"{name}: libcamera sees {len(cameras)} cameras", RIBBON)
         else:
-            found.say(f"{shown} is there")
+            findings.say(f"{name} is there")
     elif "://" in source:
-        _stream(found, source, shown)
+        _stream(findings, source, name)
     elif source.startswith("/dev/") or Path(source).is_char_device():
-        _device(found, source, unit, proc)
+        _device(findings, source, unit, proc)
     elif source == "synthetic":
-        found.say("synthetic")
+        findings.say("synthetic")
     elif not os.path.exists(source):
-        found.wrong("fault", f"{shown} is not there", "check camera.source")
+        findings.wrong("fault", f"{name} is not there", "check camera.source")
     elif not os.access(source, os.R_OK | (os.X_OK if os.path.isdir(source) else 0)):
-        found.wrong("fault", f"{shown} cannot be read", f"chmod a+r {shown}")
+        findings.wrong("fault", f"{name} cannot be read", f"chmod a+r {name}")
     else:
-        found.say(f"{shown} can be read")
+        findings.say(f"{name} can be read")
 
 
-def _device(found: Findings, path: str, unit: Unit, proc: Path) -> None:
+def _device(findings: Findings, path: str, unit: Unit, proc: Path) -> None:
     try:
         device = open_device(path)
         try:
-            found.say(f"{path} is {identify(device)}")
+            findings.say(f"{path} is {identify(device)}")
         finally:
             os.close(device)
     except OSError as exc:
-        found.error(in_words(exc, path))
+        findings.error(translated(exc, path))
         return
     if refused := denied(path, unit):
-        found.wrong("fault", refused, "SupplementaryGroups=video in systemctl edit edge-camera")
+        findings.wrong("fault", refused, "SupplementaryGroups=video in systemctl edit edge-camera")
     users = holders(path, proc)
-    found.facts["used_by"] = [f"{name} ({pid})" for pid, name in users]
+    findings.facts["used_by"] = [f"{name} ({pid})" for pid, name in users]
     if any(pid == unit.pid for pid, _ in users):
-        found.say("in use by the service")
+        findings.say("in use by the service")
     elif users:
-        found.wrong("warning", f"in use by {', '.join(found.facts['used_by'])}", "end that")
+        findings.wrong("warning", f"in use by {', '.join(findings.facts['used_by'])}", "stop it")
 
 
 def denied(path: str, unit: Unit) -> str:
-    """Return why the service's user may not use a device; empty where it may."""
+    """Return why the service's user may not use a device; empty if it may."""
     user = unit.shown.get("User", "")
     if not unit.installed or user in ("", "root"):
         return ""
@@ -168,7 +168,7 @@ def denied(path: str, unit: Unit) -> str:
         if entry.pw_uid == there.st_uid:
             return ""
     except KeyError:
-        pass  # a dynamic user, who is only there while the service runs
+        pass  # a dynamic user, which exists only while the service runs
     try:
         owner = grp.getgrgid(there.st_gid).gr_name
     except KeyError:
@@ -179,7 +179,7 @@ def denied(path: str, unit: Unit) -> str:
 
 
 def holders(path: str, proc: Path) -> list[tuple[int, str]]:
-    """Return who has a device open; of other users' processes only root learns."""
+    """Return the processes that have a device open; only root sees those of other users."""
     target, found = os.path.realpath(path), {}
     for link in proc.glob("[0-9]*/fd/*"):
         pid = int(link.parts[-3])
@@ -191,19 +191,19 @@ def holders(path: str, proc: Path) -> list[tuple[int, str]]:
     return sorted(found.items())
 
 
-def _stream(found: Findings, source: str, shown: str) -> None:
+def _stream(findings: Findings, source: str, name: str) -> None:
     try:
         url = urlsplit(source)
         host, port = url.hostname or "", url.port or PORTS.get(url.scheme, 0)
     except ValueError:
         host, port = "", 0
     if not host or not port:
-        found.wrong("fault", f"{shown} is not an address", "check camera.source")
+        findings.wrong("fault", f"{name} is not an address", "check camera.source")
         return
     try:
         socket.create_connection((host, port), STREAM_S).close()
     except OSError as exc:
         what = exc.strerror or "no answer in time"
-        found.wrong("fault", f"{shown}: {host}:{port}: {what}", "check camera and network: ping")
+        findings.wrong("fault", f"{name}: {host}:{port}: {what}", "check camera and network: ping")
         return
-    found.say(f"{shown}: {host}:{port} answers")
+    findings.say(f"{name}: {host}:{port} answers")

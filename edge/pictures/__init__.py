@@ -1,1 +1,1 @@
-"""One picture from bytes or a file: its header first, then decoded within limits."""
+"""Reads one picture from bytes or a file: header first, then decoded within limits."""

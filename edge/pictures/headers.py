@@ -1,9 +1,9 @@
-"""Sizes of pictures from their first bytes: kind, width, height, and what a decoder would hold.
+"""Headers of pictures: kind, width, height, and the memory that a decoder would take.
 
 Pure; decodes nothing, and never raises for any bytes. Every walk through markers, chunks or tags
-has an end: a picture whose size stands behind more of them than ``MAX_STEPS`` is not recognised.
-Of sizes that contradict each other the largest counts. Sources: T.81; PNG, third edition; RFC 9649;
-TIFF 6.0 and BigTIFF; netpbm. What decoders hold was measured with OpenCV 4.14, on 16 megapixels.
+has an end: a picture whose size comes after more of them than ``MAX_STEPS`` is not recognised. If
+sizes contradict each other, the largest counts. Sources: T.81; PNG, third edition; RFC 9649; TIFF
+6.0 and BigTIFF; netpbm. The memory of decoders was measured with OpenCV 4.14, on 16 megapixels.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ KINDS: Final = "JPEG, PNG, BMP, WebP, TIFF or PNM"
 MAX_STEPS: Final = 4096
 """Segments, chunks or tags; pictures have tens of them, with a large colour profile hundreds."""
 MAX_SCANS: Final = 50
-"""Of a JPEG in several scans, each of which costs a pass over all of it; usual are ten."""
+"""Of a JPEG; each one costs a pass over the whole picture. Usual are ten."""
 SKIP_BYTES: Final = 65_536
 """Between two segments of a JPEG, and of the header of a PNM, comments included."""
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MULTI_SCAN: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _BARE: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
-"""Markers of JPEG: of a frame, of a progressive one, and those without a length."""
+"""Markers of JPEG: frames, progressive frames, and those without a length."""
 _MARKER: Final = re.compile(rb"\xff[^\xff]", re.DOTALL)
 _NUMBER: Final = rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})"
 _PNM: Final = re.compile(rb"P[1-6]" + 2 * _NUMBER)
@@ -39,10 +39,10 @@ _INTEGERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture says of itself.
+    """The header of a picture.
 
     width, height  pixels, as stored: EXIF may turn them
-    decoder_bytes  what its decoder holds besides the pixels that it returns
+    decoder_bytes  memory of its decoder besides the pixels that it returns
     scan_at        where the first scan of a JPEG begins
     """
 
@@ -59,7 +59,7 @@ class Header:
 
 
 def read_header(content: NDArray[np.uint8]) -> Header | None:
-    """Return what the (N,) bytes of a picture say of it; None where they are none that we know."""
+    """Return the header of a picture in (N,) bytes; None if they are of no known kind."""
     view = np.ascontiguousarray(content).data
     begin = bytes(view[:12])
     try:
@@ -89,7 +89,7 @@ def _jpeg(view: memoryview) -> Header | None:
     """Walk from marker to marker up to the first scan."""
     at, frame = 2, None
     for _ in range(MAX_STEPS):
-        if view[at] != 0xFF or view[at + 1] == 0xFF:  # rubbish or filling: decoders skip both
+        if view[at] != 0xFF or view[at + 1] == 0xFF:  # garbage or fill bytes: decoders skip both
             near = bytes(view[at : at + SKIP_BYTES])
             marker_at = _MARKER.search(near)
             if not marker_at:

@@ -1,4 +1,4 @@
-"""Pictures from bytes that a stranger sent: header first, then decoded within a memory limit.
+"""Decodes pictures from untrusted bytes: header first, then within a memory limit.
 
 Pure; knows no camera and no file. The limit is ``max_pixels`` pixels, 6 bytes each: OpenCV returns
 3, and holds as many again while it turns or copies them. A JPEG that is larger, or whose decoder
@@ -21,9 +21,9 @@ from edge.pictures.quiet import quiet
 __all__ = ["Header", "Unreadable", "decode", "fitting", "memory_bytes", "read_header"]
 
 MAX_PIXELS: Final = 16_000_000
-"""Where nothing else is asked for."""
+"""The default limit."""
 FILE_BYTES: Final = 4_000_000
-"""Of the picture's own bytes; what is more counts as memory, too."""
+"""Of the picture's own bytes; what exceeds them counts as memory, too."""
 FLAGS: Final = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -34,11 +34,11 @@ FLAGS: Final = {
 
 
 class Unreadable(ValueError):
-    """Not a picture, or none that may be decoded; a few words say why, fit for a log line."""
+    """Not a picture, or one that may not be decoded; the message fits into a log line."""
 
 
 def memory_bytes(header: Header, reduced: int = 1) -> int:
-    """Return at most how much is held, beyond the picture's own bytes, while it is decoded.
+    """Return the most memory that decoding takes, beyond the picture's own bytes.
 
     reduced  by how much a JPEG's sides are divided; other pictures are decoded whole
     """
@@ -50,7 +50,7 @@ def memory_bytes(header: Header, reduced: int = 1) -> int:
 def fitting(header: Header, max_pixels: int, reduced: int = 1, file_bytes: int = 0) -> int:
     """Return ``reduced``, or the next of 1, 2, 4, 8 at which a picture is within its limits.
 
-    Raises Unreadable where there is none.
+    Raises Unreadable if there is none.
     """
     jpeg = header.kind == "jpeg"
     size = f"{header.width}x{header.height} pixels"
@@ -73,7 +73,7 @@ def decode(content: NDArray[np.uint8], max_pixels: int, reduced: int = 1) -> NDA
 
     max_pixels  of the picture; a JPEG may have four times as many
     reduced     1, 2, 4 or 8: the sides of a JPEG are divided by it, or by more where only that is
-                within the limit, and rounded up
+                within the limit; rounded up
     Raises Unreadable.
     """
     header = read_header(content)

@@ -1,8 +1,8 @@
-"""PNG with nothing in it but its picture: what decoders do with the rest has no bound.
+"""Strips a PNG to its picture: what decoders do with the other chunks has no bound.
 
 OpenCV allocates what a chunk claims before it reads it (61 bytes took 2 GB), unpacks texts and
-profiles, and puts animations together on a canvas; libpng unpacks all image data there are,
-whatever the picture has room for. Pure. Source: PNG (W3C, third edition), sections 5 and 10.
+profiles, and composes animations on a canvas; libpng unpacks all image data, even more than the
+picture has room for. Pure. Source: PNG (W3C, third edition), sections 5 and 10.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 KEPT: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
 CHUNKS_MAX: Final = 20_000
-"""The largest pictures are written in some thousands."""
+"""The largest pictures have some thousands."""
 SMALL_BYTES: Final = 65_536
-"""Of other chunks that are kept; and of image data that unpack to too little to matter (68 MB)."""
+"""Of each other chunk; and of image data too small to check: they unpack to 68 MB at most."""
 CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 PIECE_BYTES: Final = 1 << 20
 
 
 def stripped(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Return the (N,) bytes of a PNG with the chunks of its first picture alone.
+    """Return the (N,) bytes of a PNG with only the chunks of its first picture.
 
-    None where it is none: a chunk longer than the file, more image data than the picture has room
-    for, a header that is not the first chunk or of no known kind.
+    None if it is malformed: a chunk longer than the file, more image data than the picture has room
+    for, a header that is not the first chunk or of an unknown kind.
     """
     view = np.ascontiguousarray(content).data
     parts: list[bytes | memoryview] = [SIGNATURE]
@@ -37,7 +37,7 @@ def stripped(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     at = len(SIGNATURE)
     seen: set[bytes] = set()
     for _ in range(CHUNKS_MAX):
-        if at == len(view) and b"IDAT" in seen:  # whole, but for its end
+        if at == len(view) and b"IDAT" in seen:  # whole, only its end is missing
             parts.append(END)
             break
         length, kind = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8])
@@ -66,12 +66,12 @@ def _room(view: memoryview) -> int | None:
     if color not in CHANNELS or depth not in (1, 2, 4, 8, 16):
         return None
     row = -(-width * CHANNELS[color] * depth // 8) + 1
-    # Interlaced, a picture is seven smaller ones: a byte a row more, and rows rounded up.
+    # An interlaced picture is seven smaller ones: a byte more for each row, and rows rounded up.
     return int(row * height + (16 * height + 2 * width if interlaced else 0) + SMALL_BYTES)
 
 
 def _fits(packed: list[memoryview], room: int) -> bool:
-    """Say whether image data unpack to no more than ``room`` bytes; damage is the decoder's."""
+    """Return whether image data unpack to at most ``room`` bytes; the decoder finds damage."""
     if sum(map(len, packed)) <= SMALL_BYTES:
         return True
     unpacked, unpack = 0, zlib.decompressobj()

@@ -1,4 +1,4 @@
-"""One picture from a file, its bytes bounded before they are read."""
+"""Reads one picture from a file, its bytes bounded before they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge import files
 from edge.pictures import picture
 
 MAX_BYTES: Final = 32_000_000
-"""Of a file, where nothing else is asked for."""
+"""Of a file; the default limit."""
 
 
 def read_pixels(
@@ -20,7 +20,7 @@ def read_pixels(
 ) -> NDArray[np.uint8]:
     """Return the picture in ``path`` as (H, W, 3) BGR uint8, turned as its EXIF says.
 
-    Raises picture.Unreadable, its words fit to be shown after the file's name.
+    Raises picture.Unreadable, whose message fits after the file's name.
     """
     try:
         content = files.read(path, max_bytes)

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from edge.config import ModelConfig
 from edge.errors import CameraError
-from edge.frames import CameraSpec, Frame, Rotation, View
+from edge.frames import Frame, Rotation, View
 from edge.model import engine as engines
 from tests.conftest import model_folder
+from tests.specs import camera_spec
 from tests.vm import virtual
 
 WAIT_S = 30.0
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")
 
 @pytest.fixture(scope="module", autouse=True)
 def cameras() -> None:
-    """The made-up cameras: `bars` and `colours`."""
+    """The simulated cameras: `bars` and `colours`."""
     virtual.prepare()
 
 
@@ -51,8 +52,8 @@ def open_one() -> Iterator[Open]:
     opened = []
 
     def begin(model: str, **changes: Any) -> Picamera2Camera:
-        asked = CameraSpec("picamera2", "picamera2", **({"useful": (224, 224)} | changes))
-        opened.append(Picamera2Camera(virtual.number(model), asked))
+        spec = camera_spec("picamera2", **({"useful": (224, 224)} | changes))
+        opened.append(Picamera2Camera(virtual.number(model), spec))
         return opened[-1]
 
     yield begin
@@ -81,7 +82,7 @@ def bars(frame: Frame) -> list[tuple[int, ...]]:
 def test_the_bars_have_their_colours(
     open_one: Open, size: tuple[int, int], lores: tuple[int, int] | None
 ) -> None:
-    """In the small stream, and in the large one, of which `still` gives one when asked."""
+    """In the small stream, and in the large one, by `still`."""
     camera = open_one("bars", width=size[0], height=size[1], useful=lores and (224, 224))
     mode = camera.mode
     assert (mode.width, mode.height) == (lores or size)
@@ -133,35 +134,35 @@ def test_times_are_the_sensors_and_numbers_grow(open_one: Open) -> None:
 
 @pytest.mark.parametrize("rotation", [0, 90, 270])
 def test_what_the_camera_cannot_do_is_left_to_software(open_one: Open, rotation: Rotation) -> None:
-    """It neither turns nor cuts. (It says that it mirrors, and does not: no test of ours.)"""
+    """It neither turns nor cuts. (It claims to mirror and does not: not tested.)"""
     view = View(rotation, roi=(0.25, 0.25, 0.5, 0.5))
     frame = open_one("bars", view=view, useful=(448, 448)).read(WAIT_S)
     assert frame.view == view
     assert frame.pixels.shape[1] == 640, "a half of less would be too little for the model"
 
 
-def test_a_control_that_it_has_not_is_refused(open_one: Open) -> None:
+def test_an_unknown_control_is_refused(open_one: Open) -> None:
     """In one line; frames go on."""
     camera = open_one("bars")
     with pytest.raises(CameraError) as caught:
         camera.control({"gain": 2.0})
-    assert str(caught.value) == "picamera2: this source has no control `gain`: expected none at all"
+    assert str(caught.value) == "picamera2: this source has no control `gain`: expected none"
     assert camera.read(WAIT_S) is not None
 
 
 def test_a_camera_that_is_not_there(open_one: Open) -> None:
-    """In one line, with what to look at."""
+    """In one line, with a hint."""
     from edge.camera.picamera2 import Picamera2Camera
 
     with pytest.raises(
         CameraError, match="picamera2:7: no such camera: expected one of 2"
     ) as caught:
-        Picamera2Camera(7, CameraSpec("picamera2:7", "picamera2:7"))
+        Picamera2Camera(7, camera_spec("picamera2:7"))
     assert caught.value.reason == "absent"
 
 
 def test_a_camera_that_is_in_use(open_one: Open) -> None:
-    """Is told, and whoever uses it goes on; nothing is left behind."""
+    """One error line; its user goes on, and nothing is left behind."""
     camera = open_one("bars")
     camera.read(WAIT_S)
     before = descriptors()
@@ -174,8 +175,8 @@ def test_a_camera_that_is_in_use(open_one: Open) -> None:
     assert descriptors() == before
 
 
-def test_a_camera_that_was_half_opened_is_let_go(open_one: Open) -> None:
-    """No memory for its buffers, which picamera2 finds once it holds the camera."""
+def test_a_half_opened_camera_is_released(open_one: Open) -> None:
+    """No memory for its buffers, which picamera2 notices while it holds the camera."""
     heap, elsewhere = Path("/dev/dma_heap/linux,cma"), Path("/dev/dma_heap/elsewhere")
     heap.rename(elsewhere)
     try:
@@ -206,7 +207,7 @@ def test_opened_ten_times_nothing_is_left(open_one: Open) -> None:
 
 
 def test_a_stalled_camera_is_closed_at_once_and_comes_back(open_one: Open) -> None:
-    """All its buffers are held back, as when a cable has come loose; a read is still waiting."""
+    """All its buffers are held back, as with a loose cable; a read is still waiting."""
     camera = open_one("bars")
     assert camera.read(WAIT_S) is not None
     held = []
@@ -222,8 +223,8 @@ def test_a_stalled_camera_is_closed_at_once_and_comes_back(open_one: Open) -> No
     assert bars(open_one("bars").read(WAIT_S)) == list(BARS)
 
 
-def test_what_a_timed_out_read_left_is_not_the_next_frame(open_one: Open) -> None:
-    """After a pause the next frame is of after the pause."""
+def test_a_request_from_before_a_pause_is_not_the_next_frame(open_one: Open) -> None:
+    """After a pause, the next frame was taken after it."""
     camera = open_one("bars")
     while camera.read(0.0) is not None:
         pass
@@ -233,7 +234,7 @@ def test_what_a_timed_out_read_left_is_not_the_next_frame(open_one: Open) -> Non
     assert frame.captured_ns > now - 0.5e9
 
 
-def test_a_slow_reader_sees_the_newest_frame(open_one: Open) -> None:
+def test_a_slow_reader_gets_the_newest_frame(open_one: Open) -> None:
     """Its age is one frame's, not that of all that came meanwhile; the gap is in the numbers."""
     camera = open_one("bars")
     last = camera.read(WAIT_S)
@@ -249,7 +250,7 @@ def test_a_slow_reader_sees_the_newest_frame(open_one: Open) -> None:
 
 
 def test_a_useless_still_costs_nothing(open_one: Open) -> None:
-    """The large picture's array is made when it is asked for, not before."""
+    """The large picture's array is made when it is needed, not before."""
     camera = open_one("bars")
     camera.read(WAIT_S)
     assert camera._main.pixels.size == 0

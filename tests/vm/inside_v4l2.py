@@ -20,9 +20,10 @@ from edge.camera import open_camera, v4l2
 from edge.camera import v4l2_abi as abi
 from edge.camera.v4l2_device import is_camera, open_device
 from edge.errors import CameraError
-from edge.frames import Camera, CameraSpec, Frame, View
+from edge.frames import Camera, Frame, View
 from edge.model.card import Preprocessing, TensorSpec
 from edge.model.preprocess import Preprocessor
+from tests.specs import camera_spec
 
 DEVICE = "/dev/video0"
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
@@ -45,9 +46,9 @@ def set_control(name: str, value: int) -> None:
     number = 0
     try:
         while True:
-            told = abi.call(device, abi.QUERYCTRL, abi.ControlDescription(id=number | NEXT))
-            number = told.id
-            if told.name.decode() == name:
+            control = abi.call(device, abi.QUERYCTRL, abi.ControlDescription(id=number | NEXT))
+            number = control.id
+            if control.name.decode() == name:
                 abi.call(device, abi.S_CTRL, abi.V4l2ControlValue(number, value))
                 return
     finally:
@@ -75,8 +76,8 @@ def opened() -> Iterator[Callable[..., Camera]]:
     cameras: list[Camera] = []
 
     def begin(**changes: object) -> Camera:
-        asked: dict[str, object] = {"width": 640, "height": 480, "fps": 30.0} | changes
-        cameras.append(open_camera(CameraSpec(DEVICE, DEVICE, **asked)))  # type: ignore[arg-type]
+        settings: dict[str, object] = {"width": 640, "height": 480, "fps": 30.0} | changes
+        cameras.append(open_camera(camera_spec(DEVICE, **settings)))
         return cameras[-1]
 
     yield begin
@@ -85,7 +86,7 @@ def opened() -> Iterator[Callable[..., Camera]]:
 
 
 def take(camera: Camera) -> Frame:
-    """Return a frame, which must come."""
+    """Return the next frame; fail without one."""
     frame = camera.read(WAIT_S)
     assert frame is not None
     return frame
@@ -99,7 +100,7 @@ def look_on(camera: Camera) -> None:
 
 
 def tensor(frame: Frame, side: int = 64) -> NDArray[np.uint8]:
-    """Return what a model would be given, (side, side, 3) RGB."""
+    """Return the model's input, (side, side, 3) RGB."""
     spec = TensorSpec((1, side, side, 3), np.dtype(np.uint8), 1 / 127.5, 127)
     out = np.empty(spec.shape, np.uint8)
     Preprocessor(Preprocessing(), spec)(frame, out)
@@ -122,7 +123,7 @@ def test_red_green_and_blue_arrive_as_such(opened: Callable[..., Camera], format
 def test_bars_are_in_order_where_rows_are_padded(
     opened: Callable[..., Camera], format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HDMI, scaled to a width that is no multiple of 64, and a stride that is longer still."""
+    """HDMI, scaled to a width that is no multiple of 64, with an even longer stride."""
     choose_input(HDMI)
     real = abi.call
 
@@ -149,8 +150,8 @@ def test_turned_mirrored_and_cut(opened: Callable[..., Camera]) -> None:
         assert bar == pytest.approx(color, abs=12), index
 
 
-def test_what_was_negotiated_is_told(opened: Callable[..., Camera]) -> None:
-    """The size the driver has instead of the one that was asked for, its rate and its name."""
+def test_the_mode_is_what_was_negotiated(opened: Callable[..., Camera]) -> None:
+    """The driver's size instead of the configured one, its rate and its name."""
     camera = opened(width=700, height=500, fps=1000.0)
     assert (camera.mode.width, camera.mode.height) == (640, 480)
     assert 1.0 <= camera.mode.fps <= 200.0
@@ -158,7 +159,7 @@ def test_what_was_negotiated_is_told(opened: Callable[..., Camera]) -> None:
     assert camera.mode.format == "yuyv"
 
 
-def test_a_slow_reader_sees_the_frame_of_now(opened: Callable[..., Camera]) -> None:
+def test_a_slow_reader_gets_the_current_frame(opened: Callable[..., Camera]) -> None:
     """However long it takes: no older than a period, with the driver's own sequence and time."""
     camera = opened(fps=10.0)
     first = take(camera).sequence
@@ -176,7 +177,7 @@ def test_a_slow_reader_sees_the_frame_of_now(opened: Callable[..., Camera]) -> N
 
 
 def test_frames_are_views_of_four_buffers(opened: Callable[..., Camera]) -> None:
-    """Nothing is copied, and the one that is held is not written to."""
+    """Nothing is copied, and the held buffer is not written to."""
     camera = opened(fps=60.0)
     places = set()
     for _ in range(20):
@@ -188,7 +189,7 @@ def test_frames_are_views_of_four_buffers(opened: Callable[..., Camera]) -> None
     assert len(places) <= v4l2.BUFFERS
 
 
-def test_what_the_driver_drops_is_a_gap_and_what_it_marks_is_counted(
+def test_dropped_buffers_are_gaps_and_marked_ones_are_counted(
     opened: Callable[..., Camera],
 ) -> None:
     """A third of the buffers dropped; one buffer marked as faulty."""
@@ -206,7 +207,7 @@ def test_what_the_driver_drops_is_a_gap_and_what_it_marks_is_counted(
     assert camera.corrupt_total == 1
 
 
-def test_a_driver_that_fails_says_so(opened: Callable[..., Camera]) -> None:
+def test_a_failing_driver_is_an_error(opened: Callable[..., Camera]) -> None:
     """A fatal error while frames come, and one at the start."""
     camera = opened()
     take(camera)
@@ -221,7 +222,7 @@ def test_a_driver_that_fails_says_so(opened: Callable[..., Camera]) -> None:
 
 
 def test_controls_are_the_devices_own(opened: Callable[..., Camera]) -> None:
-    """Brightness down makes the picture darker; what the device has not is one line."""
+    """Less brightness makes the picture darker; an unknown control is one line."""
     camera = opened()
     before = tensor(take(camera)).mean()
     camera.control({"brightness": -1.0})
@@ -233,7 +234,7 @@ def test_controls_are_the_devices_own(opened: Callable[..., Camera]) -> None:
         camera.control({"exposure_us": 1000})
 
 
-def test_a_camera_in_use_is_told_and_free_again_when_closed(opened: Callable[..., Camera]) -> None:
+def test_a_camera_in_use_is_an_error_and_free_when_closed(opened: Callable[..., Camera]) -> None:
     """Even while somebody still holds one of its frames."""
     camera = opened()
     frame = take(camera)
@@ -250,12 +251,12 @@ def _as_nobody(answer: multiprocessing.connection.Connection) -> None:
     os.setgid(65534)
     os.setuid(65534)
     try:
-        open_camera(CameraSpec(DEVICE, DEVICE))
+        open_camera(camera_spec(DEVICE))
     except CameraError as exc:
         answer.send((exc.reason, str(exc)))
 
 
-def test_a_camera_that_may_not_be_opened_says_how() -> None:
+def test_a_camera_without_permission_names_the_group() -> None:
     """As a user who is not in the group video."""
     os.chmod(DEVICE, 0o660)
     mine, theirs = multiprocessing.Pipe()
@@ -268,10 +269,10 @@ def test_a_camera_that_may_not_be_opened_says_how() -> None:
     assert "group video" in line
 
 
-def test_a_camera_that_is_unplugged_says_so_at_once_and_comes_back(
+def test_an_unplugged_camera_is_noticed_at_once_and_comes_back(
     opened: Callable[..., Camera],
 ) -> None:
-    """The driver is taken off the device while frames come, and put back."""
+    """The driver is unbound while frames come, and bound again."""
     gc.collect()  # a frame that an earlier test still holds keeps the device's number in use
     camera = opened()
     take(camera)
@@ -292,8 +293,8 @@ def test_a_camera_that_is_unplugged_says_so_at_once_and_comes_back(
     assert 7 <= take(opened(first_sequence=7)).sequence < 40
 
 
-def test_another_picture_is_noticed(opened: Callable[..., Camera]) -> None:
-    """What feeds an HDMI input changes its mode: to be opened anew."""
+def test_another_mode_of_an_input_is_noticed(opened: Callable[..., Camera]) -> None:
+    """The source of an HDMI input changes its mode: the camera must be opened again."""
     choose_input(HDMI)
     camera = opened()
     take(camera)
@@ -307,23 +308,23 @@ def test_another_picture_is_noticed(opened: Callable[..., Camera]) -> None:
     assert caught.value.reason == "changed"
 
 
-def test_what_is_no_camera_is_not_taken_for_one() -> None:
+def test_only_cameras_are_taken_for_cameras() -> None:
     """Nodes of codecs and metadata have names like cameras."""
     assert is_camera(DEVICE)
     assert not is_camera("/dev/null")
     with pytest.raises(CameraError, match="is not a camera"):
-        open_camera(CameraSpec("/dev/null", "/dev/null"))
+        open_camera(camera_spec("/dev/null"))
 
 
 def test_the_daemon_goes_on_through_an_unplugged_camera(tmp_path: Path) -> None:
-    """It says so once, opens the camera again when it is there, and ends well when told to."""
+    """It logs that once, opens the camera again when it is back, and ends well on SIGTERM."""
     gc.collect()
     log = tmp_path / "log"
     config = tmp_path / "edge.toml"
     config.write_text(f'[camera]\nsource = "{DEVICE}"\nfps = 10\n[log]\nlevel = "debug"\n')
-    with log.open("wb") as told:
+    with log.open("wb") as output:
         daemon = subprocess.Popen(
-            [sys.executable, "-m", "edge", "run", "--config", config], stderr=told
+            [sys.executable, "-m", "edge", "run", "--config", config], stderr=output
         )
 
     def wait_for(text: str) -> None:

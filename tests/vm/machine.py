@@ -106,8 +106,8 @@ def boot(
         try:
             return int((share / "status").read_text()), written
         except (OSError, ValueError) as exc:
-            shown = console.read_text(errors="replace")
-            raise RuntimeError(f"the machine has died\n{shown}\n{written}") from exc
+            screen = console.read_text(errors="replace")
+            raise RuntimeError(f"the machine has died\n{screen}\n{written}") from exc
 
 
 def _shared(tag: str, path: Path, options: str) -> tuple[str, str]:
@@ -215,23 +215,23 @@ def _member(entry: tuple[str, int, bytes]) -> bytes:
 
 
 if __name__ == "__main__":
-    asked = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    asked.add_argument("--kernel", type=Path, required=True)
-    asked.add_argument("--root", type=Path, default=Path("/"))
-    asked.add_argument("--folder", type=Path, action="append", default=[])
-    asked.add_argument("--driver", action="append", default=[], help="such as 'vivid n_devs=1'")
-    asked.add_argument("--cwd", type=Path, default=Path("/"))
-    asked.add_argument("--timeout", type=float, default=600.0)
-    asked.add_argument("command", nargs="+")
-    given = asked.parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kernel", type=Path, required=True)
+    parser.add_argument("--root", type=Path, default=Path("/"))
+    parser.add_argument("--folder", type=Path, action="append", default=[])
+    parser.add_argument("--driver", action="append", default=[], help="such as 'vivid n_devs=1'")
+    parser.add_argument("--cwd", type=Path, default=Path("/"))
+    parser.add_argument("--timeout", type=float, default=600.0)
+    parser.add_argument("command", nargs="+")
+    args = parser.parse_args()
     status, _ = boot(
-        given.kernel,
-        given.command,
-        root=given.root,
-        folders=tuple(given.folder),
-        drivers=tuple(given.driver),
-        cwd=given.cwd.resolve(),
-        timeout_s=given.timeout,
+        args.kernel,
+        args.command,
+        root=args.root,
+        folders=tuple(args.folder),
+        drivers=tuple(args.driver),
+        cwd=args.cwd.resolve(),
+        timeout_s=args.timeout,
         tell=sys.stdout,
     )
     sys.exit(status)
