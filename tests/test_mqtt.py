@@ -14,8 +14,7 @@ import pytest
 from deploy.broker import PrivateBroker, free_port
 from edge.errors import PublishError
 from edge.messages import Broker, Message
-from edge.mqtt import Publisher, subscribe
-from edge.mqtt import connection as linking
+from edge.mqtt import Publisher, lifecycle, subscribe
 from edge.mqtt import outbox as sending
 from edge.mqtt.spool import Spool
 from tests.conftest import WAIT_S, Listener
@@ -251,7 +250,7 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """TCP is there, MQTT is not: told, and tried again."""
-    monkeypatch.setattr(linking, "ANSWER_S", 0.5)
+    monkeypatch.setattr(lifecycle, "ANSWER_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         made = Polled(
             Broker("127.0.0.1", silent.getsockname()[1], reconnect_s=1),
@@ -263,7 +262,7 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(
         made.connect()
         silent.settimeout(WAIT_S)
         first, _ = silent.accept()
-        made.until(lambda: not made._link.waiting)
+        made.until(lambda: not made._link.connecting)
         end = time.monotonic() + WAIT_S
         silent.setblocking(False)
         second = None
@@ -296,7 +295,7 @@ def test_a_broker_that_is_too_old_for_mqtt_5_is_told_how_to_be_met(
         connection, _ = old.accept()
         connection.recv(4096)
         connection.sendall(answer)
-        made.until(lambda: not made._link.waiting)
+        made.until(lambda: not made._link.connecting)
         connection.close()
         made.close(OFFLINE, 0.1)
     assert 'set mqtt.protocol = "3.1.1"' in caplog.text

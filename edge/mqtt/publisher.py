@@ -17,7 +17,16 @@ from typing import Final
 
 from edge.frames import Seconds
 from edge.messages import Broker, EventQueue, Message
-from edge.mqtt.connection import Link
+from edge.mqtt.connection import Link, ReadDenied, Report
+from edge.mqtt.lifecycle import (
+    Acknowledged,
+    Connected,
+    Flooded,
+    Lost,
+    Refused,
+    SetAside,
+    Unreachable,
+)
 from edge.mqtt.mailbox import Mailbox
 from edge.mqtt.outage import Outage, Seldom
 from edge.mqtt.outbox import Outbox
@@ -101,31 +110,8 @@ class Publisher:
     def poll(self) -> None:
         """See to what has happened, and send what may be sent; called often, never waits."""
         now = time.monotonic()
-        for what, value in self._link.happened():
-            match what:
-                case "taken" | "denied":
-                    if denied := self._outbox.taken(value, what == "denied"):
-                        self._warn(f"does not let us write: {denied}")
-                case "deaf":
-                    self._warn(f"does not let us read: {value}")
-                case "flood":
-                    self._warn(f"brings too much on {value}: not read for a while")
-                case "aside":
-                    name, size = value
-                    length = f" of {size} bytes" if size else ""
-                    self._warn(f"hangs up on {name}{length}: set aside for a while")
-                case "up":
-                    self._greet(now)
-                case "down":
-                    state = "gone" if self.online or self.greeting else "ended the connection"
-                    self._end()
-                    self._outage.failed(f"{state}: {value}", now)
-                case "refused":
-                    old = "protocol version" in value.lower()
-                    hint = '; set mqtt.protocol = "3.1.1"' if old else ""
-                    self._outage.failed(f"refused the connection: {value}{hint}", now)
-                case "unreachable":
-                    self._outage.failed(f"cannot be reached: {value}", now)
+        for report in self._link.happened():
+            self._see(report, now)
         if now >= self._begins_at_s:
             self._begin(now)
         self._events.tick(now)
@@ -134,17 +120,43 @@ class Publisher:
         if self.online:
             self._outbox.send_due(now)
 
+    def _see(self, report: Report, now: Seconds) -> None:
+        match report:
+            case Acknowledged(number=number, denied=denied):
+                if name := self._outbox.taken(number, denied):
+                    self._warn(f"does not let us write: {name}")
+            case Connected():
+                self._greet(now)
+            case Lost(reason=reason):
+                state = "gone" if self.online or self.greeting else "ended the connection"
+                self._end()
+                self._outage.failed(f"{state}: {reason}", now)
+            case Refused(reason=reason):
+                old = "protocol version" in reason.lower()
+                hint = '; set mqtt.protocol = "3.1.1"' if old else ""
+                self._outage.failed(f"refused the connection: {reason}{hint}", now)
+            case Unreachable(reason=reason):
+                self._end()
+                self._outage.failed(f"cannot be reached: {reason}", now)
+            case ReadDenied(topic=topic, reason=reason):
+                self._warn(f"does not let us read: {topic}: {reason}")
+            case Flooded(topic=topic):
+                self._warn(f"brings too much on {topic}: not read for a while")
+            case SetAside(name=name, size_bytes=size):
+                length = f" of {size} bytes" if size else ""
+                self._warn(f"hangs up on {name}{length}: set aside for a while")
+
     def settle(self, timeout_s: Seconds) -> None:
         """Wait until the broker has answered and nobody has objected, or for so long."""
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until and (self._link.waiting or self.greeting):
+        while time.monotonic() < until and (self._link.connecting or self.greeting):
             self._rest()
 
     def close(self, farewell: Message, timeout_s: Seconds) -> None:
         """Deliver what waits, then ``farewell``, and disconnect, all within ``timeout_s``."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until - timeout_s / 2 and (
-            self._link.waiting or self.greeting or (self.online and self._outbox.busy)
+            self._link.connecting or self.greeting or (self.online and self._outbox.busy)
         ):
             self._rest()
         self._birth = farewell  # should the broker answer only now

@@ -64,11 +64,9 @@ class Subscriptions:
             _, number = client.subscribe(topic, 1)
         return number or 0
 
-    def answered(self, number: int, why: str) -> tuple[str, str]:
-        """Note the broker's answer; return the topic and why not, empty where all is well."""
-        self._suspects.taken(number)
-        topic = self._asked.pop(number, None)
-        return ("", "") if topic is None else (topic, why)
+    def answered(self, number: int) -> str:
+        """Note the broker's answer; return the topic, empty where it was none of ours."""
+        return self._asked.pop(number, "")
 
     def pause(self, client: Client, topic: str, now_s: Seconds) -> None:
         """Give a subscription up for a while."""
