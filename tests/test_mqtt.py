@@ -18,6 +18,7 @@ from edge.mqtt import Publisher, lifecycle, subscribe
 from edge.mqtt import outbox as sending
 from edge.mqtt.spool import Spool
 from tests.conftest import WAIT_S, Listener
+from tests.hand_broker import Connection
 
 ONLINE = Message("edge/d/availability", b"online", 1, True)
 OFFLINE = Message("edge/d/availability", b"offline", 1, True)
@@ -274,6 +275,35 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(
             time.sleep(0.01)
         first.close()
         second.close()
+        made.close(OFFLINE, 0.1)
+
+
+@pytest.mark.parametrize("end", ["no answer", "closed"])
+def test_a_connection_that_is_given_up_while_it_is_made_sends_no_connect(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handshake ends too late: the name at the broker belongs to the next connection."""
+    if end == "no answer":
+        monkeypatch.setattr(lifecycle, "ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = Polled(
+            Broker("127.0.0.1", server.getsockname()[1], transport="websockets", reconnect_s=60),
+            client_id="d",
+            will=OFFLINE,
+            birth=ONLINE,
+            events=Spool(None, 10, 100_000),
+        )
+        made.connect()
+        server.settimeout(WAIT_S)
+        plain, _ = server.accept()
+        plain.settimeout(WAIT_S)
+        with plain:
+            if end == "closed":
+                made.close(OFFLINE, 0.1)
+            made.until(lambda: not made._link.connecting)
+            connection = Connection(plain, websocket=True)
+            with pytest.raises(EOFError):
+                connection.read()
         made.close(OFFLINE, 0.1)
 
 

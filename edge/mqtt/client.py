@@ -5,8 +5,13 @@ Rule 2: no PUBLISH ends the connection. One that cannot be read is acknowledged 
 Rule 3: paho's thread never ends unnoticed: ``on_ended`` is called, whatever ended it.
 
 paho has no hooks for these, so methods that are private to it are overridden; the tests with
-hand-made brokers fail where paho no longer calls them. All of it runs on paho's thread but
-``publish``.
+hand-made brokers fail where paho no longer calls them. All of it runs on paho's thread, but for
+``publish``, ``subscribe`` and ``disconnect``.
+
+[1] ``disconnect`` on another thread while paho's is still making the connection: paho would forget
+    it, connect, and take the name from the next connection. The flag is set before the socket is
+    looked for; paho's thread has the socket before it looks at the flag. One of them sees the
+    other: no CONNECT is sent, or a DISCONNECT is.
 """
 
 from __future__ import annotations
@@ -24,7 +29,11 @@ from paho.mqtt.enums import (
     MQTTProtocolVersion,
     _ConnectionState,
 )
-from paho.mqtt.properties import MQTTException  # type: ignore[attr-defined]  # not in its list
+from paho.mqtt.properties import (  # type: ignore[attr-defined]  # the first is not in its list
+    MQTTException,
+    Properties,
+)
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.messages import Incoming
 from edge.mqtt import packets
@@ -83,6 +92,21 @@ class Client(paho.Client):
         """What was wrong with the connection that has ended, where paho cannot say it."""
         self.unreadable_total = 0
         self._read_s = 0.0
+        self._given_up = False  # [1]
+
+    def disconnect(
+        self, reasoncode: ReasonCode | None = None, properties: Properties | None = None
+    ) -> MQTTErrorCode:
+        """End the connection, or the attempt at one; a client is not used again."""
+        self._given_up = True  # [1], and only then is it looked whether there is a socket
+        return super().disconnect(reasoncode, properties)
+
+    def _send_connect(self, keepalive: int) -> MQTTErrorCode:
+        if not self._given_up:  # [1]
+            return super()._send_connect(keepalive)
+        self._sock_close()
+        self._state = _ConnectionState.MQTT_CS_DISCONNECTED
+        return MQTTErrorCode.MQTT_ERR_NO_CONN
 
     def _create_socket(self) -> SocketLike:
         self.why = ""
