@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import signal
 import socket
 import time
@@ -237,6 +239,30 @@ def test_close_without_a_broker_does_not_wait(
     begin = time.monotonic()
     made.close(OFFLINE, 60.0)
     assert time.monotonic() - begin < 25.0
+
+
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """The process can open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_connection_that_the_system_has_no_means_for_is_tried_again(
+    broker: PrivateBroker, publisher: Callable[[], Polled], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No file descriptor left: one line, and the daemon's loop goes on."""
+    with no_more_descriptors():
+        made = publisher()
+        made.poll()
+    assert "cannot be reached: [Errno 24] Too many open files; running on" in caplog.text
+    made.till_up()
 
 
 def test_a_subscriber_without_a_broker_is_one_line() -> None:

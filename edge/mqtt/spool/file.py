@@ -103,10 +103,16 @@ class SpoolFile:
         self.last = after + len(self.waiting)
 
     def sync(self) -> None:
-        """Make the write-ahead log outlive the power; on a thread, for a card may take a second."""
+        """Make the write-ahead log outlive a loss of power. Takes long: an SD card may need seconds.
+
+        [1] Runs on a thread of its own, on a descriptor of its own; of this object it reads the
+        path alone, which never changes.
+        """
         try:
             with self._path.with_name(f"{self._path.name}-wal").open("rb") as file:
                 os.fsync(file.fileno())
+        except FileNotFoundError:
+            log.debug("spool %s: closed meanwhile, which has synced it", self._path)
         except OSError as exc:
             log.warning("spool %s: cannot be synced: %s", self._path, exc)
 

@@ -8,7 +8,10 @@ Rule 3: flash wears out. Removals go together with the next event, or after a wh
         synced for an event that the broker has at once. SQLite keeps the file whole through a loss
         of power; events that wait outlive it once they have waited for SYNC_S.
 
-Knows no broker. One thread, and one for as long as something is synced.
+Knows no broker. Runs on one thread, and:
+
+[1] one more while something is synced, at most one: it calls ``SpoolFile.sync``, which says what it
+    uses. Nothing waits for it, at the end neither: a disk may not answer.
 """
 
 from __future__ import annotations
@@ -67,6 +70,7 @@ class Spool:
         """Of those, the ones that the broker cannot have, and rows that are no events."""
         self.failures_total = 0
         """Events that the disk did not take."""
+        self._sync: threading.Thread | None = None  # [1]
         self._file: SpoolFile | None = None
         if path is not None:
             self._open(path, LOCK_S)
@@ -139,8 +143,7 @@ class Spool:
         if not self._waiting or self._file is None:
             self._unsynced_since_s = None
         elif self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
-            self._unsynced_since_s = None
-            threading.Thread(target=self._file.sync, name="spool-sync", daemon=True).start()
+            self._begin_sync(self._file)
 
     def close(self) -> None:
         """Remove what is done; the rest stays on disk for the next run."""
@@ -148,6 +151,15 @@ class Spool:
             if self._gone or self._memory:
                 self._write(None)
             self._file.close()
+
+    def _begin_sync(self, file: SpoolFile) -> None:
+        """Sync on a thread [1], unless the one before still waits for the disk."""
+        if self._sync is not None and self._sync.is_alive():
+            return
+        thread = threading.Thread(target=file.sync, name="spool-sync", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread to be had: again at the next tick
+            thread.start()
+            self._sync, self._unsynced_since_s = thread, None
 
     def _wait(self, number: int, size: int) -> None:
         self._waiting[number] = size
