@@ -47,7 +47,7 @@ class Polled(Publisher):
         end = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < end
-            time.sleep(0.01)
+            time.sleep(0.002)  # as often as frames might come
             self.poll()
 
     def till_up(self) -> None:
