@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -239,6 +241,22 @@ def test_close_without_a_broker_does_not_wait(
     begin = time.monotonic()
     made.close(OFFLINE, 60.0)
     assert time.monotonic() - begin < 25.0
+
+
+def test_a_connection_that_has_ended_leaves_nothing_to_the_garbage_collector(
+    broker: PrivateBroker, publisher: Callable[[], Polled]
+) -> None:
+    """Client, thread and descriptors go with it, however seldom the collector runs."""
+    gc.disable()
+    try:
+        made = publisher()
+        made.till_up()
+        assert made._link._session is not None
+        client = weakref.ref(made._link._session.client)
+        broker.stop()
+        made.until(lambda: client() is None)
+    finally:
+        gc.enable()
 
 
 @contextlib.contextmanager

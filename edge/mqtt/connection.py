@@ -141,7 +141,7 @@ class Link:
     def _see(self, session: Session, event: Event, now: Seconds) -> Iterator[Report]:
         reports = self._life.see(event, now)
         if self._life.state not in (State.CONNECTING, State.UP):
-            self._drop()
+            self._drop(session)
         for report in reports:
             match report:
                 case Connected(limits=limits):
@@ -194,11 +194,13 @@ class Link:
         """
         session, up = self._session, self._life.state is State.UP
         self._life.see(Closed(), time.monotonic())
-        self._drop()
-        if session is not None:
-            session.client.disconnect()
-            if up:
-                session.ended.wait(timeout_s)
+        if session is None:
+            return
+        session.client.disconnect()
+        self._drop(session)
+        if up:
+            session.ended.wait(timeout_s)
 
-    def _drop(self) -> None:
+    def _drop(self, session: Session) -> None:
         self._unreadable, self._session = self.unreadable_total, None
+        session.release()

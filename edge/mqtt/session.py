@@ -35,7 +35,6 @@ from edge.mqtt.lifecycle import (
     Subscribed,
     Unreachable,
 )
-from edge.mqtt.limits import Limits
 from edge.mqtt.mailbox import Flood, Mailbox
 from edge.mqtt.subscriptions import Subscriptions
 from edge.mqtt.suspects import INNOCENT
@@ -62,6 +61,7 @@ class Session:
         self._events, self._mailbox, self._subscriptions = events, mailbox, subscriptions
         self._arguments = access.connection()
         self._flood = Flood()
+        self._answered = False
         self.ended = threading.Event()  # [3]
         self.client = client = access.client(
             client_id, on_incoming=self._incoming, on_ended=self._thread_ended
@@ -76,32 +76,39 @@ class Session:
         self.client.connect_async(**self._arguments)
         self.client.loop_start()
 
+    def release(self) -> None:
+        """Let go of the client, which refers to this: its descriptors close with its thread.
+
+        As a cycle they would wait for the garbage collector, two for each connection.
+        """
+        del self.client
+
     # All below runs on paho's thread.
 
     def _report(self, event: Event) -> None:
         self._events.append((self, event))  # [1]
 
-    def _connect(self, _: Any, __: Any, ___: ConnectFlags, code: ReasonCode, ____: Any) -> None:
+    def _connect(self, client: Any, _: Any, __: ConnectFlags, code: ReasonCode, ___: Any) -> None:
+        self._answered = True
         if code.is_failure:
             self._report(Refused(str(code), code.value))
         else:
-            self._report(Connected(self.client.limits or Limits()))
+            self._report(Connected(client.limits))
 
     def _connect_fail(self, _: Any, __: Any) -> None:
         """Report the error that paho is handling, and does not pass on."""
         self._report(Unreachable(reason(sys.exc_info()[1])))
 
     def _disconnect(
-        self, _: Any, __: Any, flags: DisconnectFlags, code: ReasonCode, ___: Any
+        self, client: Any, _: Any, flags: DisconnectFlags, code: ReasonCode, __: Any
     ) -> None:
-        why = self.client.why
         innocent = flags.is_disconnect_packet_from_server and code.value in INNOCENT
-        self._report(Lost(why or str(code), bool(why) or innocent))
+        self._report(Lost(client.why or str(code), bool(client.why) or innocent))
         self.ended.set()  # [3]
 
     def _thread_ended(self, why: str) -> None:
         why = why or "the network thread has ended"
-        self._report(Lost(why, innocent=True) if self.client.limits else Unreachable(why))
+        self._report(Lost(why, innocent=True) if self._answered else Unreachable(why))
         self.ended.set()  # [3]
 
     def _publish(self, _: Any, __: Any, number: int, code: ReasonCode, ___: Any) -> None:

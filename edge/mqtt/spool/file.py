@@ -103,7 +103,7 @@ class SpoolFile:
         self.last = after + len(self.waiting)
 
     def sync(self) -> None:
-        """Make the write-ahead log outlive a loss of power. Takes long: an SD card may need seconds.
+        """Make the write-ahead log outlive a loss of power; an SD card may take seconds.
 
         [1] Runs on a thread of its own, on a descriptor of its own; of this object it reads the
         path alone, which never changes.
