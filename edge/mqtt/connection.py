@@ -1,11 +1,10 @@
 """The link to a broker: one connection after the other, each by a client of its own.
 
 A client that paho reconnects sends what it still holds in an order of its own, an old retained
-message after the newest. Here a lost connection takes all it held with it; what must arrive is
-kept above, by the publisher, which learns from ``happened`` what has arrived.
+message after the newest. Here a lost connection discards what it held; what must arrive is kept by
+the publisher, which learns from ``happened`` what has arrived.
 
-Runs on the daemon's thread: lifecycle.py decides, session.py has paho's thread, this file connects
-the two.
+Runs on the daemon's thread. lifecycle.py decides; session.py holds paho's thread.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from edge.text import escaped
 
 
 class SetAsideError(PublishError):
-    """A message that this broker cannot take, or hangs up on."""
+    """A message that this broker cannot take, or on which it hangs up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +56,13 @@ Report: TypeAlias = Event | SetAside | ReadDenied
 
 
 class Link:
-    """The way to one broker.
+    """The link to one broker.
 
     will     published by the broker if this process vanishes
     topics   subscribed to on every connect
     user     name and value that every message carries (MQTT 5)
-    mailbox  takes what comes
-    Raises ConfigError where the broker's TLS files cannot be used.
+    mailbox  for incoming messages
+    Raises ConfigError if the broker's TLS files cannot be used.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Link:
         """While the link connects or is up."""
         self._unreadable = 0
         self.limits = Limits()
-        """Of the connection there is, or of the last one."""
+        """Of this connection, or of the last one."""
 
     @property
     def connecting(self) -> bool:
@@ -100,11 +99,11 @@ class Link:
 
     @property
     def unreadable_total(self) -> int:
-        """Messages that have come and cannot be read."""
+        """Incoming messages that are unreadable."""
         return self._unreadable + (self._session.client.unreadable_total if self._session else 0)
 
     def open(self) -> None:
-        """Begin to connect; returns at once."""
+        """Begin to connect; return at once."""
         if not self._life.see(Opened(), time.monotonic()):
             return
         self._session = Session(
@@ -115,13 +114,13 @@ class Link:
         )
         try:
             self._session.begin()
-        except (OSError, RuntimeError) as exc:  # no descriptor, no thread: as good as no broker
+        except (OSError, RuntimeError) as exc:  # no descriptor or thread left
             self._events.append((self._session, Unreachable(str(exc))))
 
     def happened(self) -> Iterator[Report]:
-        """Yield what has happened since, each to be looked at before the next is taken.
+        """Yield what has happened since; reconnect when it is time to.
 
-        Connects again when it is time to.
+        Each report must be handled before the next is taken: the state changes in between.
         """
         while self._events:
             session, event = self._events.popleft()
@@ -157,14 +156,14 @@ class Link:
             yield report
 
     def _ask(self, session: Session, now: Seconds) -> Iterator[ReadDenied]:
-        """Subscribe to what is due."""
+        """Subscribe to the topics that are due."""
         for topic in self._subscriptions.due(session.client, self.limits, now):
             yield ReadDenied(topic, "it allows no wildcards")
 
     def send(self, message: Message) -> int:
-        """Hand a message to paho; return the number by which Acknowledged will name it.
+        """Hand a message to paho; return the packet id that Acknowledged will carry.
 
-        Raises SetAsideError for one that is not for this broker.
+        Raises SetAsideError for a message that this broker cannot take.
         """
         assert self._session is not None
         message = self.limits.adapted(message)
@@ -188,9 +187,9 @@ class Link:
         return int(sent.mid)
 
     def close(self, timeout_s: Seconds) -> None:
-        """Disconnect, for good; wait for the end no longer than ``timeout_s``.
+        """Disconnect for good; wait at most ``timeout_s`` until the broker has been told.
 
-        paho's thread is not waited for: it may sit in a connect that nobody answers.
+        paho's thread is not joined: it may hang in a connect that nobody answers.
         """
         session, up = self._session, self._life.state is State.UP
         self._life.see(Closed(), time.monotonic())

@@ -9,7 +9,7 @@ WAITING     CONNECTING  -          -        -            -        IDLE
 Acknowledged, Subscribed and Flooded change no state and count in UP alone.
 
 Rule 1: where the table has a dash, the event is late and changes nothing.
-Rule 2: when to connect again is decided here; time is given.
+Rule 2: only this file decides when to reconnect. It reads no clock; time is a parameter.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from edge.mqtt.limits import Limits, modest
 from edge.mqtt.suspects import Suspects
 
 ANSWER_S: Final = 60.0
-"""Longest wait for the broker's answer; paho gives up sooner, unless it has failed altogether."""
+"""Longest wait for CONNACK; paho gives up sooner, unless it hangs in the connect itself."""
 SHORT_S: Final = 30.0
 """A connection that ends sooner counts as another failure to connect."""
 DELAY_S: Final = 1.0
-"""First wait before connecting again; it doubles with each failure."""
+"""First wait before reconnecting; it doubles with each failure."""
 
 
 class State(Enum):
-    """Of the link."""
+    """A state of the link."""
 
     IDLE = "idle"
     CONNECTING = "connecting"
@@ -43,19 +43,19 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """We begin to connect."""
+    """The daemon begins to connect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The broker has accepted us, within its limits."""
+    """The broker accepts the connection, within its limits."""
 
     limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The broker has answered, and not accepted us. code: of its CONNACK."""
+    """The broker refuses the connection. code: of its CONNACK."""
 
     reason: str
     code: int
@@ -63,14 +63,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """There was no connection, or no answer over it."""
+    """No connection was made, or no CONNACK came."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A connection has ended. innocent: no message of ours can be the cause."""
+    """The connection has ended. innocent: no message of ours can be the cause."""
 
     reason: str
     innocent: bool
@@ -78,12 +78,12 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """We have disconnected, for good."""
+    """The daemon has disconnected for good."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The broker has a message (QoS 1), or it is on its way (QoS 0); denied: it may not be sent."""
+    """The broker has the message (QoS 1), or it is written (QoS 0). denied: it refuses it."""
 
     number: int
     denied: bool = False
@@ -91,7 +91,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The broker has answered a subscription. refusal: empty where it allows it."""
+    """The broker has answered a SUBSCRIBE. refusal: its reason, empty if it accepts."""
 
     number: int
     refusal: str = ""
@@ -106,7 +106,7 @@ class Flooded:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """The broker hangs up on this topic or subscription again and again: not sent for a while."""
+    """A topic or subscription is not sent for a while: the broker hangs up on it."""
 
     name: str
     size_bytes: int
@@ -137,10 +137,10 @@ NEXT: Final[dict[State, dict[type[Event], State]]] = {
 
 
 class Lifecycle:
-    """The state of one link, its last will, and when it connects again.
+    """The state of one link, its last will, and when it reconnects.
 
-    will         given up in part where the broker refuses it
-    reconnect_s  longest wait before connecting again
+    will         reduced if the broker refuses it
+    reconnect_s  longest wait before reconnecting
     """
 
     def __init__(self, will: Message, reconnect_s: Seconds, suspects: Suspects) -> None:
@@ -151,17 +151,17 @@ class Lifecycle:
         self._since_s = self._again_at_s = 0.0
 
     def overdue(self, now_s: Seconds) -> Unreachable | None:
-        """Return the event that the broker's answer has not come in time, None where it may."""
+        """Return the event of a CONNACK that is overdue, None if it is not."""
         if self.state is State.CONNECTING and now_s - self._since_s > ANSWER_S:
             return Unreachable(f"no answer in {ANSWER_S:.0f} s")
         return None
 
     def due(self, now_s: Seconds) -> bool:
-        """Return whether it is time to connect again."""
+        """Return whether it is time to reconnect."""
         return self.state is State.WAITING and now_s >= self._again_at_s
 
     def see(self, event: Event, now_s: Seconds) -> tuple[Event | SetAside, ...]:
-        """Change the state; return what the publisher must know, nothing for a late event."""
+        """Change the state; return the reports for the publisher, none for a late event."""
         state, before = NEXT[self.state].get(type(event)), self.state
         if state is None:
             return ()
@@ -194,6 +194,6 @@ class Lifecycle:
         return (event,)
 
     def _wait(self, now_s: Seconds, delay_s: Seconds) -> None:
-        """Connect again later, and not with the whole fleet at once."""
+        """Reconnect later, at random, so that a fleet does not return at once."""
         self._again_at_s = now_s + delay_s * random.uniform(0.75, 1.25)
         self._delay_s = min(max(DELAY_S, 2 * delay_s), self._reconnect_s)

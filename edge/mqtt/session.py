@@ -1,16 +1,15 @@
 """One connection: a client of paho's, and the events that its thread reports.
 
-paho runs a thread for each client; its callbacks are the methods of Session, and decide nothing.
-What crosses between that thread and the daemon's:
+paho runs one thread per client; it calls the methods of Session, which decide nothing. What
+crosses between that thread and the daemon's:
 
-[1] Events: paho's thread appends, the daemon's takes. They are frozen, and a deque needs no lock
-    for that. Each carries its session, for one that was given up may report once more.
-[2] Messages that have come: through the mailbox, which has a lock.
-[3] ``ended``, a threading.Event: set by paho's thread, waited for by the daemon's at the end.
-[4] Packets to send: the daemon's thread calls ``publish``, ``subscribe`` and ``disconnect`` of the
-    client, which queue them behind paho's own locks.
-[5] ``client.unreadable_total``: counted by paho's thread, read by the daemon's; one too few is no
-    harm.
+[1] Events, frozen: paho's thread appends to a deque, the daemon's pops; both are atomic. Each is
+    stored with its session, because one that was given up may still report.
+[2] Incoming messages: through the mailbox, which has a lock.
+[3] ``ended``, a threading.Event: set by paho's thread, awaited by the daemon's when it closes.
+[4] Outgoing packets: the daemon's thread calls ``publish``, ``subscribe``, ``unsubscribe`` and
+    ``disconnect`` of the client, which has locks of its own; client.py adds one flag.
+[5] ``client.unreadable_total``: counted by paho's thread, read by the daemon's, possibly one late.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Session:
 
     events         [1]
     mailbox        [2]
-    subscriptions  says which of them has brought a message; only ``of`` is called
+    subscriptions  tells which one a message belongs to; only ``of`` is called
     """
 
     def __init__(
@@ -72,14 +71,14 @@ class Session:
         client.on_subscribe = self._subscribe
 
     def begin(self) -> None:
-        """Start paho's thread, which connects. Raises OSError, RuntimeError where none can be."""
+        """Start paho's thread, which connects. Raises OSError, RuntimeError if it cannot start."""
         self.client.connect_async(**self._arguments)
         self.client.loop_start()
 
     def release(self) -> None:
-        """Let go of the client, which refers to this: its descriptors close with its thread.
+        """Drop the client, which refers to this object, so that it goes when its thread ends.
 
-        As a cycle they would wait for the garbage collector, two for each connection.
+        A cycle would keep two descriptors per connection until the garbage collector runs.
         """
         del self.client
 
@@ -96,7 +95,7 @@ class Session:
             self._report(Connected(client.limits))
 
     def _connect_fail(self, _: Any, __: Any) -> None:
-        """Report the error that paho is handling, and does not pass on."""
+        """Report the error that paho handles at this moment and does not pass on."""
         self._report(Unreachable(reason(sys.exc_info()[1])))
 
     def _disconnect(
