@@ -1,4 +1,4 @@
-"""Records of MQTT that the parts pass to each other, and how a broker's address is written."""
+"""Records of MQTT that rooms pass to each other: messages, and how to reach a broker."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 PAYLOAD_MAX: Final = 16_384
-"""Bytes of a payload that is read; longer ones are cut when they come."""
+"""Bytes of an incoming payload; longer ones are cut on arrival."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One MQTT message, ready to go.
+    """One outgoing MQTT message.
 
     topic        whole, base topic included
-    expires_s    how long a broker may keep it (MQTT 5); None for ever
+    expires_s    how long a broker may keep it (MQTT 5); None: for ever
     correlation  of the request that it answers (MQTT 5)
     """
 
@@ -28,13 +28,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One MQTT message that has come.
+    """One incoming MQTT message.
 
-    retained     it is an old one, which the broker kept
-    came_s       when it came, as time.monotonic() counts
-    answer_to    topic for the answer, empty where none was named (MQTT 5)
-    correlation  to be given back with the answer (MQTT 5)
-    cut_bytes    by how much the payload was longer than what is kept of it
+    retained     delivered from the broker's retained store
+    came_s       time of arrival, by time.monotonic()
+    answer_to    topic for the answer, empty if the request names none (MQTT 5)
+    correlation  to be returned with the answer (MQTT 5)
+    cut_bytes    bytes cut from the end of the payload
     """
 
     topic: str
@@ -51,9 +51,9 @@ class Broker:
     """How to reach a broker.
 
     host, port  name or address; TCP port
-    protocol    of MQTT
-    transport   websockets: inside HTTP, at ``path``
-    password    never shown
+    protocol    version of MQTT
+    transport   websockets: over HTTP, at ``path``
+    password    not in the repr
     tls         None: unencrypted
     """
 
@@ -70,23 +70,23 @@ class Broker:
 
     @property
     def address(self) -> str:
-        """HOST:PORT, for messages; an address of IPv6 in brackets."""
+        """HOST:PORT, for log and error lines; an IPv6 address in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
 
 def unbracketed(host: str) -> str:
-    """Return a host as the system's calls want it: an address of IPv6 without its brackets."""
+    """Return a host as system calls expect it: an IPv6 address without brackets."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How to know the broker, and be known by it; empty paths: not used.
+    """How to verify the broker, and identify this client; empty paths: not used.
 
-    ca_file                 authorities to trust, PEM; else the system's
+    ca_file                 authorities to trust, PEM; empty: the system's
     cert_file, key_file     this client's certificate and key, PEM
-    accept_any_certificate  neither issuer, date nor name is checked
+    accept_any_certificate  check neither issuer, date nor name
     """
 
     ca_file: str = ""
@@ -96,31 +96,31 @@ class Tls:
 
 
 class EventQueue(Protocol):
-    """Keeps events until they are acknowledged, each under a number that only grows."""
+    """A queue that keeps events until they are acknowledged; their numbers only grow."""
 
     dropped_total: int
-    """Events that nobody will get; those set aside are among them."""
+    """Events dropped undelivered, those set aside included."""
     set_aside_total: int
-    """Events that no broker, or not this one, can take."""
+    """Events that this broker, or any, cannot take."""
 
     def __len__(self) -> int:
         """Return how many wait."""
 
     @property
     def volatile(self) -> int:
-        """How many of them end with the process."""
+        """How many of them are lost with the process."""
 
     def add(self, message: Message) -> int:
-        """Keep ``message``; return its number."""
+        """Queue ``message``; return its number."""
 
     def after(self, number: int) -> tuple[int, Message] | None:
-        """Return the first that waits after ``number``, with its own number."""
+        """Return the first event after ``number``, with its own number."""
 
     def done(self, number: int) -> None:
-        """Forget one that has been acknowledged."""
+        """Remove an acknowledged event."""
 
     def set_aside(self, number: int) -> None:
-        """Take one that the broker cannot have out of the queue, and count it."""
+        """Take an event that the broker refuses out of the queue, and count it."""
 
     def tick(self, now_s: float) -> None:
-        """See to what goes by time."""
+        """Do what is due by time."""

@@ -67,6 +67,8 @@ class Connection:
         self._frames = b""
         self.whole = threading.RLock()
         """Held while something is sent in parts."""
+        self.in_frame = False
+        """A frame without end has begun: all that is sent lies in it."""
         self.version = 0
         self.published: list[tuple[bytes, bytes]] = []
         """Topic and payload of what has come."""
@@ -92,7 +94,8 @@ class Connection:
 
     def send(self, content: bytes) -> None:
         """Send packets, in a frame where there are frames."""
-        self.send_plain(frame(content) if self._websocket else content)
+        with self.whole:
+            self.send_plain(frame(content) if self._websocket and not self.in_frame else content)
 
     def send_plain(self, content: bytes) -> None:
         """Send bytes as they are."""
@@ -121,6 +124,12 @@ class Connection:
                     self.send(packet(0xD0, b""))
                 case 14:  # DISCONNECT
                     raise EOFError
+
+    def finish(self) -> None:
+        """Send nothing more; return once the client has hung up."""
+        self._plain.shutdown(socket.SHUT_WR)
+        while True:
+            self.read()
 
     def close(self) -> None:
         """Hang up."""

@@ -175,13 +175,13 @@ BAD: dict[str, tuple[tuple[str, ...], str, str, str]] = {
         (authority(), "cp ca.crt old.crt", authority(), signed(SERVER), "cp old.crt ca.crt"),
         "localhost",
         "unable to get local issuer certificate",
-        "another Home has signed it than that in mqtt.ca_file ",
+        "another Home than the one in mqtt.ca_file ",
     ),
     "signed by itself": (
         (authority(), authority("broker", f"-addext {SERVER}", subject="Broker")),
         "localhost",
         "self-signed certificate",
-        "it has signed itself: mqtt.ca_file must hold that certificate; it is ",
+        "it is self-signed: mqtt.ca_file must hold that certificate; it is ",
     ),
     "only a common name, and an address": (
         MOSQUITTO_TLS,
@@ -208,13 +208,13 @@ BAD: dict[str, tuple[tuple[str, ...], str, str, str]] = {
         (PLAIN, NO_CA, signed(SERVER)),
         "localhost",
         "invalid CA certificate",
-        "what signed it is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
+        "its issuer is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
     ),
     "an authority that may not sign": (
         (authority(more="-addext keyUsage=critical,digitalSignature"), signed(SERVER)),
         "localhost",
         "invalid CA certificate",
-        "what signed it is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
+        "its issuer is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
     ),
     "made for clients": (
         (authority(), signed(SERVER, "extendedKeyUsage=clientAuth")),
@@ -226,7 +226,7 @@ BAD: dict[str, tuple[tuple[str, ...], str, str, str]] = {
         (authority(), signed(SERVER, key="rsa:1024")),
         "localhost",
         "EE certificate key too weak",
-        "its key is too short, RSA wants 2048 bits",
+        "its key is too short, RSA needs 2048 bits",
     ),
     "an authority's short key": (
         (authority(key="rsa:1024"), signed(SERVER)),

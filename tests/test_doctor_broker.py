@@ -114,7 +114,7 @@ def test_logins(guarded: PrivateBroker, tmp_path: Path) -> None:
     assert "login as wall: refused the connection" in refused.line
     assert "mqtt.username" in refused.hint
     assert "wrong-password" not in str(refused)
-    assert "login without a name: refused" in look(guarded.port).line
+    assert "login without a user name: refused" in look(guarded.port).line
     file.write_text("")
     empty = look(guarded.port, **mqtt)
     assert (empty.verdict, empty.line.split(";")[0]) == (
@@ -245,7 +245,7 @@ def test_the_password_is_systemds(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     hidden = probe.check(config(guarded.port, username="wall"), RUNNING)[0]
     assert hidden.verdict == "unknown"
-    assert hidden.line.startswith("login not tried: root alone can read")
+    assert hidden.line.startswith("login not tried: only root can read")
     assert "reached in" in hidden.line
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "mqtt-password").write_text("right-password")
@@ -263,7 +263,7 @@ def test_an_encrypted_credential_is_the_running_services(
     assert (found.verdict, told.verdict) == ("unknown", "unknown")
     assert "only the running service has mqtt-password; " in found.line
     assert "reached in" in found.line
-    assert found.hint == "start the service, then ask again"
+    assert found.hint == "start the service, then run this again"
     (tmp_path / "mqtt-key.cred").write_text("k6iUCUh0RJCQyvL8k8q1UyAA")
     sealed = probe.check(config(guarded.port, tls=True), RUNNING)[0]
     assert (sealed.verdict, sealed.facts["tls"]) == ("unknown", True)

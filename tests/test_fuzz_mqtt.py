@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 from hypothesis import given
@@ -107,7 +106,7 @@ def test_the_client_comes_back_after_whatever_was_sent(contents: list[bytes]) ->
             if len(connections) <= len(contents):
                 connection.read()
                 connection.send(contents[len(connections) - 1][1:])
-                time.sleep(0.005)
+                connection.finish()
             else:
                 connection.greet()
                 connection.attend()

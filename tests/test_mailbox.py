@@ -105,6 +105,6 @@ def test_watching_a_hostile_broker_is_bounded(broker: PrivateBroker) -> None:
 
 def test_messages_that_came_too_fast_are_said() -> None:
     """In the screen."""
-    view = Screen()
-    view.dropped_total = 7
-    assert "7 messages came too fast to be shown" in drawn(view)
+    screen = Screen()
+    screen.dropped_total = 7
+    assert "7 messages dropped: they came too fast" in drawn(screen)

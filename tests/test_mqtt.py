@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
+import resource
 import signal
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -14,11 +18,11 @@ import pytest
 from deploy.broker import PrivateBroker, free_port
 from edge.errors import PublishError
 from edge.messages import Broker, Message
-from edge.mqtt import Publisher, subscribe
-from edge.mqtt import connection as linking
+from edge.mqtt import Publisher, lifecycle, subscribe
 from edge.mqtt import outbox as sending
 from edge.mqtt.spool import Spool
 from tests.conftest import WAIT_S, Listener
+from tests.hand_broker import Connection
 
 ONLINE = Message("edge/d/availability", b"online", 1, True)
 OFFLINE = Message("edge/d/availability", b"offline", 1, True)
@@ -45,7 +49,7 @@ class Polled(Publisher):
         end = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < end
-            time.sleep(0.01)
+            time.sleep(0.002)  # as often as frames might come
             self.poll()
 
     def till_up(self) -> None:
@@ -239,6 +243,46 @@ def test_close_without_a_broker_does_not_wait(
     assert time.monotonic() - begin < 25.0
 
 
+def test_a_connection_that_has_ended_leaves_nothing_to_the_garbage_collector(
+    broker: PrivateBroker, publisher: Callable[[], Polled]
+) -> None:
+    """Client, thread and descriptors go with it, however seldom the collector runs."""
+    gc.disable()
+    try:
+        made = publisher()
+        made.till_up()
+        assert made._link._session is not None
+        client = weakref.ref(made._link._session.client)
+        broker.stop()
+        made.until(lambda: client() is None)
+    finally:
+        gc.enable()
+
+
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """The process can open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_connection_that_the_system_has_no_means_for_is_tried_again(
+    broker: PrivateBroker, publisher: Callable[[], Polled], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No file descriptor left: one line, and the daemon's loop goes on."""
+    with no_more_descriptors():
+        made = publisher()
+        made.poll()
+    assert "cannot be reached: [Errno 24] Too many open files; running on" in caplog.text
+    made.till_up()
+
+
 def test_a_subscriber_without_a_broker_is_one_line() -> None:
     """`edge watch` names the address and the hint."""
     port = free_port()
@@ -251,7 +295,7 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """TCP is there, MQTT is not: told, and tried again."""
-    monkeypatch.setattr(linking, "ANSWER_S", 0.5)
+    monkeypatch.setattr(lifecycle, "ANSWER_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         made = Polled(
             Broker("127.0.0.1", silent.getsockname()[1], reconnect_s=1),
@@ -263,7 +307,7 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(
         made.connect()
         silent.settimeout(WAIT_S)
         first, _ = silent.accept()
-        made.until(lambda: not made._link.waiting)
+        made.until(lambda: not made._link.connecting)
         end = time.monotonic() + WAIT_S
         silent.setblocking(False)
         second = None
@@ -275,6 +319,35 @@ def test_a_broker_that_accepts_and_says_nothing_is_given_up(
             time.sleep(0.01)
         first.close()
         second.close()
+        made.close(OFFLINE, 0.1)
+
+
+@pytest.mark.parametrize("end", ["no answer", "closed"])
+def test_a_connection_that_is_given_up_while_it_is_made_sends_no_connect(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handshake ends too late: the name at the broker belongs to the next connection."""
+    if end == "no answer":
+        monkeypatch.setattr(lifecycle, "ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = Polled(
+            Broker("127.0.0.1", server.getsockname()[1], transport="websockets", reconnect_s=60),
+            client_id="d",
+            will=OFFLINE,
+            birth=ONLINE,
+            events=Spool(None, 10, 100_000),
+        )
+        made.connect()
+        server.settimeout(WAIT_S)
+        plain, _ = server.accept()
+        plain.settimeout(WAIT_S)
+        with plain:
+            if end == "closed":
+                made.close(OFFLINE, 0.1)
+            made.until(lambda: not made._link.connecting)
+            connection = Connection(plain, websocket=True)
+            with pytest.raises(EOFError):
+                connection.read()
         made.close(OFFLINE, 0.1)
 
 
@@ -296,7 +369,7 @@ def test_a_broker_that_is_too_old_for_mqtt_5_is_told_how_to_be_met(
         connection, _ = old.accept()
         connection.recv(4096)
         connection.sendall(answer)
-        made.until(lambda: not made._link.waiting)
+        made.until(lambda: not made._link.connecting)
         connection.close()
         made.close(OFFLINE, 0.1)
     assert 'set mqtt.protocol = "3.1.1"' in caplog.text

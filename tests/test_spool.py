@@ -19,6 +19,7 @@ import pytest
 from edge.messages import Message
 from edge.mqtt.spool import IN_MEMORY, REMOVE_S, SYNC_S, Spool
 from edge.mqtt.spool.queue import REOPEN_S
+from tests.conftest import WAIT_S
 from tests.loops import fill, remount, tmpfs
 
 
@@ -75,9 +76,8 @@ def test_what_waits_is_synced_and_what_the_broker_has_is_not(
 
     def tick(spool: Spool, at_s: float) -> None:
         spool.tick(at_s)
-        for thread in threading.enumerate():
-            if thread.name == "spool-sync":
-                thread.join()
+        for thread in syncing():
+            thread.join()
 
     spool.done(spool.add(event(0)))
     tick(spool, later)
@@ -100,6 +100,50 @@ def test_what_waits_is_synced_and_what_the_broker_has_is_not(
     memory.add(event(0))
     tick(memory, later)
     assert len(synced) == 3, "nor what is in no file"
+
+
+def syncing() -> list[threading.Thread]:
+    """Return the threads that sync."""
+    return [thread for thread in threading.enumerate() if thread.name == "spool-sync"]
+
+
+def test_a_disk_that_does_not_answer_has_one_thread_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one more every five seconds; what has come meanwhile is synced after that."""
+    answer, calls = threading.Event(), list[int]()
+
+    def fsync(file: int) -> None:
+        calls.append(file)
+        assert answer.wait(WAIT_S)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    spool, now = begin(tmp_path), time.monotonic()
+    for number in range(1, 4):
+        spool.add(event(number))
+        spool.tick(now + number * (SYNC_S + 1))
+        assert len(syncing()) == 1
+    answer.set()
+    for thread in syncing():
+        thread.join()
+    spool.tick(now + 4 * (SYNC_S + 1))
+    for thread in syncing():
+        thread.join()
+    assert len(calls) == 2
+    spool.close()
+
+
+def test_a_sync_that_comes_after_the_close_is_nothing_to_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite has written its log back, synced that and removed it."""
+    spool = begin(tmp_path)
+    spool.add(event(1))
+    file = spool._file
+    assert file is not None
+    spool.close()
+    file.sync()
+    assert caplog.messages == []
 
 
 def test_what_waits_is_there_after_the_process(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ BAD: Final[dict[str, tuple[Row, str]]] = {
     "plus": ((3, "edge/+/event", 1, b"3"), "wildcard"),
     "control": ((3, "edge/\x07", 1, b"3"), "control"),
     "empty": ((3, "", 1, b"3"), "1 to 65535 bytes"),
-    "null topic": ((3, None, 1, b"3"), "topic is no text"),
-    "blob topic": ((3, b"edge/d/event", 1, b"3"), "topic is no text"),
+    "null topic": ((3, None, 1, b"3"), "topic is not text"),
+    "blob topic": ((3, b"edge/d/event", 1, b"3"), "topic is not text"),
     "long topic": ((3, "t" * 65_536, 1, b"3"), "1 to 65535 bytes"),
     "topic of a megabyte": ((3, "t" * 10**6, 1, b"3"), "1 to 65535 bytes"),
     "qos 7": ((3, "edge/d/event", 7, b"3"), "qos"),
@@ -80,9 +80,9 @@ BAD: Final[dict[str, tuple[Row, str]]] = {
     "qos 1.5": ((3, "edge/d/event", 1.5, b"3"), "qos"),
     "text qos": ((3, "edge/d/event", "one", b"3"), "qos"),
     "null qos": ((3, "edge/d/event", None, b"3"), "qos"),
-    "null payload": ((3, "edge/d/event", 1, None), "payload is no blob"),
-    "text payload": ((3, "edge/d/event", 1, "3"), "payload is no blob"),
-    "number payload": ((3, "edge/d/event", 1, 3), "payload is no blob"),
+    "null payload": ((3, "edge/d/event", 1, None), "payload is not a blob"),
+    "text payload": ((3, "edge/d/event", 1, "3"), "payload is not a blob"),
+    "number payload": ((3, "edge/d/event", 1, 3), "payload is not a blob"),
     "payload beyond all": ((3, "edge/d/event", 1, bytes(10**7 + 1)), "10000001 bytes"),
     "largest number": ((2**63 - 1, "edge/d/event", 1, b"3"), "number is not"),
     "number zero": ((0, "edge/d/event", 1, b"3"), "number is not"),
@@ -184,7 +184,7 @@ def test_the_bounds_hold_for_what_the_file_holds_already(
         assert len(spool) == len(expected)
         assert spool.dropped_total == 10 - len(expected)
     assert len(caplog.records) == 1
-    assert f"{10 - len(expected)} events gave way" in caplog.text
+    assert f"dropped the {10 - len(expected)} oldest events" in caplog.text
     with opened(path) as spool:
         assert [int(message.payload) for message in drained(spool)] == expected
 

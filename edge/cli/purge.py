@@ -1,6 +1,6 @@
-"""Take back everything that a broker keeps of one device, Home Assistant's announcement included.
+"""`edge purge`: removes every retained message of one device, Home Assistant's discovery included.
 
-Composes the subscriber with discovery; the device itself should be stopped, or it tells all anew.
+The device must be stopped, or it would publish them again.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ def run(broker: Broker, base: str, device: str, prefix: str) -> list[str]:
     """Clear every retained topic of ``device``; return them.
 
     base    what the topics begin with, without the device
-    prefix  where Home Assistant looks
-    Raises PublishError where the broker cannot be reached, ConfigError where the device is online.
+    prefix  of Home Assistant's discovery topics
+    Raises PublishError if the broker cannot be reached, ConfigError if the device is online.
     """
     mine = f"{base}/{device}"
-    found = kept(broker, [f"{mine}/#", homeassistant.topic(prefix, device)], LONGEST_S)
-    if found.get(f"{mine}/availability") == b"online":
+    retained = kept(broker, [f"{mine}/#", homeassistant.topic(prefix, device)], LONGEST_S)
+    if retained.get(f"{mine}/availability") == b"online":
         raise ConfigError(
-            "the device is online and would tell all anew", where=device, hint="stop it first"
+            "the device is online and would publish again", where=device, hint="stop it first"
         )
-    topics = sorted(topic for topic, payload in found.items() if payload)
+    topics = sorted(topic for topic, payload in retained.items() if payload)
     clear(broker, topics)
     return topics

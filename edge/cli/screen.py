@@ -1,9 +1,9 @@
-"""Messages of every device in, something to look at out. Pure.
+"""The screen of `edge watch`: takes every device's messages, renders them. Pure.
 
-Rule 1: whatever a broker sends, nothing here raises, and no text in it is obeyed by a terminal.
-Rule 2: what is held is bounded: so many devices, and of each message so many items and characters.
+Rule 1: whatever a broker sends, nothing here raises, and no terminal obeys any text in it.
+Rule 2: what is held is bounded: in devices, and per message in items and characters.
 
-Knows the daemon only by its public topics. Few devices are shown whole, more of them as a table.
+Knows the daemon only by its public topics. Few devices are shown in full, more as a table.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from edge.text import escaped
 
 TOPICS: Final = ("availability", *contract.PAYLOADS)
 WHOLE: Final = 3
-"""Devices that are shown whole; more are a table."""
+"""Most devices shown in full; more are a table."""
 DEVICES_MAX: Final = 1000
-"""Devices that are held; messages of further ones are counted."""
+"""Most devices held; messages of further ones are counted."""
 MESSAGE_MAX: Final = 262_144
 ITEMS_MAX: Final = 64
 TEXT_MAX: Final = 200
-"""Bytes of a message; of what it says, items of each table and characters of each text."""
+"""Limits of a message: bytes, items per table, characters per text."""
 
 
 @dataclass(slots=True)
 class Device:
-    """The newest message of each topic of one device, and its last events."""
+    """One device: the newest message of each topic, and its last events."""
 
     newest: dict[str, Any] = field(default_factory=dict)
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=8))
 
 
 class Screen:
-    """Messages in, something to look at out; pure."""
+    """Takes messages; renders the newest of every device."""
 
     def __init__(self, base: str = "edge") -> None:
         self._begins = f"{base}/"
         self.devices: dict[str, Device] = {}
         self.unreadable_total = self.beyond_total = 0
         self.dropped_total = 0
-        """Messages that came too fast to be shown."""
+        """Messages dropped before they were read."""
         self.connection = ""
-        """What is wrong with the connection; empty where nothing is."""
+        """The fault of the connection; empty if there is none."""
 
     def take(self, topic: str, payload: bytes) -> str | None:
-        """Take one message; return it as a plain line, or None where there is nothing to show."""
+        """Take one message; return it as a plain line, None if there is nothing to show."""
         name, _, kind = topic.removeprefix(self._begins).partition("/")
         if not topic.startswith(self._begins) or kind not in TOPICS:
             return None
@@ -63,7 +63,7 @@ class Screen:
             return self._beyond() if self.beyond_total == 1 else None
         try:
             body = _read(kind, payload)
-        except (ValueError, RecursionError):  # somebody else's, or another version's
+        except (ValueError, RecursionError):  # another program's, or another version's
             self.unreadable_total += 1
             return None
         device = self.devices.setdefault(name, Device())
@@ -77,28 +77,28 @@ class Screen:
 
     def render(self) -> RenderableType:
         """Return the whole screen."""
-        found = sorted(self.devices.items())
-        if len(found) > WHOLE:
-            shown: list[RenderableType] = [_table(found, time.time())]
+        devices = sorted(self.devices.items())
+        if len(devices) > WHOLE:
+            parts: list[RenderableType] = [_table(devices, time.time())]
         else:
-            shown = [_device(name, device) for name, device in found]
-        if not shown:
-            shown = [Text("waiting for a device ...", style="dim")]
+            parts = [_device(name, device) for name, device in devices]
+        if not parts:
+            parts = [Text("waiting for a device ...", style="dim")]
         if self.beyond_total:
-            shown.append(Text(self._beyond(), style="bold red"))
+            parts.append(Text(self._beyond(), style="bold red"))
         if self.dropped_total:
-            text = f"{self.dropped_total} messages came too fast to be shown"
-            shown.append(Text(text, style="bold red"))
+            text = f"{self.dropped_total} messages dropped: they came too fast"
+            parts.append(Text(text, style="bold red"))
         if self.connection:
-            shown.append(Text(self.connection, style="bold red"))
-        return Group(*shown)
+            parts.append(Text(self.connection, style="bold red"))
+        return Group(*parts)
 
 
 def line(kind: str, body: Any) -> str:
-    """Return one message as one line for people."""
+    """Return one message as one readable line."""
     match kind:
         case "state" | "result":
-            label = body.get("label") or "nothing certain"
+            label = body.get("label") or "uncertain"
             extra = f" latency {body['latency_ms']:.1f} ms" if "latency_ms" in body else ""
             partial = " (window not full)" if body.get("partial") else ""
             return f"{kind} {label} {body.get('score', 0):.2f}{partial}{extra}"
@@ -120,24 +120,25 @@ def line(kind: str, body: Any) -> str:
 
 
 def _table(devices: list[tuple[str, Device]], now_s: float) -> RenderableType:
-    """Return a row for every device. ``now_s``: wall clock; ages are as good as the clocks."""
-    up = sum(device.newest.get("availability") == "online" for _, device in devices)
-    table = Table(box=None, padding=(0, 2), title=f"{up} of {len(devices)} online")
+    """Return a row for each device. ``now_s``: wall clock; ages are as exact as the clocks."""
+    online_total = sum(device.newest.get("availability") == "online" for _, device in devices)
+    table = Table(box=None, padding=(0, 2), title=f"{online_total} of {len(devices)} online")
     for column in ("device", "label", "score", "fps", "p99 ms", "°C", "age s"):
         table.add_column(column, justify="left" if column in ("device", "label") else "right")
     for name, device in devices:
-        state, told = device.newest.get("state", {}), device.newest.get("telemetry", {})
+        state = device.newest.get("state", {})
+        telemetry = device.newest.get("telemetry", {})
         online = device.newest.get("availability") == "online"
-        latency = told.get("stages_ms", {}).get("latency", {}).get("p99")
+        latency = telemetry.get("stages_ms", {}).get("latency", {}).get("p99")
         newest = max((m["ts"] for m in device.newest.values() if isinstance(m, dict)), default=None)
         label = "paused" if state.get("paused") else state.get("label") or "-"
         table.add_row(
             Text(name, style="" if online else "red"),
             Text(label if online else "offline"),
             _number(state.get("score"), 2),
-            _number(told.get("fps"), 1),
+            _number(telemetry.get("fps"), 1),
             _number(latency, 1),
-            _number(told.get("temperature_celsius"), 0),
+            _number(telemetry.get("temperature_celsius"), 0),
             _number(None if newest is None else max(0.0, now_s - newest), 0),
         )
     return table
@@ -149,30 +150,31 @@ def _number(value: float | None, decimals: int) -> str:
 
 def _device(name: str, device: Device) -> RenderableType:
     newest = device.newest
-    there = newest.get("availability", "unknown")
+    availability = newest.get("availability", "unknown")
     info, telemetry = newest.get("info", {}), newest.get("telemetry", {})
-    shown: dict[str, Any] = max(
+    prediction: dict[str, Any] = max(
         (newest[kind] for kind in ("state", "result") if kind in newest),
         key=lambda body: body.get("ts", 0),
         default={},
     )
     camera = info.get("camera", {})
-    at = camera.get("state", "online")
+    camera_state = camera.get("state", "online")
     head = Text.assemble(
         (f" {name} ", "bold reverse"), " ",
-        (there, "bold green" if there == "online" else "bold red"),
+        (availability, "bold green" if availability == "online" else "bold red"),
         f"  {info.get('model', {}).get('name', '')} on {info.get('model', {}).get('runtime', '')}"
         f"  {camera.get('source', '')}",
-        ("" if at == "online" else f"  camera {at}: {camera.get('error', '')}", "bold red"),
+        ("" if camera_state == "online"
+         else f"  camera {camera_state}: {camera.get('error', '')}", "bold red"),
     )  # fmt: skip
     scores = Table.grid(padding=(0, 1))
-    for label, score in shown.get("scores", {}).items():
-        here = label == shown.get("label")
+    for label, score in prediction.get("scores", {}).items():
+        current = label == prediction.get("label")
         bar = "█" * round(score * 40)
         scores.add_row(
-            Text(f"  {label}", style="bold green" if here else ""),
+            Text(f"  {label}", style="bold green" if current else ""),
             Text(f"{score:.2f}"),
-            Text(bar.ljust(40, "·"), style="green" if here else "dim"),
+            Text(bar.ljust(40, "·"), style="green" if current else "dim"),
         )
     body: list[RenderableType] = [head, scores]
     if telemetry:
@@ -206,7 +208,7 @@ def _telemetry(telemetry: dict[str, Any]) -> RenderableType:
 
 
 def _read(kind: str, payload: bytes) -> Any:
-    """Return what of a payload is shown. Raises ValueError, RecursionError."""
+    """Return the part of a payload that is shown. Raises ValueError, RecursionError."""
     if len(payload) > MESSAGE_MAX:
         raise ValueError("too large")
     body = contract.decode(kind, payload)
@@ -219,7 +221,7 @@ def _read(kind: str, payload: bytes) -> Any:
 
 
 def _bounded(body: Any) -> Any:
-    """Return ``body`` with nothing in it that a terminal obeys, or that has no end."""
+    """Return ``body`` bounded, without anything that a terminal obeys."""
     match body:
         case str():
             return escaped(body, TEXT_MAX)
@@ -228,7 +230,7 @@ def _bounded(body: Any) -> Any:
             return {escaped(key, TEXT_MAX): _bounded(value) for key, value in items}
         case list() | tuple():
             return [_bounded(value) for value in islice(body, ITEMS_MAX)]
-        case int() if abs(body) >= 2**63:  # which neither format nor division may be able to take
+        case int() if abs(body) >= 2**63:  # too large for format or division
             raise ValueError("out of range")
         case _:
             return body

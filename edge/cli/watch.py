@@ -1,7 +1,10 @@
-"""What a subscriber sees, live: every device's state, changes, rates and times.
+"""`edge watch`: the state, changes, rates and times of every device, live.
 
-A screen that redraws on a terminal, a line a message elsewhere. paho's thread brings the messages
-[1]; the caller's thread draws.
+A screen that redraws on a terminal; elsewhere one line per message. The caller's thread draws.
+
+[1] Messages cross from paho's thread through the mailbox.
+[2] ``on_connection`` runs on paho's thread: it stores one string, which the screen reads, and
+    prints; both are whole.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ DRAW_S: Final = 0.2
 LOOK_S: Final = 0.02
 MESSAGES: Final = 20_000
 BYTES: Final = 16_777_216
-"""What a broker keeps comes at once, of a thousand devices 5 MB; more waits only to be dropped."""
+"""A broker sends all retained messages at once, 5 MB for a thousand devices; beyond are dropped."""
 
 
 def run(
@@ -39,18 +42,17 @@ def run(
     """Show ``device`` ("+" for all) until ``stopped`` or for ``seconds``.
 
     base   what the topics begin with
-
-    ended  called then, before the last messages are shown
-    Raises PublishError where the broker cannot be reached.
+    ended  called at the end, before the last messages are shown
+    Raises PublishError if the broker cannot be reached.
     """
     arrived = Mailbox(MESSAGES, BYTES)  # [1]
-    console, view = Console(), Screen(base)
+    console, screen = Console(), Screen(base)
 
-    def on_connection(wrong: str) -> None:
-        before = view.connection
-        view.connection = escaped(f"broker {broker.address} {wrong}") if wrong else ""
-        if wrong and view.connection != before and not console.is_terminal:
-            print(escaped(view.connection), file=sys.stderr)
+    def on_connection(fault: str) -> None:  # [2]
+        before = screen.connection
+        screen.connection = escaped(f"broker {broker.address} {fault}") if fault else ""
+        if fault and screen.connection != before and not console.is_terminal:
+            print(escaped(screen.connection), file=sys.stderr)
 
     end = subscribe(
         broker,
@@ -61,29 +63,29 @@ def run(
     until = time.monotonic() + seconds if seconds is not None else float("inf")
     try:
         if console.is_terminal:
-            with Live(view.render(), console=console, auto_refresh=False) as live:
+            with Live(screen.render(), console=console, auto_refresh=False) as live:
                 while time.monotonic() < until and not stopped():
-                    _drain(arrived, view)
-                    live.update(view.render(), refresh=True)
+                    _drain(arrived, screen)
+                    live.update(screen.render(), refresh=True)
                 ended()
-                _drain(arrived, view)
-                live.update(view.render(), refresh=True)
+                _drain(arrived, screen)
+                live.update(screen.render(), refresh=True)
         else:
             while time.monotonic() < until and not stopped():
-                for text in _drain(arrived, view):
+                for text in _drain(arrived, screen):
                     print(escaped(text), flush=True)
             ended()
-            for text in _drain(arrived, view):
+            for text in _drain(arrived, screen):
                 print(escaped(text), flush=True)
     finally:
         end()
         if arrived.dropped_total:
-            text = f"{arrived.dropped_total} messages came too fast to be shown"
+            text = f"{arrived.dropped_total} messages dropped: they came too fast"
             print(escaped(text), file=sys.stderr)
 
 
-def _drain(arrived: Mailbox, view: Screen) -> list[str]:
-    """Take every message there is, for at most ``DRAW_S``; return them as lines."""
+def _drain(arrived: Mailbox, screen: Screen) -> list[str]:
+    """Take the messages of the next ``DRAW_S``; return them as lines."""
     lines: list[str] = []
     until = time.monotonic() + DRAW_S
     while time.monotonic() < until:
@@ -91,8 +93,8 @@ def _drain(arrived: Mailbox, view: Screen) -> list[str]:
         if incoming is None:
             time.sleep(LOOK_S)
             continue
-        text = view.take(incoming.topic, incoming.payload)
+        text = screen.take(incoming.topic, incoming.payload)
         if text is not None:
             lines.append(text)
-    view.dropped_total = arrived.dropped_total
+    screen.dropped_total = arrived.dropped_total
     return lines

@@ -1,7 +1,7 @@
-"""The way to the broker, step by step: name, port, TLS, login; then what it keeps of this device.
+"""Checks the broker step by step: name, port, TLS, login; then reads this device's retained topics.
 
-It connects under a client id of its own, has no will and publishes nothing, so that neither the
-daemon nor a rival of it takes notice.
+It connects under a client id of its own, without a last will, and publishes nothing, so that no
+daemon notices.
 """
 
 from __future__ import annotations
@@ -33,45 +33,47 @@ ROOT: Final = "run it as root: sudo edge doctor"
 
 def check(config: Config, unit: Unit) -> list[Check]:
     """Return the checks `broker` and `published`."""
-    found, mqtt = Findings("broker"), config.mqtt
+    findings, mqtt = Findings("broker"), config.mqtt
     device = f"{mqtt.base_topic}/{config.device.id}"
-    told: dict[str, bytes] | None = None
-    broker = login(found, config, unit)
+    retained: dict[str, bytes] | None = None
+    broker = login(findings, config, unit)
     anonymous = configs.broker(msgspec.structs.replace(mqtt, username="", password_file=""))
     if any(name != PASSWORD for name in _sealed(mqtt)):
-        anonymous = replace(anonymous, tls=None)  # its port can be tried all the same
-    found.facts["tls"] = mqtt.tls
-    if _reached(found, broker or anonymous) and broker:
+        anonymous = replace(anonymous, tls=None)  # its port can be tried without
+    findings.facts["tls"] = mqtt.tls
+    if _reached(findings, broker or anonymous) and broker:
         topics = [f"{device}/{topic}" for topic in published.TOPICS]
-        told = _kept(found, broker, topics)
-    return [found.check(), published.check(device, told, config, unit, time.time())]
+        retained = _retained(findings, broker, topics)
+    return [findings.check(), published.check(device, retained, config, unit, time.time())]
 
 
-def login(found: Findings, config: Config, unit: Unit) -> Broker | None:
-    """Return the broker with its password; None, and told, where that cannot be read."""
+def login(findings: Findings, config: Config, unit: Unit) -> Broker | None:
+    """Return the broker with its password; None, with a finding, if that is unreadable."""
     mqtt = config.mqtt
     by_systemd = mqtt.username and not mqtt.password_file and unit.installed
     if by_systemd and "CREDENTIALS_DIRECTORY" not in os.environ and os.geteuid():
-        found.wrong("unknown", "login not tried: root alone can read systemd's credentials", ROOT)
+        findings.wrong("unknown", "login not tried: only root can read systemd's credentials", ROOT)
         return None
     if sealed := _sealed(mqtt):
         what = f"login not tried: only the running service has {', '.join(sealed)}"
-        found.wrong("unknown", what, ROOT if os.geteuid() else "start the service, then ask again")
+        findings.wrong(
+            "unknown", what, ROOT if os.geteuid() else "start the service, then run this again"
+        )
         return None
     try:
         return configs.broker(mqtt)
     except ConfigError as exc:
         if isinstance(exc.__cause__, PermissionError):
-            found.wrong("unknown", f"login not tried: {exc}", ROOT)
+            findings.wrong("unknown", f"login not tried: {exc}", ROOT)
         else:
-            found.error(exc, "write the password into its first line")
+            findings.error(exc, "write the password into its first line")
         return None
 
 
 def _sealed(mqtt: MqttConfig) -> list[str]:
-    """Return which of the credentials that are needed lie there encrypted.
+    """Return the names of the required credentials that are encrypted.
 
-    systemd decrypts them for the service, while it runs, and into another folder.
+    systemd decrypts them for the running service alone, into another folder.
     """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     needed = {
@@ -85,30 +87,30 @@ def _sealed(mqtt: MqttConfig) -> list[str]:
     ]
 
 
-def _reached(found: Findings, broker: Broker) -> bool:
-    """Return whether a connection can be had, encrypted where it should be."""
-    found.facts |= {"address": broker.address, "transport": broker.transport}
+def _reached(findings: Findings, broker: Broker) -> bool:
+    """Return whether a connection can be made, with TLS if configured."""
+    findings.facts |= {"address": broker.address, "transport": broker.transport}
     try:
         begin_s = time.monotonic()
         places = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM)
-        found.facts["addresses"] = sorted({str(place[4][0]) for place in places})
+        findings.facts["addresses"] = sorted({str(place[4][0]) for place in places})
         connect(broker, STEP_S).close()
         reach_ms = round((time.monotonic() - begin_s) * 1000, 1)
     except socket.gaierror as exc:
         hint = "check mqtt.host and the network: resolvectl query NAME; ip route"
-        found.wrong("fault", f"{broker.address}: name not found: {exc.strerror}", hint)
+        findings.wrong("fault", f"{broker.address}: name not found: {exc.strerror}", hint)
         return False
     except OSError as exc:
         refused = isinstance(exc, ConnectionRefusedError)
         what = "nothing listens there" if refused else exc.strerror or "no answer in time"
         hint = "start the broker, or check mqtt.port" if refused else "check the network: ip route"
-        found.wrong("fault", f"{broker.address}: {what}", hint)
+        findings.wrong("fault", f"{broker.address}: {what}", hint)
         return False
-    found.facts["reach_ms"] = reach_ms
-    found.say(f"{broker.address} reached in {reach_ms:.0f} ms")
+    findings.facts["reach_ms"] = reach_ms
+    findings.say(f"{broker.address} reached in {reach_ms:.0f} ms")
     if broker.tls is None:
         return True
-    return tls.check(found, broker, broker.tls, lambda: connect(broker, STEP_S))
+    return tls.check(findings, broker, broker.tls, lambda: connect(broker, STEP_S))
 
 
 def connect(broker: Broker, timeout_s: Seconds) -> socket.socket:
@@ -116,19 +118,19 @@ def connect(broker: Broker, timeout_s: Seconds) -> socket.socket:
     return socket.create_connection((broker.host, broker.port), timeout_s)
 
 
-def _kept(found: Findings, broker: Broker, topics: list[str]) -> dict[str, bytes] | None:
-    """Log in; return what the broker keeps on ``topics``, None where it does not let us in."""
+def _retained(findings: Findings, broker: Broker, topics: list[str]) -> dict[str, bytes] | None:
+    """Log in; return the retained payloads on ``topics``, None if the login fails."""
     client_id = f"edge-doctor-{secrets.token_hex(4)}"
-    who = f"as {broker.username}" if broker.username else "without a name"
+    who = f"as {broker.username}" if broker.username else "without a user name"
     try:
-        told = kept(broker, topics, STEP_S, client_id)
+        payloads = kept(broker, topics, STEP_S, client_id)
     except PublishError as exc:
-        found.facts["login"] = False
+        findings.facts["login"] = False
         hint = "check mqtt.username and the password's file" if "refused" in exc.what else (
             "does it speak MQTT there, and with TLS or without? see mqtt.port and mqtt.tls"
         )  # fmt: skip
-        found.wrong("fault", f"login {who}: {exc.what}", hint)
+        findings.wrong("fault", f"login {who}: {exc.what}", hint)
         return None
-    found.facts["login"] = True
-    found.say(f"logged in {who}, MQTT {broker.protocol}")
-    return told
+    findings.facts["login"] = True
+    findings.say(f"logged in {who}, MQTT {broker.protocol}")
+    return payloads

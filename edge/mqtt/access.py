@@ -1,4 +1,4 @@
-"""A client of paho's for one broker: protocol, transport, login, TLS."""
+"""Makes paho clients for one broker: protocol, transport, login, TLS."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from edge.mqtt.client import Client
 
 log = logging.getLogger(__name__)
 RECEIVE_MAX: Final = 100
-"""Messages of QoS 1 that a broker which speaks MQTT 5 sends before the first is acknowledged."""
+"""Messages of QoS 1 that a broker may send before the first is acknowledged (MQTT 5)."""
 KINDS: Final = 16
-"""Times of expiry whose properties are kept; a request may change them."""
+"""Expiry times whose properties are cached; a request may change them."""
 
 
 class Access:
-    """Makes clients for one broker. Raises ConfigError where its TLS files cannot be used."""
+    """Makes clients for one broker. Raises ConfigError if its TLS files are unusable."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._context = context(broker.tls) if broker.tls else None
         if broker.tls and broker.tls.accept_any_certificate:
             log.warning(
-                "broker %s: its certificate is not checked; whoever answers gets all that is sent",
+                "broker %s: certificate not checked, any server is trusted; set mqtt.ca_file",
                 broker.address,
             )
 
@@ -49,9 +49,9 @@ class Access:
         on_incoming: Callable[[Incoming], None] = lambda _: None,
         on_ended: Callable[[str], None] = lambda _: None,
     ) -> Client:
-        """Return a client that is not connected yet, as Client's docstring has it.
+        """Return a client that is not connected yet; Client has the parameters.
 
-        reconnect  whether paho tries again by itself
+        reconnect  whether paho reconnects by itself
         """
         broker = self._broker
         client = Client(
@@ -74,23 +74,23 @@ class Access:
     def connection(self) -> dict[str, Any]:
         """Return the arguments of ``connect`` and ``connect_async``.
 
-        No Maximum Packet Size is asked for: mosquitto 2.0.11 counts what it drops for that as sent
-        and never acknowledged, and after Receive Maximum such messages sends nothing more. The
-        client reads and drops what is too long.
+        They set no Maximum Packet Size: mosquitto 2.0.11 counts each message that it drops for it
+        as sent and unacknowledged, and after Receive Maximum of them sends nothing more. The
+        client itself reads and drops what is too long.
         """
         broker = self._broker
-        asked = {"host": broker.host, "port": broker.port, "keepalive": broker.keepalive_s}
+        arguments = {"host": broker.host, "port": broker.port, "keepalive": broker.keepalive_s}
         if not self.version5:
-            return asked
+            return arguments
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = RECEIVE_MAX
-        return {**asked, "clean_start": True, "properties": properties}
+        return {**arguments, "clean_start": True, "properties": properties}
 
 
 class Outgoing:
-    """Makes the properties of messages; those of the same kind are made once.
+    """Makes the MQTT 5 properties of messages; equal ones are made once.
 
-    user  name and value that every message carries
+    user  name and value of the user property of every message
     """
 
     def __init__(self, user: tuple[str, str]) -> None:
@@ -99,9 +99,9 @@ class Outgoing:
 
     def properties(self, message: Message) -> tuple[Properties, int]:
         """Return the MQTT 5 properties of ``message``, and how many bytes they are in a packet."""
-        kept = None if message.correlation else self._made.get(message.expires_s)
-        if kept is not None:
-            return kept
+        cached = None if message.correlation else self._made.get(message.expires_s)
+        if cached is not None:
+            return cached
         made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         made.UserProperty = self._user
         if message.expires_s is not None:
@@ -117,16 +117,16 @@ class Outgoing:
 
 
 def context(tls: Tls) -> ssl.SSLContext:
-    """Return what checks the broker and shows who we are. Raises ConfigError.
+    """Return the context that checks the broker and holds our certificate. Raises ConfigError.
 
-    Signature, dates, name and purpose are checked, and that what signs may sign, alike on every
-    Python. 3.13 sets VERIFY_X509_STRICT by itself, which refuses what mosquitto-tls(7) tells people
-    to make: nothing is safer for it, a certificate that carries no key identifier is as hard to
-    forge. VERIFY_X509_PARTIAL_CHAIN, of 3.13 too: what is in ca_file is trusted, whether it has
-    signed itself or not. Source: OpenSSL, X509_VERIFY_PARAM_set_flags(3).
+    It checks signatures, dates, name, purpose, and that each issuer may sign, the same on every
+    Python. VERIFY_X509_STRICT, which Python 3.13 sets by itself, is off: it refuses certificates
+    made as mosquitto-tls(7) says and adds no safety, for one without a key identifier is as hard to
+    forge. VERIFY_X509_PARTIAL_CHAIN is on, as in 3.13: a certificate in ca_file is trusted whether
+    or not it is self-signed. Source: OpenSSL, X509_VERIFY_PARAM_set_flags(3).
     """
     texts = {key: _pem(key, getattr(tls, key)) for key in ("ca_file", "cert_file", "key_file")}
-    authorities = texts["ca_file"].encode("ascii", "ignore").decode()  # comments may be anything
+    authorities = texts["ca_file"].encode("ascii", "ignore").decode()  # comments: any encoding
     where = f"mqtt.ca_file {tls.ca_file}"
     if tls.ca_file and "-----BEGIN " not in authorities:
         raise ConfigError("no certificate in the file", where=where, expected="PEM")
@@ -146,13 +146,13 @@ def context(tls: Tls) -> ssl.SSLContext:
             raise ConfigError(
                 "certificate and key cannot be used",
                 where=f"mqtt.cert_file {tls.cert_file}, mqtt.key_file {tls.key_file}",
-                expected="PEM, the key that of the certificate and without a pass phrase",
+                expected="PEM, a matching key without a pass phrase",
             ) from exc
     return made
 
 
 def _pem(key: str, path: str) -> str:
-    """Return the text of the file that ``key`` names; empty where it names none."""
+    """Return the text of the file ``path``, empty for no path. ``key``: for the error."""
     if not path:
         return ""
     try:
@@ -163,12 +163,12 @@ def _pem(key: str, path: str) -> str:
 
 
 def _no_password() -> str:
-    """Keep OpenSSL from asking at a terminal."""
+    """Keep OpenSSL from prompting at a terminal."""
     return ""
 
 
 def reason(error: BaseException | None) -> str:
-    """Return why there is no connection, in the words of what knows it best."""
+    """Return why there is no connection, in OpenSSL's words where it knows."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

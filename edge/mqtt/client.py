@@ -1,12 +1,17 @@
-"""paho's client, made to withstand what brokers and strangers send.
+"""paho's client, hardened against hostile brokers and messages.
 
-Rule 1: a packet is bounded before it is held: what is beyond PACKET_MAX is read and thrown away.
-Rule 2: no PUBLISH ends the connection. One that cannot be read is acknowledged and counted.
+Rule 1: a packet is bounded before it is held: bytes beyond PACKET_MAX are read and discarded.
+Rule 2: no PUBLISH ends the connection. One that is unreadable is acknowledged and counted.
 Rule 3: paho's thread never ends unnoticed: ``on_ended`` is called, whatever ended it.
 
-paho has no hooks for these, so methods that are private to it are overridden; the tests with
-hand-made brokers fail where paho no longer calls them. All of it runs on paho's thread but
-``publish``.
+paho has no hooks for these, so private methods of it are overridden; the tests with hand-made
+brokers fail if paho stops calling them. Everything runs on paho's thread except ``publish``,
+``subscribe``, ``unsubscribe`` and ``disconnect``.
+
+[1] ``disconnect`` may come while paho's thread still makes the connection. paho would forget it,
+    connect, and so end the next connection, which has the same client id. ``disconnect`` sets the
+    flag, then looks for a socket; paho's thread stores the socket, then looks at the flag. At least
+    one of them sees the other: no CONNECT is sent, or a DISCONNECT follows.
 """
 
 from __future__ import annotations
@@ -24,7 +29,11 @@ from paho.mqtt.enums import (
     MQTTProtocolVersion,
     _ConnectionState,
 )
-from paho.mqtt.properties import MQTTException  # type: ignore[attr-defined]  # not in its list
+from paho.mqtt.properties import (  # type: ignore[attr-defined]  # the first is not in its list
+    MQTTException,
+    Properties,
+)
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.messages import Incoming
 from edge.mqtt import packets
@@ -37,24 +46,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PACKET_MAX: Final = 256 * 1024
-"""Bytes that are held of a packet."""
+"""Bytes held of one packet."""
 CHUNK: Final = 64 * 1024
-"""Bytes read at once."""
+"""Bytes per read."""
 UNWRITTEN_MAX: Final = 2000
-"""Packets of ours, acknowledgements among them, that a broker may leave unread."""
+"""Outgoing packets, acknowledgements included, that a broker may leave unread."""
 AGAIN_S: Final = 1.0
 UNREADABLE: Final = (ValueError, LookupError, TypeError, struct.error, MQTTException)
-"""What paho raises for a packet that it cannot read."""
+"""Raised by paho for a malformed packet."""
 CONNACK, PUBLISH = 2, 3
 
 
 class Client(paho.Client):
     """One connection, or with ``reconnect`` one after the other.
 
-    payload_max  bytes; longer payloads are cut when they come
+    payload_max  bytes; longer payloads are cut on arrival
     on_incoming  takes each message
-    on_ended     called with why, "" where paho has said it: the thread is at its end, or
-                 (``reconnect``) begins again
+    on_ended     called with the reason when the thread ends or (``reconnect``) starts over; ""
+                 where paho has reported it already
     """
 
     def __init__(
@@ -78,11 +87,26 @@ class Client(paho.Client):
         self._version5, self._payload_max = version5, payload_max
         self._on_incoming, self._on_ended = on_incoming, on_ended
         self.limits: Limits | None = None
-        """The broker's; None before it has answered."""
+        """The broker's; None before its CONNACK."""
         self.why = ""
-        """What was wrong with the connection that has ended, where paho cannot say it."""
+        """Why the connection ended, where paho does not know."""
         self.unreadable_total = 0
         self._read_s = 0.0
+        self._given_up = False  # [1]
+
+    def disconnect(
+        self, reasoncode: ReasonCode | None = None, properties: Properties | None = None
+    ) -> MQTTErrorCode:
+        """End the connection, or the attempt at one; a client is not used again."""
+        self._given_up = True  # [1], before paho looks for a socket
+        return super().disconnect(reasoncode, properties)
+
+    def _send_connect(self, keepalive: int) -> MQTTErrorCode:
+        if not self._given_up:  # [1]
+            return super()._send_connect(keepalive)
+        self._sock_close()
+        self._state = _ConnectionState.MQTT_CS_DISCONNECTED
+        return MQTTErrorCode.MQTT_ERR_NO_CONN
 
     def _create_socket(self) -> SocketLike:
         self.why = ""
@@ -95,7 +119,7 @@ class Client(paho.Client):
         return WebSocket(plain, self._host, self._port, self._ssl, self._websocket_path)
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        """Read a part of a packet; forget what has come beyond the limit."""
+        """Read a part of a packet; discard what is beyond the limit."""
         del self._in_packet["packet"][PACKET_MAX:]
         part = super()._sock_recv(min(bufsize, CHUNK))
         self._read_s = time.monotonic()
@@ -106,7 +130,7 @@ class Client(paho.Client):
         kind, length = packet["command"] >> 4, packet["remaining_length"]
         try:
             if len(self._out_packet) > UNWRITTEN_MAX:
-                self.why = "reads nothing of what it is sent"
+                self.why = f"has left {UNWRITTEN_MAX} packets unread"
                 return MQTTErrorCode.MQTT_ERR_PROTOCOL
             if kind == PUBLISH:
                 return self._handle_publish()
@@ -127,9 +151,9 @@ class Client(paho.Client):
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
     def _obey(self, given: Limits) -> None:
-        """Keep to the limits of a CONNACK. Raises ValueError for a second one."""
+        """Adopt the limits of a CONNACK. Raises ValueError for a second one."""
         if self._state == _ConnectionState.MQTT_CS_CONNECTED:
-            raise ValueError("CONNACK again")
+            raise ValueError("a second CONNACK")
         self.limits = given
         self._max_inflight_messages = min(20, given.receive_max)
         if given.keepalive_s:
@@ -137,7 +161,7 @@ class Client(paho.Client):
 
     def _handle_publish(self) -> MQTTErrorCode:
         packet = self._in_packet
-        came = packets.published(
+        received = packets.published(
             packet["command"],
             packet["packet"],
             packet["remaining_length"],
@@ -145,24 +169,24 @@ class Client(paho.Client):
             payload_max=self._payload_max,
             came_s=time.monotonic(),
         )
-        if came.incoming is None:
+        if received.incoming is None:
             self.unreadable_total += 1
         else:
-            self._on_incoming(came.incoming)
-        if came.qos == 1:
-            return self._send_puback(came.mid)
-        if came.qos == 2:  # never asked for; done at once, not when it is released
-            return self._send_pubrec(came.mid)
+            self._on_incoming(received.incoming)
+        if received.qos == 1:
+            return self._send_puback(received.mid)
+        if received.qos == 2:  # never subscribed to; delivered at once, not when released
+            return self._send_pubrec(received.mid)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _mid_generate(self) -> int:
-        """Return a number that no message has which waits for its acknowledgement."""
+        """Return a packet id that no unacknowledged message has."""
         while (mid := super()._mid_generate()) in self._out_messages:
             pass
         return mid
 
     def loop_misc(self) -> MQTTErrorCode:
-        """Give a connection up that is silent for 1.5 times the keepalive; paho waits for 2."""
+        """End a connection that is silent for 1.5 times the keepalive; paho waits for 2."""
         now = time.monotonic()
         silent_s = now - max(self._ping_t, self._read_s)
         if self._sock is not None and self._ping_t > 0 and silent_s >= self._keepalive / 2:
@@ -176,7 +200,7 @@ class Client(paho.Client):
             wrong = ""
             try:
                 self.loop_forever(retry_first_connection=True)
-            except Exception as exc:  # whatever it is: the device must not be mute for it
+            except Exception as exc:  # whatever it is: the device must not fall silent
                 log.debug("network thread", exc_info=True)
                 wrong = escaped(f"{type(exc).__name__}: {exc}", 200)
             self._sock_close()

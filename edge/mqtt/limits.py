@@ -1,4 +1,4 @@
-"""What a broker allows, as its CONNACK says (MQTT 5); what became of it here. Pure."""
+"""The limits that a broker names in its CONNACK (MQTT 5), and messages adapted to them. Pure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from edge.messages import Message
 from edge.mqtt import packets
 
 PACKET_MAX: Final = 268_435_460
-"""Bytes; nothing longer can be written in MQTT."""
+"""Bytes of the longest packet that MQTT allows."""
 RETAIN_REFUSED: Final = 0x9A
 QOS_REFUSED: Final = 0x9B
-"""Answers to a CONNECT whose last will is more than the broker can do (MQTT 5.0, 3.2.2.2)."""
+"""Answers to a CONNECT whose last will the broker does not support (MQTT 5.0, 3.2.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one connection; those of MQTT itself where the broker names none.
 
-    receive_max  messages of QoS 1 handed over and not yet acknowledged
+    receive_max  most messages of QoS 1 sent and not yet acknowledged
     packet_max   bytes of a whole packet
-    qos_max      of messages that are published
-    retain       whether retained messages are kept
-    wildcards    whether subscriptions may have any
-    keepalive_s  what the broker wants; 0: what it was asked for
+    qos_max      highest QoS of a message sent
+    retain       whether the broker retains messages
+    wildcards    whether subscriptions may have wildcards
+    keepalive_s  imposed by the broker; 0: as sent in CONNECT
     """
 
     receive_max: int = 65_535
@@ -36,20 +36,20 @@ class Limits:
     keepalive_s: int = 0
 
     def adapted(self, message: Message) -> Message:
-        """Return ``message`` with no more QoS than there is, and retained only if that works."""
+        """Return ``message`` with at most ``qos_max``, and retained only if the broker retains."""
         qos, retain = min(message.qos, self.qos_max), message.retain and self.retain
         if (qos, retain) == (message.qos, message.retain):
             return message
         return replace(message, qos=qos, retain=retain)
 
     def notes(self) -> list[str]:
-        """Return what does not work with this broker as it should, in words."""
-        said = []
+        """Return a line for each feature that this broker lacks."""
+        lines = []
         if not self.qos_max:
-            said.append("takes QoS 0 only: events that a lost connection holds are lost")
+            lines.append("takes QoS 0 only: events that a lost connection holds are lost")
         if not self.retain:
-            said.append("keeps no retained messages: they are sent again every minute")
-        return said
+            lines.append("keeps no retained messages: they are sent again every minute")
+        return lines
 
 
 def limits(given: Mapping[int, bytes]) -> Limits:
@@ -69,7 +69,7 @@ def limits(given: Mapping[int, bytes]) -> Limits:
 
 
 def modest(will: Message, code: int) -> Message | None:
-    """Return a last will that asks for less, where a broker refuses ``will`` with ``code``."""
+    """Return a lesser last will if the broker refuses ``will`` with ``code``, else None."""
     if code == RETAIN_REFUSED and will.retain:
         return replace(will, retain=False)
     if code == QOS_REFUSED and will.qos:

@@ -1,6 +1,7 @@
-"""Messages that have come and wait to be looked at: bounded in number and bytes.
+"""Incoming messages in a queue, bounded in number and bytes.
 
-Two threads meet in a mailbox: paho's puts, the reader's takes; a lock keeps the count [1].
+[1] Two threads meet in a mailbox: paho's puts, the reader's takes. A lock keeps the queue and its
+    bytes together. ``dropped_total`` and the length are single values, read without it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from edge.messages import Incoming
 MESSAGES: Final = 1000
 BYTES: Final = 2_097_152
 OVERHEAD_BYTES: Final = 300
-"""Of a record, beside its texts; measured with tracemalloc, Python 3.11: 280."""
+"""Of one record besides its texts; measured with tracemalloc, Python 3.11: 280."""
 FLOOD: Final = 3000
-"""Messages a second in the long run beyond which a subscription is given up for a while; one takes
-16 us of a PC, several times as much of a Pi."""
+"""Messages a second, on average, beyond which a subscription is given up for a while; one takes
+16 us on a PC, several times as much on a Pi."""
 BURST: Final = 12_000
-"""So many may come at once."""
+"""Messages that may come at once."""
 
 
 class Mailbox:
-    """A bounded queue; what does not fit is dropped and counted, the oldest stay."""
+    """A bounded queue; the newest message is dropped and counted when it does not fit."""
 
     def __init__(self, messages: int = MESSAGES, size_bytes: int = BYTES) -> None:
         self._messages_max, self._bytes_max = messages, size_bytes
@@ -32,14 +33,14 @@ class Mailbox:
         self._bytes = 0
         self._lock = threading.Lock()  # [1]
         self.dropped_total = 0
-        """Messages that nobody has looked at."""
+        """Messages dropped unread."""
 
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._waiting)
 
     def put(self, incoming: Incoming) -> None:
-        """Keep a message, or drop it."""
+        """Queue a message, or drop it."""
         size = _bytes(incoming)
         with self._lock:
             if len(self) >= self._messages_max or self._bytes + size > self._bytes_max:
@@ -49,7 +50,7 @@ class Mailbox:
             self._waiting.append(incoming)
 
     def take(self) -> Incoming | None:
-        """Return the oldest, None where none waits."""
+        """Return the oldest message, None if there is none."""
         with self._lock:
             if not self._waiting:
                 return None
@@ -59,14 +60,14 @@ class Mailbox:
 
 
 class Flood:
-    """Finds the subscription that brings more than can be read."""
+    """Finds a subscription that brings more than can be read. Used by paho's thread alone."""
 
     def __init__(self) -> None:
         self._left, self._counted_s = float(BURST), 0.0
         self._counts: Counter[str] = Counter()
 
     def add(self, topic: str, now_s: Seconds) -> str | None:
-        """Count a message of the subscription ``topic``; return the largest where it floods."""
+        """Count a message of the subscription ``topic``; in a flood, return the busiest one."""
         if now_s - self._counted_s >= 1.0:
             self._left = min(float(BURST), self._left + FLOOD)
             self._counted_s = now_s

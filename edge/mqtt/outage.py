@@ -1,4 +1,4 @@
-"""What is logged about the broker, and how seldom. On the daemon's thread."""
+"""The log lines about the broker, each only once in a while. Runs on the daemon's thread."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from edge.frames import Seconds
 
 log = logging.getLogger(__name__)
 STAYS_S: Final = 5.0
-"""A broker is back once a connection has lasted so long."""
+"""A connection that lasts so long ends the outage."""
 SOON_S: Final = 60.0
 LONGEST_S: Final = 300.0
-"""An outage that begins so soon after another must be over for twice as long, LONGEST_S at most."""
+"""After an outage that follows another so soon, a connection must last twice as long, at most
+LONGEST_S."""
 REASONS: Final = 5
-"""Reasons logged of one outage; the rest are DEBUG."""
+"""Reasons logged per outage; the rest are DEBUG."""
 AGAIN_S: Final = 3600.0
-"""Before what is seldom is logged again."""
+"""A repeated warning is logged again after so long."""
 KEYS: Final = 100
 
 
 class Outage:
-    """Logs one line when an outage begins, one for each other reason, and one at its end.
+    """Logs a line when an outage begins, for each further reason, and at its end.
 
     A connection that ends at once does not end the outage.
     """
@@ -36,9 +37,9 @@ class Outage:
         self._reasons: set[str] = set()
 
     def failed(self, what: str, now_s: Seconds) -> None:
-        """Note that there is no connection; ``what``: in words."""
+        """Record a failure to connect, or a lost connection. ``what``: for the log."""
         if self._began_s is None:
-            soon = now_s - self._ended_s < SOON_S  # a connection that comes and goes: one outage
+            soon = now_s - self._ended_s < SOON_S  # it comes and goes: one outage
             self._stays_s = min(2 * self._stays_s, LONGEST_S) if soon else STAYS_S
             self._began_s = now_s
         self._up_s = None
@@ -51,13 +52,13 @@ class Outage:
         )
 
     def up(self, now_s: Seconds) -> None:
-        """Note a connection."""
+        """Record a connection."""
         self._up_s = now_s
         level = logging.INFO if self._began_s is None else logging.DEBUG
         log.log(level, "broker %s: connected", self._where, extra={"event": "broker_up"})
 
     def tick(self, now_s: Seconds) -> None:
-        """End the outage once the connection has lasted."""
+        """End the outage once the connection has lasted long enough."""
         if self._began_s is None or self._up_s is None or now_s - self._up_s < self._stays_s:
             return
         text = "broker %s: connected again after %.0f s, %d failures"
@@ -68,14 +69,14 @@ class Outage:
 
 
 class Seldom:
-    """Logs what repeats once, and again when AGAIN_S have passed, with a count."""
+    """Logs a repeated warning once, and again after AGAIN_S, with a count."""
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._logged: dict[str, tuple[Seconds, int]] = {}  # key -> when, how often since
+        self._logged: dict[str, tuple[Seconds, int]] = {}  # key -> when logged, repeats since
 
     def warn(self, key: str, text: str) -> None:
-        """Log ``text``, unless ``key`` has been logged already."""
+        """Log ``text``, unless ``key`` was logged in the last AGAIN_S."""
         now_s = time.monotonic()
         at_s, since = self._logged.get(key, (-AGAIN_S, 0))
         if now_s - at_s < AGAIN_S:
@@ -84,5 +85,5 @@ class Seldom:
         if len(self._logged) >= KEYS:
             self._logged.clear()
         self._logged[key] = now_s, 0
-        count = f" ({since} times more in the last hour)" if since else ""
+        count = f" ({since} more since the last such line)" if since else ""
         log.warning("broker %s: %s%s", self._where, text, count)

@@ -1,8 +1,8 @@
-"""What is to be sent over one connection, and what of it is underway.
+"""The messages to send over one connection, and those not yet acknowledged.
 
 Of each retained topic the newest message is kept. Events stay in their queue until the broker has
-acknowledged them. Everything else goes now or never. What this broker cannot take is set aside by
-name, and the rest goes on. Runs on the daemon's thread.
+acknowledged them. All others are sent now or never. A message that this broker cannot take is set
+aside by name; the rest goes on. Runs on the daemon's thread.
 """
 
 from __future__ import annotations
@@ -16,54 +16,54 @@ from edge.mqtt.connection import Link, SetAsideError
 from edge.mqtt.outage import Seldom
 
 IN_FLIGHT: Final = 20
-"""Events handed over and not yet acknowledged."""
+"""Events sent and not yet acknowledged."""
 UNWRITTEN: Final = 100
-"""Other messages handed over and not yet on their way, beyond which more are dropped."""
+"""Other messages handed to paho and not yet written; more are dropped."""
 UNWRITTEN_BYTES: Final = 4_194_304
-"""The same in bytes; one that is longer goes alone."""
+"""The same in bytes; a longer message goes alone."""
 A_POLL: Final = 50
-"""Events looked at in one poll, those that are set aside among them."""
+"""Events examined per poll, those set aside included."""
 LATER_S: Final = 60.0
-"""When it is tried again what was set aside."""
+"""What was set aside is tried again after so long."""
 REPEAT_S: Final = 60.0
-"""How often what should be retained is sent to a broker that keeps nothing."""
+"""How often retained messages are sent to a broker that retains none."""
 
 
 class Outbox:
-    """Sends over ``link``, one connection after the other; ``seldom`` logs what is set aside."""
+    """Sends over ``link``; ``seldom`` logs what is set aside."""
 
     def __init__(self, link: Link, events: EventQueue, seldom: Seldom) -> None:
         self._link, self._events, self._seldom = link, events, seldom
         self._retained: dict[str, Message] = {}  # topic -> newest
-        self._due: dict[str, None] = {}  # retained topics to be sent, in order
-        self._handed = 0  # number of the last event handed to this connection
-        self._more = False  # events wait that have not been handed over
+        self._due: dict[str, None] = {}  # retained topics to send, in order
+        self._handed = 0  # number of the last event sent over this connection
+        self._more = False  # events wait that have not been sent
         self._aside: dict[str, None] = {}  # retained topics
         self._later_at_s = self._repeat_at_s = float("inf")
         self.flying: dict[int, str | int] = {}
-        """paho's number -> topic or event, of what an acknowledgement is awaited for."""
+        """Packet id -> topic or event number, of messages awaiting acknowledgement."""
         self.loose: dict[int, int] = {}
-        """paho's number -> bytes, of what goes now or never."""
+        """Packet id -> bytes, of messages sent now or never and not yet written."""
         self.unsent_total = 0
-        """Messages that nobody will get."""
+        """Messages dropped undelivered."""
 
     @property
     def busy(self) -> bool:
-        """Whether something is to be delivered that the broker has not acknowledged."""
+        """Whether a message is yet to be sent or acknowledged."""
         return bool(self._due or self.flying or self._more)
 
     def keep(self, message: Message) -> None:
-        """Take the newest message of a retained topic."""
+        """Replace the message of a retained topic."""
         self._retained[message.topic] = message
         self._due[message.topic] = None
 
     def add(self, event: Message) -> None:
-        """Take an event."""
+        """Queue an event."""
         self._events.add(event)
         self._more = True
 
     def begin(self, birth: Message, now_s: Seconds) -> None:
-        """Send all anew over a new connection, ``birth`` after what is retained."""
+        """Send everything over a new connection, ``birth`` after the other retained messages."""
         self._retained.pop(birth.topic, None)
         self._retained[birth.topic] = birth
         self._due = dict.fromkeys(self._retained)
@@ -73,13 +73,13 @@ class Outbox:
         self._repeat_at_s = float("inf") if keeps else now_s + REPEAT_S
 
     def end(self) -> None:
-        """The connection is lost, and with it all that was handed to it and not acknowledged."""
+        """Forget what the lost connection held; events and retained messages are sent again."""
         self.unsent_total += len(self.loose)
         self.loose.clear()
         self.flying.clear()
 
     def send_due(self, now_s: Seconds) -> None:
-        """Hand over the newest of each retained topic, one at a time, and the next events."""
+        """Send the newest message of each retained topic, one at a time, and the next events."""
         if now_s >= self._repeat_at_s:
             self._repeat_at_s = now_s + REPEAT_S
             self._due = dict.fromkeys(self._retained)
@@ -90,8 +90,8 @@ class Outbox:
             self._handed = 0
         careful = self._link.careful
         if self._due:
-            underway = set(self.flying.values())
-            for topic in [topic for topic in self._due if topic not in underway]:
+            flying = set(self.flying.values())
+            for topic in [topic for topic in self._due if topic not in flying]:
                 if careful and (self.flying or self.loose):
                     return
                 del self._due[topic]
@@ -109,7 +109,7 @@ class Outbox:
                 self._hand(event, self._handed)
 
     def let_go(self, message: Message) -> None:
-        """Send now or never."""
+        """Send a message now or never."""
         waiting, size = sum(self.loose.values()), len(message.payload)
         full = len(self.loose) >= UNWRITTEN or (waiting and waiting + size > UNWRITTEN_BYTES)
         if full or (self._link.careful and self.flying):
@@ -122,9 +122,9 @@ class Outbox:
             self._set_aside(message, exc)
 
     def taken(self, number: int, denied: bool) -> str:
-        """Note that the broker has answered; return what it denies, empty where it does not.
+        """Handle an acknowledgement; return the name of what the broker denies, else "".
 
-        What it denies it would deny again: an event is set aside, where a person can look at it.
+        It would deny that again: an event is set aside, where a person can read it.
         """
         self.loose.pop(number, None)
         done = self.flying.pop(number, None)
@@ -139,7 +139,7 @@ class Outbox:
         return str(done or "an answer")
 
     def _hand(self, message: Message, name: str | int) -> None:
-        """Send what is to be acknowledged. An event that is set aside stays in its queue."""
+        """Send a message that will be acknowledged. An event set aside here stays in its queue."""
         try:
             self.flying[self._link.send(message)] = name
         except SetAsideError as exc:
@@ -151,4 +151,4 @@ class Outbox:
             self._set_aside(message, exc)
 
     def _set_aside(self, message: Message, why: SetAsideError) -> None:
-        self._seldom.warn(f"aside {message.topic}", f"does not get {why}")
+        self._seldom.warn(f"aside {message.topic}", f"cannot take {why}")

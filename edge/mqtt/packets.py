@@ -1,7 +1,7 @@
-"""MQTT packets as bytes: what is read of those that come, how long those are that go.
+"""MQTT packets as bytes: reads incoming ones, computes the length of outgoing ones.
 
-Reads only what is used and takes the rest as it comes: text that MQTT forbids, properties that are
-unknown or repeated. What a stranger put into a packet is no reason to lose the connection.
+Reads only the fields in use and tolerates the rest: text that MQTT forbids, properties that are
+unknown or repeated. The content of a packet is no reason to lose the connection.
 Pure; knows no paho. Source: MQTT 5.0 (OASIS, 2019), sections 2.2.2, 3.2.2 and 3.3.
 """
 
@@ -21,7 +21,7 @@ MAXIMUM_QOS: Final = 36
 RETAIN_AVAILABLE: Final = 37
 MAXIMUM_PACKET_SIZE: Final = 39
 WILDCARDS_AVAILABLE: Final = 40
-_NUMBERS: Final = {  # property -> bytes of its number
+_NUMBERS: Final = {  # property -> bytes of its value
     **dict.fromkeys((1, 23, 25, MAXIMUM_QOS, RETAIN_AVAILABLE, WILDCARDS_AVAILABLE, 41, 42), 1),
     **dict.fromkeys((SERVER_KEEP_ALIVE, RECEIVE_MAXIMUM, 34, 35), 2),
     **dict.fromkeys((2, 17, 24, MAXIMUM_PACKET_SIZE), 4),
@@ -30,22 +30,22 @@ _TEXTS: Final = frozenset({3, RESPONSE_TOPIC, CORRELATION_DATA, 18, 21, 22, 26, 
 _PAIR: Final = 38
 _SUBSCRIPTION: Final = 11
 _PROPERTIES_AT: Final = {2: 2, 4: 3, 5: 3, 6: 3, 7: 3, 9: 2, 11: 2, 14: 1}
-"""Type of a packet, all but PUBLISH -> where its properties begin."""
+"""Type of a packet, except PUBLISH -> where its properties begin."""
 PUBACK, PUBREC, PUBCOMP, SUBACK = 4, 5, 7, 9
 _PUBACK: Final = frozenset({0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
 _SUBACK: Final = frozenset({0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2})
 CUT_BYTES: Final = 1024
-"""Of a payload that is too long, so much is kept."""
+"""Bytes kept of a payload that is too long."""
 NAME_BYTES: Final = 1024
-"""Longest topic, response topic and correlation data that is read; MQTT allows 65,535."""
+"""Longest topic, response topic and correlation data accepted; MQTT allows 65,535."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A PUBLISH that has come.
+    """An incoming PUBLISH.
 
-    mid       what it is acknowledged by, 0 at QoS 0
-    incoming  None where it cannot be read; it is acknowledged all the same, or it would come again
+    mid       its packet id, 0 at QoS 0
+    incoming  None if unreadable; it is acknowledged all the same, or the broker would repeat it
     """
 
     qos: int
@@ -65,16 +65,16 @@ def published(
     """Read a PUBLISH.
 
     command      its first byte
-    packet       what follows the remaining length, or the beginning of that
+    packet       the bytes after the remaining length, or the first of them
     length       the remaining length
     payload_max  bytes; of a longer payload only CUT_BYTES are kept
-    Raises ValueError where topic and number cannot be found: nobody can acknowledge that.
+    Raises ValueError if topic or packet id is missing: such a packet cannot be acknowledged.
     """
     qos = command >> 1 & 3
     topic_bytes = int.from_bytes(packet[:2], "big")
     at = 2 + topic_bytes + (2 if qos else 0)
     if qos == 3 or at > len(packet):
-        raise ValueError("PUBLISH without a topic or a number")
+        raise ValueError("PUBLISH without a topic or a packet id")
     mid = int.from_bytes(packet[at - 2 : at], "big") if qos else 0
     unreadable = Published(qos, mid, None)
     given: dict[int, bytes] = {}
@@ -107,7 +107,7 @@ def published(
 def without_properties(
     command: int, packet: bytes | bytearray
 ) -> tuple[bytearray, dict[int, bytes]]:
-    """Return a packet of MQTT 5 with its properties taken out, and those. Raises ValueError."""
+    """Return a packet of MQTT 5 without its properties, and those. Raises ValueError."""
     at = _PROPERTIES_AT.get(command >> 4)
     if at is None or len(packet) <= at:
         return bytearray(packet), {}
@@ -116,11 +116,11 @@ def without_properties(
 
 
 def acknowledged(kind: int, packet: bytes | bytearray) -> bytearray:
-    """Return an acknowledgement of MQTT 5 with reason codes that every client knows.
+    """Return an acknowledgement of MQTT 5 with reason codes that paho accepts.
 
-    A code that is none of its packet's counts as 0x80, unspecified error, from 0x80 on, and as
-    success below. mosquitto answers with one where its ``message_size_limit`` is exceeded. The
-    properties of PUBACK and its like are of no use, and may be broken.
+    A code that its packet type does not define becomes 0x80, unspecified error, from 0x80 on, and
+    success below. mosquitto sends such a code when its ``message_size_limit`` is exceeded. The
+    properties of PUBACK, PUBREC and PUBCOMP are not used, may be malformed, and are dropped.
     """
     if kind in (PUBACK, PUBREC, PUBCOMP):
         return bytearray(packet[:2]) + bytearray(_known(code, _PUBACK) for code in packet[2:3])
@@ -137,13 +137,13 @@ def _known(code: int, codes: frozenset[int]) -> int:
 def properties(packet: bytes | bytearray, at: int) -> tuple[dict[int, bytes], int]:
     """Return the properties that begin at ``at``, each as its bytes, and where they end.
 
-    Of one that is repeated the first counts. What follows an unknown one is skipped.
-    Raises ValueError where they are said to be longer than the packet.
+    The first of a repeated one counts. What follows an unknown one is skipped.
+    Raises ValueError if their length exceeds the packet.
     """
     length, at = _variable(packet, at)
     end = at + length
     if end > len(packet):
-        raise ValueError("properties that are longer than the packet")
+        raise ValueError("properties longer than the packet")
     given: dict[int, bytes] = {}
     while at < end:
         name, at = packet[at], at + 1
@@ -165,13 +165,13 @@ def properties(packet: bytes | bytearray, at: int) -> tuple[dict[int, bytes], in
 
 
 def publish_bytes(topic: str, payload: bytes, qos: int, properties_bytes: int) -> int:
-    """Return how long a PUBLISH is, all of it; ``properties_bytes`` with their own length."""
+    """Return the length of a whole PUBLISH; ``properties_bytes``: their length field included."""
     remaining = 2 + len(topic.encode()) + (2 if qos else 0) + properties_bytes + len(payload)
     return 1 + max(1, -(-remaining.bit_length() // 7)) + remaining
 
 
 def _text(packet: bytes | bytearray, at: int) -> tuple[int, int]:
-    """Return where a text begins and ends whose length stands at ``at``."""
+    """Return where a text begins and ends; its length field is at ``at``."""
     begin = at + 2
     return begin, begin + int.from_bytes(packet[at:begin], "big")
 
@@ -186,4 +186,4 @@ def _variable(packet: bytes | bytearray, at: int) -> tuple[int, int]:
         at += 1
         if packet[at - 1] < 0x80:
             return value, at
-    raise ValueError("a length that does not end")
+    raise ValueError("a length field without end")

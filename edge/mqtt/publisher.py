@@ -1,11 +1,11 @@
-"""What goes to the broker when, and what waits while it is away.
+"""Decides what is sent to the broker and when, and what waits while it is away.
 
 Rule: the frame loop never waits for the network. While the broker is away, results and telemetry
 are dropped and counted; of each retained topic the newest message is kept; events wait in their
-queue until the broker has acknowledged them. A connection that has died unnoticed is
-no different: only so much is handed to it as it has acknowledged before.
+queue until the broker has acknowledged them. A connection that has died unnoticed gets no more than
+a bounded number of unacknowledged messages.
 
-Runs on the daemon's thread alone; the link brings what paho's thread has seen.
+Runs on the daemon's thread alone; the link brings the events of paho's thread.
 """
 
 from __future__ import annotations
@@ -17,24 +17,34 @@ from typing import Final
 
 from edge.frames import Seconds
 from edge.messages import Broker, EventQueue, Message
-from edge.mqtt.connection import Link
+from edge.mqtt.connection import Link, ReadDenied, Report
+from edge.mqtt.lifecycle import (
+    Acknowledged,
+    Connected,
+    Flooded,
+    Lost,
+    Refused,
+    SetAside,
+    Unreachable,
+)
 from edge.mqtt.mailbox import Mailbox
 from edge.mqtt.outage import Outage, Seldom
 from edge.mqtt.outbox import Outbox
+from edge.mqtt.subscriptions import PAUSE_S
 
 log = logging.getLogger(__name__)
 CLAIM_S: Final = 1.0
-"""How long another daemon of the same name has to object, before anything is published."""
+"""Time for another daemon with this device id to object, before anything is published."""
 LEAVE_S: Final = 0.5
 
 
 class Publisher:
-    """Publishes messages; once told to connect, connects again by itself.
+    """Publishes messages; after ``connect``, reconnects by itself.
 
     will    published by the broker if this process vanishes
     birth   published on every connect, after the retained messages
-    events  where they wait; what waits there already is sent first
-    topics  subscribed to; what comes waits in ``incoming``
+    events  their queue; what waits there already is sent first
+    topics  subscribed to; messages wait in ``incoming``
     claim   returns the message that every connection begins with, given ``settled``. At the first
             one nothing else is sent for CLAIM_S: another daemon of the same name may object
     user    name and value that every message carries (MQTT 5)
@@ -54,7 +64,7 @@ class Publisher:
     ) -> None:
         self._where, self._birth, self._claim = broker.address, birth, claim
         self.incoming = Mailbox()
-        """What has come, oldest first; the daemon's loop takes it."""
+        """Incoming messages, oldest first, for the daemon's loop."""
         self._link = Link(
             broker,
             client_id=client_id,
@@ -70,24 +80,24 @@ class Publisher:
         self._dropped = 0
         self._connects_total = 0
         self.online = False
-        """Whether the broker is there now, as far as is known, and nobody has objected."""
+        """Whether the broker is connected, as far as is known, and no other daemon has objected."""
 
     @property
     def reconnects_total(self) -> int:
-        """How often the broker came back."""
+        """Connections after the first."""
         return max(0, self._connects_total - 1)
 
     @property
     def unsent_total(self) -> int:
-        """Messages that nobody will get."""
+        """Messages dropped undelivered."""
         return self._outbox.unsent_total + self._events.dropped_total
 
     def connect(self) -> None:
-        """Begin to connect; returns at once. What was published before goes first."""
+        """Begin to connect; return at once. What was published before is sent first."""
         self._link.open()
 
     def publish(self, message: Message) -> None:
-        """Take ``message``; never waits, never raises for a broker that is away."""
+        """Send, queue or drop ``message``; never waits, never raises for a broker that is away."""
         if message.retain:
             self._outbox.keep(message)
         elif message.qos:
@@ -99,33 +109,10 @@ class Publisher:
         self.poll()
 
     def poll(self) -> None:
-        """See to what has happened, and send what may be sent; called often, never waits."""
+        """Handle the link's events and send what may be sent; called often, never waits."""
         now = time.monotonic()
-        for what, value in self._link.happened():
-            match what:
-                case "taken" | "denied":
-                    if denied := self._outbox.taken(value, what == "denied"):
-                        self._warn(f"does not let us write: {denied}")
-                case "deaf":
-                    self._warn(f"does not let us read: {value}")
-                case "flood":
-                    self._warn(f"brings too much on {value}: not read for a while")
-                case "aside":
-                    name, size = value
-                    length = f" of {size} bytes" if size else ""
-                    self._warn(f"hangs up on {name}{length}: set aside for a while")
-                case "up":
-                    self._greet(now)
-                case "down":
-                    state = "gone" if self.online or self.greeting else "ended the connection"
-                    self._end()
-                    self._outage.failed(f"{state}: {value}", now)
-                case "refused":
-                    old = "protocol version" in value.lower()
-                    hint = '; set mqtt.protocol = "3.1.1"' if old else ""
-                    self._outage.failed(f"refused the connection: {value}{hint}", now)
-                case "unreachable":
-                    self._outage.failed(f"cannot be reached: {value}", now)
+        for report in self._link.happened():
+            self._see(report, now)
         if now >= self._begins_at_s:
             self._begin(now)
         self._events.tick(now)
@@ -134,20 +121,46 @@ class Publisher:
         if self.online:
             self._outbox.send_due(now)
 
+    def _see(self, report: Report, now: Seconds) -> None:
+        match report:
+            case Acknowledged(number=number, denied=denied):
+                if name := self._outbox.taken(number, denied):
+                    self._warn(f"does not let us write: {name}; see the broker's ACL")
+            case Connected():
+                self._greet(now)
+            case Lost(reason=reason):
+                state = "gone" if self.online or self.greeting else "ended the connection"
+                self._end()
+                self._outage.failed(f"{state}: {reason}", now)
+            case Refused(reason=reason):
+                old = "protocol version" in reason.lower()
+                hint = '; set mqtt.protocol = "3.1.1"' if old else ""
+                self._outage.failed(f"refused the connection: {reason}{hint}", now)
+            case Unreachable(reason=reason):
+                self._end()
+                self._outage.failed(f"cannot be reached: {reason}", now)
+            case ReadDenied(topic=topic, reason=reason):
+                self._warn(f"does not let us read: {topic}: {reason}")
+            case Flooded(topic=topic):
+                self._warn(f"brings too much on {topic}: not read for {PAUSE_S:.0f} s")
+            case SetAside(name=name, size_bytes=size):
+                length = f" of {size} bytes" if size else ""
+                self._warn(f"hangs up on {name}{length}: set aside for a while")
+
     def settle(self, timeout_s: Seconds) -> None:
-        """Wait until the broker has answered and nobody has objected, or for so long."""
+        """Wait until the broker has answered and nobody has objected, at most ``timeout_s``."""
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until and (self._link.waiting or self.greeting):
+        while time.monotonic() < until and (self._link.connecting or self.greeting):
             self._rest()
 
     def close(self, farewell: Message, timeout_s: Seconds) -> None:
-        """Deliver what waits, then ``farewell``, and disconnect, all within ``timeout_s``."""
+        """Deliver what waits, then ``farewell``, and disconnect, within ``timeout_s``."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until - timeout_s / 2 and (
-            self._link.waiting or self.greeting or (self.online and self._outbox.busy)
+            self._link.connecting or self.greeting or (self.online and self._outbox.busy)
         ):
             self._rest()
-        self._birth = farewell  # should the broker answer only now
+        self._birth = farewell  # in case the broker answers only now
         if self.online:
             self.publish(farewell)
         while time.monotonic() < until and self.online and self._outbox.busy:
@@ -164,28 +177,28 @@ class Publisher:
 
     @property
     def settled(self) -> bool:
-        """Whether anything has been published yet."""
+        """Whether this run has published anything."""
         return self._connects_total > 0
 
     @property
     def greeting(self) -> bool:
-        """Whether it is still to be seen if another daemon of this name objects."""
+        """Whether another daemon with this device id may still object."""
         return self._begins_at_s < float("inf")
 
     def answer(self, message: Message) -> None:
-        """Send at once or never: the answer to what has come is of use only now."""
+        """Send now or never: an answer is of use only now."""
         if self.online or self.greeting:
             self._outbox.let_go(message)
         else:
             self._outbox.unsent_total += 1
 
     def reassert(self) -> None:
-        """Publish the birth again: the will of a connection that is no more has come after it."""
+        """Publish the birth again, after the last will of an older connection replaced it."""
         if self.online:
             self.publish(self._birth)
 
     def leave(self) -> None:
-        """Disconnect and say nothing: the name belongs to another."""
+        """Disconnect without a farewell: the device id belongs to another daemon."""
         self._end()
         self._link.close(LEAVE_S)
 
@@ -210,11 +223,11 @@ class Publisher:
         self._outbox.end()
 
     def _count(self) -> None:
-        """Log that something has come and was not looked at."""
+        """Log that incoming messages were dropped."""
         dropped = self.incoming.dropped_total + self._link.unreadable_total
         if dropped != self._dropped:
             self._dropped = dropped
-            what = "brings messages that cannot be read, or more than can be"
+            what = "brings unreadable messages, or more than the queue holds"
             self._seldom.warn("dropped", f"{what}: {dropped} dropped so far")
 
     def _warn(self, text: str) -> None:

@@ -1,7 +1,7 @@
-"""What is read of a broker: asked for on every connect, given up for a while where it floods.
+"""The topics that are read: subscribed to on every connect, given up for a while in a flood.
 
-What the broker keeps is not asked for (MQTT 5): nothing that is read is of use once it is old. Each
-topic has a SUBSCRIBE of its own, so that a broker which hangs up on one can be found out.
+Retained messages are not requested (MQTT 5): an old one is of no use here. Each topic has a
+SUBSCRIBE of its own, so that the one on which a broker hangs up can be found.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from edge.mqtt.limits import Limits
 from edge.mqtt.suspects import Suspects
 
 LATER_S: Final = 30.0
-"""When it is seen again whether one that was set aside may be asked for."""
+"""How often a subscription that was set aside is considered again."""
 PAUSE_S: Final = 10.0
-"""How long a subscription is given up that brings more than can be read."""
+"""How long a subscription that floods is given up."""
 
 
 class Subscriptions:
-    """The topics of one link, and where they stand. On the daemon's thread, all but ``of``."""
+    """The topics of one link. Runs on the daemon's thread.
+
+    [1] Except ``of``, on paho's thread: it reads ``_topics`` alone, which never changes.
+    """
 
     def __init__(self, topics: tuple[str, ...], suspects: Suspects, version5: bool) -> None:
         self._topics, self._suspects, self._version5 = topics, suspects, version5
-        self._due: dict[str, Seconds] = {}  # topic -> when it is to be asked for
-        self._asked: dict[int, str] = {}  # paho's number -> topic
+        self._due: dict[str, Seconds] = {}  # topic -> when to subscribe
+        self._unanswered: dict[int, str] = {}  # packet id -> topic
 
     def of(self, topic: str) -> str:
-        """Return the subscription that has brought ``topic``."""
+        """Return the subscription that ``topic`` belongs to. [1]"""
         return topic if topic in self._topics else f"{topic.rpartition('/')[0]}/+"
 
     def begin(self) -> None:
-        """Ask for all, on a new connection."""
+        """Make all due, on a new connection."""
         self._due = dict.fromkeys(self._topics, 0.0)
-        self._asked.clear()
+        self._unanswered.clear()
 
     def due(self, client: Client, limits: Limits, now_s: Seconds) -> list[str]:
-        """Ask for what is due; return topics that cannot be asked for."""
+        """Subscribe to what is due; return the topics that the broker's limits exclude."""
         impossible = []
         for topic, at_s in list(self._due.items()):
-            if now_s < at_s or (self._asked and self._suspects.careful):
+            if now_s < at_s or (self._unanswered and self._suspects.careful):
                 continue
             name = f"subscription {topic}"
             del self._due[topic]
@@ -51,27 +54,25 @@ class Subscriptions:
             elif self._suspects.aside(name, 0, now_s):
                 self._due[topic] = now_s + LATER_S
             else:
-                number = self._ask(client, topic)
-                self._asked[number] = topic
+                number = self._subscribe(client, topic)
+                self._unanswered[number] = topic
                 self._suspects.sent(number, name, 0, True, now_s)
         return impossible
 
-    def _ask(self, client: Client, topic: str) -> int:
-        """Send a SUBSCRIBE; return its number, 0 where the connection is already gone."""
+    def _subscribe(self, client: Client, topic: str) -> int:
+        """Send a SUBSCRIBE; return its packet id, 0 if the connection is already gone."""
         if self._version5:
             _, number = client.subscribe(topic, options=SubscribeOptions(qos=1, retainHandling=2))
         else:
             _, number = client.subscribe(topic, 1)
         return number or 0
 
-    def answered(self, number: int, why: str) -> tuple[str, str]:
-        """Note the broker's answer; return the topic and why not, empty where all is well."""
-        self._suspects.taken(number)
-        topic = self._asked.pop(number, None)
-        return ("", "") if topic is None else (topic, why)
+    def answered(self, number: int) -> str:
+        """Return the topic of the SUBSCRIBE that the broker has answered, "" if unknown."""
+        return self._unanswered.pop(number, "")
 
     def pause(self, client: Client, topic: str, now_s: Seconds) -> None:
-        """Give a subscription up for a while."""
+        """Give a subscription up for PAUSE_S."""
         if topic in self._topics and topic not in self._due:
             client.unsubscribe(topic)
             self._due[topic] = now_s + PAUSE_S

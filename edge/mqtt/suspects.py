@@ -1,9 +1,9 @@
 """Finds the message on which a broker hangs up, again and again. Pure.
 
-A broker of MQTT 3.1.1 closes the connection on a packet that is too long for it, or retained where
-it keeps none; others do so where the topic is not allowed. The message would be the first of the
-next connection too, and nothing else would ever arrive. After CAREFUL such ends in a row one
-message goes at a time; what was underway at ROW of them is set aside, for a while.
+A broker of MQTT 3.1.1 closes the connection on a packet that is too long, or retained where it
+retains none; others do so for a topic that is not allowed. The message would be the first of the
+next connection again, and nothing else would ever arrive. After CAREFUL such ends in a row one
+message goes at a time; the one that was underway at ROW of them is set aside for a while.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from edge.frames import Seconds
 CAREFUL: Final = 2
 ROW: Final = 4
 SHORT_S: Final = 60.0
-"""A connection that lasts longer has not ended by what it began with."""
+"""The first messages of a connection that lasts longer are not the cause of its end."""
 RECENT_S: Final = 2.0
-"""A message of QoS 0 that was sent so long before the end may be the cause."""
+"""A message of QoS 0 sent at most so long before the end may be the cause."""
 RECENT: Final = 100
 ASIDE_S: Final = 600.0
-"""How long a topic is set aside the first time; twice as long each time after that."""
+"""How long a topic is set aside the first time; each time after that twice as long."""
 ASIDE_MAX_S: Final = 86_400.0
 
 INNOCENT: Final = frozenset({0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D})
-"""What a broker says when it ends a connection for no message's sake (MQTT 5.0, 3.14.2.1): busy,
-shut down, timeout, taken over, by its administrator, moved."""
+"""Reasons to disconnect that no message causes (MQTT 5.0, 3.14.2.1): busy, shut down, timeout,
+taken over, administrator, moved."""
 
 
 class Suspects:
     """Remembers what was underway when connections ended.
 
-    A name is a topic that is written, or "subscription TOPIC" for one that is read, of 0 bytes.
+    A name is the topic of a message, or "subscription TOPIC", of 0 bytes.
     """
 
     def __init__(self) -> None:
-        self._underway: dict[int, tuple[str, int]] = {}  # number -> name and bytes, in order
+        self._underway: dict[int, tuple[str, int]] = {}  # packet id -> name and bytes, in order
         self._recent: deque[tuple[Seconds, str, int]] = deque(maxlen=RECENT)
         self._common: dict[str, int] = {}  # in all ends of this row: name -> smallest bytes
         self._ends = 0
@@ -56,18 +56,18 @@ class Suspects:
         self._recent.clear()
 
     def sent(self, number: int, name: str, size: int, certain: bool, now_s: Seconds) -> None:
-        """Note what is underway; ``certain``: an acknowledgement will come."""
+        """Record a message underway; ``certain``: an acknowledgement will come."""
         if certain:
             self._underway[number] = name, size
         else:
             self._recent.append((now_s, name, size))
 
     def taken(self, number: int) -> None:
-        """Note that the broker has acknowledged."""
+        """Record an acknowledgement."""
         self._underway.pop(number, None)
 
     def tick(self, now_s: Seconds) -> None:
-        """Forget a row of ends once a connection has lasted."""
+        """Forget the row of ends once a connection has lasted."""
         if self._ends and now_s - self._up_s >= SHORT_S:
             self.calm()
 
@@ -77,20 +77,20 @@ class Suspects:
         self._common.clear()
 
     def down(self, now_s: Seconds) -> tuple[str, int] | None:
-        """Note the end of a connection; return the name that is set aside now, with its bytes."""
-        found: dict[str, int] = {}
+        """Record the end of a connection; return the name set aside now, and its bytes, if any."""
+        underway: dict[str, int] = {}
         recent = [(name, size) for at, name, size in self._recent if now_s - at <= RECENT_S]
         for name, size in (*self._underway.values(), *recent):
-            found.setdefault(name, size)
+            underway.setdefault(name, size)
         common = {
             name: min(size, self._common[name])
-            for name, size in found.items()
+            for name, size in underway.items()
             if name in self._common
         }
         if common:
             self._ends += 1
         else:  # the row begins here
-            common, self._ends = found, bool(found)
+            common, self._ends = underway, bool(underway)
         self._common = common
         if self._ends < ROW:
             return None
@@ -102,7 +102,7 @@ class Suspects:
         return name, size
 
     def aside(self, name: str, size: int, now_s: Seconds) -> bool:
-        """Return whether a message is not to be sent."""
+        """Return whether a message of this size is set aside."""
         if not self._aside or name not in self._aside:
             return False
         from_bytes, until_s = self._aside[name]

@@ -1,7 +1,7 @@
-"""WebSocket frames read as they come; nothing of a frame is held but its header.
+"""A reader of WebSocket frames that passes payload on as it arrives and holds headers only.
 
-paho's own reader keeps a frame until all of it is there, and a frame may be of any size. Its
-handshake reads lines of any length for as long as they come.
+paho's own reader holds a frame until it is complete, whatever its size; its handshake reads lines
+of any length, for any time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ CONTROL_MAX: Final = 125
 
 
 class WebSocket(_WebsocketWrapper):
-    """A socket in WebSocket frames, as paho uses it. Raises OSError where the handshake fails."""
+    """A socket over WebSocket frames, as paho uses it. Raises OSError if the handshake fails."""
 
     def __init__(
         self, plain: socket.socket | ssl.SSLSocket, host: str, port: int, is_ssl: bool, path: str
     ) -> None:
         self._head = bytearray()
-        self._left = 0  # bytes of the frame that are still to come
+        self._left = 0  # bytes of the frame still to be read
         super().__init__(
             socket=plain, host=host, port=port, is_ssl=is_ssl, path=path, extra_headers=None
         )
 
     def _do_handshake(self, extra_headers: WebSocketHeaders | None) -> None:
         plain = self._socket
-        self._socket = _Handshake(plain)  # type: ignore[assignment]  # has what is used of it
+        self._socket = _Handshake(plain)  # type: ignore[assignment]  # has the two methods used
         try:
             super()._do_handshake(extra_headers)
         except (ValueError, IndexError) as exc:
@@ -44,7 +44,7 @@ class WebSocket(_WebsocketWrapper):
             self._socket = plain
 
     def _recv_impl(self, length: int) -> bytes:
-        """Return up to ``length`` bytes; empty: it has ended. Raises BlockingIOError for none."""
+        """Return up to ``length`` bytes, none at the end. Raises BlockingIOError if none yet."""
         try:
             if not self._left:
                 self._next_frame()
@@ -56,9 +56,9 @@ class WebSocket(_WebsocketWrapper):
         return part
 
     def _next_frame(self) -> None:
-        """Read a header; answer a control frame. Raises BlockingIOError where no payload follows.
+        """Read a header; answer a control frame. Raises BlockingIOError if no payload follows.
 
-        Raises ConnectionError for what no server may send.
+        Raises ConnectionError for a frame that no server may send.
         """
         head = self._head
         while (whole := _header_bytes(head)) > len(head):
@@ -76,7 +76,7 @@ class WebSocket(_WebsocketWrapper):
             raise BlockingIOError
 
     def _answer(self, payload: bytearray) -> None:
-        """Send a pong, unless a frame of ours is half sent; the next ping is answered then."""
+        """Send a pong, unless a frame of ours is half sent; then the next ping is answered."""
         if not self._sendbuffer:
             frame = self._create_frame(self.OPCODE_PONG, payload)
             if self._socket.send(frame) < len(frame):
@@ -90,7 +90,7 @@ class WebSocket(_WebsocketWrapper):
 
 
 class _Handshake:
-    """A socket for as long as HTTP is spoken: so many bytes, and for so long."""
+    """A socket for the HTTP handshake, limited in bytes and time."""
 
     def __init__(self, plain: socket.socket | ssl.SSLSocket) -> None:
         self._plain, self._left = plain, HANDSHAKE_BYTES
@@ -107,7 +107,7 @@ class _Handshake:
 
 
 def _header_bytes(head: bytearray) -> int:
-    """Return how long a header is, as far as can be told; a control frame's with its payload."""
+    """Return the length of a header as far as ``head`` shows; a control frame's with payload."""
     if len(head) < 2:
         return 2
     short, control = head[1] & 0x7F, head[0] & 0x08

@@ -1,8 +1,8 @@
-"""Events wait here until the broker has them: on disk, bounded, in order.
+"""The spool: events on disk until the broker has acknowledged them, bounded and in order.
 
-queue.py  the queue: numbers, bounds, what waits in memory while the disk takes nothing
-file.py   its database, whoever wrote it: opened, judged, read, written
-rows.py   what is an event among its rows, and what is moved out of the way
+queue.py  the queue: numbers, bounds, events in memory while the disk fails
+file.py   its database, opened, checked, read and written
+rows.py   tells which rows are events; moves the others out of the way
 """
 
 from edge.mqtt.spool.queue import IN_MEMORY, REMOVE_S, SYNC_S, Spool

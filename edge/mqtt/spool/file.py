@@ -1,8 +1,8 @@
-"""The spool's database, whoever wrote it: opened, judged, read and written.
+"""The spool's database, whoever wrote it: opened, checked, read and written.
 
-Rule 1: nothing in it is trusted. Rows that are no events are moved into its table ``set_aside``; a
-        file that cannot be read, or that is another program's, is renamed and a new one begun.
-Rule 2: whatever is wrong is reported in one line, with a count, and ends nothing.
+Rule 1: nothing in it is trusted. Rows that are no events are moved into its table ``set_aside``; an
+        unreadable file, or another program's, is renamed and a new one begun.
+Rule 2: each fault is logged in one line, with a count, and stops nothing.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from edge.text import escaped
 log = logging.getLogger(__name__)
 LARGE: Final = rows.NUMBER_MAX // 2
 KEPT_FILES: Final = 5
-"""Files set aside, beyond which the oldest is removed."""
+"""Most files set aside; the oldest beyond them is removed."""
 SUFFIXES: Final = ("", "-wal", "-journal", "-shm")
 OTHER_HAS_IT: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 PASSING: Final = {
     *(*OTHER_HAS_IT, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
 }
-"""What SQLite says where the file itself may be good."""
+"""SQLite's errors for which the file itself may be good."""
 
 
 class SpoolFile:
@@ -41,8 +41,8 @@ class SpoolFile:
 
     waiting    number -> bytes of the payload, oldest first
     last       largest number among them
-    set_aside  rows that were no events
-    dropped    events beyond the bounds, the oldest
+    set_aside  count of rows that were no events
+    dropped    count of the oldest events, beyond the bounds
     Raises OSError, sqlite3.Error, ValueError for another program's database.
     """
 
@@ -51,7 +51,7 @@ class SpoolFile:
         self.waiting: dict[int, int] = {}
         self.last = self.set_aside = self.dropped = self._held = 0
         self._fault = ""
-        if path.exists() and not path.is_file():  # SQLite would wait for a pipe's writer
+        if path.exists() and not path.is_file():  # SQLite would block on a pipe
             raise OSError(errno.EINVAL, "is no regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, timeout=lock_s, cached_statements=16)
@@ -72,7 +72,7 @@ class SpoolFile:
             )
 
     def read(self, number: int) -> Message | None:
-        """Return an event, None where it is none any more. Raises sqlite3.Error."""
+        """Return an event, None if the row is no event any more. Raises sqlite3.Error."""
         row = self._database.execute(
             "SELECT topic, payload, qos FROM events WHERE number = ?", (number,)
         ).fetchone()
@@ -91,41 +91,49 @@ class SpoolFile:
     def renumber(self, after: int) -> None:
         """Give the events numbers beyond ``after``, in their order. Raises sqlite3.Error.
 
-        Only where some are not beyond it, or so large that there is no room for more.
+        Done only if some are not beyond it, or are so large that there is no room for more.
         """
         if not self.waiting or (min(self.waiting) > after and self.last <= LARGE):
             return
         numbers = [(-(after + n), number) for n, number in enumerate(self.waiting, 1)]
-        with self._database:  # twice, for two rows must not meet
+        with self._database:  # in two steps: numbers must stay unique
             self._database.executemany("UPDATE events SET number = ? WHERE number = ?", numbers)
             self._database.execute("UPDATE events SET number = -number WHERE number < 0")
         self.waiting = {after + n: size for n, size in enumerate(self.waiting.values(), 1)}
         self.last = after + len(self.waiting)
 
     def sync(self) -> None:
-        """Make the write-ahead log outlive the power; on a thread, for a card may take a second."""
+        """Make the write-ahead log outlive a loss of power; an SD card may take seconds.
+
+        [1] Runs on a thread and a descriptor of its own. Of this object it reads only the
+        path, which never changes.
+        """
         try:
             with self._path.with_name(f"{self._path.name}-wal").open("rb") as file:
                 os.fsync(file.fileno())
+        except FileNotFoundError:
+            log.debug("spool %s: nothing to sync, closed meanwhile", self._path)
         except OSError as exc:
             log.warning("spool %s: cannot be synced: %s", self._path, exc)
 
     def close(self) -> None:
-        """Close; what waits stays."""
+        """Close; waiting events stay on disk."""
         self._database.close()
 
     def _prepare(self) -> None:
         database = self._database
-        database.text_factory = bytes  # what is not UTF-8 must not raise
+        database.text_factory = bytes  # text that is not UTF-8 must not raise
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._bytes_max + rows.CUT_BYTES)
         database.execute("PRAGMA trusted_schema = OFF")
-        database.execute("PRAGMA page_size = 512")  # an event writes one page; of 4096: 8 x
+        database.execute(
+            "PRAGMA page_size = 512"
+        )  # an event writes one page; 4096: 8 times as much
         database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one daemon, no shared memory
         if stranger := rows.stranger(database):
             raise ValueError(f"is another program's database: it has a {escaped(stranger, 100)}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("PRAGMA secure_delete = FAST")  # Debian's ON writes removed pages again
+        database.execute("PRAGMA secure_delete = FAST")  # Debian's ON rewrites removed pages
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != b"ok":
             raise sqlite3.DatabaseError(verdict.decode(errors="replace"))
@@ -133,7 +141,7 @@ class SpoolFile:
             database.execute(rows.EVENTS)
 
     def _load(self, events_max: int) -> None:
-        """Take what waits, the newest first, up to the bounds; what is older gives way."""
+        """Take the events, newest first, up to the bounds; drop older ones."""
         last_fault = ""
         with _limit(self._database, rows.CUT_BYTES):
             for chunk in rows.judged(self._database, self._bytes_max):
@@ -144,20 +152,22 @@ class SpoolFile:
                     self._alter(partial(rows.move, self._database, faults, room))
                 good = [row for row in chunk if not row.fault]
                 if beyond := self._take(good, events_max):
-                    self._alter(partial(self._give_way, beyond))
+                    self._alter(partial(self._drop, beyond))
                     break
         self.waiting = dict(reversed(self.waiting.items()))
         self.last = max(self.waiting, default=0)
         if self.set_aside:
             text = "spool %s: %d rows are no events, the last is %s; %s"
-            kept = self._fault or f"the newest {rows.ASIDE_ROWS} are kept in its table set_aside"
-            log.warning(text, self._path, self.set_aside, last_fault, kept)
+            where = self._fault or f"the newest {rows.ASIDE_ROWS} are kept in its table set_aside"
+            log.warning(text, self._path, self.set_aside, last_fault, where)
         if self.dropped:
-            text = "spool %s: %d events gave way: at most %d, of %d bytes together, are kept"
+            text = (
+                "spool %s: dropped the %d oldest events: at most %d of %d bytes together are kept"
+            )
             log.warning(text, self._path, self.dropped, events_max, self._bytes_max)
 
     def _take(self, events: list[Row], events_max: int) -> int:
-        """Let ``events`` wait; return the number of the first for which there is no room, or 0."""
+        """Take ``events``; return the number of the first for which there is no room, or 0."""
         for number, size, _ in events:
             self._held += size
             if len(self.waiting) == events_max or self._held > self._bytes_max:
@@ -165,14 +175,14 @@ class SpoolFile:
             self.waiting[number] = size
         return 0
 
-    def _give_way(self, number: int) -> None:
+    def _drop(self, number: int) -> None:
         """Remove the event ``number`` and all before it."""
         count = "SELECT count(*) FROM events WHERE number <= ?"
         (self.dropped,) = self._database.execute(count, (number,)).fetchone()
         self._database.execute("DELETE FROM events WHERE number <= ?", (number,))
 
     def _alter(self, change: Callable[[], None]) -> None:
-        """Do ``change``, or leave the rows where they are until the next start."""
+        """Make ``change``, or leave the rows as they are until the next start."""
         try:
             with self._database:
                 change()
@@ -181,10 +191,10 @@ class SpoolFile:
 
 
 def open_file(path: Path, events_max: int, bytes_max: int, lock_s: float) -> SpoolFile:
-    """Return the database ``path``; one that is unreadable or another program's is set aside.
+    """Open the database ``path``; set an unreadable one, or another program's, aside first.
 
-    lock_s  longest wait for another process that has it
-    Raises OSError, its ``strerror`` fit to be shown: EBUSY where another process has it.
+    lock_s  longest wait for another process to release it
+    Raises OSError with a ``strerror`` for the log: EBUSY if another process has it.
     """
     try:
         return _opened(path, events_max, bytes_max, lock_s)
@@ -197,7 +207,7 @@ def open_file(path: Path, events_max: int, bytes_max: int, lock_s: float) -> Spo
 
 
 def _opened(path: Path, events_max: int, bytes_max: int, lock_s: float) -> SpoolFile:
-    """Raise OSError for what has nothing to do with the file's content."""
+    """Open the database; raise OSError for faults that are not the content's."""
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "is not a file's name")
     try:
@@ -212,10 +222,10 @@ def _opened(path: Path, events_max: int, bytes_max: int, lock_s: float) -> Spool
 
 
 def _set_aside(path: Path, why: str) -> None:
-    """Rename the database ``path``; keep the newest KEPT_FILES of those. Raises OSError."""
+    """Rename the database ``path``; keep the newest KEPT_FILES such files. Raises OSError."""
     prefix = f"{path.name}.unreadable-"
     aside = path.with_name(f"{prefix}{time.time_ns() // 10**9}")
-    for suffix in SUFFIXES:  # SQLite would play a log that is left behind into the new one
+    for suffix in SUFFIXES:  # SQLite would replay a remaining log into the new file
         if (file := path.with_name(path.name + suffix)).exists():
             file.replace(aside.with_name(aside.name + suffix))
     log.warning("spool %s: %s; set aside as %s, a new one begun", path, escaped(why), aside.name)
@@ -228,7 +238,7 @@ def _set_aside(path: Path, why: str) -> None:
 
 @contextlib.contextmanager
 def _limit(database: sqlite3.Connection, longest: int) -> Iterator[None]:
-    """Let SQLite refuse values and rows beyond ``longest`` bytes meanwhile."""
+    """Let SQLite refuse values and rows beyond ``longest`` bytes in the block."""
     before = database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
     try:
         yield

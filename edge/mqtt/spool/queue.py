@@ -1,14 +1,17 @@
-"""The queue of events: numbers, bounds, and what waits in memory while the disk takes nothing.
+"""The queue of events: numbers, bounds, and events in memory while the disk fails.
 
 Rule 1: an event is written before it is sent and removed after it was acknowledged: a process
-        killed at any instant sends it again, with the id that it had.
-Rule 2: nothing that happens to the disk stops the daemon. What cannot be written waits in
-        memory, and is written when the disk takes it again.
-Rule 3: flash wears out. Removals go together with the next event, or after a while; nothing is
-        synced for an event that the broker has at once. SQLite keeps the file whole through a loss
-        of power; events that wait outlive it once they have waited for SYNC_S.
+        killed at any instant sends it again, with the same id.
+Rule 2: no fault of the disk stops the daemon. What cannot be written waits in memory, and is
+        written when the disk works again.
+Rule 3: flash wears out. Removals are written together with the next event, or after a while;
+        nothing is synced for an event that the broker has at once. SQLite keeps the file intact
+        through a loss of power; events survive it once they have waited for SYNC_S.
 
-Knows no broker. One thread, and one for as long as something is synced.
+Knows no broker. Runs on the caller's thread, except
+
+[1] one more thread while a sync runs, never two: it calls ``SpoolFile.sync``, which says what it
+    uses. It is never joined: a disk may not answer.
 """
 
 from __future__ import annotations
@@ -28,45 +31,46 @@ from edge.mqtt.spool.file import SpoolFile, open_file
 
 log = logging.getLogger(__name__)
 REMOVE_S: Final = 5.0
-"""Longest time that an acknowledged event stays on disk; it would be sent again after a kill."""
+"""Longest time that an acknowledged event stays on disk; a kill meanwhile repeats it."""
 SYNC_S: Final = 5.0
-"""Longest time that an event which waits is only the kernel's, and would go with the power."""
+"""Longest time that a waiting event is only in the kernel's cache, and lost with the power."""
 IN_MEMORY: Final = 1000
-"""Events kept while the disk does not take them."""
+"""Most events in memory while the disk fails."""
 LOCK_S: Final = 1.0
-"""Longest wait at the start for another process that has the file."""
+"""Longest wait at the start for another process to release the file."""
 REOPEN_S: Final = 30.0
-"""How often a file is tried again that could not be opened."""
+"""How often a file that could not be opened is tried again."""
 REPORT_S: Final = 60.0
-"""A disk that fails again within this time is not reported again."""
+"""A disk that fails again within this time is not logged again."""
 
 
 class Spool:
     """A queue of events, each under a number; numbers only grow.
 
-    path        the database; None for memory alone
-    events_max  beyond which the oldest is dropped and counted
-    bytes_max   the same, of all payloads together
+    path        the database; None: memory only
+    events_max  beyond it the oldest is dropped and counted
+    bytes_max   the same, for all payloads together
     """
 
     def __init__(self, path: Path | None, events_max: int, bytes_max: int) -> None:
         self._path, self._events_max, self._bytes_max = path, events_max, bytes_max
         self._waiting: dict[int, int] = {}  # number -> bytes, oldest first
-        self._order: list[int] = []  # the same numbers, and some that have gone
-        self._oldest = 0  # index of the first of them that may wait
+        self._order: list[int] = []  # the same numbers, and some already removed
+        self._oldest = 0  # index of the first that may still wait
         self._bytes = self._last = 0
-        self._memory: dict[int, Message] = {}  # what is not on disk
+        self._memory: dict[int, Message] = {}  # events not on disk
         self._gone: list[tuple[int]] = []  # acknowledged, and still on disk
         self._gone_since_s = 0.0
-        self._unsynced_since_s: float | None = 0.0  # of what the process before this one wrote
+        self._unsynced_since_s: float | None = 0.0  # of events of the previous process
         self._failing = self._reported = self._unreadable = False
         self._report_at_s = self._reopen_at_s = 0.0
         self.dropped_total = 0
-        """Events that gave way to newer ones, could not be read again, or were set aside."""
+        """Events dropped for newer ones, unreadable on disk, or set aside."""
         self.set_aside_total = 0
-        """Of those, the ones that the broker cannot have, and rows that are no events."""
+        """Of those, events that the broker refuses, and rows that are no events."""
         self.failures_total = 0
-        """Events that the disk did not take."""
+        """Events that could not be written to disk."""
+        self._sync: threading.Thread | None = None  # [1]
         self._file: SpoolFile | None = None
         if path is not None:
             self._open(path, LOCK_S)
@@ -77,14 +81,14 @@ class Spool:
 
     @property
     def volatile(self) -> int:
-        """How many of them end with the process."""
+        """How many of them are lost with the process."""
         return len(self._memory)
 
     def add(self, message: Message) -> int:
-        """Keep ``message``; return its number."""
+        """Queue ``message``; return its number."""
         size = len(message.payload)
         self._last += 1
-        if size > self._bytes_max:  # all others would give way, and it would be dropped next
+        if size > self._bytes_max:  # it would displace all others, then be dropped itself
             self.dropped_total += 1
             return self._last
         self._make_room(self._events_max - 1, self._bytes_max - size)
@@ -97,7 +101,7 @@ class Spool:
         return self._last
 
     def after(self, number: int) -> tuple[int, Message] | None:
-        """Return the first event that waits after ``number``, with its own number."""
+        """Return the first event after ``number``, with its own number."""
         at = bisect_right(self._order, number, self._first())
         while at < len(self._order):
             other = self._order[at]
@@ -110,7 +114,7 @@ class Spool:
         return None
 
     def done(self, number: int) -> None:
-        """Forget an event that the broker has acknowledged."""
+        """Remove an event that the broker has acknowledged."""
         size = self._waiting.pop(number, None)
         if size is None:
             return
@@ -121,17 +125,17 @@ class Spool:
             self._gone.append((number,))
 
     def set_aside(self, number: int) -> None:
-        """Take an event that the broker cannot have out of the queue, and count it."""
+        """Take an event that the broker refuses out of the queue, and count it."""
         if number not in self._waiting:
             return
         self.set_aside_total += 1
         if self._file is not None and number not in self._memory:
-            with contextlib.suppress(sqlite3.Error):  # it is removed like those that are done
+            with contextlib.suppress(sqlite3.Error):  # then removed like an acknowledged one
                 self._file.move(number, "the broker cannot take it")
         self._drop(number)
 
     def tick(self, now_s: Seconds) -> None:
-        """Remove from the disk what has been acknowledged for a while; sync what has not been."""
+        """Remove from disk what was acknowledged a while ago; sync what still waits."""
         if self._file is None and self._path and now_s >= self._reopen_at_s:
             self._open(self._path, 0.0)
         if (self._gone or self._memory) and now_s - self._gone_since_s >= REMOVE_S:
@@ -139,15 +143,23 @@ class Spool:
         if not self._waiting or self._file is None:
             self._unsynced_since_s = None
         elif self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
-            self._unsynced_since_s = None
-            threading.Thread(target=self._file.sync, name="spool-sync", daemon=True).start()
+            self._begin_sync(self._file)
 
     def close(self) -> None:
-        """Remove what is done; the rest stays on disk for the next run."""
+        """Remove what was acknowledged; the rest stays on disk for the next run."""
         if self._file is not None:
             if self._gone or self._memory:
                 self._write(None)
             self._file.close()
+
+    def _begin_sync(self, file: SpoolFile) -> None:
+        """Sync on a thread [1], unless the previous one still waits for the disk."""
+        if self._sync is not None and self._sync.is_alive():
+            return
+        thread = threading.Thread(target=file.sync, name="spool-sync", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread left: retried at the next tick
+            thread.start()
+            self._sync, self._unsynced_since_s = thread, None
 
     def _wait(self, number: int, size: int) -> None:
         self._waiting[number] = size
@@ -158,13 +170,13 @@ class Spool:
             self._order.append(number)
 
     def _first(self) -> int:
-        """Return the index in ``_order`` of the oldest event that waits."""
+        """Return the index in ``_order`` of the oldest waiting event."""
         while self._oldest < len(self._order) and self._order[self._oldest] not in self._waiting:
             self._oldest += 1
         return self._oldest
 
     def _make_room(self, events: int, size: int) -> None:
-        """Drop the oldest until so many events and bytes are left."""
+        """Drop the oldest until at most so many events and bytes are left."""
         while self._waiting and (len(self._waiting) > events or self._bytes > size):
             self._drop(self._order[self._first()])
 
@@ -173,7 +185,7 @@ class Spool:
         self.done(number)
 
     def _write(self, message: Message | None) -> bool:
-        """Write all removals, what was kept in memory and one event at once; whether it went."""
+        """Write all removals, the events in memory and ``message`` at once; return success."""
         if self._file is None:
             return False
         new = self._memory | ({self._last: message} if message else {})
@@ -181,7 +193,7 @@ class Spool:
         try:
             self._file.write(self._gone, new)
         except sqlite3.Error as exc:
-            self._gone_since_s = now_s  # again, but not at every tick
+            self._gone_since_s = now_s  # retried, but not at every tick
             if not self._failing and now_s >= self._report_at_s:
                 log.warning("spool %s: %s; new events wait in memory", self._path, exc)
                 self._report_at_s = now_s + REPORT_S
@@ -205,13 +217,13 @@ class Spool:
             return self._file.read(number)
         except sqlite3.Error as exc:
             if not self._unreadable:
-                text = "spool %s: events cannot be read again, this one and maybe others: %s"
+                text = "spool %s: an event cannot be read back and is dropped: %s; logged once"
                 log.warning(text, self._path, exc)
             self._unreadable = True
         return None
 
     def _open(self, path: Path, lock_s: float) -> None:
-        """Take the file and what waits in it; where there is none, try again later."""
+        """Open the file and take over its events; on failure, try again later."""
         try:
             file = open_file(path, self._events_max, self._bytes_max, lock_s)
         except OSError as exc:
@@ -221,7 +233,7 @@ class Spool:
             self._failing = self._reported = True
             return
         try:
-            file.renumber(self._last)  # what waits in memory has been handed over already, maybe
+            file.renumber(self._last)  # events in memory may have been sent already
         except sqlite3.Error:
             file.close()
             self._reopen_at_s = time.monotonic() + REOPEN_S

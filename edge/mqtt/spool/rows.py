@@ -1,7 +1,7 @@
-"""Which rows of the spool's database are events, and where the others go.
+"""Tells which rows of the spool's database are events, and moves the others out of the way.
 
-Rule: nothing is held before its size is known. While rows are judged, SQLite itself refuses values
-longer than a topic may be; of payloads it gives types and lengths alone.
+Rule: nothing is held before its size is known. While rows are checked, SQLite itself refuses values
+longer than a topic may be; of payloads it returns only types and lengths.
 
 Source: MQTT 5.0, 1.5.4 (strings), 4.7 (topics); SQLite, sqlite3_limit, SQLITE_LIMIT_LENGTH.
 """
@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 
 TOPIC_MAX_BYTES: Final = 65_535
 PAYLOAD_MAX_BYTES: Final = 268_000_000
-"""A packet of MQTT has at most 268,435,455, its topic and properties among them."""
+"""An MQTT packet has at most 268,435,455, topic and properties included."""
 NUMBER_MAX: Final = 2**62
-"""Beyond it there is no room for the numbers of a lifetime below SQLite's largest, 2^63-1."""
+"""Larger numbers leave too little room below SQLite's largest, 2^63-1."""
 ASIDE_ROWS: Final = 100
-"""Rows kept in ``set_aside``, the newest; what is longer than CUT_BYTES is cut to CLIP_BYTES."""
+"""Rows kept in ``set_aside``, the newest; one longer than CUT_BYTES is cut to CLIP_BYTES."""
 CUT_BYTES: Final = TOPIC_MAX_BYTES + 1000
 CLIP_BYTES: Final = 4096
 CHUNK: Final = 100
@@ -50,7 +50,7 @@ _UNFIT: Final = re.compile("[+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 
 class Row(NamedTuple):
-    """One row. fault: why it is no event, empty where it is one; bytes: of its payload."""
+    """One row. fault: why it is no event, empty if it is one; bytes: of its payload."""
 
     number: int
     bytes: int
@@ -58,12 +58,12 @@ class Row(NamedTuple):
 
 
 def stranger(database: sqlite3.Connection) -> str:
-    """Return what in ``database`` is not the spool's, empty where all of it can be used."""
-    found = database.execute(
+    """Return the first object in ``database`` that is not the spool's, "" if there is none."""
+    objects = database.execute(
         "SELECT lower(type), lower(name), lower(tbl_name), sql FROM sqlite_master"
         r" WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' LIMIT 1000"
     ).fetchall()
-    rows = [[str(value or b"", "utf-8", "replace") for value in row] for row in found]
+    rows = [[str(value or b"", "utf-8", "replace") for value in row] for row in objects]
     for kind, name, table, text in rows:
         known = _KNOWN.get(table) or _KNOWN.get(name)
         if known and not (kind == "table" and known.fullmatch(re.sub(r"\s+", "", text).lower())):
@@ -73,11 +73,11 @@ def stranger(database: sqlite3.Connection) -> str:
 
 
 def fault(topic: bytes | None, qos: int | None, size: int | None, bytes_max: int) -> str:
-    """Return why a row is no event; None: of another type. size: of the payload, bytes."""
+    """Return why a row is no event, "" if it is one. None: of another type. size: payload bytes."""
     if topic is None:
-        return "topic is no text"
+        return "topic is not text"
     if not 0 < len(topic) <= TOPIC_MAX_BYTES:
-        return f"topic is not of 1 to {TOPIC_MAX_BYTES} bytes"
+        return f"topic is not 1 to {TOPIC_MAX_BYTES} bytes long"
     try:
         text = topic.decode()
     except UnicodeDecodeError:
@@ -87,33 +87,33 @@ def fault(topic: bytes | None, qos: int | None, size: int | None, bytes_max: int
     if qos not in (0, 1, 2):
         return "qos is not 0, 1 or 2"
     if size is None:
-        return "payload is no blob"
+        return "payload is not a blob"
     if size > (most := min(bytes_max, PAYLOAD_MAX_BYTES)):
-        return f"payload has {size} bytes, at most {most} are kept"
+        return f"payload has {size} bytes, expected at most {most}"
     return ""
 
 
 def judged(database: sqlite3.Connection, bytes_max: int) -> Iterator[list[Row]]:
     """Yield all rows in chunks, the largest number first. Raises sqlite3.Error.
 
-    A chunk's rows may be removed before the next is asked for.
+    A chunk's rows may be removed before the next is taken.
     """
     below, rows = LARGEST, CHUNK
     while True:
         try:
-            found = database.execute(_SCAN, (below, rows)).fetchall()
-        except sqlite3.DataError:  # one of their topics is longer than the limit: which?
+            chunk = database.execute(_SCAN, (below, rows)).fetchall()
+        except sqlite3.DataError:  # a topic among them exceeds the limit: find it
             if rows > 1:
                 rows //= 2
                 continue
             (number,) = database.execute(
                 "SELECT max(number) FROM events WHERE number <= ?", (below,)
             ).fetchone()
-            found, rows = [(number, bytes(TOPIC_MAX_BYTES + 1), None, None)], CHUNK
-        if not found:
+            chunk, rows = [(number, bytes(TOPIC_MAX_BYTES + 1), None, None)], CHUNK
+        if not chunk:
             return
-        yield [_row(row, bytes_max) for row in found]
-        if (below := found[-1][0] - 1) < -LARGEST:
+        yield [_row(row, bytes_max) for row in chunk]
+        if (below := chunk[-1][0] - 1) < -LARGEST:
             return
 
 
@@ -127,7 +127,7 @@ def move(database: sqlite3.Connection, rows: list[Row], room: int = ASIDE_ROWS) 
                 " WHERE number = ?",
                 (why, number),
             )
-        except sqlite3.DataError:  # too long to be held
+        except sqlite3.DataError:  # too long to hold
             clipped = [_beginning(database, column, number) for column in ("topic", "payload")]
             database.execute(
                 "INSERT INTO set_aside VALUES (?, ?, NULL, ?, ?)", (number, *clipped, why)
@@ -142,7 +142,7 @@ def move(database: sqlite3.Connection, rows: list[Row], room: int = ASIDE_ROWS) 
 def _row(row: tuple[int, bytes | None, int | None, int | None], bytes_max: int) -> Row:
     number, topic, qos, size = row
     if not 0 < number <= NUMBER_MAX:
-        return Row(number, 0, f"number is not of 1 to {NUMBER_MAX}")
+        return Row(number, 0, f"number is not in 1 to {NUMBER_MAX}")
     return Row(number, size or 0, fault(topic, qos, size, bytes_max))
 
 
@@ -150,5 +150,5 @@ def _beginning(database: sqlite3.Connection, column: str, number: int) -> bytes 
     try:
         with database.blobopen("events", column, number, readonly=True) as blob:
             return blob.read(CLIP_BYTES)
-    except (sqlite3.Error, OverflowError):  # NULL; a row whose number is more than Python takes
+    except (sqlite3.Error, OverflowError):  # NULL; a number too large for Python
         return None
