@@ -80,7 +80,7 @@ apt=(env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y
 packages=("./$package")
 for name in $(dpkg-deb -f "$package" Recommends | tr ',' ' '); do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ] || continue
-  if apt-cache show "$name" >/dev/null 2>&1; then packages+=("$name"); fi
+  [ -z "$(apt-cache madison "$name")" ] || packages+=("$name") # apt knows a version of it
 done
 # An edited config is kept; the same version is installed again, since its files may differ.
 "${root[@]}" "${apt[@]}" -o Dpkg::Options::=--force-confold --no-install-recommends --reinstall \

@@ -104,7 +104,7 @@ need() {
       ;;
     system)
       packages+=(systemd-container mmdebstrap e2fsprogs kmod mount
-        qemu-system-arm qemu-user-static) # arm64: emulated
+        slirp4netns qemu-system-arm qemu-user-static) # a network; arm64, emulated
       ;;
     package)
       packages+=(
