@@ -1,4 +1,4 @@
-"""What the tests of network streams share: servers as real as they come, and how to look on."""
+"""Shared by the tests of network streams: real servers, and helpers that read from them."""
 
 from __future__ import annotations
 

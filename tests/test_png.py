@@ -1,4 +1,4 @@
-"""PNG with nothing in it but its picture: what a decoder would do with the rest has no bound."""
+"""PNG stripped to its picture: what a decoder would do with the rest has no bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decoders print is silenced; what the log says is not, and OpenCV has a limit of its own."""
+"""Decoders are silenced, the log is not; and OpenCV has a limit of its own."""
 
 from __future__ import annotations
 

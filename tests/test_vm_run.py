@@ -1,4 +1,4 @@
-"""When the cameras' virtual machine is left out, and when its run fails."""
+"""When the virtual machine of the cameras is left out, and when its run fails."""
 
 from __future__ import annotations
 
