@@ -1,4 +1,4 @@
-"""What a frame of each source costs, up to the model's input: `make bench-sources`.
+"""Measures the cost of a frame of each source, up to the model's input: `make bench-sources`.
 
 Each source shows the same moving photograph at 640x480, 1280x720 and 1920x1080, 15 frames a second;
 `edge bench --capture` measures it as a process of its own, in turn, and the median of some runs is

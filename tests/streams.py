@@ -1,4 +1,4 @@
-"""Servers of network streams for the tests, and functions that read a camera to its end."""
+"""Shared by the tests of network streams: real servers, and helpers that read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limit on what native code may allocate, kept by the kernel for the whole process."""
+"""The limit on the memory of native code, kept by the kernel for the whole process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films as people have them: endings, timestamps, names, and what only looks like a film."""
+"""Real-world films: endings, timestamps, names, and files that only look like a film."""
 
 from __future__ import annotations
 

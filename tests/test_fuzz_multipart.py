@@ -1,4 +1,4 @@
-"""Whatever a web camera sends: the parser never raises, holds little, and finds what is good."""
+"""Any bytes from a web camera: the parser never raises, holds little, and finds good pictures."""
 
 from __future__ import annotations
 

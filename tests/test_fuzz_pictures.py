@@ -1,4 +1,4 @@
-"""Headers of pictures: whatever the bytes are, no exception, no less than what is decoded."""
+"""Headers of pictures: no bytes raise, and no picture is decoded larger than its header says."""
 
 from __future__ import annotations
 

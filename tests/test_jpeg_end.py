@@ -1,4 +1,4 @@
-"""JPEGs without an end marker, padded or cut short: whole ones are shown, others are corrupt."""
+"""JPEGs without an end marker, padded or cut short: whole ones are decoded, others are corrupt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG reduced to its picture: a decoder's work on the other chunks has no bound."""
+"""PNG stripped to its picture: what a decoder would do with the rest has no bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Silencing of decoders on stderr: the log is not silenced; OpenCV has a limit of its own."""
+"""Decoders are silenced, the log is not; and OpenCV has a limit of its own."""
 
 from __future__ import annotations
 

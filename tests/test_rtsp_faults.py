@@ -1,4 +1,4 @@
-"""RTSP cameras as they are, and servers that mean harm: what each start and each loss comes to."""
+"""Real-world RTSP cameras and hostile servers: the outcome of each start and each loss."""
 
 from __future__ import annotations
 

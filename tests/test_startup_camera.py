@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge import config as configs
-from edge.camera.spec import camera_spec
-from edge.config import ModelConfig
-from edge.errors import CameraError
+from edge.camera.spec import CameraSpec, camera_spec
+from edge.config import CameraConfig, ModelConfig
+from edge.errors import CameraError, ConfigError
 from edge.frames import Camera, View
 from edge.model import engine as engines
+from tests.web_cameras import WebCamera, color, single
+
+CHALLENGE = (
+    b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
+)
 
 
 def opened(rgb: Path, text: str) -> Camera:
@@ -42,3 +49,38 @@ def test_an_unknown_control_closes_the_camera_again(rgb: Path) -> None:
     """One line; nothing is left open."""
     with pytest.raises(CameraError, match="no control `gain`"):
         opened(rgb, '[camera]\nsource = "synthetic"\n[camera.controls]\ngain = 2.0\n')
+
+
+def test_each_opening_reads_the_password(tmp_path: Path) -> None:
+    """The settings stay as they are; a reopening takes a password that has changed meanwhile."""
+
+    def answer(connection: socket.socket, request: bytes, number: int) -> bool:
+        if b"Authorization" in request:
+            connection.sendall(single(color("red")))
+        else:
+            connection.sendall(CHALLENGE)
+        return True
+
+    server = WebCamera(answer)
+    file = tmp_path / "password"
+    config = CameraConfig(source=server.url, username="user", password_file=str(file))
+    spec = CameraSpec(config)
+    for password in ("first", "second"):
+        file.write_text(password)
+        camera = spec.open()
+        assert camera.mode.source == f"http://***@127.0.0.1:{server.port}/cam"
+        camera.close()
+        login = base64.b64encode(f"user:{password}".encode())
+        assert b"Authorization: Basic " + login in server.requests[-1]
+    server.close()
+    assert spec == CameraSpec(config)
+    file.unlink()
+    with pytest.raises(ConfigError, match="password file cannot be read"):
+        spec.open()
+
+
+def test_auto_takes_the_camera_that_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were named in the config."""
+    monkeypatch.setattr("edge.camera.find", lambda: "synthetic")
+    camera = CameraSpec(CameraConfig()).open()
+    assert camera.mode.driver == "synthetic"

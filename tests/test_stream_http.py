@@ -1,4 +1,4 @@
-"""Web cameras, over HTTP: motion JPEG that is whole or not, small or large, fast or silent."""
+"""Streams over HTTP: motion JPEG that is whole or not, small or large, fast or silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of V4L2 needs no device: structures, formats, JPEG, controls. The rest: tests/vm."""
+"""V4L2 without a device: structures, formats, JPEG, controls. The rest is in tests/vm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cameras' virtual machine: when it is left out, and when its run fails."""
+"""When the virtual machine of the cameras is left out, and when its run fails."""
 
 from __future__ import annotations
 

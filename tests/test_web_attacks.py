@@ -1,4 +1,4 @@
-"""Web cameras that send more than anybody can hold: the daemon's memory, labels and watchdog."""
+"""Web cameras that send too much: the daemon's memory, labels and watchdog."""
 
 from __future__ import annotations
 

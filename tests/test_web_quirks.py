@@ -1,4 +1,4 @@
-"""Web cameras as they are sold: each has its own idea of motion JPEG, and of HTTP."""
+"""Real-world web cameras: each has its own idea of motion JPEG, and of HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cameras' web servers: each does with a connection what its test says, byte by byte."""
+"""Web servers of cameras, scripted by the test, byte by byte."""
 
 from __future__ import annotations
 

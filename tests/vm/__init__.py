@@ -1,1 +1,1 @@
-"""A Linux machine of the test's own: Debian's kernel on this machine's files, with its drivers."""
+"""A virtual machine for tests: Debian's kernel with its drivers, on this machine's files."""

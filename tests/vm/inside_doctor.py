@@ -1,4 +1,4 @@
-"""What `edge doctor` says of a real camera, and that it does not disturb who uses it."""
+"""`edge doctor` on a real camera: its report, and that it does not disturb the camera's user."""
 
 from __future__ import annotations
 

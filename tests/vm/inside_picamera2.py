@@ -1,4 +1,4 @@
-"""libcamera and picamera2 themselves, with cameras that libcamera makes up. Runs in the machine."""
+"""The real libcamera and picamera2, with libcamera's simulated cameras. Runs in the machine."""
 
 from __future__ import annotations
 

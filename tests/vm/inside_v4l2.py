@@ -1,4 +1,4 @@
-"""V4L2 for real, with the kernel's test driver `vivid`; run inside the machine."""
+"""The real V4L2, with the kernel's test driver `vivid`. Runs in the machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Boot Debian's kernel and run one command in it.
+"""Boots Debian's kernel and runs one command in it.
 
-The root is a folder, shared and read only, or an image of ext4; what is written is forgotten. A
+The root is a folder, shared and read only, or an image of ext4; changes are lost. A
 small initramfs brings the kernel's modules. Emulated, so nothing measured in it is a figure of
 any real machine. The first command runs after 6 to 12 s; a folder's many small files are slow.
 

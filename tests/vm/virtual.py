@@ -1,9 +1,9 @@
-"""Cameras that libcamera makes up, and what picamera2 must be told to take them for one of its own.
+"""libcamera's simulated cameras, and the patches with which picamera2 accepts them.
 
 Runs in the machine, before libcamera is imported. libcamera's `virtual` pipeline handler gives
-NV12 in sizes it is told; each stream has one of them. What is replaced here, and why:
+NV12 in given sizes, one for each stream. What is replaced here, and why:
 
-- picamera2's list of raw modes, which such a camera has not, and cannot be asked for;
+- picamera2's list of raw modes, which such a camera does not have;
 - its buffers: one plane holds the whole picture, and the handler wants one for each of two;
 - the heap for them: `linux,cma` is a name of the system's heap here.
 """
