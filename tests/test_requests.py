@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.contract import REQUESTS, Pause, Request
@@ -13,6 +13,7 @@ from edge.daemon import identity
 from edge.daemon.inbox import RATE, REMEMBERED, Inbox
 from edge.daemon.rate import Throttle
 from edge.messages import Incoming, Message
+from tests.fuzz import fuzz
 
 
 def ask(command: str, body: object = None, **more: object) -> Incoming:
@@ -109,7 +110,8 @@ def test_too_many_are_refused_and_later_ones_are_not() -> None:
     assert not fine.error
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.fuzz
+@fuzz(300)
 @given(
     st.sampled_from([*REQUESTS, "", "x/y", "claim"]),
     st.one_of(
