@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.contract import REQUESTS, Claim, Pause, Request
 from edge.daemon import inbox
 from edge.daemon.inbox import RATE, REMEMBERED, Inbox
 from edge.messages import Incoming, Message
+from tests.fuzz import fuzz
 
 
 def ask(command: str, body: object = None, **more: object) -> Incoming:
@@ -109,7 +110,8 @@ def test_too_many_are_refused_and_later_ones_are_not() -> None:
     assert not fine.error
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.fuzz
+@fuzz(300)
 @given(
     st.sampled_from([*REQUESTS, "", "x/y", "claim"]),
     st.one_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +14,18 @@ from tests.conftest import Daemon, Listener
 from tests.loops import fill, remount, tmpfs
 from tests.test_control import CONFIG as WALL
 from tests.test_control import Asker, online
+from tests.test_mqtt_hostile import wait
 from tests.test_outage import CONFIG, flicker, numbers, quiet
 
 __all__ = ["flicker"]
 Start = Callable[..., Daemon]
 Listen = Callable[[], Listener]
+
+
+def more_changes(running: Daemon, count: int) -> None:
+    """Return once the daemon has logged so many more changes of label."""
+    before = running.log.read_text().count(" -> ")
+    wait(lambda: running.log.read_text().count(" -> ") >= before + count)
 
 
 def test_a_disk_that_fills_up_during_the_run_costs_no_event(
@@ -38,10 +44,10 @@ def test_a_disk_that_fills_up_during_the_run_costs_no_event(
         before.close()
         filler = fill(state)
         running.wait_for_log("new events wait in memory")
-        time.sleep(2.0)
+        more_changes(running, 10)
         filler.unlink()
         running.wait_for_log("takes events again")
-        time.sleep(1.0)
+        more_changes(running, 5)
         running.stop(signal.SIGKILL)
         assert running.log.read_text().count("wait in memory") == 1
         broker.start()
@@ -68,7 +74,8 @@ def test_two_daemons_with_one_spool_file_lose_nothing(
     listener = listen()
     listener.wait_for(lambda: len(numbers(listener)) == 2)
     broker.stop()
-    time.sleep(2.0)
+    for running in (first, second):
+        more_changes(running, 10)
     broker.start()
     after = listen()
     after.wait_for(lambda: len(numbers(after)) == 2)
