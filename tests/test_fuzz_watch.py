@@ -52,11 +52,11 @@ SEEDS = [json.dumps(body).encode() for body in GOLDEN.values()]
 MESSAGES = wild() | st.tuples(st.sampled_from(TOPICS), mutated([*SEEDS, *corpus("published")]))
 
 
-def drawn(view: Screen) -> str:
+def drawn(screen: Screen) -> str:
     """Return the screen as text."""
     console = Console(width=120, file=io.StringIO())
     with console.capture() as captured:
-        console.print(view.render())
+        console.print(screen.render())
     return captured.get()
 
 
@@ -65,13 +65,13 @@ def drawn(view: Screen) -> str:
 @given(messages=st.lists(st.tuples(st.text(max_size=9), MESSAGES), min_size=1, max_size=6))
 def test_watch_shows_whatever_comes(messages: list[tuple[str, tuple[str, bytes]]]) -> None:
     """No exception, no line that a terminal obeys, a screen of some size."""
-    view = Screen()
+    screen = Screen()
     for name, (kind, payload) in messages:
-        shown = view.take(f"edge/{name}/{kind}", payload)
-        assert shown is None or (shown.isprintable() and len(shown) < 20_000)
-    screen = drawn(view)
-    assert len(screen) < 500_000
-    assert screen.replace("\n", "").isprintable()
+        line = screen.take(f"edge/{name}/{kind}", payload)
+        assert line is None or (line.isprintable() and len(line) < 20_000)
+    content = drawn(screen)
+    assert len(content) < 500_000
+    assert content.replace("\n", "").isprintable()
 
 
 @pytest.mark.fuzz
@@ -104,9 +104,9 @@ def test_each_field_with_each_wild_value(kind: str) -> None:
             for value in WILD:
                 table[key] = value
                 payload = json.dumps(body).encode()
-                view = Screen()
-                if view.take(f"edge/wall/{kind}", payload):
-                    drawn(view)
+                screen = Screen()
+                if screen.take(f"edge/wall/{kind}", payload):
+                    drawn(screen)
                 if kind in published.TOPICS:
                     published.check("edge/wall", {f"edge/wall/{kind}": payload}, CONFIG, Unit(), 9)
             table[key] = right
@@ -114,25 +114,25 @@ def test_each_field_with_each_wild_value(kind: str) -> None:
 
 def test_invented_devices_take_no_memory() -> None:
     """A thousand are shown; of the others it is said, once, that there are more."""
-    view, state = Screen(), json.dumps(GOLDEN["state"]).encode()
-    shown = [view.take(f"edge/d{number}/state", state) for number in range(5000)]
-    assert len(view.devices) == 1000
-    assert [line for line in shown[1000:] if line] == [
+    screen, state = Screen(), json.dumps(GOLDEN["state"]).encode()
+    lines = [screen.take(f"edge/d{number}/state", state) for number in range(5000)]
+    assert len(screen.devices) == 1000
+    assert [line for line in lines[1000:] if line] == [
         "more than 1000 devices: 1 messages not shown"
     ]
-    assert "more than 1000 devices: 4000 messages not shown" in drawn(view)
+    assert "more than 1000 devices: 4000 messages not shown" in drawn(screen)
 
 
 def test_a_message_is_held_as_far_as_it_is_shown() -> None:
     """Long names and lists are cut, a large message is counted; the best scores stay."""
-    view = Screen()
+    screen = Screen()
     scores = {f"label {number:04}": number / 2000 for number in range(1001)}
-    assert view.take("edge/a/state", json.dumps(GOLDEN["state"] | {"scores": scores}).encode())
-    held = view.devices["a"].newest["state"]["scores"]
+    assert screen.take("edge/a/state", json.dumps(GOLDEN["state"] | {"scores": scores}).encode())
+    held = screen.devices["a"].newest["state"]["scores"]
     assert len(held) == 64
     assert max(held) == "label 1000"
     event = GOLDEN["event"] | {"evidence": {"x" * 9000: "y" * 200_000}}
-    assert view.take("edge/a/event", json.dumps(event).encode())
-    assert len(str(view.devices["a"].events)) < 1000
-    assert view.take("edge/a/event", json.dumps(event).encode() + b" " * 262_144) is None
-    assert view.unreadable_total == 1
+    assert screen.take("edge/a/event", json.dumps(event).encode())
+    assert len(str(screen.devices["a"].events)) < 1000
+    assert screen.take("edge/a/event", json.dumps(event).encode() + b" " * 262_144) is None
+    assert screen.unreadable_total == 1

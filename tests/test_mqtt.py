@@ -78,7 +78,7 @@ def publisher(broker: PrivateBroker) -> Iterator[Callable[[], Polled]]:
 
 
 def retained(broker: PrivateBroker) -> dict[str, bytes]:
-    """Return what a newcomer is told."""
+    """Return the retained messages that a new subscriber gets."""
     listener = Listener(broker)
     listener.wait_for(lambda: "availability" in [kind for kind, _, _ in listener.messages])
     listener.close()
@@ -87,7 +87,7 @@ def retained(broker: PrivateBroker) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def frozen(broker: PrivateBroker) -> Iterator[None]:
-    """The broker's process stands still, as behind a cable that somebody has pulled."""
+    """The broker's process is stopped, as behind an unplugged cable."""
     broker.signal(signal.SIGSTOP)
     try:
         yield
@@ -234,7 +234,7 @@ def test_close_says_what_was_not_delivered(
 def test_close_without_a_broker_does_not_wait(
     broker: PrivateBroker, publisher: Callable[[], Polled], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody to say it to; the log has said once that nobody is there, and why."""
+    """No farewell is possible; the log has said once that the broker is away, and why."""
     broker.stop()
     made = publisher()
     made.until(lambda: "cannot be reached: [Errno 111] Connection refused" in caplog.text)
@@ -294,7 +294,7 @@ def test_a_subscriber_without_a_broker_is_one_line() -> None:
 def test_a_broker_that_accepts_and_says_nothing_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """TCP is there, MQTT is not: told, and tried again."""
+    """TCP answers, MQTT does not: logged, and tried again."""
     monkeypatch.setattr(lifecycle, "ANSWER_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         made = Polled(

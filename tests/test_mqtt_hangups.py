@@ -1,4 +1,4 @@
-"""Brokers that hang up: what they hang up on is found, and little is logged."""
+"""Brokers that hang up: the cause is found, and little is logged."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Touchy:
         self.connections: list[Connection] = []
 
     def serve(self, connection: Connection) -> None:
-        """Attend, and look at every packet first."""
+        """Attend, and check every packet first."""
         connection.greet()
         self.connections.append(connection)
         read = connection.read
 
-        def looked_at() -> tuple[int, bytes]:
+        def checked() -> tuple[int, bytes]:
             command, body = read()
             if self._on(command, body):
                 raise EOFError
             return command, body
 
-        connection.read = looked_at  # type: ignore[method-assign]
+        connection.read = checked  # type: ignore[method-assign]
         connection.attend()
 
 

@@ -1,4 +1,4 @@
-"""Brokers and strangers who send what they should not: made by hand, or real ones that relay it.
+"""Hostile brokers and messages: brokers made by hand, or real ones that relay messages.
 
 Peak memory is the daemon's VmHWM, before and after.
 """
@@ -70,7 +70,7 @@ class Session:
         connection.attend()
 
     def get(self) -> Connection:
-        """Return the connection, subscribed to all and told that it is online."""
+        """Return the connection, once all is subscribed and `online` has come."""
         wait(lambda: self.connection is not None and has(self.connection, b"availability"))
         assert self.connection is not None
         wait(lambda: self.connection is not None and len(self.connection.subscribed) == 4)

@@ -1,4 +1,4 @@
-"""Brokers with limits: obeyed where they are told, found out where they are not."""
+"""Brokers with limits: obeyed if announced, detected if not."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_broker_that_keeps_nothing_gets_it_unretained_and_again(
 
 
 def test_the_keepalive_that_the_broker_wants_is_kept() -> None:
-    """Server Keep Alive 1 where 30 were asked for: it is pinged."""
+    """Server Keep Alive 1 instead of the requested 30: PINGREQ follows it."""
     pings: list[int] = []
 
     def serve(connection: Connection) -> None:
@@ -270,7 +270,7 @@ def test_any_reason_for_not_taking_a_message_is_one(code: int) -> None:
 def test_purge_says_what_the_broker_does_not_let_it_clear(
     limited: Callable[..., PrivateBroker], tmp_path: Path
 ) -> None:
-    """It said that all was cleared."""
+    """One error line, status 69; nothing is reported as cleared."""
     (tmp_path / "acl").write_text("topic read #\n")
     (tmp_path / "acl").chmod(0o644)
     broker = limited(f"acl_file {tmp_path / 'acl'}")

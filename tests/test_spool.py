@@ -1,4 +1,4 @@
-"""Events outlive the process, the broker and the disk's bad days."""
+"""Events outlive the process, outages of the broker and faults of the disk."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ def begin(folder: Path, events_max: int = 10_000, bytes_max: int = 10**7) -> Spo
 def test_what_waits_is_synced_and_what_the_broker_has_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once for all that waits, after a while; a card wears out."""
+    """Once for all that waits, after a while; an SD card wears out."""
     synced: list[Path] = []
     fsync = os.fsync
 
-    def seen(file: int) -> None:
+    def recorded(file: int) -> None:
         fsync(file)
         synced.append(Path(os.readlink(f"/proc/self/fd/{file}")))
 
-    monkeypatch.setattr(os, "fsync", seen)
+    monkeypatch.setattr(os, "fsync", recorded)
     spool = begin(tmp_path / "one")
     later = time.monotonic() + SYNC_S + 1
 
@@ -174,15 +174,15 @@ def test_sigkill_at_any_instant_loses_nothing_that_was_added(tmp_path: Path) -> 
         command = [sys.executable, "-c", program, str(tmp_path / "spool.db")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
             assert running.stdout
-            told = [int(running.stdout.readline()) for _ in range(60)]
+            added = [int(running.stdout.readline()) for _ in range(60)]
             running.kill()
-            told += [int(line) for line in running.stdout if line.endswith("\n")]
+            added += [int(line) for line in running.stdout if line.endswith("\n")]
         spool = begin(tmp_path)
         found, at = [], 0
         while item := spool.after(at):
             at = item[0]
             found.append(at)
-        assert set(range(told[-1] - 29, told[-1] + 1)) <= set(found)
+        assert set(range(added[-1] - 29, added[-1] + 1)) <= set(found)
         spool.close()
     assert not list(tmp_path.glob("*unreadable*"))
 
@@ -223,7 +223,7 @@ def test_an_event_that_the_broker_cannot_have_is_set_aside(tmp_path: Path) -> No
 def test_an_unreadable_file_is_set_aside_and_begun_anew(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The daemon runs on; the old file is kept for whoever wants to look."""
+    """The daemon runs on; the old file is kept for inspection."""
     spool = begin(tmp_path)
     for number in range(500):
         spool.add(event(number, size=500))
@@ -247,7 +247,7 @@ def test_an_unreadable_file_is_set_aside_and_begun_anew(
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """On a disk of 256 KB: told once, counted, kept in memory, and written again when it can."""
+    """On a disk of 256 KB: logged once, counted, kept in memory, and written when there is room."""
     caplog.set_level("INFO", "edge.mqtt.spool")
     with tmpfs(tmp_path / "disk", "256k") as disk:
         spool = begin(disk)
@@ -337,7 +337,7 @@ def test_a_disk_that_is_read_only_at_the_start_is_taken_when_it_can_be(
 def test_a_folder_that_cannot_be_is_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A path below a file: told, and events wait in memory, bounded."""
+    """A path below a file: logged, and events wait in memory, bounded."""
     (tmp_path / "file").write_text("")
     spool = Spool(tmp_path / "file" / "spool.db", 10_000, 10**7)
     for number in range(IN_MEMORY + 5):

@@ -1,4 +1,4 @@
-"""A spool's file that somebody else has written: what is an event is delivered, nothing else."""
+"""A spool's file written by another program: events are delivered, and nothing else."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class Link:
         return int(sent.mid)
 
     def close(self, timeout_s: Seconds) -> None:
-        """Disconnect for good; wait at most ``timeout_s`` until the broker has been told.
+        """Disconnect for good; wait at most ``timeout_s`` until DISCONNECT is sent.
 
         paho's thread is not joined: it may hang in a connect that nobody answers.
         """

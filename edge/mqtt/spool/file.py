@@ -129,8 +129,8 @@ class SpoolFile:
             "PRAGMA page_size = 512"
         )  # an event writes one page; 4096: 8 times as much
         database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one daemon, no shared memory
-        if stranger := rows.stranger(database):
-            raise ValueError(f"is another program's database: it has a {escaped(stranger, 100)}")
+        if foreign := rows.foreign(database):
+            raise ValueError(f"is another program's database: it has a {escaped(foreign, 100)}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA secure_delete = FAST")  # Debian's ON rewrites removed pages

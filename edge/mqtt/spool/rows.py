@@ -57,7 +57,7 @@ class Row(NamedTuple):
     fault: str
 
 
-def stranger(database: sqlite3.Connection) -> str:
+def foreign(database: sqlite3.Connection) -> str:
     """Return the first object in ``database`` that is not the spool's, "" if there is none."""
     objects = database.execute(
         "SELECT lower(type), lower(name), lower(tbl_name), sql FROM sqlite_master"
