@@ -304,7 +304,7 @@ def test_a_golden_picture_has_the_same_limits(tmp_path: Path, rgb: Path) -> None
         card.write('[golden]\npicture = "golden.tif"\nscores = [1, 0, 0]\n')
     done = edge("classify", "--model", rgb, tmp_path / "none.png")
     assert done.returncode == 78
-    assert "golden.tif: golden picture cannot be used: 22000x22000 pixels" in done.stderr
+    assert "golden.tif: the golden picture cannot be used: 22000x22000 pixels" in done.stderr
     assert len(own(done.stderr)) == 1
 
 

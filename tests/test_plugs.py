@@ -171,7 +171,7 @@ def test_rooms_plug_into_the_daemon_by_a_row_each(
     listener.wait_for(lambda: frames(listener) > 20)
     told = newest(listener, "telemetry")
     assert told["plugs"]["failed"] == ["broken"]
-    assert told["plugs"]["skipped_total"]["odd"] > 20
+    assert told["plugs"]["skipped_total"]["odd"] > 10
     assert told["stages_ms"].keys() == {*Stages.NAMES, "odd", "counter"}
     parts = {"plugs": PlugFigures, "counter": Counted}
     promised = schema(parts, {"count": Count})

@@ -195,7 +195,7 @@ def test_this_system_is_checked_before_anything_else() -> None:
     done = make("--check")
     assert (done.returncode, done.stdout) == (0 if old else 69, "")
     lines = subprocess.run(
-        ["make", "--dry-run", "image"], capture_output=True, text=True, check=True, cwd=ROOT
+        ["make", "--no-print-directory", "--dry-run", "image"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.splitlines()
     assert lines[0].endswith("-m deploy.runtime.build --check")
 

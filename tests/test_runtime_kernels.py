@@ -196,5 +196,5 @@ def test_a_full_disk_is_one_line_and_goes_on(fetched: Path, tmp_path: Path) -> N
         pytest.skip(f"LEFT OUT: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1
-    assert "no space left; make room and run it again" in done.stderr
+    assert "no space left; free some space and run it again" in done.stderr
     assert done.stdout.split()[-1] == str(len(sources(ARCH)))
