@@ -159,7 +159,7 @@ test-image: ## build SD card images of both suites and boot them, emulated: an h
 	@$(call DEB_FOR,bookworm)
 	@.venv/bin/python -m pytest -m image -n 2 --dist loadfile -vv -rP tests/image $(ARGS)
 
-lock: ## pin the newest versions that pyproject.toml allows, and weigh them
+lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	@deploy/setup.sh dev
 	@for name in dev run train; do \
 	  [ $$name = run ] && part='-c deploy/lock/dev.txt' || part="--extra $$name"; \

@@ -213,7 +213,7 @@ def test_an_outage_is_logged_once_however_it_ends(
     assert lines[0].endswith(": connected")
     found = [line for line in lines if "hangs up on" in line]
     assert len(found) in ((1, 2) if after == "SUBSCRIBE" else (0,))
-    reasons = len([line for line in lines if "running on" in line]) - len(found)
+    reasons = len([line for line in lines if "the daemon goes on" in line]) - len(found)
     assert reasons == (3 if after == "nothing" else 2), lines
     assert lines[-1].endswith("failures")
     assert len(lines) == 2 + reasons + len(found), lines

@@ -10,7 +10,7 @@ Rule 4: an opening carries its settings with it. If others apply by the time it 
 Knows cameras by their Protocol alone. Runs on the caller's thread, except where marked:
 [1] the thread that opens gets ``open``, whose settings are frozen, and a number. The camera is its
     own until the call has ended, the caller's from then on.
-[2] the thread that closes gets the camera, which nobody else holds any more.
+[2] the thread that closes gets the camera, which no other thread holds any more.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Recovery:
             self._handle(on.Stale(self._clock()))
 
     def _handle(self, event: on.Event) -> None:
-        """Report an event, do what its phase needs, tell the changes, raise what is fatal."""
+        """Handle an event, do what its phase needs, report the changes, raise what is fatal."""
         outcome = self._machine.handle(event)
         self._follow()
         for change in outcome.changes:
@@ -194,7 +194,7 @@ class Recovery:
             raise outcome.fatal
 
     def _follow(self) -> None:
-        """Start the call that the phase stands for, if it does not run yet."""
+        """Start the call that the phase requires, if it does not run yet."""
         phase = self._machine.phase
         if isinstance(phase, on.Opening) and self._opening is None:
             open, first = self._open, self._sequence

@@ -187,9 +187,9 @@ class Link:
         return int(sent.mid)
 
     def close(self, timeout_s: Seconds) -> None:
-        """Disconnect for good; wait at most ``timeout_s`` until the broker has been told.
+        """Disconnect for good; wait at most ``timeout_s`` until the DISCONNECT is sent.
 
-        paho's thread is not joined: it may hang in a connect that nobody answers.
+        paho's thread is not joined: it may hang in a connect that gets no answer.
         """
         session, up = self._session, self._life.state is State.UP
         self._life.see(Closed(), time.monotonic())

@@ -1,7 +1,7 @@
-"""The spool's database, whoever wrote it: opened, checked, read and written.
+"""The spool's database, whatever program wrote it: opened, checked, read and written.
 
 Rule 1: nothing in it is trusted. Rows that are no events are moved into its table ``set_aside``; an
-        unreadable file, or another program's, is renamed and a new one begun.
+        unreadable file, or another program's, is renamed and a new one created.
 Rule 2: each fault is logged in one line, with a count, and stops nothing.
 """
 
@@ -228,7 +228,7 @@ def _set_aside(path: Path, why: str) -> None:
     for suffix in SUFFIXES:  # SQLite would replay a remaining log into the new file
         if (file := path.with_name(path.name + suffix)).exists():
             file.replace(aside.with_name(aside.name + suffix))
-    log.warning("spool %s: %s; set aside as %s, a new one begun", path, escaped(why), aside.name)
+    log.warning("spool %s: %s; set aside as %s, a new one created", path, escaped(why), aside.name)
     old = sorted(name for name in os.listdir(path.parent) if name.startswith(prefix))
     whole = [name for name in old if not name.endswith(SUFFIXES[1:])]
     for name in whole[:-KEPT_FILES]:
