@@ -41,7 +41,7 @@ from edge.text import escaped
 
 
 class SetAsideError(PublishError):
-    """A message that this broker cannot take, or on which it hangs up."""
+    """A message that this broker cannot take, or on which it closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Link:
 
     @property
     def careful(self) -> bool:
-        """Whether one message may go at a time: the broker hangs up again and again."""
+        """Whether one message may go at a time: the broker repeatedly closes the connection."""
         return self._suspects.careful
 
     @property
@@ -177,7 +177,7 @@ class Link:
                 most = self.limits.packet_max
                 raise SetAsideError(f"{size} bytes: it takes at most {most}", where=topic)
             if self._suspects.aside(topic, size, now):
-                raise SetAsideError("it has hung up on such a message", where=topic)
+                raise SetAsideError("it has closed the connection on such a message", where=topic)
             sent = self._session.client.publish(
                 topic, message.payload, message.qos, message.retain, properties
             )

@@ -145,7 +145,7 @@ class Publisher:
                 self._warn(f"sends too much on {topic}: not read for {PAUSE_S:.0f} s")
             case SetAside(name=name, size_bytes=size):
                 length = f" of {size} bytes" if size else ""
-                self._warn(f"hangs up on {name}{length}: set aside for a while")
+                self._warn(f"closes the connection on {name}{length}: set aside for a while")
 
     def settle(self, timeout_s: Seconds) -> None:
         """Wait until the broker has answered and no daemon objects, at most ``timeout_s``."""
