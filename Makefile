@@ -32,7 +32,7 @@ run: ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 # by name, and the others continue.
 PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
-test: setup ## run every test
+test: setup ## run the linters and all tests that need no virtual machine
 	@$(AGAIN) lint
 	@$(PYTEST) $(HANGS) $(ARGS)
 

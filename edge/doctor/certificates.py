@@ -18,7 +18,7 @@ OTHER_KEY: Final = 7
 PAGE: Final = "docs/certificates.md"
 AGAIN: Final = f"make it again as {PAGE} says"
 NO_AUTHORITY: Final = (
-    "its issuer is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign is missing)"
+    "its issuer is not an authority (basicConstraints CA:TRUE or keyUsage keyCertSign is missing)"
 )
 FAULTS: Final = {
     79: f"{NO_AUTHORITY}: {AGAIN}",

@@ -80,7 +80,7 @@ def prove(
 ) -> list[str]:
     """Classify a few pictures; return warnings. Raises ModelError.
 
-    Numbers that are no probabilities are refused at once. Values that are not finite are refused
+    Numbers that are not probabilities are refused at once. Values that are not finite are refused
     where every picture gives them; a model that fails for black pictures only works by day.
     """
     scores = np.empty(classifier.labels_total, np.float32)

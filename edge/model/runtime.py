@@ -110,7 +110,7 @@ class Classifier:
         return self._scores.finite
 
     def fault(self) -> str:
-        """Return why the values read last are no probabilities."""
+        """Return why the values read last are not probabilities."""
         return self._scores.fault()
 
 
