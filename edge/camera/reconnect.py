@@ -40,7 +40,7 @@ class Recovery:
     """A camera that comes back.
 
     open    [1] returns a camera; gets the number of its first frame. Raises CameraError
-    tell    called on every change
+    report  called on every change
     run     starts a call on a thread of its own
     """
 
@@ -48,14 +48,14 @@ class Recovery:
         self,
         open: Callable[[int], Camera],
         policy: Policy,
-        tell: Callable[[Change], None],
+        report: Callable[[Change], None],
         clock: Callable[[], Seconds] = time.monotonic,
         *,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[Seconds], None] = time.sleep,
         run: Callable[[Callable[[], Any]], Call[Any]] = Call,
     ) -> None:
-        self._clock, self._sleep, self._run, self._tell = clock, sleep, run, tell
+        self._clock, self._sleep, self._run, self._report = clock, sleep, run, report
         self._machine = Machine(policy, clock(), chance)
         self._corrupt_before = 0  # of cameras that are closed
         self._sequence = 0  # of the next frame
@@ -189,7 +189,7 @@ class Recovery:
         outcome = self._machine.handle(event)
         self._follow()
         for change in outcome.changes:
-            self._tell(change)
+            self._report(change)
         if outcome.fatal is not None:
             raise outcome.fatal
 
