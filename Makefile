@@ -32,7 +32,7 @@ run: ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
 # by name, and the others continue.
 PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
-test: setup ## run every test
+test: setup ## run the linters and all tests that need no virtual machine
 	@$(AGAIN) lint
 	@$(PYTEST) $(HANGS) $(ARGS)
 
@@ -159,7 +159,7 @@ test-image: ## build SD card images of both suites and boot them, emulated: an h
 	@$(call DEB_FOR,bookworm)
 	@.venv/bin/python -m pytest -m image -n 2 --dist loadfile -vv -rP tests/image $(ARGS)
 
-lock: ## pin the newest versions that pyproject.toml allows, and weigh them
+lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	@deploy/setup.sh dev
 	@for name in dev run train; do \
 	  [ $$name = run ] && part='-c deploy/lock/dev.txt' || part="--extra $$name"; \

@@ -61,7 +61,7 @@ class Device:
         self.publisher.connect()
 
     def event(self) -> None:
-        """The label changes."""
+        """Publish a change of label, and the state."""
         self._flip = not self._flip
         before, after = LABELS[:: 1 if self._flip else -1]
         evidence: dict[str, float | int | str] = {"score": 0.91, "before_s": 4.2, "frame": 1234}
@@ -69,12 +69,12 @@ class Device:
         self.publisher.publish(self.wiring.state(prediction(self._flip)))
 
     def telemetry(self) -> None:
-        """How it goes."""
+        """Publish telemetry."""
         self.publisher.publish(self.wiring.telemetry(TELEMETRY))
 
 
 def prediction(best: int) -> Prediction:
-    """Return what a device sees."""
+    """Return a device's prediction."""
     return Prediction(1234, 0, LABELS[best], 0.91, (0.09, 0.91), 0, partial=False)
 
 
@@ -126,7 +126,7 @@ def main() -> int:
 
 
 def group(args: argparse.Namespace) -> None:
-    """Be some of the devices: connect, say so, wait for a line, send, say what was sent."""
+    """Run some of the devices: connect, report it, wait for a line, send, report what was sent."""
     first, amount, port = map(int, args.group.split(":"))
     devices = [Device(Broker("127.0.0.1", port), first + n) for n in range(amount)]
     until = time.monotonic() + SETTLE_S
@@ -153,7 +153,7 @@ def group(args: argparse.Namespace) -> None:
 
 
 def poll(devices: list[Device]) -> None:
-    """See to every device."""
+    """Poll every device."""
     for device in devices:
         device.publisher.poll()
 
@@ -215,7 +215,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def go(groups: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
-    """Let every group go on; return them."""
+    """Send a line to every group, which then continues; return them."""
     for process in groups:
         assert process.stdin
         process.stdin.write("\n")

@@ -51,7 +51,7 @@ def allocated_bytes() -> int:
 
 
 class Fence:
-    """Stands until ``lift``, ``room_bytes`` above what is allocated now.
+    """In force until ``lift``, ``room_bytes`` above what is allocated now.
 
     threads  of the decoder
     """

@@ -208,13 +208,13 @@ BAD: dict[str, tuple[tuple[str, ...], str, str, str]] = {
         (PLAIN, NO_CA, signed(SERVER)),
         "localhost",
         "invalid CA certificate",
-        "its issuer is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
+        "its issuer is not an authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
     ),
     "an authority that may not sign": (
         (authority(more="-addext keyUsage=critical,digitalSignature"), signed(SERVER)),
         "localhost",
         "invalid CA certificate",
-        "its issuer is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
+        "its issuer is not an authority (basicConstraints CA:TRUE or keyUsage keyCertSign",
     ),
     "made for clients": (
         (authority(), signed(SERVER, "extendedKeyUsage=clientAuth")),

@@ -142,7 +142,7 @@ def test_every_throttle_bit_has_its_words(tmp_path: Path) -> None:
         "throttled since boot",
     ]
     assert "62 °C" in found.line
-    assert found.hint.startswith("a supply of 5.1 V")
+    assert found.hint.startswith("use a power supply of 5.1 V")
     firmware = tmp_path / "devices/platform/soc/soc:firmware"
     firmware.mkdir(parents=True)
     zone = tmp_path / "class/thermal/thermal_zone0"

@@ -63,7 +63,7 @@ def test_a_good_broker(broker: PrivateBroker, listen: Callable[[], Listener]) ->
     assert found.verdict == "ok"
     assert found.facts["addresses"] == ["127.0.0.1"]
     assert found.facts["login"] is True
-    assert (told.verdict, told.line) == ("unknown", "the broker keeps nothing under edge/wall")
+    assert (told.verdict, told.line) == ("unknown", "the broker retains nothing under edge/wall")
     assert probe.check(config(broker.port), RUNNING)[1].verdict == "fault"
     assert probe.check(config(broker.port, protocol="3.1.1"), Unit())[0].verdict == "ok"
     assert listener.messages == []  # it has published nothing

@@ -279,7 +279,7 @@ def test_a_connection_that_the_system_has_no_means_for_is_tried_again(
     with no_more_descriptors():
         made = publisher()
         made.poll()
-    assert "cannot be reached: [Errno 24] Too many open files; running on" in caplog.text
+    assert "cannot be reached: [Errno 24] Too many open files; the daemon goes on" in caplog.text
     made.till_up()
 
 

@@ -326,7 +326,7 @@ def test_what_is_not_mqtt_ends_one_connection_and_not_the_client(
         made.until(lambda: broker.connections_total == 2 and made.online)
         made.until(lambda: has(connections[-1], b"availability"))
         made.close(OFFLINE, 0.5)
-    assert len([line for line in caplog.messages if "running on" in line]) == 1
+    assert len([line for line in caplog.messages if "the daemon goes on" in line]) == 1
 
 
 def publisher(port: int, **more: Any) -> Polled:

@@ -194,8 +194,9 @@ def test_this_system_is_checked_before_anything_else() -> None:
     old = tuple(map(int, name.split()[1].split("."))) <= elf.NEWEST_GLIBC
     done = make("--check")
     assert (done.returncode, done.stdout) == (0 if old else 69, "")
+    command = ["make", "--no-print-directory", "--dry-run", "image"]
     lines = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "image"], capture_output=True, text=True, check=True, cwd=ROOT
+        command, capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.splitlines()
     assert lines[0].endswith("-m deploy.runtime.build --check")
 

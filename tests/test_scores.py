@@ -1,4 +1,4 @@
-"""Scores that are no probabilities: refused at the start, later dropped and counted."""
+"""Scores that are not probabilities: refused at the start, later dropped and counted."""
 
 from __future__ import annotations
 

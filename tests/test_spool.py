@@ -220,7 +220,7 @@ def test_an_event_that_the_broker_cannot_have_is_set_aside(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "zeros"])
-def test_an_unreadable_file_is_set_aside_and_begun_anew(
+def test_an_unreadable_file_is_set_aside_and_replaced(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The daemon runs on; the old file is kept for inspection."""

@@ -103,7 +103,7 @@ def test_a_row_that_is_no_event_is_set_aside(
         assert spool.add(Message("edge/d/event", b"5", 1, False)) > 4
         assert [message.payload for message in drained(spool)] == [b"1", b"2", b"4", b"5"]
     assert len(caplog.records) == 1
-    assert f"1 rows are no events, the last is number {row[0]}: " in caplog.text
+    assert f"1 rows are not events, the last is number {row[0]}: " in caplog.text
     assert why in caplog.text
     ((number, payload, reason),) = aside(path)
     assert number == row[0]

@@ -184,7 +184,7 @@ def test_an_entry_can_be_found_by_event_and_stage(sent: list[dict[str, Any]]) ->
 def test_a_journal_that_hangs_holds_up_nothing(tmp_path: Path) -> None:
     """What it has no room for is dropped; the first entry after that has the count."""
     path = str(tmp_path / "socket")
-    room = systemd.Room(path)
+    room = systemd.Writable(path)
     record = logging.makeLogRecord({"msg": "x"})
     assert room.filter(record), "no journald: nothing waits for it"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:

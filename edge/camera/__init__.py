@@ -1,4 +1,4 @@
-"""Cameras: opens the one that a source's name stands for. One file for each kind of source."""
+"""Cameras: opens the one that a source's name denotes. One file for each kind of source."""
 
 from __future__ import annotations
 

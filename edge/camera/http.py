@@ -92,7 +92,7 @@ class Client:
     source     an address, may hold credentials
     where      the same without them, for messages
     timeout_s  for each answer's head, and for each piece of its body
-    Raises CameraError where ``source`` is no address.
+    Raises CameraError where ``source`` is not an address.
     """
 
     def __init__(self, source: str, where: str, timeout_s: Seconds) -> None:

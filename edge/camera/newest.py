@@ -54,7 +54,7 @@ class Newest:
 
     @property
     def corrupt_total(self) -> int:
-        """Parts that came and were no picture, or too large to be held."""
+        """Parts that came and were not a picture, or too large to be held."""
         with self._changed:
             return self._corrupt_total
 

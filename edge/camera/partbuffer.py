@@ -1,8 +1,8 @@
 """Buffer for the bytes of a body that are not yet processed; a large picture is stored apart.
 
 A large picture grows in memory of its own, taken from the system in one piece and returned as soon
-as nobody holds the picture: three of them, grown byte by byte, left holes in malloc's heap as large
-as four. Pure; it knows neither parts nor pictures.
+as the picture is no longer held: three of them, grown byte by byte, left holes in malloc's heap as
+large as four. Pure; it knows neither parts nor pictures.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Polled(Receiver):
             return None
         if not jpeg.is_whole(content):
             kind = answer.type or "unknown"
-            self._count_corrupt(f"an answer of type {kind} that is no whole JPEG")
+            self._count_corrupt(f"an answer of type {kind} that is not a whole JPEG")
             return None
         names = VALIDATORS.items()
         self._fields = {field: value for name, field in names if (value := answer.header(name))}

@@ -31,7 +31,7 @@ BURST_PARTS: Final = 64
 """In one piece of the body: no camera sends more; the thread then rests between two pieces."""
 REST_S: Final = 0.01
 OTHERS: Final = ("audio/", "text/", "video/", "application/")
-"""Types of parts that are no pictures, but not damage either."""
+"""Types of parts that are not pictures, but not damage either."""
 
 
 class Receiver(Newest):
@@ -80,7 +80,7 @@ class Receiver(Newest):
             )
 
     def _count_corrupt(self, what: str) -> None:
-        """[1] Count a part that is no picture. Raises CameraError after many in a row.
+        """[1] Count a part that is not a picture. Raises CameraError after many in a row.
 
         what  what it is, as the subject of a sentence
         """
@@ -138,5 +138,5 @@ class MotionJpeg(Receiver):
             return True
         if not part.type.startswith(OTHERS) or part.type == "application/octet-stream":
             kind = f" of type {part.type}" if part.type else ""
-            self._count_corrupt(f"a part{kind} that is no JPEG")
+            self._count_corrupt(f"a part{kind} that is not a JPEG")
         return False

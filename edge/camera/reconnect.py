@@ -10,7 +10,7 @@ Rule 4: an opening carries its settings with it. If others apply by the time it 
 Knows cameras by their Protocol alone. Runs on the caller's thread, except where marked:
 [1] the thread that opens gets ``open``, whose settings are frozen, and a number. The camera is its
     own until the call has ended, the caller's from then on.
-[2] the thread that closes gets the camera, which nobody else holds any more.
+[2] the thread that closes gets the camera, which no other thread holds any more.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Recovery:
     """A camera that comes back.
 
     open    [1] returns a camera; gets the number of its first frame. Raises CameraError
-    tell    called on every change
+    report  called on every change
     run     starts a call on a thread of its own
     """
 
@@ -48,14 +48,14 @@ class Recovery:
         self,
         open: Callable[[int], Camera],
         policy: Policy,
-        tell: Callable[[Change], None],
+        report: Callable[[Change], None],
         clock: Callable[[], Seconds] = time.monotonic,
         *,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[Seconds], None] = time.sleep,
         run: Callable[[Callable[[], Any]], Call[Any]] = Call,
     ) -> None:
-        self._clock, self._sleep, self._run, self._tell = clock, sleep, run, tell
+        self._clock, self._sleep, self._run, self._report = clock, sleep, run, report
         self._machine = Machine(policy, clock(), chance)
         self._corrupt_before = 0  # of cameras that are closed
         self._sequence = 0  # of the next frame
@@ -185,16 +185,16 @@ class Recovery:
             self._handle(on.Stale(self._clock()))
 
     def _handle(self, event: on.Event) -> None:
-        """Report an event, do what its phase needs, tell the changes, raise what is fatal."""
+        """Handle an event, do what its phase needs, report the changes, raise what is fatal."""
         outcome = self._machine.handle(event)
         self._follow()
         for change in outcome.changes:
-            self._tell(change)
+            self._report(change)
         if outcome.fatal is not None:
             raise outcome.fatal
 
     def _follow(self) -> None:
-        """Start the call that the phase stands for, if it does not run yet."""
+        """Start the call that the phase requires, if it does not run yet."""
         phase = self._machine.phase
         if isinstance(phase, on.Opening) and self._opening is None:
             open, first = self._open, self._sequence

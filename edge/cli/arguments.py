@@ -51,18 +51,18 @@ def parser() -> argparse.ArgumentParser:
     _config(run)
     _source(run)
     run.add_argument("--broker", metavar="HOST[:PORT]", help="MQTT broker")
-    run.add_argument("--once", action="store_true", help="end at the end of a file source")
+    run.add_argument("--once", action="store_true", help="end when a file or folder ends")
 
     check = command("check", "print the effective config and prove what the start would prove")
     _config(check)
 
     classify = command("classify", "classify image files")
     classify.add_argument("files", nargs="+", metavar="FILE", type=Path)
-    classify.add_argument("--json", action="store_true", help="one JSON object a line")
+    classify.add_argument("--json", action="store_true", help="print one JSON object for each file")
     _model(classify)
 
     bench = command("bench", "measure speed and memory on this machine")
-    bench.add_argument("--json", action="store_true", help="one last line of JSON")
+    bench.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     bench.add_argument(
         "--frames", type=_positive, default=1000, help="frames to measure (default: 1000)"
     )
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     watch.add_argument("--device", default="+", type=_device, help="one device only")
     watch.add_argument("--seconds", type=_duration, help="end after this many seconds")
 
-    purge = command("purge", "make the broker forget a device, and Home Assistant too")
+    purge = command("purge", "remove a device from the broker and from Home Assistant")
     _config(purge)
     purge.add_argument("device", type=_one_device, help="the device's id")
     _broker(purge)
@@ -140,7 +140,7 @@ def _config(command: argparse.ArgumentParser) -> None:
 def _model(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", metavar="PATH", help=".tflite file, or folder with model.toml")
     command.add_argument(
-        "--threads", type=_positive, help="threads inside the network (default: all cores)"
+        "--threads", type=_positive, help="threads of the interpreter (default: one for each core)"
     )
 
 

@@ -35,7 +35,7 @@ HELD_FRAMES: Final = 8
 
 
 class Sink:
-    """Stands in for the connection to the broker; counts."""
+    """Replaces the connection to the broker; counts messages."""
 
     def __init__(self) -> None:
         self.messages_total = 0

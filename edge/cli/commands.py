@@ -154,7 +154,7 @@ def watch(args: argparse.Namespace) -> int:
 
 
 def purge(args: argparse.Namespace) -> int:
-    """Make the broker forget a device."""
+    """Remove a device from the broker and from Home Assistant."""
     from edge.cli import purge
 
     config = configs.load(args.config, arguments.overrides(args))
@@ -163,7 +163,7 @@ def purge(args: argparse.Namespace) -> int:
     for topic in topics:
         print(escaped(f"cleared {topic}"))
     if not topics:
-        print(escaped(f"the broker keeps nothing of {args.device}"), file=sys.stderr)
+        print(escaped(f"the broker retains nothing of {args.device}"), file=sys.stderr)
     return 0
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 TOPIC: Final = r"^(?!\$)[^+#/\x00-\x20]+(?:/[^+#/\x00-\x20]+)*\Z"
 LOGIN: Final = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
-"""Brokers hang up on control characters."""
+"""Brokers close the connection on control characters."""
 
 Topic = Annotated[
     str,

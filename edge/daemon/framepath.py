@@ -1,4 +1,4 @@
-"""The way of one frame through the daemon: gates, pipeline, observers. `edge bench` runs it too."""
+"""The path of a frame through the daemon: gates, pipeline, observers. `edge bench` runs it too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge.telemetry import Stages
 
 
 class FramePath:
-    """What becomes of a frame. Runs on the loop's thread."""
+    """The path of a frame. Runs on the loop's thread."""
 
     def __init__(self, run: Run, plugs: Plugs, stages: Stages) -> None:
         self._run, self._plugs, self._stages = run, plugs, stages

@@ -2,7 +2,7 @@
 
 Each connection begins with a claim on ``<base>/claim``; at the first one nothing else is published
 for a second. A daemon that has published under the name never yields: no message may stop a daemon
-at work. It answers with a claim of its own, and the beginner ends. Of two beginners, the one whose
+at work. It answers with a claim of its own, and the newcomer ends. Of two newcomers, the one whose
 run sorts first stays.
 
 Pure: time and messages are given; knows no broker.

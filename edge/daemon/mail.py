@@ -92,7 +92,7 @@ class Mail:
             self._publisher.answer(outcome)
 
     def _reassert(self, now_s: Seconds) -> None:
-        """After a power cut the broker finds the old connection dead when the new one is up."""
+        """Publish `online` again: the last will of an old connection may come after it."""
         self._stale_total += 1
         if now_s - self._logged_s >= LOG_S:
             self._logged_s = now_s

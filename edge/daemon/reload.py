@@ -95,7 +95,7 @@ class Reload:
         return now.config, engine
 
     def _engine(self, now: _Underway) -> Engine | None:
-        """Go on with what can go on; return the engine once it is loaded."""
+        """Take the next step, if it is possible; return the engine once it is loaded."""
         if not now.attempt.wait(0.0):
             return None
         if self._loading is None or self._loading.proof != now.attempt.proof:

@@ -86,7 +86,7 @@ class Run:
         self.skipped_total[reason] += 1
 
     def classify(self, prediction: Prediction | InvalidScores) -> Prediction | None:
-        """Take what the pipeline says of the newest frame; return the prediction before."""
+        """Record the pipeline's result for the newest frame; return the prediction before."""
         before = self.last
         self.has_scores = isinstance(prediction, Prediction)
         if isinstance(prediction, Prediction):

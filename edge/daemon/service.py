@@ -65,7 +65,7 @@ class Service:
 
 
 class Loop:
-    """Reads frames, and does between two of them what goes by time."""
+    """Reads frames; between two of them does what is due by time."""
 
     def __init__(self, parts: Parts, notifier: Notifier) -> None:
         self._parts, self._notifier = parts, notifier
@@ -74,7 +74,7 @@ class Loop:
         self._connecting = False
 
     def run(self) -> None:
-        """Run until the source ends or a signal arrives; say farewell to the broker."""
+        """Run until the source ends or a signal arrives; publish `offline`."""
         farewell_s = FAREWELL_S
         try:
             if self._start() and self._frames():
@@ -136,7 +136,7 @@ class Loop:
             self._handle_changes()
 
     def _tick(self) -> None:
-        """Do everything that goes by time rather than by frame."""
+        """Do everything that is due by time, not by frame."""
         parts = self._parts
         if not self._connecting and (self._run.frames_total or self._camera.state != "online"):
             self._connecting = True  # not before: `online` follows `info` and `state`

@@ -83,17 +83,18 @@ def _line(status: str) -> str:
 def journal() -> logging.Handler | None:
     """Return a handler for the journal where stderr is the journal's; else None.
 
-    Every entry has EDGE_STAGE, the part it comes from; an event's has EDGE_EVENT and MESSAGE_ID.
+    Every entry has EDGE_STAGE: ``stage`` if given, else the room; an event's has EDGE_EVENT and
+    MESSAGE_ID.
     """
     if not journaled() or JournalHandler is None:
         return None
     handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER="edge")
     handler.addFilter(_fields)
-    handler.addFilter(Room(SOCKET))
+    handler.addFilter(Writable(SOCKET))
     return handler
 
 
-class Room:
+class Writable:
     """Passes records while journald takes datagrams; a journald that hangs would block the loop.
 
     The next record that passes has in EDGE_MISSING how many did not. Source: unix(7), connected

@@ -1,7 +1,7 @@
-"""Takes over a reload that has been proven: config, model, camera and plugs change at once.
+"""Applies a reload that was proven: config, model, camera and plugs change at once.
 
 `reload` and SIGHUP begin one; the loop goes on with the old config and model until it is over, and
-after it where it has failed.
+afterwards too if it has failed.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ broker.py        the way to the broker: name, port, login
 tls.py           the broker's certificate, and why it is refused
 certificates.py  hints for OpenSSL's verify codes
 published.py     what subscribers receive from this device, and how old it is
-machine.py       clock, heat, supply and memory
-disk.py          room on the disk, events in the spool, wear
+machine.py       clock, temperature, power supply and memory
+disk.py          free space on the disk, events in the spool, wear
 journal.py       the last events of the service
 shown.py         the output on a terminal and elsewhere
 

@@ -61,7 +61,7 @@ def check(config: Config | None, unit: Unit, proc: Path = Path("/proc")) -> Chec
 
 
 def devices() -> list[dict[str, str]]:
-    """Return every V4L2 device that is a camera or cannot be opened: path, driver, card."""
+    """Return every V4L2 device that is a camera or cannot be opened: path, driver, its name."""
     found: list[dict[str, str]] = []
     for path in sorted(glob.glob("/dev/video[0-9]*"), key=lambda path: (len(path), path)):
         try:

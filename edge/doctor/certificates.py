@@ -18,7 +18,7 @@ OTHER_KEY: Final = 7
 PAGE: Final = "docs/certificates.md"
 AGAIN: Final = f"make it again as {PAGE} says"
 NO_AUTHORITY: Final = (
-    "its issuer is no authority (basicConstraints CA:TRUE or keyUsage keyCertSign is missing)"
+    "its issuer is not an authority (basicConstraints CA:TRUE or keyUsage keyCertSign is missing)"
 )
 FAULTS: Final = {
     79: f"{NO_AUTHORITY}: {AGAIN}",
@@ -54,7 +54,7 @@ def hint(code: int, tls: Tls, facts: dict[str, Any], known: set[str]) -> str:
     if code == EXPIRED:
         return "renew it; or this machine's date is wrong: see `clock`"
     if code == NOT_YET:
-        return "this machine's date is wrong, or that of its maker was: see `clock`"
+        return "this machine's date is wrong, or was wrong where it was made: see `clock`"
     if code in (NO_NAME, NO_ADDRESS) and names:
         return f"set mqtt.host to a name in it: {', '.join(names)}"
     if code == NO_ADDRESS and common:

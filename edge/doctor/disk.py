@@ -1,4 +1,4 @@
-"""Room on the disk, events in the spool, wear of an SD card or eMMC.
+"""Free space on the disk, events in the spool, wear of an SD card or eMMC.
 
 The daemon keeps its spool locked, so a copy is read. Source: statvfs(3); the Linux kernel's mmc
 documentation, life_time and pre_eol_info (JEDEC eMMC 5.1; SD cards have neither).
@@ -33,7 +33,7 @@ URGENT: Final = 3
 PRE_END: Final = {2: "80 % of its reserve used", URGENT: "its reserve is nearly used up"}
 ROOT: Final = "sudo edge doctor"
 CLEAN_UP: Final = (
-    "make room: journalctl --vacuum-size=50M; apt-get clean; du -xh / | sort -h | tail"
+    "free some space: journalctl --vacuum-size=50M; apt-get clean; du -xh / | sort -h | tail"
 )
 
 
@@ -226,7 +226,7 @@ def _wear(findings: Findings, sys: Path) -> None:
 
 
 def worn(device: str, used: int, spare: int) -> Finding:
-    """Judge the wear of one card.
+    """Judge the wear of one SD card or eMMC.
 
     used   tenths of its life
     spare  state of its reserve of blocks: 1 normal, 2 and 3 see ``PRE_END``

@@ -1,4 +1,4 @@
-"""The machine's clock, heat, supply and memory.
+"""The machine's clock, temperature, power supply and memory.
 
 ``proc``, ``sys`` and ``run`` are roots that a test replaces.
 Source: adjtimex(2); systemd-timesyncd(8); the Pi's documentation of get_throttled; proc(5).
@@ -25,11 +25,11 @@ HOT_CELSIUS: Final = 75.0
 TOO_HOT_CELSIUS: Final = 85.0
 """The Pi 4 lowers its clock from 80 degrees, and more so from 85."""
 COOL: Final = "cool it: heat sink, fan, shade"
-SUPPLY: Final = "a supply of 5.1 V and 3 A, a short thick cable"
+SUPPLY: Final = "use a power supply of 5.1 V and 3 A, and a short, thick cable"
 THROTTLED: Final[dict[int, tuple[Verdict, str, str]]] = {
     0: ("fault", "under-voltage now", SUPPLY),
-    1: ("warning", "clock capped now", "cool it, or fix its supply"),
-    2: ("warning", "throttled now", "cool it, or fix its supply"),
+    1: ("warning", "clock capped now", "cool it, or fix its power supply"),
+    2: ("warning", "throttled now", "cool it, or fix its power supply"),
     3: ("warning", "soft temperature limit now", COOL),
     16: ("warning", "under-voltage since boot", SUPPLY),
     17: ("warning", "clock capped since boot", ""),
@@ -78,7 +78,7 @@ def clock(
 
 
 def heat(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Check:
-    """Judge the temperature now, and what the firmware recorded of heat and supply since boot."""
+    """Judge the temperature now, and the firmware's record of heat and supply since boot."""
     findings = Findings("heat")
     health = HealthReader(proc, sys).read()
     celsius, bits = health.temperature_celsius, health.throttled_bits

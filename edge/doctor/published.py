@@ -29,8 +29,8 @@ def check(
         findings.wrong("unknown", "the broker could not be reached: see `broker`")
         return findings.check()
     if not kept:
-        what = f"the broker keeps nothing under {device}"
-        hint = "is it another device.id or base_topic than the daemon's? may this login read it?"
+        what = f"the broker retains nothing under {device}"
+        hint = "check device.id, mqtt.base_topic and this login's right to read"
         findings.wrong("fault" if unit.running else "unknown", what, hint)
         return findings.check()
     online = kept.get(f"{device}/availability") == b"online"
@@ -48,7 +48,7 @@ def check(
     if state:
         _state(findings, state, config.publish.state_interval_s, now_s, online)
     if len(hidden) == len(TOPICS) - 1:
-        hint = "give it `pattern read edge/%u/info` and the same for state, or log in as a watcher"
+        hint = "give it `pattern read edge/%u/info` and the same for state"
         findings.wrong("unknown", "this login may not read info and state", hint)
     elif hidden and online:
         hint = "see `camera` and `events`"

@@ -36,7 +36,7 @@ PHASES: Final[dict[str, Phase]] = {
 }
 """ActiveState -> phase; the others depend on SubState."""
 STATUSES: Final = {
-    "78": ("config, model or device id is at fault", "fix what is a fault below"),
+    "78": ("config, model or device id is at fault", "fix the faults below"),
     "74": ("no camera", "see `camera` below"),
     "203": ("its program cannot be executed", f"apt install --reinstall {NAME}"),
     "243": ("systemd cannot read a credential", f"ls -l /etc/{NAME}/credentials"),

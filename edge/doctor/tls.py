@@ -106,8 +106,8 @@ def _describe(findings: Findings, fields: dict[str, Any]) -> dict[str, Any]:
         ends_s = ssl.cert_time_to_seconds(fields["notAfter"])
         facts["expires_in_days"] = round((ends_s - time.time()) / 86_400, 1)
         left = f", {facts['expires_in_days']:.0f} days left"
-    whose = ", ".join(names) or (facts["common_name"] or "nobody") + " (no subjectAltName)"
-    findings.say(f"certificate of {whose} by {facts['issuer'] or 'nobody'}{left}")
+    whose = ", ".join(names) or (facts["common_name"] or "no name") + " (no subjectAltName)"
+    findings.say(f"certificate of {whose} by {facts['issuer'] or 'an unnamed issuer'}{left}")
     return facts
 
 

@@ -1,1 +1,1 @@
-"""What may skip a frame before the network. A gate has one method: ``pipeline.plugs.Gate``."""
+"""What may skip a frame before the model runs. A gate has one method: ``pipeline.plugs.Gate``."""

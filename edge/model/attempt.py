@@ -49,7 +49,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Tested:
-    """A trial that goes on, and what it would prove."""
+    """A trial that runs, and what it would prove."""
 
     proof: str
     trial: Trial
@@ -58,7 +58,7 @@ class _Tested:
 class Attempt:
     """One model on its way into use; begins at once.
 
-    before  another attempt, given up for this one; its trial goes on where it proves the same
+    before  another attempt, which this one replaces; its trial continues if it proves the same
     """
 
     def __init__(self, config: ModelConfig, before: Attempt | None = None) -> None:
@@ -115,7 +115,7 @@ class Attempt:
             proof.remember(tested.proof, self._folder)
 
     def close(self) -> None:
-        """End the trial, where it goes on. Safe to call twice."""
+        """End the trial if it still runs. Safe to call twice."""
         if self._tested is not None:
             self._tested.trial.close()
 

@@ -1,7 +1,7 @@
 """Checks at the start of a model: it fits its card, and gives probabilities.
 
 ``complete`` fills in what the card leaves out from the file. ``prove`` classifies a few pictures
-whose right label nobody knows, but whose scores must be numbers from 0 to 1 that sum to 1 where
+whose right label is unknown, but whose scores must be numbers from 0 to 1 that sum to 1 where
 they should. Knows no camera.
 """
 
@@ -30,7 +30,7 @@ LAST: Final = ("SOFTMAX", "LOGISTIC")
 def complete(file: ModelFile, classifier: Classifier) -> tuple[ModelCard, InputFrom, list[str]]:
     """Return the completed card, where its mean and std come from, and warnings.
 
-    What the card itself says stands; the file fills in the rest.
+    What the card says is kept; the file fills in the rest.
     """
     card, given = file.card, file.given
     how, tensor = card.preprocessing, classifier.input
@@ -80,7 +80,7 @@ def prove(
 ) -> list[str]:
     """Classify a few pictures; return warnings. Raises ModelError.
 
-    Numbers that are no probabilities are refused at once. Values that are not finite are refused
+    Numbers that are not probabilities are refused at once. Values that are not finite are refused
     where every picture gives them; a model that fails for black pictures only works by day.
     """
     scores = np.empty(classifier.labels_total, np.float32)

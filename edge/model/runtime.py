@@ -3,7 +3,7 @@
 Rule 1: only this file imports TFLite, whichever package it comes from.
 Rule 2: everything is allocated before the first frame; ``invoke`` allocates nothing.
 Rule 3: a model of a kind that XNNPACK runs is refused where XNNPACK has not taken it: it would be
-        up to ten times slower, and nobody would notice.
+        up to ten times slower, without any other sign.
 
 Knows neither cameras nor preprocessing. Runs on the caller's thread; TFLite's own threads work
 only inside ``invoke``.
@@ -51,7 +51,7 @@ class Classifier:
     require_xnnpack  refuse an int8 or float model that XNNPACK has not taken
     size             height and width, for a model that leaves them open
     usual_size       the same where ``size`` is None; ignored where the model has its own
-    content          of the file, read before; held in memory, so that nobody can overwrite it
+    content          of the file, read before; held in memory, so that no program can overwrite it
     first            what the first layers do to every value, where that is known
     last             the operator that makes the scores
 
@@ -110,7 +110,7 @@ class Classifier:
         return self._scores.finite
 
     def fault(self) -> str:
-        """Return why the values read last are no probabilities."""
+        """Return why the values read last are not probabilities."""
         return self._scores.fault()
 
 

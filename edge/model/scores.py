@@ -54,7 +54,7 @@ class Scores:
         """Write the probabilities into ``out`` and return True; False where there are none.
 
         tensor  the output's values, read only
-        out     (C,) float32 in label order, 0 to 1; as it was where they are no probabilities
+        out     (C,) float32 in label order, 0 to 1; as it was where they are not probabilities
         Source: Jacob et al. 2018, eq. 1.
         """
         raw = self._raw
@@ -102,7 +102,7 @@ class Scores:
         return bool(np.isfinite(self._raw).all())
 
     def fault(self) -> str:
-        """Return why the values read last are no probabilities; empty where they are."""
+        """Return why the values read last are not probabilities; empty where they are."""
         if not self.finite:
             bad = int((~np.isfinite(self._raw)).sum())
             return f"{bad} of {len(self._raw)} values not finite"

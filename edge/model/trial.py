@@ -110,7 +110,7 @@ class Trial:
         raise ModelError(reason, where=self._where, got=printed)
 
     def close(self) -> None:
-        """End it, where it goes on. Safe to call twice."""
+        """End it if it still runs. Safe to call twice."""
         if self._process.poll() is None:
             self._kill()
         self._release()

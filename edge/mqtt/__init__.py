@@ -6,7 +6,7 @@ connection.py     the link: one connection after the other
 lifecycle.py      the states of the link, and the event that leads from one to the next
 session.py        one connection: paho's thread, and the events that it reports
 subscriptions.py  the topics that are read, and those given up for a while
-suspects.py       finds the message on which a broker hangs up again and again
+suspects.py       finds the message on which a broker repeatedly closes the connection
 outage.py         the log lines about the broker, each only once in a while
 client.py         paho's client, hardened against hostile brokers and messages
 websocket.py      a reader of WebSocket frames that holds no frame

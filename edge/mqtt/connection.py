@@ -41,7 +41,7 @@ from edge.text import escaped
 
 
 class SetAsideError(PublishError):
-    """A message that this broker cannot take, or on which it hangs up."""
+    """A message that this broker cannot take, or on which it closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Link:
 
     @property
     def careful(self) -> bool:
-        """Whether one message may go at a time: the broker hangs up again and again."""
+        """Whether one message may go at a time: the broker repeatedly closes the connection."""
         return self._suspects.careful
 
     @property
@@ -177,7 +177,7 @@ class Link:
                 most = self.limits.packet_max
                 raise SetAsideError(f"{size} bytes: it takes at most {most}", where=topic)
             if self._suspects.aside(topic, size, now):
-                raise SetAsideError("it has hung up on such a message", where=topic)
+                raise SetAsideError("it has closed the connection on such a message", where=topic)
             sent = self._session.client.publish(
                 topic, message.payload, message.qos, message.retain, properties
             )
@@ -189,7 +189,7 @@ class Link:
     def close(self, timeout_s: Seconds) -> None:
         """Disconnect for good; wait at most ``timeout_s`` until DISCONNECT is sent.
 
-        paho's thread is not joined: it may hang in a connect that nobody answers.
+        paho's thread is not joined: it may hang in a connect that gets no answer.
         """
         session, up = self._session, self._life.state is State.UP
         self._life.see(Closed(), time.monotonic())

@@ -106,7 +106,7 @@ class Flooded:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A topic or subscription is not sent for a while: the broker hangs up on it."""
+    """A topic or subscription is set aside for a while: the broker closes the connection on it."""
 
     name: str
     size_bytes: int

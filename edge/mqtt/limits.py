@@ -48,7 +48,7 @@ class Limits:
         if not self.qos_max:
             lines.append("takes QoS 0 only: events that a lost connection holds are lost")
         if not self.retain:
-            lines.append("keeps no retained messages: they are sent again every minute")
+            lines.append("retains no messages: they are sent again every minute")
         return lines
 
 

@@ -48,7 +48,11 @@ class Outage:
         level = logging.DEBUG if known else logging.WARNING
         self._reasons = self._reasons if known else self._reasons | {what}
         log.log(
-            level, "broker %s: %s; running on", self._where, what, extra={"event": "broker_away"}
+            level,
+            "broker %s: %s; the daemon goes on",
+            self._where,
+            what,
+            extra={"event": "broker_away"},
         )
 
     def up(self, now_s: Seconds) -> None:

@@ -5,7 +5,7 @@ are dropped and counted; of each retained topic the newest message is kept; even
 queue until the broker has acknowledged them. A connection that has died unnoticed gets no more than
 a bounded number of unacknowledged messages.
 
-Runs on the daemon's thread alone; the link brings the events of paho's thread.
+Runs on the daemon's thread alone; the link hands over the events of paho's thread.
 """
 
 from __future__ import annotations
@@ -142,13 +142,13 @@ class Publisher:
             case ReadDenied(topic=topic, reason=reason):
                 self._warn(f"does not let us read: {topic}: {reason}")
             case Flooded(topic=topic):
-                self._warn(f"brings too much on {topic}: not read for {PAUSE_S:.0f} s")
+                self._warn(f"sends too much on {topic}: not read for {PAUSE_S:.0f} s")
             case SetAside(name=name, size_bytes=size):
                 length = f" of {size} bytes" if size else ""
-                self._warn(f"hangs up on {name}{length}: set aside for a while")
+                self._warn(f"closes the connection on {name}{length}: set aside for a while")
 
     def settle(self, timeout_s: Seconds) -> None:
-        """Wait until the broker has answered and nobody has objected, at most ``timeout_s``."""
+        """Wait until the broker has answered and no daemon objects, at most ``timeout_s``."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until and (self._link.connecting or self.greeting):
             self._rest()
@@ -227,11 +227,11 @@ class Publisher:
         dropped = self.incoming.dropped_total + self._link.unreadable_total
         if dropped != self._dropped:
             self._dropped = dropped
-            what = "brings unreadable messages, or more than the queue holds"
+            what = "sends unreadable messages, or more than the queue holds"
             self._seldom.warn("dropped", f"{what}: {dropped} dropped so far")
 
     def _warn(self, text: str) -> None:
-        self._seldom.warn(text, f"{text}; running on")
+        self._seldom.warn(text, f"{text}; the daemon goes on")
 
     def _rest(self) -> None:
         time.sleep(0.005)

@@ -1,7 +1,7 @@
 """The topics that are read: subscribed to on every connect, given up for a while in a flood.
 
 Retained messages are not requested (MQTT 5): an old one is of no use here. Each topic has a
-SUBSCRIBE of its own, so that the one on which a broker hangs up can be found.
+SUBSCRIBE of its own, so that the one on which a broker ends the connection can be found.
 """
 
 from __future__ import annotations

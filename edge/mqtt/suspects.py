@@ -1,4 +1,4 @@
-"""Finds the message on which a broker hangs up, again and again. Pure.
+"""Finds the message on which a broker repeatedly closes the connection. Pure.
 
 A broker of MQTT 3.1.1 closes the connection on a packet that is too long, or retained where it
 retains none; others do so for a topic that is not allowed. The message would be the first of the

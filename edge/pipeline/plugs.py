@@ -18,7 +18,7 @@ from edge.frames import Classified, Frame
 
 
 class Gate(Protocol):
-    """Decides, before the network, whether a frame is classified."""
+    """Decides, before the model runs, whether a frame is classified."""
 
     @property
     def name(self) -> str:
@@ -132,11 +132,11 @@ class Plugs:
         return found
 
     def switch(self, gate: Gate | None) -> None:
-        """Ask ``gate`` first from now on, without timing it; None: no longer."""
+        """Call ``gate`` first from now on, without timing it; None: remove it."""
         self._switch = gate
 
     def replace(self, gates: Sequence[Gate], observers: Sequence[Observer]) -> None:
-        """Use these from now on; whoever made those that they replace closes them."""
+        """Use these from now on; the caller closes those that they replace."""
         self._gates = tuple(_Timed(gate, self.ring(gate.name)) for gate in gates)
         self._observers = tuple(_Timed(one, self.ring(one.name)) for one in observers)
         self.failed = ()

@@ -1,7 +1,7 @@
-"""The spool's database, whoever wrote it: opened, checked, read and written.
+"""The spool's database, whatever program wrote it: opened, checked, read and written.
 
-Rule 1: nothing in it is trusted. Rows that are no events are moved into its table ``set_aside``; an
-        unreadable file, or another program's, is renamed and a new one begun.
+Rule 1: nothing in it is trusted. Rows that are not events are moved into its table ``set_aside``;
+        an unreadable file, or another program's, is renamed and a new one created.
 Rule 2: each fault is logged in one line, with a count, and stops nothing.
 """
 
@@ -41,7 +41,7 @@ class SpoolFile:
 
     waiting    number -> bytes of the payload, oldest first
     last       largest number among them
-    set_aside  count of rows that were no events
+    set_aside  count of rows that were not events
     dropped    count of the oldest events, beyond the bounds
     Raises OSError, sqlite3.Error, ValueError for another program's database.
     """
@@ -52,7 +52,7 @@ class SpoolFile:
         self.last = self.set_aside = self.dropped = self._held = 0
         self._fault = ""
         if path.exists() and not path.is_file():  # SQLite would block on a pipe
-            raise OSError(errno.EINVAL, "is no regular file")
+            raise OSError(errno.EINVAL, "is not a regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, timeout=lock_s, cached_statements=16)
         try:
@@ -72,7 +72,7 @@ class SpoolFile:
             )
 
     def read(self, number: int) -> Message | None:
-        """Return an event, None if the row is no event any more. Raises sqlite3.Error."""
+        """Return an event, None if the row is no longer an event. Raises sqlite3.Error."""
         row = self._database.execute(
             "SELECT topic, payload, qos FROM events WHERE number = ?", (number,)
         ).fetchone()
@@ -157,7 +157,7 @@ class SpoolFile:
         self.waiting = dict(reversed(self.waiting.items()))
         self.last = max(self.waiting, default=0)
         if self.set_aside:
-            text = "spool %s: %d rows are no events, the last is %s; %s"
+            text = "spool %s: %d rows are not events, the last is %s; %s"
             where = self._fault or f"the newest {rows.ASIDE_ROWS} are kept in its table set_aside"
             log.warning(text, self._path, self.set_aside, last_fault, where)
         if self.dropped:
@@ -228,7 +228,7 @@ def _set_aside(path: Path, why: str) -> None:
     for suffix in SUFFIXES:  # SQLite would replay a remaining log into the new file
         if (file := path.with_name(path.name + suffix)).exists():
             file.replace(aside.with_name(aside.name + suffix))
-    log.warning("spool %s: %s; set aside as %s, a new one begun", path, escaped(why), aside.name)
+    log.warning("spool %s: %s; set aside as %s, a new one created", path, escaped(why), aside.name)
     old = sorted(name for name in os.listdir(path.parent) if name.startswith(prefix))
     whole = [name for name in old if not name.endswith(SUFFIXES[1:])]
     for name in whole[:-KEPT_FILES]:

@@ -67,7 +67,7 @@ class Spool:
         self.dropped_total = 0
         """Events dropped for newer ones, unreadable on disk, or set aside."""
         self.set_aside_total = 0
-        """Of those, events that the broker refuses, and rows that are no events."""
+        """Of those, events that the broker refuses, and rows that are not events."""
         self.failures_total = 0
         """Events that could not be written to disk."""
         self._sync: threading.Thread | None = None  # [1]

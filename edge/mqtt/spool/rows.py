@@ -50,7 +50,7 @@ _UNFIT: Final = re.compile("[+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 
 
 class Row(NamedTuple):
-    """One row. fault: why it is no event, empty if it is one; bytes: of its payload."""
+    """One row. fault: why it is not an event, empty if it is one; bytes: of its payload."""
 
     number: int
     bytes: int
@@ -73,7 +73,7 @@ def foreign(database: sqlite3.Connection) -> str:
 
 
 def fault(topic: bytes | None, qos: int | None, size: int | None, bytes_max: int) -> str:
-    """Return why a row is no event, "" if it is one. None: of another type. size: payload bytes."""
+    """Return why a row is not an event, else "". None: of another type. size: payload bytes."""
     if topic is None:
         return "topic is not text"
     if not 0 < len(topic) <= TOPIC_MAX_BYTES:
