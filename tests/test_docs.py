@@ -207,3 +207,11 @@ def test_every_fault_names_a_test_that_exists() -> None:
                 assert file, f"{name} in no file: {row}"
                 assert f"def {name}(" in file.read_text(), f"{file}: no {name}"
         assert file or row[2] in ("cameras", "system", "image"), f"no test: {row}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    """A path in code marks, from the top of the repository."""
+    text = (ROOT / page).read_text()
+    paths = re.findall(r"`((?:edge|deploy|models|docs|tests)/[\w./-]+\.\w+)", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
