@@ -5,7 +5,8 @@ Its config table, payloads and telemetry part it declares in config/ and contrac
 
 Rule 1: a plug is made when its table of the config switches it on, and again when that table or
         the model changes.
-Rule 2: a plug that cannot be made is an EdgeError, and the ones at work stay.
+Rule 2: a plug that cannot be made, or whose name is taken, is an EdgeError, and the ones at work
+        stay.
 Rule 3: making a plug takes less than a frame; what takes longer it does on a worker of its own.
 
 Runs on the loop's thread.
