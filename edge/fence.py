@@ -36,9 +36,8 @@ STACK_BYTES: Final = 8_400_000
 _PAGE_BYTES: Final = resource.getpagesize()
 _STATM: Final = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 """Kept open: it is read for each frame, in 1 us instead of 10."""
-_changing = (
-    threading.RLock()
-)  # a forgotten source may be collected, and its fence lifted, inside it
+_changing = threading.RLock()
+"""Reentrant: a forgotten source may be collected, and its fence lifted, while it is held."""
 _fences: set[Fence] = set()  # [1]
 _outside: tuple[int, int] | None = None  # [1]
 """The limits of the process as they were before the first fence; None until there is one."""

@@ -22,6 +22,9 @@ WINDOW_5 = replace(Config(), smoothing=replace(Config().smoothing, window=5))
 TOP_2 = replace(Config(), publish=replace(Config().publish, top_k=2))
 ONE, OTHER = cast(Engine, object()), cast(Engine, object())
 
+TAKEN = {99: "invoke", 98: "fps", 97: "plugs", 96: "window-10"}
+"""``top_k`` -> a name that something else has."""
+
 
 class Plug:
     """An observer that knows what was made, and what was closed."""
@@ -51,8 +54,7 @@ def rooms(log: list[str]) -> Rooms:
     def publish(config: Config, _: Engine, __: Outlet) -> Plug:
         if config.publish.top_k == 1:
             raise RuntimeError("one is too few")
-        name = "invoke" if config.publish.top_k == 99 else f"top-{config.publish.top_k}"
-        return Plug(name, log)
+        return Plug(TAKEN.get(config.publish.top_k, f"top-{config.publish.top_k}"), log)
 
     def drop(_: Message) -> None:
         """Publish nothing."""
@@ -102,13 +104,24 @@ def test_what_cannot_be_made_leaves_the_old_at_work() -> None:
     assert log[4:] == ["-window-10", "-top-5"]
 
 
-def test_a_name_that_is_a_stage_is_refused_before_anything_changes() -> None:
-    """At a reload, it must not end the daemon."""
-    made = rooms([])
+@pytest.mark.parametrize(
+    ("top_k", "line"),
+    [
+        (99, r"invoke is a stage of the pipeline"),
+        (98, r"fps is taken"),
+        (97, r"plugs is taken"),
+        (96, r"window-10 is taken"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_before_anything_changes(top_k: int, line: str) -> None:
+    """At a reload, it must not end the daemon; the plug that has the name is closed."""
+    log: list[str] = []
+    made = rooms(log)
     apply(made, Config())
-    wrong = replace(Config(), publish=replace(Config().publish, top_k=99))
-    with pytest.raises(ConfigError, match=r"\[publish\].*invoke is a stage of the pipeline"):
+    wrong = replace(Config(), publish=replace(Config().publish, top_k=top_k))
+    with pytest.raises(ConfigError, match=rf"\[publish\].*{line}"):
         made.prepare(wrong, ONE)
+    assert log[2:] == [f"+{TAKEN[top_k]}", f"-{TAKEN[top_k]}"]
 
 
 def test_what_was_prepared_and_is_not_used_is_closed() -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 
 from edge import config as configs
+from edge.background import Call
 from edge.config import Config, ModelConfig
 from edge.daemon.reload import Reload
 from edge.errors import ModelError
@@ -406,6 +407,30 @@ def test_a_reload_does_not_wait_while_a_model_is_hashed(
     assert (config, engine.path.parent) == (new, rgb)
     assert trials == ["uint8io.tflite"]
     assert reload.poll() is None
+
+
+def test_a_model_that_is_missed_at_once_ends_the_trial_that_it_took_over(
+    trials: list[str], rgb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two reloads, where the second one's thread is faster than the loop's next step."""
+    first = Attempt(ModelConfig(path=str(rgb)))
+    wait_until(lambda: first.wait(0.0) or bool(trials))
+    tested = first._tested
+    assert tested is not None
+    ended: list[None] = []
+    monkeypatch.setattr(tested.trial, "close", lambda: ended.append(None))
+
+    def at_once(call: Callable[[], object], name: str) -> Call[object]:
+        made = Call(call, name=name)
+        assert made.wait(WAIT_S)
+        return made
+
+    monkeypatch.setattr(attempt, "Call", at_once)
+    with pytest.raises(ModelError, match="model not found"):
+        Attempt(ModelConfig(path=str(rgb / "none")), first)
+    first.close()
+    assert ended == [None]
+    trial.Trial.close(tested.trial)
 
 
 def test_models_are_hashed_one_at_a_time(

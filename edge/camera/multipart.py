@@ -183,9 +183,8 @@ class Multipart:
         buffer, most = self._buffer, self._max_bytes
         rest = buffer.find(self._boundary)
         if rest is None:
-            certain = max(
-                0, buffer.searched - 2
-            )  # after it, a line's end may belong to the boundary
+            # The last two bytes may be a line's end, which belongs to the boundary.
+            certain = max(0, buffer.searched - 2)
             if buffer.stored + certain > most:
                 self._skip(f"a part of more than {most} bytes")
                 return True

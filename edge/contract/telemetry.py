@@ -79,6 +79,10 @@ class PlugFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 PARTS: Final[dict[str, Any]] = {}
 """Name of an observer -> its part. With the first row comes ``"plugs": PlugFigures``."""
+FIELDS: Final = frozenset(
+    ("plugs", *(key for part in (Stamped, Frames, Health, Totals) for key in part.__annotations__))
+)
+"""Names that no observer has."""
 
 
 @dataclass(frozen=True, slots=True)

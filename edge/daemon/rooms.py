@@ -5,7 +5,8 @@ Its config table, payloads and telemetry part it declares in config/ and contrac
 
 Rule 1: a plug is made when its table of the config switches it on, and again when that table or
         the model changes.
-Rule 2: a plug that cannot be made is an EdgeError, and the ones at work stay.
+Rule 2: a plug that cannot be made, or whose name is taken, is an EdgeError, and the ones at work
+        stay.
 Rule 3: making a plug takes less than a frame; what takes longer it does on a worker of its own.
 
 Runs on the loop's thread.
@@ -21,6 +22,7 @@ from typing import Any, Final
 from edge.config import Config
 from edge.contract import Request
 from edge.contract.encode import Wire
+from edge.contract.telemetry import FIELDS
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
 from edge.errors import ConfigError, EdgeError, boundary
@@ -76,9 +78,14 @@ class Made:
         """Return whether the same would be made again."""
         return self.table == table and self.engine is engine
 
+    @property
+    def plugs(self) -> tuple[Gate | Observer, ...]:
+        """Its gate and its observer, as far as there are any; one object may be both."""
+        return tuple(plug for plug in (self.gate, self.observer) if plug is not None)
+
     def has_failed(self, failed: tuple[str, ...]) -> bool:
         """Return whether its plug is among those that were switched off."""
-        return any(plug and plug.name in failed for plug in (self.gate, self.observer))
+        return any(plug.name in failed for plug in self.plugs)
 
     def close(self) -> None:
         """Close its observer, whatever that raises."""
@@ -102,6 +109,7 @@ class Rooms:
             for room in self._rooms:
                 before = next((made for made in self._made if made.room is room), None)
                 prepared.append(self._make(room, before, config, engine))
+            self._check_names(prepared)
         except BaseException:
             self.drop(prepared)
             raise
@@ -144,10 +152,17 @@ class Rooms:
         with boundary(ConfigError, "cannot be used", f"[{room.table}]"):
             gate = room.gate(config, engine, self._outlet) if room.gate else None
             observer = room.observer(config, engine, self._outlet) if room.observer else None
-            for plug in (gate, observer):
-                if plug is not None:
-                    self._plugs.ring(plug.name)  # raises here, not once it is in force
             return Made(room, table, engine, gate, observer)
+
+    def _check_names(self, prepared: Iterable[Made]) -> None:
+        """Raise ConfigError for a name that something else in telemetry has."""
+        owners: dict[str, Gate | Observer] = {}
+        for made in prepared:
+            with boundary(ConfigError, "cannot be used", f"[{made.room.table}]"):
+                for plug in made.plugs:
+                    self._plugs.ring(plug.name)  # raises here, not once it is in force
+                    if plug.name in FIELDS or owners.setdefault(plug.name, plug) is not plug:
+                        raise ValueError(f"{plug.name} is taken: a plug needs another name")
 
     def _handler(
         self, room: Room, handle: Callable[[Any, Any], Answer | Pending]

@@ -71,7 +71,11 @@ class Attempt:
         if before is not None:
             self._earlier = before._identifying or before._earlier
             self._tested, before._tested = before._tested, None
-        self._identify(0.0)
+        try:
+            self._identify(0.0)
+        except BaseException:
+            self.close()  # nobody else has the trial any more
+            raise
 
     @property
     def sha256(self) -> str:
@@ -129,8 +133,9 @@ class Attempt:
                 self._identifying = Call(lambda: identify(config), name="model")  # [1]
         if not self._identifying.wait(timeout_s):
             return False
-        self._identity = self._identifying.result()
-        self._begin_trial(self._identity)
+        identity = self._identifying.result()
+        self._begin_trial(identity)
+        self._identity = identity  # not before: without its trial a model is not known
         return True
 
     def _begin_trial(self, identity: Identity) -> None:

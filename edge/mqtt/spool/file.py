@@ -125,9 +125,7 @@ class SpoolFile:
         database.text_factory = bytes  # text that is not UTF-8 must not raise
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._bytes_max + rows.CUT_BYTES)
         database.execute("PRAGMA trusted_schema = OFF")
-        database.execute(
-            "PRAGMA page_size = 512"
-        )  # an event writes one page; 4096: 8 times as much
+        database.execute("PRAGMA page_size = 512")  # an event writes one page, else of 4096 bytes
         database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one daemon, no shared memory
         if foreign := rows.foreign(database):
             raise ValueError(f"is another program's database: it has a {escaped(foreign, 100)}")
