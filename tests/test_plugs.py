@@ -148,6 +148,7 @@ CONFIG = """
 [device]
 id = "wall"
 [publish]
+state_interval_s = 0.3
 telemetry_interval_s = 0.3
 [log]
 level = "debug"
@@ -220,6 +221,9 @@ def test_a_daemon_without_rooms_counts_skips_and_publishes_what_it_did(
     assert told["stages_ms"] == {}
     assert told["fps"] > 0
     assert told.keys() == schema()["telemetry"]["$defs"]["Telemetry"]["properties"].keys()
+    before = len(listener.payloads("state"))
+    listener.wait_for(lambda: len(listener.payloads("state")) > before + 2)  # the heartbeat
+    assert newest(listener, "state")["paused"]
     asker.close()
 
 

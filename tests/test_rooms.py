@@ -31,7 +31,14 @@ class Plug:
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self._log = name, log
+        self.ticks_left = 2
         log.append(f"+{name}")
+
+    def tick(self) -> None:
+        """Count down; fail at the third."""
+        self.ticks_left -= 1
+        if self.ticks_left < 0:
+            raise OSError("the third tick")
 
     def classified(self, seen: Classified) -> None:
         """Take a frame."""
@@ -60,9 +67,12 @@ def rooms(log: list[str]) -> Rooms:
         """Publish nothing."""
 
     wire = Wire("edge/wall", ("cat",), "cafe", lambda: 1.0)
-    plugs = Plugs(Plug("publish", []), Stages().ring, lambda *_: None)
+    plugs = Plugs(Plug("publish", []), Stages().ring, lambda name, _: log.append(f"!{name}"))
     outlet = Outlet(wire, drop, Events(wire, drop))
-    table = (Room("smoothing", observer=smoothing), Room("publish", observer=publish))
+    table = (
+        Room("smoothing", observer=smoothing, tick=Plug.tick),
+        Room("publish", observer=publish),
+    )
     return Rooms(table, plugs, outlet)
 
 
@@ -132,3 +142,17 @@ def test_what_was_prepared_and_is_not_used_is_closed() -> None:
     made.drop(made.prepare(WINDOW_5, ONE))
     assert log[2:] == ["+window-5", "-window-5"]
     assert made.rows() == {}
+
+
+def test_a_tick_comes_without_frames_and_one_that_raises_switches_its_plug_off() -> None:
+    """Twice it is called; the third time it raises, is reported once and called no more."""
+    log: list[str] = []
+    made = rooms(log)
+    made.tick()
+    apply(made, Config())
+    for _ in range(5):
+        made.tick()
+    assert log == ["+window-10", "+top-5", "!window-10"]
+    apply(made, WINDOW_5)
+    made.tick()
+    assert log[-2:] == ["+window-5", "-window-10"]

@@ -39,7 +39,7 @@ def run(
     stages, whole = Stages(frames_total), LatencyRing(frames_total)
     with contextlib.ExitStack() as closing:
         plugged = plug(state, wire, _drop, _no_snapshot, stages, closing)
-        path = FramePath(state, plugged.plugs, stages)
+        path = FramePath(state, plugged.plugs, stages, plugged.publishing)
         for index in range(-WARM_UP_FRAMES, frames_total):
             if index == 0:
                 stages.clear()

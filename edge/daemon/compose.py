@@ -120,9 +120,9 @@ def compose(
     commands = Commands(wire, table, run.count_request)
     mail = Mail(publisher, base, identity, commands, announcer, events)
     return Parts(
-        *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages)),
+        *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages, plugged.publishing)),
         *(announcer, events, meter, takeover),
-        ticks=(publisher.poll, pausing.tick, mail.tick, takeover.tick, meter.tick),
+        ticks=(publisher.poll, pausing.tick, mail.tick, takeover.tick, rooms.tick, meter.tick),
     )
 
 

@@ -6,6 +6,7 @@ import time
 
 from edge.daemon.run import Run
 from edge.frames import Classified, Frame
+from edge.observers.publishing import Publishing
 from edge.pipeline.plugs import Plugs
 from edge.telemetry import Stages
 
@@ -13,8 +14,9 @@ from edge.telemetry import Stages
 class FramePath:
     """The path of a frame. Runs on the loop's thread."""
 
-    def __init__(self, run: Run, plugs: Plugs, stages: Stages) -> None:
+    def __init__(self, run: Run, plugs: Plugs, stages: Stages, publishing: Publishing) -> None:
         self._run, self._plugs, self._stages = run, plugs, stages
+        self._publishing = publishing
 
     def process(self, frame: Frame, wait_ns: int) -> None:
         """Classify ``frame``, unless a gate skips it. wait_ns: how long the camera took."""
@@ -22,6 +24,7 @@ class FramePath:
         run.read(frame)
         if reason := self._plugs.skip(frame):
             run.skip(reason)
+            self._publishing.heartbeat()  # the last prediction stands
             return
         prediction, change, times = run.pipeline.process(frame)
         before = run.classify(prediction)

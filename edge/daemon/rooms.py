@@ -50,6 +50,8 @@ class Room:
     table            of the config that switches it on
     gate, observer   make its plug; they return None where it is not configured
     requests         command -> payload, and a handler that takes the plug and the request
+    tick             called with the plug between two frames, and while none arrives; returns soon.
+                     It takes what a worker has finished
     """
 
     table: str
@@ -58,6 +60,7 @@ class Room:
     requests: Mapping[str, tuple[type[Request], Callable[[Any, Any], Answer | Pending]]] = field(
         default_factory=dict
     )
+    tick: Callable[[Any], None] | None = None
 
 
 ROOMS: tuple[Room, ...] = ()
@@ -83,6 +86,11 @@ class Made:
         """Its gate and its observer, as far as there are any; one object may be both."""
         return tuple(plug for plug in (self.gate, self.observer) if plug is not None)
 
+    @property
+    def plug(self) -> Gate | Observer | None:
+        """What requests and ticks are given."""
+        return self.observer or self.gate
+
     def has_failed(self, failed: tuple[str, ...]) -> bool:
         """Return whether its plug is among those that were switched off."""
         return any(plug.name in failed for plug in self.plugs)
@@ -101,6 +109,7 @@ class Rooms:
         self._rooms: Final = tuple(rooms)
         self._plugs, self._outlet = plugs, outlet
         self._made: tuple[Made, ...] = ()
+        self._ticking: tuple[Made, ...] = ()
 
     def prepare(self, config: Config, engine: Engine) -> list[Made]:
         """Return the plugs for a config and a model; nothing changes yet. Raises EdgeError."""
@@ -122,9 +131,19 @@ class Rooms:
             [made.gate for made in self._made if made.gate is not None],
             [made.observer for made in self._made if made.observer is not None],
         )
+        self._ticking = tuple(made for made in self._made if made.room.tick and made.plug)
         for made in before:
             if made not in self._made:
                 made.close()
+
+    def tick(self) -> None:
+        """Call each plug's tick; one that raises switches its plug off."""
+        for made in self._ticking:
+            if made.room.tick and made.plug and not made.has_failed(self._plugs.failed):
+                try:
+                    made.room.tick(made.plug)
+                except Exception as exc:
+                    self._plugs.switch_off(made.plug, exc)
 
     def drop(self, prepared: list[Made]) -> None:
         """Close what was prepared and is not used."""
@@ -169,10 +188,9 @@ class Rooms:
     ) -> Callable[[Any], Answer | Pending]:
         def execute(request: Any) -> Answer | Pending:
             made = next((made for made in self._made if made.room is room), None)
-            plug = made and (made.observer or made.gate)
-            if not made or not plug or made.has_failed(self._plugs.failed):
+            if not made or not made.plug or made.has_failed(self._plugs.failed):
                 raise ConfigError(f"{room.table} is off", hint=f"see [{room.table}] of the config")
             with boundary(EdgeError, "the request failed", room.table):
-                return handle(plug, request)
+                return handle(made.plug, request)
 
         return execute

@@ -1,7 +1,8 @@
 """The observer that publishes: states, label events, results and snapshots.
 
 Rule 1: a state goes out when the label changes, with the first prediction, when the window becomes
-        full, and as a heartbeat; never for a frame without scores.
+        full, and as a heartbeat, also while frames are skipped; never for a frame without scores,
+        and never while there are no frames.
 Rule 2: results have a rate of their own and are off by default.
 
 Knows the contract and a callable that takes messages, but no broker. Runs on the loop's thread.
@@ -82,15 +83,22 @@ class Publishing:
         if change is not None:
             self._label_changed(change, seen.frame)
         full = seen.before is not None and seen.before.partial and not prediction.partial
-        heartbeat = now_ns - self._state_ns >= publish.state_interval_s * 1e9
-        if change is not None or seen.before is None or full or heartbeat:
+        if change is not None or seen.before is None or full:
             self.state()
+        else:
+            self.heartbeat()
         if publish.result and now_ns - self._result_ns >= 1e9 / publish.result_rate:
             self._result_ns = now_ns
             latency_ns = now_ns - seen.frame.captured_ns
             self._publish(self._wire.result(prediction, latency_ns, publish.top_k))
         if change is not None and config.snapshot.enabled and config.snapshot.on_event:
             self._snapshot(seen.frame)
+
+    def heartbeat(self) -> None:
+        """Publish the newest prediction again after ``state_interval_s`` without."""
+        interval_s = self._run.config.publish.state_interval_s
+        if time.monotonic_ns() - self._state_ns >= interval_s * 1e9:
+            self.state()
 
     def state(self) -> None:
         """Publish the newest prediction, if there is one."""

@@ -97,7 +97,7 @@ class Plugs:
             try:
                 reason = gate.plug.skip(frame)
             except Exception as exc:
-                self._switch_off(gate.plug, exc)
+                self.switch_off(gate.plug, exc)
                 continue
             gate.ring.add(time.monotonic_ns() - begin_ns)
             if reason:
@@ -113,7 +113,7 @@ class Plugs:
             try:
                 observer.plug.classified(seen)
             except Exception as exc:
-                self._switch_off(observer.plug, exc)
+                self.switch_off(observer.plug, exc)
             end_ns = time.monotonic_ns()
             observer.ring.add(end_ns - begin_ns)
         return handed_ns
@@ -125,7 +125,7 @@ class Plugs:
             try:
                 part = observer.figures()
             except Exception as exc:
-                self._switch_off(observer, exc)
+                self.switch_off(observer, exc)
                 continue
             if part is not None:
                 found[observer.name] = part
@@ -141,7 +141,8 @@ class Plugs:
         self._observers = tuple(_Timed(one, self.ring(one.name)) for one in observers)
         self.failed = ()
 
-    def _switch_off(self, plug: Gate | Observer, exc: Exception) -> None:
+    def switch_off(self, plug: Gate | Observer, exc: Exception) -> None:
+        """Use ``plug`` no more, because it raised ``exc``; report it."""
         self._gates = tuple(timed for timed in self._gates if timed.plug is not plug)
         self._observers = tuple(timed for timed in self._observers if timed.plug is not plug)
         self.failed += (plug.name,)
