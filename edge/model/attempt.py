@@ -71,7 +71,11 @@ class Attempt:
         if before is not None:
             self._earlier = before._identifying or before._earlier
             self._tested, before._tested = before._tested, None
-        self._identify(0.0)
+        try:
+            self._identify(0.0)
+        except BaseException:
+            self.close()  # nobody else knows the trial any more
+            raise
 
     @property
     def sha256(self) -> str:
