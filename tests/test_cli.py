@@ -137,6 +137,9 @@ def test_broker_addresses(text: str, host: str, port: int) -> None:
     ("arguments", "message"),
     [
         (["bench", "--budget-ms", "nan"], "expected a number above 0"),
+        (["bench", "--frames", "99999999999999999999"], "expected a whole number above 0"),
+        (["bench", "--frames", "1000001"], "expected at most 1000000"),
+        (["bench", "--threads", "\u00b2"], "expected a whole number above 0"),
         (["watch", "--seconds", "-1"], "expected a number above 0"),
         (["watch", "--device", "#"], "expected a device id"),
         (["watch", "--broker", "a..b:1883"], "not a host"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import fields
 from itertools import product
 
@@ -275,3 +276,15 @@ def test_no_sequence_of_events_breaks_it(
             assert required or isinstance(kept.phase, Closing)
             return
         assert not (required and kept.health.state == "failed")
+
+
+def test_a_camera_that_is_away_for_a_year_takes_no_memory() -> None:
+    """Every try counts; no more of them are remembered than it takes to fail."""
+    kept = machine(PHASE[Opening], HEALTHS["online"], max_reopens=3)
+    sizes = set()
+    for number in range(1000):
+        kept.handle(on.Refused(NOW_S + 15.0 * number, ABSENT))
+        kept.handle(on.Waited(NOW_S + 15.0 * number + 15.0))
+        sizes.add(sum(len(value) for value in vars(kept).values() if isinstance(value, deque)))
+    assert max(sizes) == 3
+    assert kept.reopens_total == 1000

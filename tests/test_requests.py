@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.contract import REQUESTS, Pause, Request
+from edge.contract.encode import Wire
 from edge.daemon import identity
+from edge.daemon.commands import Commands, Pending, row
 from edge.daemon.inbox import RATE, REMEMBERED, Inbox
 from edge.daemon.rate import Throttle
 from edge.messages import Incoming, Message
@@ -97,6 +99,27 @@ def test_a_transaction_is_answered_once_and_the_answer_again() -> None:
     other = inbox.read(ask("resume", {"transaction": REMEMBERED}, came_s=later), later)
     assert other is not None
     assert other.answered is None
+
+
+def test_a_transaction_is_done_once_also_before_its_answer() -> None:
+    """A reload that is delivered again while it is under way begins no other."""
+    begun: list[Pending] = []
+
+    def begin(_: Request) -> Pending:
+        begun.append(Pending())
+        return begun[-1]
+
+    wire = Wire("edge/d", ("red",), "run", lambda: 0.0)
+    commands = Commands(wire, {"reload": row(Request, begin)}, lambda: None)
+    answers: list[Message] = []
+    for transaction in (7, 7, 8, None, None):
+        commands.execute(ask("reload", {"transaction": transaction}), 1.0, answers.append)
+    assert (len(begun), answers) == (4, [])
+    for pending in begun:
+        pending.settle({}, "")
+    commands.execute(ask("reload", {"transaction": 7}), 1.0, answers.append)
+    told = [json.loads(answer.payload)["transaction"] for answer in answers]
+    assert (len(begun), told) == (4, [7, 8, None, None, 7])
 
 
 def test_too_many_are_refused_and_later_ones_are_not() -> None:

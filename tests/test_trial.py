@@ -473,6 +473,36 @@ def test_a_reload_without_its_model_is_refused_once(tmp_path: Path) -> None:
     assert reload.poll() is None
 
 
+def test_a_trial_ends_when_the_next_model_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its process nor its files outlive the refusal."""
+
+    class AtOnce(Call[attempt.Identity]):
+        def __init__(self, call: Callable[[], attempt.Identity], name: str) -> None:
+            super().__init__(call, name=name)
+            assert self.wait(WAIT_S)
+
+    monkeypatch.setattr(attempt, "Call", AtOnce)
+    before, others = memory_files(), children(os.getpid())
+    model = odd_models.endless(tmp_path)
+    first = Attempt(ModelConfig(path=str(model), require_xnnpack=False))
+    assert len(children(os.getpid())) == len(others) + 1
+    with pytest.raises(ModelError, match="model not found"):
+        Attempt(ModelConfig(path=str(tmp_path / "none")), first)
+    first.close()
+    assert children(os.getpid()) == others
+    assert memory_files() == before
+
+
+def test_a_trial_that_cannot_begin_leaves_no_file(tmp_path: Path) -> None:
+    """Of a model that has gone meanwhile."""
+    before = memory_files()
+    with pytest.raises(OSError, match="none"):
+        trial.Trial(ModelConfig(), tmp_path / "none", "")
+    assert memory_files() == before
+
+
 def test_the_child_finds_a_package_that_lies_apart(tmp_path: Path, rgb: Path) -> None:
     """The Debian package's program sets the path itself, and asks for an isolated Python."""
     program = tmp_path / "edge"
@@ -516,6 +546,12 @@ def hwm(pid: int) -> int:
     """Return the most memory that a process has taken so far, bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def memory_files() -> int:
+    """Return how many files in memory this process has."""
+    links = [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    return sum(link.startswith("/memfd:") for link in links)
 
 
 def children(pid: int) -> list[int]:

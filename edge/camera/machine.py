@@ -103,7 +103,8 @@ class Machine:
         """A camera has been open."""
         self.reopens_total = 0
         self._last_frame_s = now_s
-        self._tries: deque[Seconds] = deque()  # that count, within the window
+        self._tries: deque[Seconds] = deque(maxlen=policy.max_reopens)
+        """Those that count, within the window; the newest, as many as make the camera fail."""
 
     def handle(self, event: Event) -> Outcome:
         """Go on to what follows ``event``. Raises Impossible."""

@@ -24,6 +24,11 @@ EXAMPLES: Final = {
     "schema": "edge schema | jq .state",
 }
 
+DIGITS: Final = 18
+"""Most of a whole number."""
+FRAMES_MAX: Final = 1_000_000
+"""Frames of a benchmark, whose times are all kept: 64 MB."""
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one printable line, whatever was typed."""
@@ -64,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     bench = command("bench", "measure speed and memory on this machine")
     bench.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     bench.add_argument(
-        "--frames", type=_positive, default=1000, help="frames to measure (default: 1000)"
+        "--frames", type=_frames, default=1000, help="frames to measure (default: 1000)"
     )
     bench.add_argument(
         "--budget-ms", type=_duration, help="exit 1 if the pipeline's p90 is above it"
@@ -159,9 +164,15 @@ def _broker(command: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text) if text.isdigit() else 0
+    number = int(text) if text.isdecimal() and len(text) <= DIGITS else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return number
+
+
+def _frames(text: str) -> int:
+    if (number := _positive(text)) > FRAMES_MAX:
+        raise argparse.ArgumentTypeError(f"expected at most {FRAMES_MAX}, got {text!r}")
     return number
 
 

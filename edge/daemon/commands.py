@@ -75,6 +75,7 @@ class Commands:
             except EdgeError as exc:
                 error = str(exc)
         if isinstance(data, Pending):
+            self._inbox.pends(command)
             data.settle = settle
         else:
             settle(data, error)

@@ -2,7 +2,7 @@
 
 Rule 1: a request that was delivered from the broker's retained store is ignored.
 Rule 2: one with a ``transaction`` is done once. MQTT may deliver it twice; the second time it gets
-        the first one's answer.
+        the first one's answer, or is ignored while that one is still to come.
 Rule 3: beyond RATE a second, requests are answered with an error and not read.
 
 Pure: time is given; knows no MQTT and executes nothing.
@@ -61,6 +61,7 @@ class Inbox:
         self._payloads = payloads
         self._rate = Rate(RATE)
         self._answers: OrderedDict[tuple[str, str | int], Message] = OrderedDict()
+        self._pending: set[tuple[str, str | int]] = set()
 
     def read(self, incoming: Incoming, now_s: Seconds) -> Command | None:
         """Return the command in a message; None for what is ignored."""
@@ -89,13 +90,21 @@ class Inbox:
             return Command(name, None, "nested too deeply", incoming)
         answered = None
         if body.transaction is not None:
+            if (name, body.transaction) in self._pending:
+                return None
             answered = self._answers.get((name, body.transaction))
         return Command(name, body, "", incoming, body.transaction, answered)
+
+    def pends(self, command: Command) -> None:
+        """Remember that a command is being executed, until it is answered."""
+        if command.transaction is not None:
+            self._pending.add((command.name, command.transaction))
 
     def answered(self, command: Command, answer: Message) -> None:
         """Remember the answer to a command."""
         if command.transaction is None or command.body is None:
             return
+        self._pending.discard((command.name, command.transaction))
         self._answers[command.name, command.transaction] = answer
         if len(self._answers) > REMEMBERED:
             self._answers.popitem(last=False)

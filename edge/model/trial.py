@@ -51,12 +51,14 @@ class Trial:
         self._where, self._max_memory_bytes = str(file), config.max_memory_bytes
         self._until_s = time.monotonic() + LIMIT_S
         self._late = False
-        self._answer, self._printed = os.memfd_create("answer"), os.memfd_create("printed")
+        self._answer = self._printed = -1
         request = Request(config, sha256, LIMIT_S, file.stat().st_size)
         text = json.dumps(msgspec.to_builtins(request))  # a path may hold any bytes
         environment = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
         flags = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
         try:
+            self._answer = os.memfd_create("answer")
+            self._printed = os.memfd_create("printed")
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-c", CODE, json.dumps(sys.path), text],
                 stdin=subprocess.DEVNULL,
