@@ -29,7 +29,7 @@ from edge.mqtt.lifecycle import (
     Unreachable,
 )
 from edge.mqtt.limits import QOS_REFUSED, RETAIN_REFUSED, Limits
-from edge.mqtt.suspects import ROW, Suspects
+from edge.mqtt.suspects import RECENT, ROW, Suspects
 
 WILL = Message("edge/d/availability", b"offline", 1, True)
 RECONNECT_S = 30.0
@@ -203,3 +203,30 @@ def test_what_was_acknowledged_is_not_suspected() -> None:
             life.see(event, float(number))
             reports = life.see(Lost("gone", innocent=False), number + 0.5)
         assert reports == (Lost("gone", innocent=False),)
+
+
+def test_a_network_that_breaks_again_and_again_sets_nothing_aside() -> None:
+    """What the connection has outlived before is not the cause; what is longer may be."""
+    for certain in (False, True):
+        for size in (100, 101):
+            life, suspects = link()
+            reports: list[object] = []
+            for number in range(2 * ROW):
+                now_s = 100.0 * number
+                life.see(Opened(), now_s)
+                life.see(Connected(Limits()), now_s)
+                suspects.sent(1, "edge/d/result", 100, certain, now_s)
+                life.see(Acknowledged(1), now_s)
+                suspects.sent(2, "edge/d/result", size, certain, now_s + 5.0)
+                reports += life.see(Lost("gone", innocent=False), now_s + 5.5)
+            assert any(isinstance(one, SetAside) for one in reports) == (size > 100)
+
+
+def test_what_has_passed_is_remembered_within_bounds() -> None:
+    """Answers go to as many topics as strangers ask for; the newest are remembered."""
+    suspects = Suspects()
+    suspects.up(0.0)
+    for number in range(3 * RECENT):
+        suspects.sent(number, f"topic {number}", 100, True, 0.0)
+        suspects.taken(number)
+    assert list(suspects._passed) == [f"topic {number}" for number in range(2 * RECENT, 3 * RECENT)]

@@ -3,7 +3,8 @@
 A broker of MQTT 3.1.1 closes the connection on a packet that is too long, or retained where it
 retains none; others do so for a topic that is not allowed. The message would be the first of the
 next connection again, and nothing else would ever arrive. After CAREFUL such ends in a row one
-message goes at a time; the one that was underway at ROW of them is set aside for a while.
+message goes at a time; the one that was underway at ROW of them is set aside for a while. One that
+the same connection has outlived, at this length or longer, is not the cause: the network is.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Suspects:
     def __init__(self) -> None:
         self._underway: dict[int, tuple[str, int]] = {}  # packet id -> name and bytes, in order
         self._recent: deque[tuple[Seconds, str, int]] = deque(maxlen=RECENT)
+        self._passed: dict[str, int] = {}  # over this connection: name -> largest bytes
         self._common: dict[str, int] = {}  # in all ends of this row: name -> smallest bytes
         self._ends = 0
         self._up_s = 0.0
@@ -54,6 +56,7 @@ class Suspects:
         self._up_s = now_s
         self._underway.clear()
         self._recent.clear()
+        self._passed.clear()
 
     def sent(self, number: int, name: str, size: int, certain: bool, now_s: Seconds) -> None:
         """Record a message underway; ``certain``: an acknowledgement will come."""
@@ -64,7 +67,8 @@ class Suspects:
 
     def taken(self, number: int) -> None:
         """Record an acknowledgement."""
-        self._underway.pop(number, None)
+        if (taken := self._underway.pop(number, None)) is not None:
+            self._pass(*taken)
 
     def tick(self, now_s: Seconds) -> None:
         """Forget the row of ends once a connection has lasted."""
@@ -79,9 +83,13 @@ class Suspects:
     def down(self, now_s: Seconds) -> tuple[str, int] | None:
         """Record the end of a connection; return the name set aside now, and its bytes, if any."""
         underway: dict[str, int] = {}
+        for at, name, size in self._recent:
+            if now_s - at > RECENT_S:
+                self._pass(name, size)
         recent = [(name, size) for at, name, size in self._recent if now_s - at <= RECENT_S]
         for name, size in (*self._underway.values(), *recent):
-            underway.setdefault(name, size)
+            if size > self._passed.get(name, -1):
+                underway.setdefault(name, size)
         common = {
             name: min(size, self._common[name])
             for name, size in underway.items()
@@ -100,6 +108,12 @@ class Suspects:
         self._aside_s = min(2 * self._aside_s, ASIDE_MAX_S)
         self.calm()
         return name, size
+
+    def _pass(self, name: str, size: int) -> None:
+        """Record that the broker has kept the connection after such a message."""
+        self._passed[name] = max(size, self._passed.pop(name, 0))
+        if len(self._passed) > RECENT:  # answers go to whatever topic was asked for
+            del self._passed[next(iter(self._passed))]
 
     def aside(self, name: str, size: int, now_s: Seconds) -> bool:
         """Return whether a message of this size is set aside."""
