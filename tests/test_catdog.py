@@ -63,12 +63,12 @@ def test_the_card_states_what_was_measured() -> None:
 
 def test_the_demo_clip_is_the_one_described() -> None:
     """Its checksum is in clip.toml."""
-    told = tomllib.loads((DEMO / "clip.toml").read_text())
-    assert hashlib.sha256((DEMO / "clip.mp4").read_bytes()).hexdigest() == told["sha256"]
+    origin = tomllib.loads((DEMO / "clip.toml").read_text())
+    assert hashlib.sha256((DEMO / "clip.mp4").read_bytes()).hexdigest() == origin["sha256"]
 
 
 @pytest.mark.parametrize(
-    ("clip", "told"),
+    ("clip", "segments"),
     [
         (DEMO / "clip.mp4", DEMO / "clip.toml"),
         *(
@@ -80,7 +80,7 @@ def test_the_demo_clip_is_the_one_described() -> None:
 )
 def test_each_change_of_animal_is_reported_once(
     clip: Path,
-    told: Path,
+    segments: Path,
     broker: PrivateBroker,
     listen: Callable[[], Listener],
     daemon: Callable[..., Daemon],
@@ -94,7 +94,7 @@ def test_each_change_of_animal_is_reported_once(
     assert running.process.wait(60) == 0
     listener.wait_for(lambda: "offline" in listener.payloads("availability"))
     events = listener.payloads("event")
-    cuts = expected(told)
+    cuts = expected(segments)
     assert [event["after"] for event in events] == [label for label, _ in cuts]
     for event, (_, first) in zip(events, cuts, strict=True):
         assert first <= event["evidence"]["frame"] < first + WINDOW_FRAMES + HOLD_FRAMES
@@ -112,13 +112,13 @@ def test_on_pictures_of_another_source() -> None:
 
 def test_int8_is_as_good_as_float() -> None:
     """On both sets together, measured by the recipe on the same pictures: within 0.3 points."""
-    told = locate.read(locate.shipped() / "model.toml").accuracy
+    accuracy = locate.read(locate.shipped() / "model.toml").accuracy
     right = {"float": 0, "int8": 0}
     images = 0
     for name in ("held_out", "test_independent"):
-        images += int(told[f"{name}_int8"]["images"])
+        images += int(accuracy[f"{name}_int8"]["images"])
         for kind in right:
-            right[kind] += int(told[f"{name}_{kind}"]["correct"])
+            right[kind] += int(accuracy[f"{name}_{kind}"]["correct"])
     assert images > 3000
     assert right["int8"] >= right["float"] - 0.003 * images
     assert right["int8"] >= 0.975 * images

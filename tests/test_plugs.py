@@ -170,14 +170,14 @@ def test_rooms_plug_into_the_daemon_by_a_row_each(
     running = daemon(*command, config=CONFIG, module="tests.plugged")
     online(broker)
     listener.wait_for(lambda: frames(listener) > 20)
-    told = newest(listener, "telemetry")
-    assert told["plugs"]["failed"] == ["broken"]
-    assert told["plugs"]["skipped_total"]["odd"] > 10
-    assert told["stages_ms"].keys() == {*Stages.NAMES, "odd", "counter"}
+    telemetry = newest(listener, "telemetry")
+    assert telemetry["plugs"]["failed"] == ["broken"]
+    assert telemetry["plugs"]["skipped_total"]["odd"] > 10
+    assert telemetry["stages_ms"].keys() == {*Stages.NAMES, "odd", "counter"}
     parts = {"plugs": PlugFigures, "counter": Counted}
     promised = schema(parts, {"count": Count})
-    jsonschema.validate(told, promised["telemetry"])
-    wrong = told | {"counter": {"frames": "many", "changes": 0}}
+    jsonschema.validate(telemetry, promised["telemetry"])
+    wrong = telemetry | {"counter": {"frames": "many", "changes": 0}}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, promised["telemetry"])
     assert promised["request/count"]["$defs"]["Count"]["properties"].keys() == {
@@ -217,10 +217,10 @@ def test_a_daemon_without_rooms_counts_skips_and_publishes_what_it_did(
     assert asker.ask("pause")["status"] == "ok"
     count = len(listener.payloads("telemetry"))
     listener.wait_for(lambda: len(listener.payloads("telemetry")) > count + 1)
-    told = newest(listener, "telemetry")
-    assert told["stages_ms"] == {}
-    assert told["fps"] > 0
-    assert told.keys() == schema()["telemetry"]["$defs"]["Telemetry"]["properties"].keys()
+    telemetry = newest(listener, "telemetry")
+    assert telemetry["stages_ms"] == {}
+    assert telemetry["fps"] > 0
+    assert telemetry.keys() == schema()["telemetry"]["$defs"]["Telemetry"]["properties"].keys()
     before = len(listener.payloads("state"))
     listener.wait_for(lambda: len(listener.payloads("state")) > before + 2)  # the heartbeat
     assert newest(listener, "state")["paused"]

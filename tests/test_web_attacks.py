@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,10 @@ from tests.web_cameras import (
     show,
     single,
     slowly,
+    web,
 )
+
+__all__ = ["web"]
 
 Start = Callable[..., Daemon]
 Listen = Callable[[], Listener]
@@ -85,19 +88,6 @@ class Watchdog:
         with contextlib.suppress(OSError):
             while said := self._socket.recv(4096):
                 self.beats += said == b"WATCHDOG=1"
-
-
-@pytest.fixture
-def web() -> Iterator[Callable[..., WebCamera]]:
-    """Return a function that starts a web camera."""
-    with contextlib.ExitStack() as stack:
-
-        def start(answer: Callable[[socket.socket, bytes, int], bool | None]) -> WebCamera:
-            camera = WebCamera(answer)
-            stack.callback(camera.close)
-            return camera
-
-        yield start
 
 
 @pytest.mark.parametrize("name", [*ATTACKS, *POLLED])

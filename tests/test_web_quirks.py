@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,24 +15,13 @@ import pytest
 from edge.camera.login import Login
 from tests.conftest import WAIT_S
 from tests.streams import frame_of, opened, picture, refused, to_the_end
-from tests.web_cameras import MULTIPART, WebCamera, color, part, show, show_once
+from tests.web_cameras import MULTIPART, WebCamera, color, part, show, show_once, web
+
+__all__ = ["web"]
 
 Web = Callable[..., WebCamera]
 LENGTH = b"Content-Length: %d\r\n"
 JPEG = b"Content-Type: image/jpeg\r\n"
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """Return a function that starts a web camera."""
-    with contextlib.ExitStack() as stack:
-
-        def start(answer: Callable[[socket.socket, bytes, int], bool | None]) -> WebCamera:
-            camera = WebCamera(answer)
-            stack.callback(camera.close)
-            return camera
-
-        yield start
 
 
 def without_tables(picture: bytes) -> bytes:

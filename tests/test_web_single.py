@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,13 @@ import pytest
 from deploy.broker import PrivateBroker
 from tests.conftest import WAIT_S, Daemon, Listener
 from tests.streams import frame_of, opened, refused, to_the_end
-from tests.web_cameras import WebCamera, color, single
+from tests.web_cameras import WebCamera, color, single, web
+
+__all__ = ["web"]
 
 Web = Callable[..., WebCamera]
 NOT_MODIFIED = b"HTTP/1.1 304 Not Modified\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """Return a function that starts a web camera."""
-    with contextlib.ExitStack() as stack:
-
-        def start(answer: Callable[[socket.socket, bytes, int], bool | None]) -> WebCamera:
-            camera = WebCamera(answer)
-            stack.callback(camera.close)
-            return camera
-
-        yield start
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
+import pytest
 
 MULTIPART = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=%b\r\n\r\n"
 MIB = 1 << 20
@@ -111,3 +112,16 @@ def slowly(content: bytes, count: int) -> Iterator[bytes]:
     for _ in range(count):
         yield content
         time.sleep(0.1)
+
+
+@pytest.fixture
+def web() -> Iterator[Callable[..., WebCamera]]:
+    """Return a function that starts a web camera."""
+    with contextlib.ExitStack() as stack:
+
+        def start(answer: Callable[[socket.socket, bytes, int], bool | None]) -> WebCamera:
+            camera = WebCamera(answer)
+            stack.callback(camera.close)
+            return camera
+
+        yield start
