@@ -186,7 +186,8 @@ def test_the_daemon_reports_no_outage(
     assert kinds == {"label_changed"}
     states: list[Any] = [json.loads(body)["camera"]["state"] for body in listener.bodies("info")]
     assert set(states) == {"online"}
-    assert camera.connections == len(camera.requests)
+    # The stop may come between a connection and its request.
+    assert camera.connections - len(camera.requests) in (0, 1)
 
 
 def test_close_ends_a_pause_at_once(web: Web) -> None:
