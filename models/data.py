@@ -1,4 +1,4 @@
-"""Pictures in a folder per class: reading, splits, class weights and training targets.
+"""Pictures in a folder per class: reading, splits, the mix of a batch, and training targets.
 
 Rule 1: a file is read by its content, not by its name: turned as its EXIF says, alpha over grey,
         CMYK and palette as RGB, the first frame of an animation. What cannot be read whole is
@@ -13,7 +13,11 @@ Knows no network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -28,23 +32,33 @@ from edge.model.preprocess import Preprocessor
 
 Part = Literal["train", "validation", "held_out", "none"]
 """Use of a sample; "none" for a near-duplicate of a test picture, which must not train."""
-SMOOTHING: Final = {2: 0.05}
-SMOOTHING_MORE: Final = 0.1
-"""Label smoothing for two classes, and for more."""
+SMOOTHING: Final = 0.05
+"""Label smoothing: the share of the target that all classes get alike."""
+MANIFEST: Final = "manifest.csv"
+"""Beside the pictures, if present: file, dataset (its source) and group of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture file and the index of its class."""
+    """One picture file and the index of its class.
+
+    source  the collection it comes from
+    group   what kind of picture it is, for reports; "" where nobody has said
+    """
 
     path: Path
     label: int
+    source: str = ""
+    group: str = ""
 
 
-def classes(folder: Path) -> tuple[str, ...]:
-    """Return the class names: the names of the folders in ``folder``, sorted."""
+def class_folders(folder: Path) -> dict[str, Path]:
+    """Return the folder of each class: the folders in ``folder``, sorted.
+
+    A folder train_NAME or test_NAME with pictures and no folders is itself the class NAME.
+    """
     try:
-        names = tuple(sorted(c.name for c in folder.iterdir() if c.is_dir() and c.name[0] != "."))
+        inside = sorted(folder.iterdir())
     except FileNotFoundError:
         raise ConfigError(
             "no training pictures",
@@ -55,47 +69,79 @@ def classes(folder: Path) -> tuple[str, ...]:
         ) from None
     except OSError as exc:
         raise ConfigError(f"folder cannot be read: {exc.strerror}", where=str(folder)) from exc
+    folders = {one.name: one for one in inside if one.is_dir() and one.name[0] != "."}
+    _, underscore, name = folder.name.partition("_")
+    return folders if folders or not underscore else {name: folder}
+
+
+def check_names(names: Sequence[str], where: Path) -> None:
+    """Raise ConfigError unless ``names`` can be the labels of a model."""
     if len(names) < 2:
         raise ConfigError(
             "fewer than two classes",
-            where=str(folder),
+            where=str(where),
             expected="at least two folders with pictures",
             got=", ".join(names) or "none",
         )
-    odd = next((name for name in names if not name.isprintable() or name != name.strip()), None)
-    if odd is not None:
-        raise ConfigError(
-            f"class name {odd!r} cannot be a label",
-            where=str(folder),
-            expected="printable characters, no space at either end",
-            hint="rename the folder",
-        )
-    return names
+    plain: dict[str, str] = {}
+    for name in names:
+        if not name.isprintable() or name != name.strip():
+            raise ConfigError(
+                f"class name {name!r} cannot be a label",
+                where=str(where),
+                expected="printable characters, no space at either end",
+                hint="rename the folder",
+            )
+        twin = plain.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
+        if twin != name:
+            raise ConfigError(
+                f"classes `{twin}` and `{name}` have the same name but for its case",
+                where=str(where),
+                hint="put their pictures into one folder, or rename one",
+            )
 
 
-def scan(folder: Path, labels: Sequence[str] = ()) -> tuple[tuple[str, ...], list[Sample]]:
-    """Return the class names and every file of every class.
-
-    labels  the classes to read; by default every folder
-    """
-    names = tuple(labels) or classes(folder)
+def scan(folders: Mapping[str, Path], labels: Sequence[str]) -> list[Sample]:
+    """Return every file of every class; a class without pictures raises ConfigError."""
     samples: list[Sample] = []
-    for index, name in enumerate(names):
-        if labels and not (folder / name).is_dir():
-            continue
+    for name, folder in folders.items():
         try:
-            files = sorted(p for p in (folder / name).iterdir() if p.name[0] != "." and p.is_file())
+            files = sorted(p for p in folder.iterdir() if p.name[0] != "." and p.is_file())
         except OSError as exc:
-            where = str(folder / name)
-            raise ConfigError(f"folder cannot be read: {exc.strerror}", where=where) from exc
-        if not files and not labels:
+            raise ConfigError(f"folder cannot be read: {exc.strerror}", where=str(folder)) from exc
+        files = [file for file in files if file.name != MANIFEST]
+        if not files:
             raise ConfigError(
                 f"class `{name}` has no pictures",
-                where=str(folder),
+                where=str(folder.parent),
                 hint="put pictures into it, or remove it",
             )
-        samples += [Sample(path.absolute(), index) for path in files]
-    return names, samples
+        told = _manifest(folder) or _manifest(folder.parent, f"{name}/")
+        samples += [
+            Sample(path.absolute(), labels.index(name), *told.get(path.name, ("", "")))
+            for path in files
+        ]
+    return samples
+
+
+def _manifest(folder: Path, prefix: str = "") -> dict[str, tuple[str, str]]:
+    """Return source and group by file name, from the folder's manifest; empty without one."""
+    try:
+        with (folder / MANIFEST).open(newline="") as file:
+            return {
+                row["file"].removeprefix(prefix): (row.get("dataset") or "", row.get("group") or "")
+                for row in csv.DictReader(file)
+                if row["file"].startswith(prefix)
+            }
+    except FileNotFoundError:
+        return {}
+    except (OSError, KeyError, ValueError, csv.Error) as exc:
+        raise ConfigError(
+            "manifest cannot be read",
+            where=str(folder / MANIFEST),
+            expected="columns file, dataset, group",
+            got=str(exc),
+        ) from exc
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -166,10 +212,23 @@ def split(
     return parts
 
 
-def class_weights(labels: NDArray[np.int64], classes_total: int) -> NDArray[np.float32]:
-    """Return a weight for each class, higher for rarer ones; their mean over the samples is 1."""
-    counts = np.bincount(labels, minlength=classes_total)
-    return np.asarray(len(labels) / (classes_total * np.maximum(counts, 1)), np.float32)
+def mix(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """Return how often each sample trains in an epoch, (N,); the mean is 1.
+
+    Every class gets the same share, and a source within its class one by the square root of its
+    pictures: a small source is seen more often than it is large, or the network would learn the
+    large source instead of the class.
+    """
+    pairs = [(sample.label, sample.source) for sample in samples]
+    counts = Counter(pairs)
+    roots: Counter[int] = Counter()
+    for (label, _), count in counts.items():
+        roots[label] += math.sqrt(count)  # type: ignore[assignment]  # a Counter of float
+    shares = {
+        pair: math.sqrt(count) / roots[pair[0]] / len(roots) / count
+        for pair, count in counts.items()
+    }
+    return np.array([len(samples) * shares[pair] for pair in pairs])
 
 
 def shrink(pixels: NDArray[np.uint8], side: int, how: Preprocessing) -> NDArray[np.uint8]:
@@ -180,27 +239,23 @@ def shrink(pixels: NDArray[np.uint8], side: int, how: Preprocessing) -> NDArray[
     return np.asarray(out[0])
 
 
-def to_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return pixels as the network's real input: pixel / 127.5 - 1."""
-    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+def to_input(pixels: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
+    """Return pixels as a network's real input: (pixel - mean) / std."""
+    return (pixels.astype(np.float32) - np.float32(mean)) / np.float32(std)
 
 
 def soft_targets(
     classes: NDArray[np.int64], labels_total: int, logits: NDArray[np.float32], distil: float
 ) -> NDArray[np.float32]:
-    """Return the student's target for each view, (N, V, K).
+    """Return the student's target for each view, (N, V, C).
 
     classes  (N,)
-    logits   (N, V, K) the teacher's, K = 1 for two classes
+    logits   (N, V, C) the teacher's
     distil   the teacher's share, 0 to 1; the rest is the label, smoothed
     Source: Hinton, Vinyals, Dean 2015, with temperature 1.
     """
-    smoothing = SMOOTHING.get(labels_total, SMOOTHING_MORE)
     hard = np.eye(labels_total, dtype=np.float32)[classes]
-    hard = hard * (1 - smoothing) + smoothing / labels_total
-    if labels_total == 2:
-        hard, soft = hard[:, 1:], 1 / (1 + np.exp(-logits))
-    else:
-        exponent = np.exp(logits - logits.max(axis=2, keepdims=True))
-        soft = exponent / exponent.sum(axis=2, keepdims=True)
+    hard = hard * (1 - SMOOTHING) + SMOOTHING / labels_total
+    exponent = np.exp(logits - logits.max(axis=2, keepdims=True))
+    soft = exponent / exponent.sum(axis=2, keepdims=True)
     return np.asarray(distil * soft + (1 - distil) * hard[:, None], np.float32)

@@ -1,11 +1,12 @@
 """Read every picture once: store the pictures for training, split them, report.
 
-    python -m models.dataset [--data DIR] [--extra DIR] [--out build/model]
+    python -m models.dataset [--data DIR] [--extra DIR] [--background LABEL] [--out build/model]
 
-Reads DIR/train/<class>/*, and --extra's <class>/* (frames that the daemon saved, sorted by a
-person), which only train. Writes OUT/dataset.json (labels, samples, parts, files left out) and
-OUT/pictures.npy, (N, STORED, STORED, 3) uint8 RGB. Does nothing where both exist and no file has
-changed.
+Reads DIR/train/CLASS/*, and from every other DIR/train_NAME either its CLASS/* or, where it has no
+folders, pictures of the class NAME; and --extra's CLASS/* (frames that the daemon saved, sorted by
+a person), which only train. A manifest.csv beside pictures names their source and group. Writes
+OUT/dataset.json (labels, samples, parts, files left out) and OUT/pictures.npy, (N, STORED, STORED,
+3) uint8 RGB. Does nothing where both exist and no file has changed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,20 +33,24 @@ from models import data, duplicates, options
 
 STORED: Final = 256
 """Side of the stored pictures, pixels."""
+OTHERS_VALIDATION: Final = 0.125
+"""Validation pictures of each folder train_NAME, as a share of it; none of them are held out."""
 
 
 @dataclass(frozen=True)
 class Dataset:
     """The pictures for training; index i means the same sample everywhere.
 
-    labels    class names
-    samples   N files
-    parts     N parts
-    pictures  (N, STORED, STORED, 3) uint8 RGB, a memory map
-    how       preprocessing of the pictures; goes into the card
+    labels      class names
+    background  those of them that mean that nothing of interest is there
+    samples     N files
+    parts       N parts
+    pictures    (N, STORED, STORED, 3) uint8 RGB, a memory map
+    how         which part of a picture the model gets; goes into the card
     """
 
     labels: tuple[str, ...]
+    background: tuple[str, ...]
     samples: tuple[data.Sample, ...]
     parts: tuple[data.Part, ...]
     pictures: NDArray[np.uint8]
@@ -60,6 +65,13 @@ class Dataset:
         """The class of each sample, (N,)."""
         return np.array([sample.label for sample in self.samples])
 
+    @property
+    def scenes(self) -> NDArray[np.int64]:
+        """The indices of the training pictures of background classes."""
+        train = self.indices("train")
+        wanted = [self.labels[c] in self.background for c in self.classes[train]]
+        return train[np.array(wanted, bool)]
+
 
 def load(out: Path) -> Dataset:
     """Return the data set that ``prepare`` wrote."""
@@ -70,20 +82,53 @@ def load(out: Path) -> Dataset:
         raise ConfigError(
             "no data set", where=str(exc.filename), hint="run python -m models.dataset first"
         ) from None
-    samples = tuple(data.Sample(Path(path), label) for path, label, _ in stored["samples"])
-    parts = tuple(part for _, _, part in stored["samples"])
-    how = Preprocessing(central_fraction=stored["central_fraction"])
-    return Dataset(tuple(stored["labels"]), samples, parts, pictures, how)
+    rows = stored["samples"]
+    return Dataset(
+        labels=tuple(stored["labels"]),
+        background=tuple(stored["background"]),
+        samples=tuple(data.Sample(Path(row[0]), *row[1:4]) for row in rows),
+        parts=tuple(row[4] for row in rows),
+        pictures=pictures,
+        how=Preprocessing(central_fraction=stored["central_fraction"]),
+    )
+
+
+def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, Path]]]:
+    """Return the labels, and the folders of the classes: of train, of every train_NAME, of extra.
+
+    Raises ConfigError where a class or a background class has no pictures, or an odd name.
+    """
+    first: Path = args.data / "train"
+    more = sorted(p for p in args.data.glob("train_*") if p.is_dir())
+    places = [first, *more, *([args.extra] if args.extra else [])]
+    folders = [data.class_folders(place) for place in places]
+    labels = tuple(sorted({name for one in folders for name in one}))
+    data.check_names(labels, args.data)
+    if args.background is None:
+        args.background = [name for name in labels if name == options.BACKGROUND]
+    for name in args.background:
+        if name not in labels:
+            raise ConfigError(
+                f"background class `{name}` has no pictures",
+                where=str(args.data),
+                expected=f"one of {', '.join(labels)}",
+                hint=f"put pictures of empty scenes into {args.data / f'train_{name}'}",
+            )
+    if set(args.background) >= set(labels):
+        raise ConfigError("every class is a background class", expected="at least one that is none")
+    return labels, folders
 
 
 def prepare(args: argparse.Namespace) -> Dataset:
     """Read, hash, split and store; or return what is already stored."""
-    folder = args.data / "train"
-    labels, samples = data.scan(folder)
-    extra = data.scan(args.extra, labels)[1] if args.extra else []
-    files = thin(samples, args.limit) + extra
-    choices = (labels, args.held_out, args.validation, args.seed, args.central_fraction)
-    key = _key(files, choices)
+    labels, folders = find(args)
+    sets = [data.scan(one, labels) for one in folders]
+    extra = sets.pop() if args.extra else []
+    sets = [thin(one, args.limit) for one in sets]
+    files = [sample for one in sets for sample in one] + extra
+    origin = np.repeat(np.arange(len(sets) + 1), [*map(len, sets), len(extra)])
+    choices = (args.held_out, args.validation, args.seed, args.central_fraction)
+    key = _key(files, (labels, args.background, choices))
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     if (out / "dataset.json").is_file():
@@ -98,31 +143,51 @@ def prepare(args: argparse.Namespace) -> Dataset:
         (str(files[kept[i]].path), "near-duplicate of a picture in another class")
         for i in np.flatnonzero(wrong)
     ]
-    own = np.array([index < len(files) - len(extra) for index in kept]) & ~wrong
-    parts: list[str] = ["train"] * len(kept)
-    for index, part in zip(
-        np.flatnonzero(own),
-        data.split(classes[own], groups[own], args.held_out, args.validation, args.seed),
-        strict=True,
-    ):
-        parts[index] = part
-    tested = {groups[i] for i in np.flatnonzero(own) if parts[i] != "train"}
-    for index in np.flatnonzero(~own):
-        parts[index] = "none" if wrong[index] or groups[index] in tested else "train"
+    parts = _parts(origin[kept], len(sets), classes, groups, wrong, args)
     stored = {
         "key": key,
         "labels": labels,
+        "background": args.background,
         "central_fraction": args.central_fraction,
         "left_out": left_out,
         "near_duplicates": int(len(kept) - len(np.unique(groups))),
         "samples": [
-            (str(files[k].path), files[k].label, p) for k, p in zip(kept, parts, strict=True)
+            (str(s.path), s.label, s.source, s.group, part)
+            for s, part in zip((files[k] for k in kept), parts, strict=True)
         ],
     }
     whole = out / "dataset.json.part"
     whole.write_text(json.dumps(stored, indent=0))
     whole.replace(out / "dataset.json")
     return load(out)
+
+
+def _parts(
+    origin: NDArray[np.int64],
+    sets_total: int,
+    classes: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    wrong: NDArray[np.bool_],
+    args: argparse.Namespace,
+) -> list[data.Part]:
+    """Return the part of each sample: folders are split one by one, extra pictures only train.
+
+    origin  (N,) number of its folder; ``sets_total`` for extra pictures
+    """
+    parts: list[data.Part] = ["none" if bad else "train" for bad in wrong]
+    for number in range(sets_total):
+        own = np.flatnonzero((origin == number) & ~wrong)
+        sizes = (0, round(len(own) * OTHERS_VALIDATION))
+        if number == 0:
+            sizes = (args.held_out, args.validation)
+        split = data.split(classes[own], groups[own], *sizes, args.seed)
+        for index, part in zip(own, split, strict=True):
+            parts[index] = part
+    tested = {groups[i] for i, part in enumerate(parts) if part in ("validation", "held_out")}
+    for index, part in enumerate(parts):
+        if part == "train" and groups[index] in tested:
+            parts[index] = "none"
+    return parts
 
 
 def thin(samples: Sequence[data.Sample], limit: int) -> list[data.Sample]:
@@ -185,7 +250,7 @@ def _key(files: Sequence[data.Sample], rest: Any) -> str:
 
 if __name__ == "__main__":
     try:
-        arguments = options.parser(__doc__).parse_args()
+        arguments = options.parse(options.parser(__doc__))
         print(report(prepare(arguments), json.loads((arguments.out / "dataset.json").read_text())))
     except EdgeError as exc:
         sys.exit(str(exc))

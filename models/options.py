@@ -10,8 +10,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 BESIDE: Final = ROOT.parent / "shared" / "data"
 """Training data beside the checkout, if present."""
 SHIPPED: Final = ROOT / "models" / "catdog"
-STUDENT: Final = BESIDE / "weights" / "mobilenet_v2_0.35_224_imagenet_no_top.npz"
-TEACHER: Final = BESIDE / "weights" / "teacher_mobilenet_v2_1.0_no_top.npz"
+BACKGROUND: Final = "neither"
+NETWORKS: Final = {"mobilenet": "catdog", "lite0": "catdog-large"}
+"""Backbones to choose from, and the shipped model that each makes."""
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -22,23 +23,21 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
         "--data",
         type=Path,
         default=BESIDE / "images",
-        help="folder with train/CLASS/* and, if present, test_independent/CLASS/*",
+        help="folder with train/CLASS/* and, if present, train_NAME/CLASS/*, test_NAME/CLASS/*",
+    )
+    add(
+        "--background",
+        action="append",
+        metavar="LABEL",
+        help="a class that means that nothing of interest is there; may be given again (default:"
+        f" {BACKGROUND}, if there is one)",
     )
     add("--extra", type=Path, help="folder with CLASS/*: more pictures, for training only")
     add("--out", type=Path, default=ROOT / "build" / "model", help="work folder")
-    add(
-        "--weights",
-        type=Path,
-        default=_existing(STUDENT),
-        help=".npz (default: Keras downloads its own)",
-    )
-    add(
-        "--teacher",
-        type=Path,
-        default=_existing(TEACHER),
-        help=".npz (default: Keras downloads its own)",
-    )
-    add("--alpha", type=float, default=0.35, help="width of the network")
+    add("--backbone", choices=tuple(NETWORKS), default="mobilenet", help="the network")
+    add("--name", help="name of the trained network's files (default: the backbone's)")
+    add("--weights", type=Path, help="the backbone's ImageNet weights, .npz (default: fetched)")
+    add("--teacher", type=Path, help="the teacher's, .npz (default: fetched)")
     add("--side", type=int, default=224, help="input size of the shipped model, pixels")
     add(
         "--central-fraction",
@@ -58,5 +57,8 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def _existing(path: Path) -> Path | None:
-    return path if path.is_file() else None
+def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the options given on the command line; ``name`` and ``to`` follow the backbone."""
+    args = options.parse_args()
+    args.name = args.name or args.backbone
+    return args

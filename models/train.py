@@ -1,6 +1,6 @@
 """Train the student: from the head down, with a falling rate, on labels and the teacher's logits.
 
-    python -m models.train [--out build/model] [--distil 0.7]
+    python -m models.train [--backbone mobilenet] [--out build/model] [--distil 0.7]
 
 Reads the files of models.dataset and models.teacher. Writes OUT/NAME.keras (the epoch with the
 lowest validation loss of the last stage), OUT/NAME.csv and OUT/NAME.png (the run, drawn). An
@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_SET_ONEDNN_FPMATH_MODE", "BF16")  # where the processor has it: faster
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ConfigError, EdgeError
-from models import augment, data, dataset, network, options
+from models import augment, backbones, data, dataset, network, options, weights
 from models.batches import Batches, Stage
 
 WARM_UP_STEPS: Final = 100
@@ -32,13 +33,20 @@ PATIENCE: Final = 8
 """Epochs without a lower validation loss after which a stage ends."""
 
 
-STAGES: Final = (
-    Stage("head", None, 1, 2e-3, 192),
-    Stage("late", "block_13_expand", 2, 5e-4, 192),
-    Stage("middle", "block_6_expand", 3, 3e-4, 192),
-    Stage("all", "Conv1", 24, 1.2e-4, 192),
-    Stage("whole", "Conv1", 10, 6e-5, 0, whole=True),
-)
+SCHEDULES: Final = {
+    "mobilenet": (
+        Stage("head", None, 1, 2e-3, 192),
+        Stage("late", "block_12_expand", 2, 5e-4, 192),
+        Stage("all", "stem", 20, 2e-4, 192),
+        Stage("whole", "stem", 6, 6e-5, 0, whole=True),
+    ),
+    "lite0": (
+        Stage("head", None, 1, 2e-3, 192),
+        Stage("late", "block_9_expand", 2, 3e-4, 192),
+        Stage("all", "stem", 5, 1e-4, 192),
+        Stage("whole", "stem", 2, 4e-5, 0, whole=True),
+    ),
+}
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -52,8 +60,10 @@ def train(args: argparse.Namespace) -> Path:
     work: Path = args.out / f"{args.name}-stages"
     work.mkdir(exist_ok=True)
     keras.utils.set_random_seed(args.seed)
-    model = network.build(len(corpus.labels), args.alpha, args.weights, args.seed)
-    for stage in STAGES:
+    backbone = backbones.BACKBONES[args.backbone]
+    start = weights.of(args.backbone, args.weights)
+    model = network.build(len(corpus.labels), backbone, start, args.seed)
+    for stage in SCHEDULES[args.backbone]:
         done = work / f"{stage.name}.keras"
         if done.is_file():
             model.load_weights(done)
@@ -62,7 +72,7 @@ def train(args: argparse.Namespace) -> Path:
             stage, side=stage.side or args.side, epochs=1 if args.quick else stage.epochs
         )
         print(f"{stage}", flush=True)
-        fit(model, stage, corpus, lessons, args.seed, work)
+        fit(model, stage, corpus, backbone, lessons, args.seed, work)
         model.load_weights(work / "best.keras")
         (work / "best.keras").replace(done)
     done.replace(result)
@@ -76,19 +86,19 @@ def fit(
     model: Any,
     stage: Stage,
     corpus: dataset.Dataset,
+    backbone: backbones.Backbone,
     lessons: tuple[NDArray[np.int64], NDArray[np.float32]],
     seed: int,
     work: Path,
-    extra: tuple[Any, ...] = (),
 ) -> None:
     """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows.
 
-    lessons  views (V,) and targets (N, V, K)
+    lessons  views (V,) and targets (N, V, C)
     """
     network.unfreeze(model, stage.first)
-    batches = Batches(corpus, stage, *lessons, seed)
-    compile_model(model, len(corpus.labels), stage.rate, stage.epochs * len(batches))
-    held, best = validation(corpus, stage.side), work / "best.keras"
+    batches = Batches(corpus, stage, backbone, *lessons, seed)
+    compile_model(model, stage.rate, stage.epochs * len(batches))
+    held, best = validation(corpus, backbone, stage.side), work / "best.keras"
     lowest = None
     if best.is_file():  # of an interrupted run: only a better epoch may replace it
         model.load_weights(best)
@@ -99,7 +109,6 @@ def fit(
         validation_data=held,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
-            *extra,
             keras.callbacks.ModelCheckpoint(
                 best, monitor="val_loss", save_best_only=True, initial_value_threshold=lowest
             ),
@@ -111,33 +120,33 @@ def fit(
 
 
 def validation(
-    corpus: dataset.Dataset, side: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the validation pictures, whole, (n, side, side, 3) in -1 to 1, and targets."""
+    corpus: dataset.Dataset, backbone: backbones.Backbone, side: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Return the validation pictures, whole, (n, side, side, 3), their targets and weights.
+
+    Sources weigh as in training.
+    """
     indices = corpus.indices("validation")
     pixels = np.stack([data.shrink(corpus.pictures[i], side, corpus.how) for i in indices])
     hard = np.eye(len(corpus.labels), dtype=np.float32)[corpus.classes[indices]]
-    return data.to_input(pixels), hard[:, 1:] if len(corpus.labels) == 2 else hard
+    often = data.mix([corpus.samples[i] for i in indices])
+    return data.to_input(pixels, backbone.mean, backbone.std), hard, often
 
 
-def compile_model(model: Any, labels_total: int, rate: float, steps: int) -> None:
+def compile_model(model: Any, rate: float, steps: int) -> None:
     """Give the model its loss, and an Adam whose rate rises briefly, then falls to 0."""
     warm = min(WARM_UP_STEPS, steps // 4)
     falling = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
     )
-    losses = keras.losses
-    loss = losses.BinaryCrossentropy() if labels_total == 2 else losses.CategoricalCrossentropy()
-    model.compile(keras.optimizers.Adam(falling, clipnorm=1.0), loss, metrics=[accuracy])
+    loss = keras.losses.CategoricalCrossentropy()
+    model.compile(keras.optimizers.Adam(falling, clipnorm=1.0), loss, weighted_metrics=[accuracy])
 
 
 @keras.saving.register_keras_serializable("edge")  # type: ignore[untyped-decorator]
 def accuracy(targets: Any, scores: Any) -> Any:
     """Return whether scores and targets, which may be soft, have the same class; (N,)."""
-    if targets.shape[-1] == 1:
-        right = keras.ops.equal(targets[:, 0] > 0.5, scores[:, 0] > 0.5)
-    else:
-        right = keras.ops.equal(keras.ops.argmax(targets, -1), keras.ops.argmax(scores, -1))
+    right = keras.ops.equal(keras.ops.argmax(targets, -1), keras.ops.argmax(scores, -1))
     return keras.ops.cast(right, "float32")
 
 
@@ -163,15 +172,14 @@ def draw(log: Path, to: Path) -> None:
 def targets(
     corpus: dataset.Dataset, args: argparse.Namespace
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the views for training, (V,), and their targets, (N, V, K).
+    """Return the views for training, (V,), and their targets, (N, V, C).
 
     With a teacher, its views, and its share of the targets; without one, every view.
     """
     classes = corpus.classes[corpus.indices("train")]
     if args.distil == 0:
         views = np.arange(augment.VIEWS)
-        outputs = 1 if len(corpus.labels) == 2 else len(corpus.labels)
-        unused = np.zeros((len(classes), len(views), outputs), np.float32)
+        unused = np.zeros((len(classes), len(views), len(corpus.labels)), np.float32)
         return views, data.soft_targets(classes, len(corpus.labels), unused, 0.0)
     try:
         with np.load(args.out / "teacher.npz") as arrays:
@@ -186,8 +194,7 @@ def targets(
 if __name__ == "__main__":
     parser = options.parser(__doc__)
     parser.add_argument("--distil", type=float, default=0.7, help="the teacher's share, 0 to 1")
-    parser.add_argument("--name", default="student", help="name of the files that are written")
     try:
-        print(train(parser.parse_args()))
+        print(train(options.parse(parser)))
     except EdgeError as exc:
         sys.exit(str(exc))
