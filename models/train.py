@@ -68,9 +68,9 @@ def train(args: argparse.Namespace) -> Path:
         if done.is_file():
             model.load_weights(done)
             continue
-        stage = replace(
-            stage, side=stage.side or args.side, epochs=1 if args.quick else stage.epochs
-        )
+        if args.quick:
+            stage = replace(stage, side=args.side, epochs=1)
+        stage = replace(stage, side=stage.side or args.side)
         print(f"{stage}", flush=True)
         fit(model, stage, corpus, backbone, lessons, args.seed, work)
         model.load_weights(work / "best.keras")

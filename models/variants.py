@@ -21,7 +21,7 @@ import tensorflow as tf
 from edge.config import ModelConfig
 from edge.frames import Frame
 from edge.model.engine import start
-from models import data, dataset, evaluate, metrics, network
+from models import backbones, data, dataset, evaluate, metrics, network
 
 Kind = Literal["float32", "float16", "dynamic", "int8", "sparse"]
 EXPORTED: Final[tuple[Kind, ...]] = ("float32", "float16", "dynamic", "int8")
@@ -30,16 +30,26 @@ CALIBRATION: Final = 400
 """Training pictures that give the ranges of the activations."""
 
 
-def representative(out: Path, side: int) -> Iterator[list[Any]]:
-    """Yield calibration pictures as the daemon would feed them, (1, side, side, 3) float32."""
-    corpus = dataset.load(out)
+def representative(
+    corpus: dataset.Dataset, backbone: backbones.Backbone, side: int
+) -> Iterator[list[Any]]:
+    """Yield calibration pictures as the daemon would feed them, (1, side, side, 3) float32.
+
+    They are drawn from all sources as in training.
+    """
     train = corpus.indices("train")
-    for index in train[:: max(1, len(train) // CALIBRATION)]:
+    often = data.mix([corpus.samples[i] for i in train])
+    random = np.random.default_rng(0)
+    count = min(CALIBRATION, len(train))
+    for index in random.choice(train, count, replace=False, p=often / often.sum()):
         pixels = data.read_rgb(corpus.samples[index].path)
-        yield [data.to_input(data.shrink(pixels, side, corpus.how)[None])]
+        small = data.shrink(pixels, side, corpus.how)
+        yield [data.to_input(small[None], backbone.mean, backbone.std)]
 
 
-def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
+def convert(
+    model: Any, corpus: dataset.Dataset, backbone: backbones.Backbone, side: int, kind: Kind
+) -> bytes:
     """Return the network as TFLite; int8 throughout has uint8 input and output."""
     converter = tf.lite.TFLiteConverter.from_keras_model(network.at_size(model, side))
     if kind == "sparse":
@@ -49,7 +59,7 @@ def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if kind == "int8":
-        converter.representative_dataset = lambda: representative(out, side)
+        converter.representative_dataset = lambda: representative(corpus, backbone, side)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.uint8
@@ -80,12 +90,6 @@ def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str
         "left_out": facts.left_out,
         "sets": figures,
     }
-    if len(engine.card.labels) == 2 and "validation" in judged:
-        fitted = judged["validation"]
-        result["threshold"] = round(metrics.threshold(fitted.scores, fitted.classes), 4)
-        for name, one in judged.items():
-            second = one.scores[:, 1] >= result["threshold"]
-            figures[name]["accuracy_fitted"] = round(float((second == one.classes).mean()), 4)
     return result
 
 
