@@ -63,7 +63,8 @@ def train(args: argparse.Namespace) -> Path:
     backbone = backbones.BACKBONES[args.backbone]
     start = weights.of(args.backbone, args.weights)
     model = network.build(len(corpus.labels), backbone, start, args.seed)
-    for stage in SCHEDULES[args.backbone]:
+    stages = SCHEDULES[args.backbone]
+    for stage in stages[:: len(stages) - 1] if args.quick else stages:
         done = work / f"{stage.name}.keras"
         if done.is_file():
             model.load_weights(done)
