@@ -129,10 +129,10 @@ class Features:
         features = []
         starts = range(0, len(indices), BATCH)
         with ThreadPoolExecutor(1) as pool:  # makes a batch while the network runs the one before
-            batches = pool.map(lambda at: self._batch(indices[at : at + BATCH], view), starts)
-            for batch in track(
-                batches, f"teacher: {name}", len(starts), disable=not sys.stderr.isatty()
-            ):
+            coming = pool.submit(self._batch, indices[:BATCH], view)
+            for start in track(starts, f"teacher: {name}", disable=not sys.stderr.isatty()):
+                batch = coming.result()
+                coming = pool.submit(self._batch, indices[start + BATCH :][:BATCH], view)
                 features.append(np.asarray(self._run(tf.constant(batch)).numpy(), np.float16))
         result = np.concatenate(features)[: len(indices)]
         whole = file.with_suffix(".part.npz")
