@@ -155,6 +155,7 @@ def describe(engine: Engine) -> ModelInfo:
         input_dtype=tensor.dtype.name,
         golden="passed" if engine.card.golden else "none",
         input_from=engine.input_from,
+        background=engine.card.background,
         **asdict(facts),
     )
 

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from edge import files, toml
 from edge.errors import ModelError
+from edge.model import cardcheck, metadata
 from edge.model import labels as lists
-from edge.model import metadata
 from edge.model.card import MODEL_MAX_BYTES, Golden, ModelCard, Stated
 
 CARD: Final = "model.toml"
@@ -111,6 +111,7 @@ def _read(path: Path) -> tuple[ModelCard, frozenset[str]]:
     card = toml.convert(tables, ModelCard, str(path), ModelError)
     if card.golden:
         _check_golden(card.golden, len(card.labels), path)
+    cardcheck.check(card, path)
     given = set(tables)
     for part in ("preprocessing", "output"):
         given |= {f"{part}.{key}" for key in tables.get(part, {})}
