@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from edge import config
+from edge.config.smoothing import DEFAULT
 from edge.contract import PAYLOADS, schema
 from tests.conftest import ROOT, edge, tracked
 
@@ -80,8 +81,10 @@ def test_the_example_config_is_the_defaults() -> None:
     )
     tables = config.redacted(config.load(None))
     shown = re.findall(r"^# (\w+) =", text, re.M)  # without a default: shown as comments
-    assert shown == list(tables["camera"]["controls"])
-    assert keys == {key for table in tables.values() for key in table}
+    assert shown == [*tables["camera"]["controls"], "enter", "exit"]
+    assert keys | {"enter", "exit"} == {key for table in tables.values() for key in table}
+    values = re.findall(r"^# (?:enter|exit) = ([\d.]+)", text, re.M)
+    assert tuple(map(float, values)) == (DEFAULT.enter, DEFAULT.exit)
 
 
 @pytest.mark.parametrize("topic", [topic for topic in PAYLOADS if topic != "result"])

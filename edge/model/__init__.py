@@ -7,6 +7,7 @@ trial_child.py    the child's side: its limits, the model's start, the answer
 proof.py          models that have proven themselves, remembered by checksum
 locate.py         find a model and read its card, model.toml
 card.py           records: what a card says, what a tensor is
+cardcheck.py      background labels and recommended thresholds that cannot be
 labels.py         the labels of a model without a card: beside it, or packed into it
 metadata.py       TFLite metadata inside a model file; reads any bytes
 normalisation.py  mean and std that a model file says; where a card contradicts them
