@@ -6,6 +6,7 @@ trial.py          a child process in which an unproven model is tried
 trial_child.py    the child's side: its limits, the model's start, the answer
 proof.py          models that have proven themselves, remembered by checksum
 locate.py         find a model and read its card, model.toml
+installed.py      models by name, and where they lie
 card.py           records: what a card says, what a tensor is
 labels.py         the labels of a model without a card: beside it, or packed into it
 metadata.py       TFLite metadata inside a model file; reads any bytes

@@ -1,8 +1,9 @@
 """Finds a model and reads its card, ``model.toml``; knows no TFLite.
 
-A model is given as a folder with a card, a card, or a ``.tflite`` file. A file without a card
-beside it gets a default one: its labels come from ``labels.txt`` beside it, or from the label
-file that TFLite metadata packs into the model itself. What a card leaves out, the file may say.
+A model is given by its name (see installed), as a folder with a card, a card, or a ``.tflite``
+file. A file without a card beside it gets a default one: its labels come from ``labels.txt`` beside
+it, or from the label file that TFLite metadata packs into the model itself. What a card leaves out,
+the file may say.
 Hashes the whole file: a large one takes a second.
 """
 
@@ -17,13 +18,13 @@ from typing import Any, Final, NamedTuple
 
 from edge import files, toml
 from edge.errors import ModelError
+from edge.model import installed, metadata
 from edge.model import labels as lists
-from edge.model import metadata
 from edge.model.card import MODEL_MAX_BYTES, Golden, ModelCard, Stated
+from edge.model.installed import CARD as CARD
+from edge.model.installed import shipped as shipped
 
-CARD: Final = "model.toml"
 LABELS: Final = "labels.txt"
-_PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
 class ModelFile(NamedTuple):
@@ -40,20 +41,14 @@ class ModelFile(NamedTuple):
     stated: Stated
 
 
-def shipped() -> Path:
-    """Return the folder of the model that comes with this program."""
-    installed = _PACKAGE / "catdog"
-    return installed if installed.is_dir() else _PACKAGE.parent / "models" / "catdog"
-
-
 def find(model: str) -> ModelFile:
     """Return the card of ``model``, the path of its ``.tflite`` file and the file's metadata.
 
-    model  a folder, a card or a model file; empty for the shipped model
+    model  a name, a folder, a card or a model file; empty for the shipped model
     Raises ModelError where something is missing or the file is not the one the card describes.
     """
     try:
-        file = _find(Path(model).expanduser() if model else shipped())
+        file = _find(_path(model))
     except ModelError:
         raise
     except (OSError, RuntimeError, ValueError) as exc:
@@ -61,6 +56,16 @@ def find(model: str) -> ModelFile:
         raise ModelError(f"the model cannot be read: {reason}", where=model) from exc
     lists.check(file.card.labels, str(file.path))
     return file
+
+
+def _path(model: str) -> Path:
+    """Return the path of a model; a name that no model has may still be a file's."""
+    if not model:
+        return shipped()
+    path = installed.folder(model) or Path(model).expanduser()
+    if installed.is_name(model) and not path.exists():
+        raise installed.unknown(model, "model.path")
+    return path
 
 
 def _find(path: Path) -> ModelFile:
