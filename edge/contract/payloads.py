@@ -128,6 +128,7 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     input_from  who says what the pixels become (mean, std); empty of an older daemon
     background  labels that mean that nothing of interest is there
+    head_sha256  of the head's file; empty of a model without one
     """
 
     name: str
@@ -145,6 +146,7 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     golden: Literal["passed", "none"]
     input_from: Literal["", "card", "metadata", "quantisation", "first layers", "assumed"] = ""
     background: tuple[str, ...] = ()
+    head_sha256: str = ""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
