@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +68,10 @@ def read(trained: Path) -> Any:
     if not trained.is_file():
         hint = "run `make model` first, or name its folder with --out"
         raise ModelError("no float network", where=str(trained), hint=hint)
-    with boundary(ModelError, "not a network that Keras can read", str(trained)):
+    if not zipfile.is_zipfile(trained):
+        expected = "a .keras file, as models.train writes it"
+        raise ModelError("not a Keras network", where=str(trained), expected=expected)
+    with boundary(ModelError, "Keras cannot read the network", str(trained)):
         return keras.models.load_model(trained, compile=False)
 
 
@@ -78,9 +82,7 @@ def convert(network: Any, side: int, card: ModelCard, trained: Path) -> bytes:
         run = tf.function(
             lambda image: {OUTPUT: network(image, training=False)}, input_signature=[taken]
         )
-        model, _ = tf2onnx.convert.from_function(
-            run, [taken], opset=OPSET, inputs_as_nchw=[INPUT]
-        )
+        model, _ = tf2onnx.convert.from_function(run, [taken], opset=OPSET, inputs_as_nchw=[INPUT])
         for end in (*model.graph.input, *model.graph.output):
             end.type.tensor_type.shape.dim[0].dim_param = "batch"
         onnx.helper.set_model_props(model, properties(card))

@@ -31,58 +31,22 @@ def left_out() -> str:
 
 pytestmark = pytest.mark.skipif(bool(left_out()), reason=f"LEFT OUT: ONNX, {left_out()}")
 
-MAKE = """
-import sys
-from pathlib import Path
-import keras, msgspec, numpy as np, tensorflow as tf
-from models import backbones, network
-name, out, folder, side = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-labels = sys.argv[5:]
-body = backbones.BACKBONES[name]
-model = network.build(len(labels), body, None, 1)
-random = np.random.default_rng(2)
-for layer in model.layers:
-    if layer.weights:  # He et al. 2015: values stay of the same size from layer to layer
-        kernel, bias = layer.get_weights()
-        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-        inputs = np.prod(kernel.shape[: 2 if depthwise else -1])
-        kernel = random.normal(0, np.sqrt(2 / inputs), kernel.shape)
-        layer.set_weights([kernel, random.normal(0, 0.1, bias.shape)])
-model.save(out / f"{name}.keras")
-folder.mkdir()
-converter = tf.lite.TFLiteConverter.from_keras_model(network.at_size(model, side))
-(folder / "model.tflite").write_bytes(converter.convert())
-how = {"central_fraction": 0.875, "mean": body.mean, "std": body.std}
-card = {"name": folder.name, "file": "model.tflite", "labels": labels, "license": "none",
-        "preprocessing": how, "output": {"activation": "softmax"}}
-(folder / "model.toml").write_bytes(msgspec.toml.encode(card))
+PAGE = (ROOT / "docs" / "jetson.md").read_text()
+READER = PAGE.split("```python\n")[1].split("```")[0]
+"""A program that knows nothing but the file."""
+ENDS = """
+import json, sys, onnx
+model = onnx.load(sys.argv[1])
+ends = [(end.name, [dim.dim_param or dim.dim_value for dim in end.type.tensor_type.shape.dim])
+        for end in (*model.graph.input, *model.graph.output)]
+said = {entry.key: entry.value for entry in model.metadata_props}
+print(json.dumps([ends, said, sorted({node.op_type for node in model.graph.node})]))
 """
-
-READER = """
-import json, sys, cv2, numpy as np, onnxruntime
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-said = session.get_modelmeta().custom_metadata_map
-(taken,), (given,) = session.get_inputs(), session.get_outputs()
-_, channels, high, wide = taken.shape
-assert (said["color"], said["resize"], channels) == ("rgb", "stretch", 3)
-rows = []
-for name in sys.argv[2:]:
-    picture = cv2.cvtColor(cv2.imread(name), cv2.COLOR_BGR2RGB)
-    height, width = picture.shape[:2]
-    edge = (1 - json.loads(said["central_fraction"])) / 2
-    y, x = round(height * edge), round(width * edge)
-    small = cv2.resize(picture[y : height - y, x : width - x], (wide, high))
-    mean, std = (np.float32(json.loads(said[key])) for key in ("mean", "std"))
-    rows.append(((small - mean) / std).transpose(2, 0, 1))
-scores = session.run([given.name], {taken.name: np.stack(rows)})[0]
-print(json.dumps({"ends": [taken.name, taken.shape, given.name, given.shape], "said": said,
-    "scores": [dict(zip(json.loads(said["labels"]), map(float, row))) for row in scores]}))
-"""
-
 ALTER = """
 import sys
 from pathlib import Path
-import numpy as np, onnx, onnx.numpy_helper as helper
+import numpy as np, onnx
+from onnx import numpy_helper as helper
 from edge.errors import ModelError
 from models.onnx import convert, find, prove, read
 trained, folder = map(Path, sys.argv[1:3])
@@ -97,6 +61,17 @@ except ModelError as exc:
     print(exc)
 """
 
+REFUSALS = """
+import json, sys
+from edge.errors import EdgeError
+from models import onnx
+for line in json.loads(sys.argv[1]):
+    sys.argv = line[1:]
+    try:
+        onnx.main()
+    except EdgeError as exc:
+        print(exc)
+"""
 UNKNOWN = """
 import sys, keras
 picture = keras.Input((None, None, 3))
@@ -144,7 +119,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     half = ("--held-out", 6, "--validation", len(LABELS) * PICTURES // 2)
     python("-m", "models.dataset", "--data", folder, "--out", folder / "out", *half)
     for name in ("mobilenet", "lite0"):
-        python("-c", MAKE, name, folder / "out", folder / name, SIDE, *LABELS)
+        made = folder / "made" / name
+        made.mkdir(parents=True)
+        python("-m", "tests.random_network", name, "float32", SIDE, made, *LABELS)
+        (made / f"{name}.keras").rename(folder / "out" / f"{name}.keras")
+        (made / "float32").rename(folder / name)
     return folder
 
 
@@ -155,10 +134,12 @@ def test_a_reader_with_the_file_alone_gets_the_daemon_s_scores(name: str, place:
     assert "36 pictures, no score differs by more than" in said
     assert "the same label for 36 of them" in said
     pictures = [place / "train" / label / "0.png" for label in LABELS]
-    read = json.loads(python("-c", READER, place / "onnx" / f"{name}.onnx", *pictures))
-    ends = ["image", ["batch", 3, SIDE, SIDE], "scores", ["batch", 3]]
-    assert read["ends"] == ends
-    assert read["said"]["model_license"] == "none"
+    file = place / "onnx" / f"{name}.onnx"
+    ends, card, operators = json.loads(python("-c", ENDS, file))
+    assert ends == [["image", ["batch", 3, SIDE, SIDE]], ["scores", ["batch", 3]]]
+    assert (card["name"], card["color"], card["model_license"]) == (name, "rgb", "none")
+    assert f"| operators | {', '.join(sorted(operators, key=PAGE.find))}; opset 13 |" in PAGE
+    read = [json.loads(line) for line in python("-c", READER, file, *pictures).splitlines()]
     done = subprocess.run(
         [sys.executable, "-m", "edge", "classify", "--json", "--model", place / name, *pictures],
         capture_output=True,
@@ -166,7 +147,7 @@ def test_a_reader_with_the_file_alone_gets_the_daemon_s_scores(name: str, place:
         check=True,
     )
     rows = [json.loads(line)["scores"] for line in done.stdout.splitlines()]
-    for scores, row in zip(read["scores"], rows, strict=True):
+    for scores, row in zip(read, rows, strict=True):
         assert scores == pytest.approx(row, abs=2e-3)
     assert np.ptp([list(row.values()) for row in rows], axis=0).max() > 0.05, "all scores alike"
 
@@ -177,9 +158,7 @@ def test_the_golden_picture_is_written_as_the_network_takes_it(place: Path) -> N
     folder.mkdir()
     for name in ("model.tflite", "model.toml"):
         (folder / name).write_bytes((place / "mobilenet" / name).read_bytes())
-    picture = place / "train" / "ring.png"
-    cv2.imwrite(str(folder / "golden.png"), cv2.imread(str(place / "train" / "cross" / "1.png")))
-    del picture
+    (folder / "golden.png").write_bytes((place / "train" / "cross" / "1.png").read_bytes())
     command = [sys.executable, "-m", "edge", "classify", "--json", "--model", folder]
     done = subprocess.run([*command, folder / "golden.png"], capture_output=True, check=True)
     scores = list(json.loads(done.stdout)["scores"].values())
@@ -191,3 +170,34 @@ def test_the_golden_picture_is_written_as_the_network_takes_it(place: Path) -> N
     tensor = np.fromfile(place / "onnx" / "mobilenet.golden.bin", np.float32)
     assert tensor.shape == (3 * SIDE * SIDE,)
     assert -1 <= tensor.min() < tensor.max() <= 1
+
+
+def test_a_file_that_is_not_equal_is_refused(place: Path) -> None:
+    """One kernel, scaled by 1 %, is enough; the refusal says by how much the scores differ."""
+    said = python("-c", ALTER, place / "out" / "mobilenet.keras", place / "mobilenet")
+    assert said.startswith(
+        "onnxruntime's scores differ from Keras's on 3 pictures: expected at most"
+    )
+
+
+def test_what_cannot_be_written_is_refused_in_one_line(place: Path, tmp_path: Path) -> None:
+    """No card, no network, no data set, another network, not Keras's, unknown layers."""
+    folder, two = place / "mobilenet", tmp_path / "float32"
+    (place / "out" / "text.keras").write_text("not a network")
+    python("-c", UNKNOWN, place / "out" / "odd.keras")
+    python("-m", "tests.random_network", "mobilenet", "float32", SIDE, tmp_path, "cat", "dog")
+    cases = {
+        "no-such: no model.toml in this folder: expected catdog": ("no-such",),
+        "gone.keras: no float network; run `make model` first": (folder, "--name", "gone"),
+        "text.keras: not a Keras network: expected a .keras": (folder, "--name", "text"),
+        "odd.keras: the network cannot be written as ONNX": (folder, "--name", "odd"),
+        "mobilenet.keras: the network does not fit the card: expected (batch, 2)": (two,),
+        "dataset.json: no data set; run": (two, "--out", tmp_path),
+    }
+    lines = [[*map(str, step(place, "--model", *rest))] for rest in cases.values()]
+    said = python("-c", REFUSALS, json.dumps(lines)).splitlines()
+    for line, expected in zip(said, cases, strict=True):
+        assert expected in line
+    done = run(*lines[0])
+    assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (1, said[0])
+    assert "Traceback" not in done.stderr
