@@ -12,7 +12,7 @@ export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
+.PHONY: bench bench-sources model onnx runtime runtime-tools runtime-measure test-runtime deb lock clean
 .PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
@@ -90,6 +90,10 @@ model: ## train, evaluate, export the shipped models [DATA= EXTRA= BACKGROUND= B
 	$(STEP) models.prune $(RECIPE)
 	$(STEP) models.search $(RECIPE) $(if $(TEACHER),"--teacher=$$TEACHER")
 	for name in $(BACKBONE); do $(STEP) models.report $(RECIPE) --backbone $$name; done
+
+onnx: ## write the float network of `make model` as ONNX, for TensorRT [MODEL=catdog]
+	@deploy/setup.sh train
+	$(STEP) models.onnx $(if $(MODEL),"--model=$$MODEL")
 
 RUNTIME = "$$PYTHON" -m deploy.runtime.build $(if $(ARCH),"--arch=$$ARCH") \
   $(if $(SOURCES),"--sources=$$SOURCES")
