@@ -77,7 +77,7 @@ def test_every_picture_has_its_origin() -> None:
 def test_the_shipped_model_names_every_segment(
     broker: PrivateBroker, listen: Callable[[], Listener], daemon: Callable[..., Daemon]
 ) -> None:
-    """Each change once, soon after its cut, and nothing else; so each segment ends under its label."""
+    """Each change once, soon after its cut; each segment ends under its own label."""
     card = locate.read(locate.shipped() / "model.toml")
     assert set(LABELS) <= set(card.labels), "the clip has scenes that the model has no label for"
     listener = listen()

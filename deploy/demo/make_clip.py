@@ -1,9 +1,9 @@
 """Make the demo clip, clip.mp4, and its ground truth, clip.toml, from the pictures beside it.
 
 Reads the JPEG files in pictures/ that SHOTS names; a picture's label is its file name up to the
-first underscore (cat_..., dog_..., neither_...). Each shot pans and zooms slowly over one picture; shots follow
-one another with hard cuts. A slow brightness drift and a little noise make every frame differ, as
-a camera's frames do. No sound.
+first underscore (cat_..., dog_..., neither_...). Each shot pans and zooms slowly over one picture;
+shots follow one another with hard cuts. A slow brightness drift and a little noise make every
+frame differ, as a camera's frames do. No sound.
 
 Writes clip.mp4 (H.264 main profile, yuv420p) and clip.toml into --out, by default this directory.
 
