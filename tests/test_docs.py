@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
+from deploy.package import build
 from edge import config
 from edge.config.smoothing import DEFAULT
 from edge.contract import PAYLOADS, schema
@@ -32,7 +33,7 @@ LISTED_AS_FOLDERS = (
     "deploy/runtime/patches",
     "deploy/runtime/toolchain",
     "deploy/systemd",
-    "models/catdog",
+    *(f"models/{model.name}" for model in build.models()),
     "tests/cases",
     "tests/corpus",
     "tests/golden",
@@ -190,7 +191,7 @@ def test_the_picture_is_made_by_its_script(tmp_path: Path) -> None:
     subprocess.run([sys.executable, script, "--snapshots=1", f"--out={path}"], check=True)
     text = picture(path)
     assert "porch" in text
-    assert "cat -> dog" in text
+    assert "cat -> " in text
     assert " fps " in text
 
 
