@@ -31,7 +31,7 @@ from models import backbones, dataset, network, options, train, variants
 from models.batches import Batches, Stage
 
 STAGES: Final = {
-    "mobilenet": Stage("int8", "stem", 4, 3e-5, 0, whole=True),
+    "mobilenet": Stage("int8", "stem", 3, 3e-5, 0, whole=True),
     "lite0": Stage("int8", "stem", 1, 2e-5, 0, whole=True),
 }
 LEVELS: Final = 127

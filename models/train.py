@@ -43,7 +43,7 @@ SCHEDULES: Final = {
     "lite0": (
         Stage("head", None, 1, 2e-3, 192),
         Stage("late", "block_9_expand", 2, 3e-4, 192),
-        Stage("all", "stem", 4, 1e-4, 192),
+        Stage("all", "stem", 3, 1e-4, 192),
         Stage("whole", "stem", 1, 4e-5, 0, whole=True),
     ),
 }
