@@ -3,8 +3,8 @@
     python -m models.evaluate [--model models/catdog] [--data DIR] [--out build/model] [--json]
 
 The sets: validation and held_out of OUT/dataset.json, and every DIR/test_NAME, which are other
-sources, never used for any choice; ``together`` is all of the latter. Prints tables, or JSON; writes
-OUT/worst-SET.jpg, the wrong pictures with the highest scores. OUT/scores keeps the scores.
+sources, never used for any choice; ``together`` is all of the latter. Prints tables, or JSON;
+writes OUT/worst-SET.jpg, the wrong pictures with the highest scores. OUT/scores keeps the scores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 from edge.errors import EdgeError
 from edge.model import locate
 from models import data, metrics, options, tables
-from models.judge import Judged, classes_of, judge, judge_all, pool, test_sets
+from models.judge import Judged, classes_of, judge, judge_all, pool
+from models.judge import find_sets as test_sets
 
 __all__ = ["Judged", "judge", "judge_all", "test_sets"]
 

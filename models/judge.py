@@ -1,7 +1,7 @@
 """Scores of a model for sets of pictures, as the daemon runs it: through the engine, never Keras.
 
-The scores of a set are kept in a folder, by the model, its preprocessing, the runtime and the files:
-what looks at them again does not run the model again.
+The scores of a set are kept in a folder, by the model, its preprocessing, the runtime and the
+files: what looks at them again does not run the model again.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def classes_of(
     return labels, tuple(labels.index(name) for name in background)
 
 
-def test_sets(
+def find_sets(
     folder: Path, out: Path, labels: Sequence[str] | None = None
 ) -> dict[str, list[data.Sample]]:
     """Return the test sets by name: validation and held_out of OUT/dataset.json, FOLDER/test_NAME.

@@ -37,8 +37,8 @@ def figures(scores: Scores, classes: Classes, background: Sequence[int] = ()) ->
                                     background pictures, and those called a subject (``called``)
     subject_images, called_background
                                     pictures of a subject, and those whose best class is background
-    either_said, either_right       pictures of a subject whose best class is some subject, the right
-                                    one
+    either_said, either_right       pictures of a subject whose best class is some subject; the
+                                    right one
     """
     result: dict[str, Any] = {"images": len(classes)}
     best, right = scores.argmax(axis=1), scores.argmax(axis=1) == classes

@@ -50,8 +50,8 @@ def legend(subjects: Sequence[str]) -> str:
     subject = either(subjects)
     return (
         f"`false alarms`: background pictures called {subject} with a score of at least"
-        f" {metrics.SURE}. `missed`: pictures of {subject} called background. `told apart`: those of"
-        f" them called {subject}, and rightly."
+        f" {metrics.SURE}. `missed`: pictures of {subject} called background. `told apart`:"
+        f" of those called {subject}, the right ones."
     )
 
 
