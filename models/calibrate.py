@@ -167,7 +167,10 @@ def recommend(
 
 
 def measure(judged: Judged, labels: Sequence[str], background: Sequence[str]) -> dict[str, Any]:
-    """Return all that the module's text says, of validation pictures. Raises ConfigError."""
+    """Return all that the module's text says, of validation pictures. Raises ConfigError.
+
+    quiet  whether ``enter`` keeps to ALARMS; false where LOST stood against it
+    """
     scores, classes = judged.scores, judged.classes
     if (classes >= scores.shape[1]).any():
         raise ConfigError("the model does not have every class of the validation pictures")
@@ -178,9 +181,11 @@ def measure(judged: Judged, labels: Sequence[str], background: Sequence[str]) ->
     crossed[half] = warmed(scores, temperature(judged, ~half))[half]
     crossed[~half] = warmed(scores, temperature(judged, half))[~half]
     enter, leave = recommend(judged, labels, background)
+    rows = trade_off(judged, labels, background, SmoothingConfig().exit)
     return {
         "enter": enter,
         "exit": leave,
+        "quiet": next((row["allowed"] for row in rows if row["threshold"] == enter), True),
         "temperature": round(temperature(judged, every), 3),
         "loss": round(alike(parts, losses(scores, classes)), 4),
         "loss_warmed": round(alike(parts, losses(crossed, classes)), 4),
@@ -193,7 +198,7 @@ def measure(judged: Judged, labels: Sequence[str], background: Sequence[str]) ->
             }
             for name, part in parts.items()
         },
-        "trade_off": trade_off(judged, labels, background, SmoothingConfig().exit),
+        "trade_off": rows,
     }
 
 

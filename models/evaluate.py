@@ -120,7 +120,7 @@ def main() -> None:
         return
     subjects = [name for i, name in enumerate(labels) if i not in background]
     print(tables.legend(subjects), end="\n\n")
-    print("\n".join(tables.sets(measured)), end="\n\n")
+    print("\n".join(tables.sets({args.model.name: measured})), end="\n\n")
     print("\n".join(tables.parts(measured)), end="\n\n")
     print("\n".join(tables.confusions(measured, labels[: len(model)])))
 

@@ -93,7 +93,7 @@ def table(
             figures = pool(sets[one] for one in floor.sets).figures(background)
             cell = tables.of(figures, floor.count, floor.total, interval=True)
             missed = cell != tables.NONE and not floor.meets(figures, bound)
-            cells.append(f"{cell}, missed" if missed else cell)
+            cells.append(f"{cell}, not met" if missed else cell)
         images = sum(len(next(iter(kinds.values()))[one].samples) for one in floor.sets)
         wanted = f"{'at most' if floor.at_most else 'at least'} {bound:g}"
         rows.append([" + ".join(floor.sets), f"{images:,}", floor.text, *cells, wanted])

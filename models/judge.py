@@ -172,7 +172,7 @@ def _key(engine: Engine, samples: Sequence[data.Sample]) -> str:
 def _read(file: Path, samples: Sequence[data.Sample], labels_total: int) -> Judged | None:
     """Return scores that were kept; None where there are none, or they cannot be read."""
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as stream, np.load(stream) as arrays:
             indices, scores = np.asarray(arrays["indices"]), np.asarray(arrays["scores"])
         if scores.shape != (len(indices), labels_total):
             return None

@@ -61,14 +61,15 @@ def accuracy(
 ) -> list[str]:
     """Return the lines on accuracy: what was wanted, every set, confusions, sources, groups."""
     lines = floors.table(card.name, kinds, background)
-    lines += [""] if lines else []
-    measured = evaluate.measure(kinds["int8"], background)
-    lines += [f"{tables.legend(subjects)} `{evaluate.TOGETHER}`: every test set. int8:", ""]
-    lines += tables.sets(measured)
-    lines += ["", *tables.confusions(measured, card.labels)]
+    lines += ["", "### Every set", ""] if lines else []
+    every = {kind: evaluate.measure(sets, background) for kind, sets in kinds.items()}
+    lines += [f"{tables.legend(subjects)} `{evaluate.TOGETHER}`: every test set.", ""]
+    lines += [*tables.sets(every), "", "True classes by row, int8:", ""]
+    measured = every["int8"]
+    lines += [*tables.confusions(measured, card.labels)]
     parts = {name: figures for name, figures in measured.items() if name != "validation"}
     if any(figures.get("source") or figures.get("group") for figures in parts.values()):
-        lines += ["", "By source and group, as the pictures' lists name them, int8:", ""]
+        lines += ["", "### By source and group", "", "As the pictures' lists name them, int8:", ""]
         lines += tables.parts(parts)
     return lines
 

@@ -21,7 +21,9 @@ def thresholds(
     """
     enter, leave = calibration["enter"], calibration["exit"]
     lines = [
-        f"Scores, on the validation pictures, every source alike (those of fewer than"
+        "### How far the scores can be trusted",
+        "",
+        f"On the validation pictures, every source alike (those of fewer than"
         f" {calibrate.LEAST} pictures together): the temperature with the lowest loss is"
         f" {calibration['temperature']:.2f}; it would change the loss from"
         f" {calibration['loss']:.4f} to {calibration['loss_warmed']:.4f} (each half by the"
@@ -39,12 +41,16 @@ def thresholds(
         return lines
     lines += [
         "",
-        f"Recommended, and in the card: `enter` {enter:g}, `exit` {leave:g}. `enter`: the lowest"
-        f" step at which no source has more false alarms than {100 * calibrate.ALARMS:g} % of its"
-        " background pictures, or one picture; it may cost at most"
-        f" {100 * calibrate.LOST:g} % of the subjects. `exit`: the lowest step at which a label"
-        f" would stay in at most {100 * calibrate.STAYS:g} % of the background pictures of any"
-        " source. On single pictures, as in a still scene; validation, every source alike:",
+        "### Thresholds",
+        "",
+        f"Recommended: `enter` {enter:g}, `exit` {leave:g}. `enter`: the lowest step at which no"
+        f" source has more false alarms than {100 * calibrate.ALARMS:g} % of its background"
+        f" pictures, or one picture; it may cost at most {100 * calibrate.LOST:g} % of the"
+        f" subjects{'' if calibration['quiet'] else ', so this is the highest of those'}."
+        f" `exit`: the lowest step at which a label would stay in at most"
+        f" {100 * calibrate.STAYS:g} % of the background pictures of any source, or one picture;"
+        f" at most `enter` less {calibrate.GAP:g}. On single pictures, as in a still scene;"
+        " validation, every source alike:",
         "",
         *tables.table(
             ["threshold", "false alarms, %", "worst source, %", "subjects lost, %"],
@@ -52,7 +58,7 @@ def thresholds(
                 [
                     f"{row['threshold']:.2f}" + _mark(row["threshold"], enter, leave),
                     f"{100 * row['false_alarms']:.2f}",
-                    f"{100 * row['worst']:.2f} ({row['where']})",
+                    f"{100 * row['worst']:.2f}" + (f" ({row['where']})" if row["worst"] else ""),
                     f"{100 * row['lost']:.2f}",
                 ]
                 for row in calibration["trade_off"]
@@ -115,6 +121,8 @@ def cascade(figures: Mapping[str, Any]) -> list[str]:
         head[4:4] = ["mean cost, background"]
         head.append("false alarms, %")
     return [
+        "### A cascade",
+        "",
         f"Both models, `{figures['large']}` asked only where the two best scores of"
         f" `{figures['small']}` are nearer than a margin: what validation pictures chose, on all"
         f" test pictures. Cost: {figures['unit']}.",
@@ -132,6 +140,8 @@ def variants(table: Mapping[str, Any], more: Mapping[str, Any]) -> list[str]:
     sets = [name for name, one in first["sets"].items() if name != "validation"]
     sets = [name for name in sets if "accuracy" in first["sets"][name]]
     return [
+        "### Sizes",
+        "",
         f"Every variant: `invoke` is the median of 300, {first['runtime']}, {first['threads']}"
         " threads, on the machine that exported the model. Right, in percent, with the 95 % Wilson"
         " interval.",

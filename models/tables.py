@@ -68,14 +68,15 @@ def _cells(figures: Mapping[str, Any], interval: bool = False) -> list[str]:
     ]
 
 
-def sets(measured: Measured) -> list[str]:
-    """Return the table of every set, with intervals."""
-    head = ["set", *HEADS, "AUC", "ECE"]
+def sets(kinds: Mapping[str, Measured]) -> list[str]:
+    """Return the table of every set, with intervals; a row for each kind of file."""
     rows = []
-    for name, figures in measured.items():
-        more = [f"{figures[key]:.4f}" if key in figures else NONE for key in ("auc", "ece")]
-        rows.append([name, *_cells(figures, interval=True), *more])
-    return table(head, rows)
+    for name in next(iter(kinds.values())):
+        for kind, measured in kinds.items():
+            figures = measured[name]
+            more = [f"{figures[key]:.4f}" if key in figures else NONE for key in ("auc", "ece")]
+            rows.append([name, kind, *_cells(figures, interval=True), *more])
+    return table(["set", "file", *HEADS, "AUC", "ECE"], rows)
 
 
 def parts(measured: Measured, key: str = "") -> list[str]:
