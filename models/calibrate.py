@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.config.smoothing import SmoothingConfig
+from edge.config.smoothing import DEFAULT
 from edge.errors import ConfigError, EdgeError
 from edge.model import locate
 from models import metrics, options
@@ -154,14 +154,13 @@ def recommend(
 
     judged  validation pictures
     """
-    usual = SmoothingConfig()
     if not any(labels[sample.label] in background for sample in judged.samples):
-        return usual.enter, usual.exit
-    rows = trade_off(judged, labels, background, usual.enter)
+        return DEFAULT.enter, DEFAULT.exit
+    rows = trade_off(judged, labels, background, DEFAULT.enter)
     kept = [row for row in rows if row["lost"] <= LOST] or rows[:1]
     enter = next((row for row in kept if row["allowed"]), kept[-1])["threshold"]
     highest = round(enter - GAP, 2)
-    rows = trade_off(judged, labels, background, usual.exit)
+    rows = trade_off(judged, labels, background, DEFAULT.exit)
     goes = (row["threshold"] for row in rows if row["stays"] and row["threshold"] <= highest)
     return enter, next(goes, highest)
 
@@ -181,7 +180,7 @@ def measure(judged: Judged, labels: Sequence[str], background: Sequence[str]) ->
     crossed[half] = warmed(scores, temperature(judged, ~half))[half]
     crossed[~half] = warmed(scores, temperature(judged, half))[~half]
     enter, leave = recommend(judged, labels, background)
-    rows = trade_off(judged, labels, background, SmoothingConfig().exit)
+    rows = trade_off(judged, labels, background, DEFAULT.exit)
     return {
         "enter": enter,
         "exit": leave,
@@ -207,8 +206,8 @@ def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--model", type=Path, default=options.SHIPPED, help="folder of the model")
     args = parser.parse_args()
-    model = locate.find(str(args.model)).card.labels
-    labels, background = classes_of(model, args.out, args.background)
+    card = locate.find(str(args.model)).card
+    labels, background = classes_of(card, args.out, args.background)
     sets = {"validation": find_sets(args.data, args.out, labels).get("validation", [])}
     if not sets["validation"]:
         raise ConfigError("no validation pictures", where=str(args.out))

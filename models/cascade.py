@@ -135,16 +135,16 @@ def measure(validation: Pair, test: Pair) -> dict[str, Any]:
 def judge_both(args: argparse.Namespace) -> tuple[Pair, Pair]:
     """Return both models' scores of the validation and of the test pictures."""
     models = (args.small, args.large)
-    small, large = (locate.find(str(model)).card.labels for model in models)
-    if small != large:
+    small, large = (locate.find(str(model)).card for model in models)
+    if small.labels != large.labels:
         raise ConfigError(
             "the two models have other labels",
             where=f"{args.small} and {args.large}",
-            expected=", ".join(small),
-            got=", ".join(large),
+            expected=", ".join(small.labels),
+            got=", ".join(large.labels),
         )
     labels, background = classes_of(small, args.out, args.background)
-    if len(labels) > len(small):
+    if len(labels) > len(small.labels):
         raise ConfigError(
             f"the models have no class `{labels[-1]}`", where=f"{args.small} and {args.large}"
         )

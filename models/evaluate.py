@@ -109,8 +109,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    model = locate.find(str(args.model)).card.labels
-    labels, background = classes_of(model, args.out, args.background)
+    card = locate.find(str(args.model)).card
+    labels, background = classes_of(card, args.out, args.background)
     sets = judge_all(args.model, test_sets(args.data, args.out, labels), args.out)
     measured = measure(sets, background)
     for name, judged in sets.items():
@@ -122,7 +122,7 @@ def main() -> None:
     print(tables.legend(subjects), end="\n\n")
     print("\n".join(tables.sets({args.model.name: measured})), end="\n\n")
     print("\n".join(tables.parts(measured)), end="\n\n")
-    print("\n".join(tables.confusions(measured, labels[: len(model)])))
+    print("\n".join(tables.confusions(measured, card.labels)))
 
 
 if __name__ == "__main__":

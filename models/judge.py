@@ -21,6 +21,7 @@ from rich.progress import track
 
 from edge.config import ModelConfig
 from edge.errors import ConfigError, ModelError
+from edge.model.card import ModelCard
 from edge.model.engine import Engine, Unreadable, read_picture, start
 from models import data, dataset, metrics, options
 
@@ -96,18 +97,22 @@ def judge_all(model: Path, sets: Sets, out: Path | None = None) -> dict[str, Jud
 
 
 def classes_of(
-    model: Sequence[str], out: Path, background: Sequence[str] | None = None
+    card: ModelCard, out: Path, given: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Return the classes that test pictures may have, and the numbers of background ones.
 
     The model's labels come first; background classes that it does not have follow. Which ones are
-    background: as given, else as in OUT/dataset.json, else the usual name.
+    background: as given, else as in the card, else as in OUT/dataset.json, else the usual name.
+    Raises ModelError where the model has no labels.
     """
-    if background is None and (out / "dataset.json").is_file():
+    if not card.labels:
+        raise ModelError(f"model `{card.name}` gives features, no scores", hint="give it a head")
+    background = given or card.background
+    if not background and (out / "dataset.json").is_file():
         background = dataset.load(out).background
-    elif background is None:
+    elif not background:
         background = (options.BACKGROUND,)
-    labels = (*model, *(name for name in background if name not in model))
+    labels = (*card.labels, *(name for name in background if name not in card.labels))
     return labels, tuple(labels.index(name) for name in background)
 
 
@@ -157,8 +162,7 @@ def _check(names: Sequence[str], labels: Sequence[str], where: Path) -> None:
 def _key(engine: Engine, samples: Sequence[data.Sample]) -> str:
     """Return a digest that changes with the model, how pictures enter it, and any file."""
     card = engine.card
-    model = (engine.sha256, card.preprocessing, card.output, engine.classifier.facts.runtime)
-    head = getattr(card, "head", None)
+    how = (card.preprocessing, card.output, card.head, engine.classifier.facts.runtime)
     files = []
     for sample in samples:
         try:
@@ -166,7 +170,7 @@ def _key(engine: Engine, samples: Sequence[data.Sample]) -> str:
             files.append((str(sample.path), stat.st_size, stat.st_mtime_ns))
         except OSError:
             files.append((str(sample.path), 0, 0))
-    return hashlib.sha256(repr((model, head, files)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((engine.sha256, how, files)).encode()).hexdigest()[:32]
 
 
 def _read(file: Path, samples: Sequence[data.Sample], labels_total: int) -> Judged | None:

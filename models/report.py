@@ -88,7 +88,7 @@ def main() -> None:
             hint="run python -m models.export first",
         )
     card = locate.read(to / locate.CARD)
-    labels, background = classes_of(card.labels, args.out, args.background)
+    labels, background = classes_of(card, args.out, args.background)
     names = [labels[i] for i in background]
     kinds = judged_kinds(args, to, labels)
     lines = accuracy(card, kinds, background, [name for name in labels if name not in names])

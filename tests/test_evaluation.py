@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from edge.config import ModelConfig
-from edge.config.smoothing import SmoothingConfig
-from edge.errors import ConfigError
+from edge.config.smoothing import DEFAULT, SmoothingConfig
+from edge.errors import ConfigError, ModelError
+from edge.model.card import ModelCard
 from edge.model.engine import start
 from models import calibrate, cascade, data, dataset, evaluate, floors, judge, metrics, options
 from models.judge import Judged
@@ -55,6 +56,11 @@ def write(folder: Path, *names: str, side: int = 40) -> Path:
         noise = RANDOM.integers(0, 256, (side, side, 3), np.uint8)
         cv2.imwrite(str(folder / name), noise)
     return folder
+
+
+def card(*labels: str, background: tuple[str, ...] = ()) -> ModelCard:
+    """Return the card of a model with these labels."""
+    return ModelCard("colours", "x.tflite", labels, background=background)
 
 
 def test_a_false_alarm_is_a_sure_subject_on_a_background_picture() -> None:
@@ -146,7 +152,7 @@ def test_the_sets_are_those_of_the_data_set_and_every_test_folder(tmp_path: Path
     out = prepared(tmp_path)
     write(tmp_path / "test_neither", "room.png")
     write(tmp_path / "test_more" / "dog", "dog.png")
-    labels, background = judge.classes_of(("dog", "cat"), out)
+    labels, background = judge.classes_of(card("dog", "cat"), out)
     assert (labels, background) == (("dog", "cat", "neither"), (2,))
     sets = judge.find_sets(tmp_path, out, labels)
     assert [(name, len(samples)) for name, samples in sets.items()] == [
@@ -164,13 +170,18 @@ def test_the_sets_are_those_of_the_data_set_and_every_test_folder(tmp_path: Path
 def test_a_class_that_the_model_does_not_know_is_one_line(tmp_path: Path) -> None:
     """A folder of horses, and a data set of them."""
     write(tmp_path / "test_farm" / "horse", "a.png")
-    labels, _ = judge.classes_of(("cat", "dog"), tmp_path / "out")
+    labels, _ = judge.classes_of(card("cat", "dog"), tmp_path / "out")
     assert labels == LABELS
     with pytest.raises(ConfigError, match=r"test_farm: the model has no class `horse`.*cat, dog"):
         judge.find_sets(tmp_path, tmp_path / "out", labels)
     out = prepared(tmp_path / "more")
     with pytest.raises(ConfigError, match="has no class `dog`"):
         judge.find_sets(tmp_path / "more", out, ("cat", "neither"))
+    empty_card = card("cat", "empty", background=("empty",))
+    assert judge.classes_of(empty_card, out)[0] == ("cat", "empty")
+    assert judge.classes_of(empty_card, out, ["dark"])[0] == ("cat", "empty", "dark")
+    with pytest.raises(ModelError, match="gives features, no scores"):
+        judge.classes_of(card(), out)
     with pytest.raises(ConfigError, match="no test pictures"):
         judge.find_sets(tmp_path / "none", tmp_path / "none", labels)
 
@@ -179,6 +190,7 @@ def test_the_command_prints_tables_for_the_shipped_model(tmp_path: Path) -> None
     """A row for each set, through the daemon's engine; a sheet of what is wrong."""
     write(tmp_path / "test_neither", "room.png", "wall.png")
     write(tmp_path / "test_more" / "dog", "dog.png")
+    command: list[str | Path]
     command = [sys.executable, "-m", "models.evaluate", "--data", tmp_path, "--out", tmp_path / "o"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line[:1] == "|"]
@@ -231,7 +243,7 @@ def test_thresholds_follow_the_rule(pictures: list[Judged], expected: tuple[floa
 
 def test_without_background_pictures_the_daemons_thresholds_stand() -> None:
     """Nothing to be learnt about false alarms."""
-    usual = (SmoothingConfig().enter, SmoothingConfig().exit)
+    usual = (DEFAULT.enter, DEFAULT.exit)
     assert calibrate.recommend(cats("web", 60), LABELS, []) == usual
     assert calibrate.recommend(cats("web", 60), LABELS, ["neither"]) == usual
 
@@ -297,6 +309,7 @@ def test_a_cascade_is_chosen_on_validation_pictures_alone() -> None:
 def test_a_cascade_of_models_with_other_labels_is_one_line(tmp_path: Path) -> None:
     """And so is a cost that is none, and pictures that only one could read."""
     other = model_folder(tmp_path / "rgb")
+    command: list[str | Path]
     command = [sys.executable, "-m", "models.cascade", "--out", tmp_path, "--data", tmp_path]
     command += ["--large", other, "--cost-small", "1", "--cost-large"]
     done = subprocess.run([*command, "6"], cwd=ROOT, capture_output=True, text=True)
