@@ -90,7 +90,9 @@ def test_on_pictures_of_another_source() -> None:
     folder = SHARED / "images" / "test_independent"
     if not folder.is_dir():
         pytest.skip("LEFT OUT: accuracy on an independent set: its pictures are not here")
-    figures = evaluate.judge(start(ModelConfig()), data.scan(folder)[1]).figures()
+    engine = start(ModelConfig())
+    samples = data.scan(data.class_folders(folder), engine.card.labels)
+    figures = evaluate.judge(engine, samples).figures()
     assert figures["images"] > 1200
     assert figures["accuracy"] >= 0.97
 

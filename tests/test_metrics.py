@@ -49,12 +49,6 @@ def test_calibration_is_the_gap_between_sure_and_right() -> None:
     assert metrics.calibration_error(two(1.0, 0.0), np.array([1, 0])) == pytest.approx(0.0)
 
 
-def test_the_threshold_is_the_best_one_nearest_to_a_half() -> None:
-    """A model biased to the second class needs a higher one; a good one keeps 0.5."""
-    assert metrics.threshold(two(0.1, 0.7, 0.9), np.array([0, 0, 1])) == pytest.approx(0.8)
-    assert metrics.threshold(two(0.1, 0.9), np.array([0, 1])) == 0.5
-
-
 def test_the_contact_sheet_shows_what_is_wrong(tmp_path: Path) -> None:
     """One of two is wrong: its picture is the first tile, the rest is empty."""
     for name, level in (("cat", 250), ("dog", 120)):
