@@ -22,9 +22,10 @@ from edge.background import Call
 from edge.config import Config, ModelConfig
 from edge.daemon.reload import Reload
 from edge.errors import ModelError
-from edge.model import attempt, proof, trial
+from edge.model import attempt, locate, proof, trial
 from edge.model.attempt import SHIPPED_SHA256, Attempt
 from edge.model.engine import Engine, load, start
+from edge.model.locate import Gives
 from tests import odd_models
 from tests.conftest import MODELS, ROOT, WAIT_S, Daemon, model_folder
 from tests.fuzz import fuzz, mutated
@@ -255,9 +256,11 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     tried: list[str] = []
 
     class Counted(trial.Trial):
-        def __init__(self, config: ModelConfig, file: Path, sha256: str) -> None:
+        def __init__(
+            self, config: ModelConfig, file: Path, sha256: str, gives: Gives = "scores"
+        ) -> None:
             tried.append(file.name)
-            super().__init__(config, file, sha256)
+            super().__init__(config, file, sha256, gives)
 
     monkeypatch.setattr(attempt, "Trial", Counted)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -324,7 +327,9 @@ def test_the_shipped_model_is_not_tried(trials: list[str]) -> None:
     """Its start stays as fast as it was; its checksum is the card's."""
     engine = start(ModelConfig())
     assert not trials
-    assert engine.sha256 == engine.card.sha256 == SHIPPED_SHA256
+    assert engine.sha256 == engine.card.sha256 == SHIPPED_SHA256[engine.card.name]
+    cards = [locate.read(path) for path in (ROOT / "models").glob("*/model.toml")]
+    assert {card.name: card.sha256 for card in cards} == SHIPPED_SHA256
 
 
 def test_a_refusal_is_not_remembered(trials: list[str], tmp_path: Path) -> None:
@@ -358,13 +363,13 @@ class Held:
         self._begun: Queue[None] = Queue()
         monkeypatch.setattr(attempt, "identify", self._identify)
 
-    def _identify(self, config: ModelConfig) -> attempt.Identity:
+    def _identify(self, config: ModelConfig, gives: Gives) -> attempt.Identity:
         self.calls.append(f"begin {Path(config.path).name}")
         self.threads.add(threading.current_thread().name)
         self._begun.put(None)
         assert self._gate.wait(WAIT_S)
         self.calls.append(f"end {Path(config.path).name}")
-        return self._real(config)
+        return self._real(config, gives)
 
     def begun(self) -> None:
         """Return once a further identification has begun."""

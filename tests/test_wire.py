@@ -110,7 +110,7 @@ def every_message() -> dict[str, Message]:
         name="catdog", version="2", sha256="ab" * 32, labels=("cat", "dog"),
         input_shape=(1, 224, 224, 3), input_dtype="uint8", runtime="ai_edge_litert 2.3.0",
         kind="int8", xnnpack=True, delegated_share=0.97, left_out=("QUANTIZE",), threads=4,
-        golden="passed", input_from="card",
+        golden="passed", input_from="card", head_sha256="cd" * 32,
     )  # fmt: skip
     return {
         "availability": wiring.availability(online=True),

@@ -143,7 +143,11 @@ def _config(command: argparse.ArgumentParser) -> None:
 
 
 def _model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", metavar="PATH", help=".tflite file, or folder with model.toml")
+    command.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="name of an installed model, .tflite file, or folder with model.toml",
+    )
     command.add_argument(
         "--threads", type=_positive, help="threads of the interpreter (default: one for each core)"
     )

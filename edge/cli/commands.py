@@ -45,10 +45,11 @@ def check(args: argparse.Namespace) -> int:
     engine = start(config.model)
     facts = engine.classifier.facts
     rest = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
-    golden = engine.card.golden
+    golden, head = engine.card.golden, engine.card.head
     for line in (
         f"config   {args.config or 'defaults'}: valid",
         f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels",
+        *([f"head     {engine.folder / head.file}: sha256 {head.sha256[:16]}"] if head else []),
         f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers",
         f"XNNPACK  {facts.delegated_share:.0%} of the nodes{rest}",
         "golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"),

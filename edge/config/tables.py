@@ -107,7 +107,8 @@ class CameraConfig(Table, frozen=True):
 class ModelConfig(Table, frozen=True):
     """The model that classifies.
 
-    path              a folder with a model.toml, or a .tflite file; empty for the shipped model
+    path              name of an installed model, a folder with a model.toml, or a .tflite file;
+                      empty for the shipped model
     threads           threads inside the interpreter, no more than cores; 0 for all cores
     require_xnnpack   refuse to run an int8 or float model without XNNPACK
     max_memory_bytes  refuse a model that needs more, in addition to its file

@@ -126,6 +126,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The model and what runs it, as proven at start.
 
     input_from  who says what the pixels become (mean, std); empty of an older daemon
+    head_sha256  of the head's file; empty of a model without one
     """
 
     name: str
@@ -142,6 +143,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     threads: int
     golden: Literal["passed", "none"]
     input_from: Literal["", "card", "metadata", "quantisation", "first layers", "assumed"] = ""
+    head_sha256: str = ""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,10 +30,13 @@ def check(config: ModelConfig) -> Check:
         "threads": model.threads,
         "golden": model.golden,
         "input_from": model.input_from,
+        "head_sha256": model.head_sha256,
     }
     for warning in engine.warnings:
         findings.wrong("warning", warning, "see docs/models.md")
-    findings.say(f"{model.name} {model.version} {model.sha256[:12]}, golden scores {model.golden}")
+    head = f", head {model.head_sha256[:12]}" if model.head_sha256 else ""
+    text = f"{model.name} {model.version} {model.sha256[:12]}{head}"
+    findings.say(f"{text}, golden scores {model.golden}")
     findings.say(f"{model.runtime}, {model.kind}, XNNPACK {model.delegated_share:.0%} of the nodes")
     if model.left_out:
         findings.say("left to TFLite: " + ", ".join(sorted(set(model.left_out))))

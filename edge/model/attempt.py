@@ -26,10 +26,13 @@ from edge.config import ModelConfig
 from edge.errors import ModelError, boundary
 from edge.frames import Seconds
 from edge.model import locate, proof, runtime
+from edge.model.locate import Gives
 from edge.model.trial import Trial
 
-SHIPPED_SHA256: Final = "e06db8d6e9389b549b7448e508986e1418ba3619f93528db278318498c2b0aa6"
-"""Of the model that comes with this program; a test compares it with the file."""
+SHIPPED_SHA256: Final = {
+    "catdog": "e06db8d6e9389b549b7448e508986e1418ba3619f93528db278318498c2b0aa6",
+}
+"""Of each model that comes with this program; a test compares them with the files."""
 POLL_S: Final = 0.2
 """Longest wait until a request to stop is noticed."""
 
@@ -39,12 +42,14 @@ class Identity:
     """A model's file, and all that its behaviour depends on.
 
     sha256  of the file
-    proof   a digest of the file, its card, and what runs it
+    proof   a digest of the file, its card with the head's checksum, and what runs it
+    shipped the file comes with this program, and nothing runs after it
     """
 
     path: Path
     sha256: str
     proof: str
+    shipped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,13 @@ class Attempt:
     """One model on its way into use; begins at once.
 
     before  another attempt, which this one replaces; its trial continues if it proves the same
+    gives   what the model must give
     """
 
-    def __init__(self, config: ModelConfig, before: Attempt | None = None) -> None:
-        self._config = config
+    def __init__(
+        self, config: ModelConfig, before: Attempt | None = None, gives: Gives = "scores"
+    ) -> None:
+        self._config, self._gives = config, gives
         self._folder = configs.state_folder() or proof.cache_folder()
         self._identity: Identity | None = None
         self._identifying: Call[Identity] | None = None  # [1]
@@ -128,9 +136,9 @@ class Attempt:
         if self._identifying is None:
             if self._earlier is not None and not self._earlier.wait(timeout_s):
                 return False
-            config, self._earlier = self._config, None
+            config, gives, self._earlier = self._config, self._gives, None
             with boundary(ModelError, "the model cannot be used", config.path):
-                self._identifying = Call(lambda: identify(config), name="model")  # [1]
+                self._identifying = Call(lambda: identify(config, gives), name="model")  # [1]
         if not self._identifying.wait(timeout_s):
             return False
         identity = self._identifying.result()
@@ -145,10 +153,10 @@ class Attempt:
                 return
             self.close()
             self._tested = None
-        if identity.sha256 == SHIPPED_SHA256 or proof.known(identity.proof, self._folder):
+        if identity.shipped or proof.known(identity.proof, self._folder):
             return
         with boundary(ModelError, "the model cannot be used", str(identity.path)):
-            trial = Trial(self._config, identity.path, identity.sha256)
+            trial = Trial(self._config, identity.path, identity.sha256, self._gives)
         self._tested = _Tested(identity.proof, trial)
 
     def _known(self) -> Identity:
@@ -157,10 +165,10 @@ class Attempt:
         return self._identity
 
 
-def identify(config: ModelConfig) -> Identity:
+def identify(config: ModelConfig, gives: Gives = "scores") -> Identity:
     """Return the model that ``config`` names; reads its whole file. Raises ModelError."""
     with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
-        file = locate.find(config.path)
+        file = locate.find(config.path, gives)
         digest = proof.digest(
             version=__version__,
             sha256=file.sha256,
@@ -172,7 +180,8 @@ def identify(config: ModelConfig) -> Identity:
             require_xnnpack=config.require_xnnpack,
             max_memory_bytes=config.max_memory_bytes,
         )
-        return Identity(file.path, file.sha256, digest)
+        shipped = file.sha256 in SHIPPED_SHA256.values() and file.card.head is None
+        return Identity(file.path, file.sha256, digest, shipped)
 
 
 def threads(config: ModelConfig) -> int:

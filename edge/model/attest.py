@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge.errors import ModelError
 from edge.frames import Frame
+from edge.model.bundle import gives_features
 from edge.model.card import InputFrom, ModelCard, Preprocessing
 from edge.model.locate import CARD, ModelFile
 from edge.model.normalisation import contradiction, normalisation
@@ -41,7 +42,7 @@ def complete(file: ModelFile, classifier: Classifier) -> tuple[ModelCard, InputF
         mean, std, source = normalisation(tensor, file.stated, classifier.first)
         how = msgspec.structs.replace(how, mean=mean, std=std)
     output = msgspec.structs.replace(card.output, activation=classifier.activation)
-    _check_last(card, classifier, str(file.path))
+    _check_last(card, classifier, file.where)
     warnings = []
     if source == "quantisation" and file.stated.mean:
         text = f"mean {list(file.stated.mean)}, std {list(file.stated.std)}"
@@ -83,7 +84,8 @@ def prove(
     Numbers that are not probabilities are refused at once. Values that are not finite are refused
     where every picture gives them; a model that fails for black pictures only works by day.
     """
-    scores = np.empty(classifier.labels_total, np.float32)
+    scores = np.empty(classifier.values_total, np.float32)
+    kind = "features" if gives_features(file.card) else "scores"
     failed, total = [], 0
     for name, frame in _pictures():
         total += 1
@@ -92,7 +94,7 @@ def prove(
         if classifier.finite:
             raise ModelError(
                 "the model's output is not probabilities",
-                where=str(file.path),
+                where=file.where,
                 got=f"{classifier.fault()}, for a {name} picture",
                 hint=_hint(classifier, file),
             )
@@ -100,14 +102,14 @@ def prove(
     if len(failed) == total:
         raise ModelError(
             "the model's output is not finite",
-            where=str(file.path),
+            where=file.where,
             got=f"{classifier.fault()}, for every picture",
             hint="convert it again, or correct `mean` and `std` in [preprocessing]",
         )
     if not failed:
         return []
     names = " and a ".join(failed)
-    return [f"gives no finite scores for a {names} picture; such frames are dropped and counted"]
+    return [f"gives no finite {kind} for a {names} picture; such frames are dropped and counted"]
 
 
 def _pictures() -> Iterator[tuple[str, Frame]]:

@@ -14,7 +14,7 @@ MODEL_MAX_BYTES: Final = 512 * 1_048_576
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "crop", "letterbox"]
 Interpolation = Literal["linear", "area"]
-Activation = Literal["sigmoid", "softmax", "logits"]
+Activation = Literal["sigmoid", "softmax", "logits", "features"]
 InputFrom = Literal["card", "metadata", "quantisation", "first layers", "assumed"]
 """Source of mean and std."""
 LARGEST_SIDE: Final = 2048
@@ -53,34 +53,55 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logits    one raw value per label: a softmax is applied; or one raw value for two labels: a
               sigmoid is applied
 
-    Where a card leaves it out, the model's last layer decides.
+    features  no scores: pooled values for a head; without one, the model is only a backbone
+
+    Where a card leaves it out, the model's last layer decides; where it has a [head], features.
     """
 
     activation: Activation = "softmax"
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A picture with the scores it must give, checked at every start.
+    """A picture with the scores, or the features, that it must give: checked at every start.
 
     picture    file beside the card
     scores     (C,) in label order
-    tolerance  largest difference allowed in any score; the class must be equal
+    tolerance  largest difference allowed in any score, the class must be equal; of features, the
+               length of the difference as a share of theirs
+    features   (n,) of F features those with the numbers i * (F // n), for a model without scores
     """
 
     picture: str
-    scores: tuple[float, ...]
+    scores: tuple[float, ...] = ()
     tolerance: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    features: tuple[float, ...] = ()
+
+
+class HeadFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What runs after a network that gives features: [head] of the card.
+
+    file    an .npz beside the card, see headfile
+    sha256  of it; another is refused
+    """
+
+    file: Annotated[str, msgspec.Meta(min_length=1)]
+    sha256: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``model.toml``: what the file beside it is and how to use it.
 
+    file       of the network, beside the card
+    backbone   instead of ``file``: another model, whose network gives features; a name, or a path
+               from the card's folder. Its preprocessing is this model's. Needs ``head``, ``sha256``
+    sha256     of the network's file; another is refused
+    head       what makes scores of the network's features
     accuracy   free text: name of a test set -> figures, as measured by the recipe
     """
 
     name: str
-    file: str
-    labels: tuple[str, ...]
+    file: str = ""
+    labels: tuple[str, ...] = ()
     version: str = ""
     description: str = ""
     license: str = ""
@@ -88,6 +109,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preprocessing: Preprocessing = Preprocessing()
     output: Output = Output()
     golden: Golden | None = None
+    backbone: str = ""
+    head: HeadFile | None = None
     accuracy: dict[str, dict[str, float | int | str]] = {}
 
 

@@ -20,13 +20,14 @@ from edge.config import ModelConfig
 from edge.contract import ModelInfo
 from edge.errors import ModelError, boundary
 from edge.frames import Frame
-from edge.model import attest, locate
+from edge.model import attest, golden, headfile, locate
 from edge.model.attempt import Attempt, threads
-from edge.model.card import MODEL_MAX_BYTES, Golden, InputFrom, ModelCard
+from edge.model.card import MODEL_MAX_BYTES, InputFrom, ModelCard
+from edge.model.golden import read_picture as read_picture
+from edge.model.modelfile import ModelFile
 from edge.model.preprocess import Preprocessor
 from edge.model.runtime import Classifier
 from edge.pictures.picture import Unreadable as Unreadable
-from edge.pictures.read import read_pixels
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ class Engine:
     """A model that has proven itself, ready for frames.
 
     card        completed from the file where it leaves something out
+    path        of the network's file
+    sha256      of the same
+    folder      of the card: head and golden picture lie there
     input_from  where its mean and std come from
     warnings    doubts about the card; logged at the start
     """
@@ -43,6 +47,7 @@ class Engine:
     card: ModelCard
     path: Path
     sha256: str
+    folder: Path
     classifier: Classifier
     preprocess: Preprocessor
     input_from: InputFrom
@@ -66,24 +71,33 @@ def start(config: ModelConfig) -> Engine:
     return load(config, attempt.sha256)
 
 
-@fence.lifted()
 def load(config: ModelConfig, proven: str = "") -> Engine:
     """Return the engine in this process, verified and warm. Raises ModelError.
 
     proven  sha256 of the file that was proven; another is refused
     """
+    return prepare(config, proven, "scores")
+
+
+@fence.lifted()
+def prepare(config: ModelConfig, proven: str, gives: locate.Gives) -> Engine:
+    """Return a model that gives scores or features, verified and warm. Raises ModelError.
+
+    proven  as of ``load``
+    """
     with boundary(ModelError, "the model cannot be used", config.path or "the shipped model"):
-        file = locate.find(config.path)
-        path, card = file.path, file.card
+        file = locate.find(config.path, gives)
+        card = file.card
         classifier = Classifier(
-            path,
+            file.path,
             len(card.labels),
             card.output.activation if "output.activation" in file.given else None,
             threads=threads(config),
             require_xnnpack=config.require_xnnpack,
             size=card.preprocessing.input,
             usual_size=file.stated.size,
-            content=_content(path, proven or file.sha256),
+            content=_content(file.path, proven or file.sha256),
+            head=_head(file),
         )
         card, input_from, warnings = attest.complete(file, classifier)
         try:
@@ -91,17 +105,18 @@ def load(config: ModelConfig, proven: str = "") -> Engine:
             warnings += attest.doubts(card.preprocessing, input_from, classifier)
         except ModelError as exc:
             raise ModelError(
-                exc.what, where=str(path), expected=exc.expected, got=exc.got, hint=exc.hint
+                exc.what, where=file.where, expected=exc.expected, got=exc.got, hint=exc.hint
             ) from exc.__cause__
-        engine = Engine(card, path, file.sha256, classifier, preprocess, input_from, ())
-        with boundary(ModelError, "the model cannot be run", str(path)):
+        engine = Engine(
+            card, file.path, file.sha256, file.folder, classifier, preprocess, input_from, ()
+        )
+        with boundary(ModelError, "the model cannot be run", file.where):
             warnings += attest.prove(engine.classify, classifier, file)
-        engine = replace(engine, warnings=tuple(warnings))
         if card.golden:
-            _attest(engine, card.golden)
+            golden.check(card.golden, file.folder, engine.classify, classifier, file.where)
         for warning in warnings:
-            log.warning("%s: %s", path, warning)
-        return engine
+            log.warning("%s: %s", file.where, warning)
+        return replace(engine, warnings=tuple(warnings))
 
 
 def _content(path: Path, sha256: str) -> bytes:
@@ -116,31 +131,10 @@ def _content(path: Path, sha256: str) -> bytes:
     return content
 
 
-def _attest(engine: Engine, golden: Golden) -> None:
-    """Raise ModelError unless the golden picture gives its golden scores."""
-    picture = engine.path.parent / golden.picture
-    try:
-        frame = read_picture(picture)
-    except Unreadable as exc:
-        raise ModelError(f"the golden picture cannot be used: {exc}", where=str(picture)) from exc
-    scores = np.empty(len(golden.scores), np.float32)
-    if not engine.classify(frame, scores):
-        raise ModelError(
-            "the model gives no scores for its golden picture",
-            where=f"{engine.path} on {engine.classifier.facts.runtime}",
-            got=engine.classifier.fault(),
-        )
-    expected = np.asarray(golden.scores, np.float32)
-    off = float(np.abs(scores - expected).max())
-    if scores.argmax() != expected.argmax() or not off <= golden.tolerance:
-        raise ModelError(
-            "the model does not give its golden scores",
-            where=f"{engine.path} on {engine.classifier.facts.runtime}",
-            expected=f"{_best(golden.scores)} within {golden.tolerance}",
-            got=_best(scores.tolist()),
-            hint="the model, the card's [preprocessing] or the runtime is not the one that the"
-            " scores were made with",
-        )
+def _head(file: ModelFile) -> headfile.Head | None:
+    """Return the head that the card names, None where it names none. Raises ModelError."""
+    head = file.card.head
+    return headfile.read(file.folder / head.file, head.sha256) if head else None
 
 
 def describe(engine: Engine) -> ModelInfo:
@@ -154,6 +148,7 @@ def describe(engine: Engine) -> ModelInfo:
         input_shape=tensor.shape,
         input_dtype=tensor.dtype.name,
         golden="passed" if engine.card.golden else "none",
+        head_sha256=engine.card.head.sha256 if engine.card.head else "",
         input_from=engine.input_from,
         **asdict(facts),
     )
@@ -167,14 +162,3 @@ def input_text(engine: Engine) -> str:
         return f"{text}: assumed, because neither card nor file says; set them in {locate.CARD}"
     source = "card" if engine.input_from == "card" else f"file's {engine.input_from}"
     return f"{text}: from the {source}"
-
-
-def read_picture(path: Path) -> Frame:
-    """Return the picture in ``path`` as a frame, turned as its EXIF says. Raises Unreadable."""
-    return Frame(0, 0, read_pixels(path), "bgr")
-
-
-def _best(scores: tuple[float, ...] | list[float]) -> str:
-    """Return the three best scores in words."""
-    best = sorted(enumerate(scores), key=lambda pair: -pair[1])[:3]
-    return "(" + ", ".join(f"{index}: {score:.3f}" for index, score in best) + ")"

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelError
-from edge.model.card import Activation, TensorSpec
+from edge.model.card import Activation
 from edge.model.graph import (
     Details,
     Graph,
@@ -32,7 +32,8 @@ from edge.model.graph import (
     read_graph,
     runtime_facts,
 )
-from edge.model.scores import Scores
+from edge.model.headfile import Head
+from edge.model.output import reader
 from edge.model.shape import Size, input_shape
 
 BY_XNNPACK: Final = ("int8", "float")
@@ -46,12 +47,14 @@ class Classifier:
 
     path             a ``.tflite`` file
     labels_total     C, how many labels the card has
-    activation       what the output means; None: the last layer decides
+    activation       what the output means; None: the last layer decides, or the head
     threads          threads inside ``invoke``
     require_xnnpack  refuse an int8 or float model that XNNPACK has not taken
     size             height and width, for a model that leaves them open
     usual_size       the same where ``size`` is None; ignored where the model has its own
     content          of the file, read before; held in memory, so that no program can overwrite it
+    head             gives the scores, from a network that gives features
+    values_total     how many ``scores`` writes: C, or F of a model that gives only features
     first            what the first layers do to every value, where that is known
     last             the operator that makes the scores
 
@@ -69,6 +72,7 @@ class Classifier:
         size: Size | None = None,
         usual_size: Size | None = None,
         content: bytes | None = None,
+        head: Head | None = None,
     ) -> None:
         self.labels_total = labels_total
         with _loading(path):
@@ -80,9 +84,9 @@ class Classifier:
         self.input, self.output = graph.tensors[graph.input], graph.tensors[graph.output]
         self.last, step = last_layer(graph)
         usual: Activation = "sigmoid" if self.last == "LOGISTIC" else "softmax"
-        self.activation = activation or usual
-        _check_labels(self.output, labels_total, self.activation, path)
-        self._scores = Scores(self.output, labels_total, self.activation, step)
+        self.activation = activation or usual if head is None else "features"
+        self._reader = reader(self.output, labels_total, self.activation, step, head, str(path))
+        self.values_total = self._reader.size
         self._input_view = self.interpreter.tensor(graph.input)
         self._output_view = self.interpreter.tensor(graph.output)
         self.facts = runtime_facts(graph, runtime(), threads)
@@ -100,18 +104,19 @@ class Classifier:
     def scores(self, out: NDArray[np.float32]) -> bool:
         """Write the probabilities into ``out``; False where the output holds none.
 
-        out  (C,) float32 in label order, 0 to 1; as it was where there are none
+        out  (C,) float32 in label order, 0 to 1; as it was where there are none. Of a model that
+             gives only features: these, (F,) float32
         """
-        return self._scores.read(self._output_view(), out)
+        return self._reader.read(self._output_view(), out)
 
     @property
     def finite(self) -> bool:
         """Whether the values read last are finite numbers."""
-        return self._scores.finite
+        return self._reader.finite
 
     def fault(self) -> str:
         """Return why the values read last are not probabilities."""
-        return self._scores.fault()
+        return self._reader.fault()
 
 
 @contextlib.contextmanager
@@ -154,23 +159,6 @@ def _graph(interpreter: Any, path: Path) -> Graph:
         raise _no_classifier(path, len(inputs), len(outputs))
     ops, tensors = interpreter._get_ops_details(), interpreter.get_tensor_details()
     return read_graph(ops, tensors, inputs[0]["index"], outputs[0]["index"])
-
-
-def _check_labels(output: TensorSpec, labels: int, activation: Activation, path: Path) -> None:
-    """Raise ModelError unless each label has a value, or two share one of a sigmoid."""
-    values = int(np.prod(output.shape))
-    if values == labels or (values == 1 and labels == 2 and activation != "softmax"):
-        return
-    hint = "correct `labels` or `activation` in the card"
-    if values == labels + 1 and values > 2:
-        hint = "the additional class is often `background`, the first: add it to the labels"
-    raise ModelError(
-        "labels do not fit the model's output",
-        where=str(path),
-        expected=f"{values} labels" + (" or 2 with a sigmoid output" if values == 1 else ""),
-        got=f"{labels} with a {activation} output",
-        hint=hint,
-    )
 
 
 def _check_delegate(facts: RuntimeFacts, path: Path) -> None:

@@ -40,6 +40,7 @@ class Scores:
         self, output: TensorSpec, labels_total: int, activation: Activation, step: float
     ) -> None:
         values = int(np.prod(output.shape))
+        self.size = labels_total
         sane = abs(output.scale) <= 1e30  # else NaN: refused as such, without overflow
         self._scale, self._zero_point = output.scale if sane else math.nan, output.zero_point
         self._one_value = values == 1 and labels_total == 2

@@ -25,6 +25,7 @@ import msgspec
 from edge.config import ModelConfig
 from edge.errors import ModelError
 from edge.frames import Seconds
+from edge.model.locate import Gives
 from edge.model.trial_child import Refusal, Request
 
 LIMIT_S: Final = 40.0
@@ -45,14 +46,17 @@ class Trial:
 
     file    the model's
     sha256  of its file; another is refused
+    gives   what the model must give
     """
 
-    def __init__(self, config: ModelConfig, file: Path, sha256: str) -> None:
+    def __init__(
+        self, config: ModelConfig, file: Path, sha256: str, gives: Gives = "scores"
+    ) -> None:
         self._where, self._max_memory_bytes = str(file), config.max_memory_bytes
         self._until_s = time.monotonic() + LIMIT_S
         self._late = False
         self._answer = self._printed = -1
-        request = Request(config, sha256, LIMIT_S, file.stat().st_size)
+        request = Request(config, sha256, LIMIT_S, file.stat().st_size, gives)
         text = json.dumps(msgspec.to_builtins(request))  # a path may hold any bytes
         environment = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
         flags = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]

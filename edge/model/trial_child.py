@@ -18,6 +18,7 @@ import msgspec
 
 from edge.config import ModelConfig
 from edge.errors import ModelError
+from edge.model.locate import Gives
 
 PRINTED_MAX_BYTES: Final = 1_048_576
 ALONE_S: Final = 5
@@ -30,12 +31,14 @@ class Request(msgspec.Struct, frozen=True):
     sha256      of the model's file; another is refused
     limit_s     longest trial
     file_bytes  size of the model's file, on top of the config's memory limit
+    gives       what the model must give
     """
 
     config: ModelConfig
     sha256: str
     limit_s: float
     file_bytes: int
+    gives: Gives
 
 
 class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,13 +63,13 @@ def main(text: str) -> NoReturn:
 
 def _refusal(request: Request) -> Refusal | None:
     """Return why the model is refused; None where it has passed."""
-    from edge.model.engine import load
+    from edge.model.engine import prepare
 
     max_bytes = request.config.max_memory_bytes
     memory, more = f"{max_bytes / 1e6:.0f} MB", "raise `max_memory_bytes` in [model]"
     try:
         _limit_memory(max_bytes + request.file_bytes)
-        load(request.config, request.sha256)
+        prepare(request.config, request.sha256, request.gives)
     except ModelError as exc:
         what, hint = exc.what, exc.hint
         if isinstance(exc.__cause__, MemoryError):

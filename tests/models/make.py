@@ -1,7 +1,8 @@
 """Make the tiny colour classifiers that the tests run: which of red, green and blue prevails?
 
-Writes {int8,uint8io,uint8,float,sigmoid}.tflite beside itself, 32 x 32 RGB in. The weights are
-set by hand, so the right answer for any picture is known. Needs the `train` packages; the
+Writes {int8,uint8io,uint8,float,sigmoid}.tflite beside itself, 32 x 32 RGB in, and features.tflite:
+the same network without its last layer, int8 inside, 8 float32 features out. The weights are set by
+hand, so the right answer for any picture is known. Needs the `train` packages; the
 results are committed, so tests do not.
 
     .venv-train/bin/python -m tests.models.make [NAME ...]
@@ -23,19 +24,25 @@ HERE = Path(__file__).parent
 SIDE = 32
 
 
-def network(sigmoid: bool = False) -> keras.Model:
-    """Return a network whose scores follow the mean of each colour; sigmoid: blue against red."""
+def network(sigmoid: bool = False, features: bool = False) -> keras.Model:
+    """Return a network whose scores follow the mean of each colour; sigmoid: blue against red.
+
+    features  the network ends with its 8 means: 1 + red, green, blue; 1 - red, green, blue; 1, 1
+    """
     picture = keras.Input((SIDE, SIDE, 3), batch_size=1)
     blur = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu6")
     mean = keras.layers.GlobalAveragePooling2D()
     units = 1 if sigmoid else 3
     score = keras.layers.Dense(units, activation="sigmoid" if sigmoid else "softmax")
-    model = keras.Model(picture, score(mean(blur(picture))))
+    pooled = mean(blur(picture))
+    model = keras.Model(picture, pooled if features else score(pooled))
     kernel = np.zeros((3, 3, 3, 8), np.float32)
     for color in range(3):
         kernel[:, :, color, color] = 1 / 9
         kernel[:, :, color, 3 + color] = -1 / 9
     blur.set_weights([kernel, np.full(8, 1.0, np.float32)])
+    if features:
+        return model
     weights = np.zeros((8, units), np.float32)
     if sigmoid:
         weights[[0, 2], 0] = -3.0, 3.0
@@ -57,15 +64,19 @@ def samples() -> Iterator[list[np.ndarray]]:
 
 
 def convert(model: keras.Model, kind: str) -> bytes:
-    """Return the model as TFLite: "float", "int8", "uint8io" (int8 inside) or "uint8"."""
+    """Return the model as TFLite.
+
+    kind  "float"; int8 inside with int8 ("int8"), uint8 ("uint8io"), or uint8 in and float32 out
+          ("features"); "uint8"
+    """
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if kind != "float":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        edge_type = tf.uint8 if kind == "uint8io" else tf.int8
+        edge_type = tf.uint8 if kind in ("uint8io", "features") else tf.int8
         converter.inference_input_type = edge_type
-        converter.inference_output_type = edge_type
+        converter.inference_output_type = tf.float32 if kind == "features" else edge_type
         converter._experimental_disable_per_channel = kind == "uint8"
     written = bytes(converter.convert())
     return raised(written) if kind == "uint8" else written
@@ -80,6 +91,7 @@ def main() -> None:
         ("uint8", softmax, "uint8"),
         ("float", softmax, "float"),
         ("sigmoid", sigmoid, "uint8io"),
+        ("features", network(features=True), "features"),
     ):
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue

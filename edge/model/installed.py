@@ -1,0 +1,80 @@
+"""Models by name: ``catdog`` is a folder with a card, in one of a few places.
+
+A name has no slash and no suffix of a file: ``./catdog`` and ``catdog.tflite`` are paths. Names of
+models that come with this program come first, so that nothing else is ever taken for them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Final
+
+from edge import config as configs
+from edge.errors import ModelError
+
+CARD: Final = "model.toml"
+SHIPPED: Final = "catdog"
+"""The model that an empty name stands for."""
+STATE: Final = Path("/var/lib/edge-camera")
+"""The service's state directory, for programs that systemd does not start."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_FILES: Final = (".tflite", ".toml")
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
+
+
+def is_name(text: str) -> bool:
+    """Return whether ``text`` can be the name of an installed model."""
+    return bool(_NAME.match(text)) and not text.endswith(_FILES)
+
+
+def places() -> tuple[Path, ...]:
+    """Return the folders in which models lie, each in a folder of its own name.
+
+    The package, or ``models`` of a checkout; then ``models`` in the service's state directory.
+    """
+    own = _PACKAGE if (_PACKAGE / SHIPPED).is_dir() else _PACKAGE.parent / "models"
+    return own, (configs.state_folder() or STATE) / "models"
+
+
+def shipped() -> Path:
+    """Return the folder of the model that an empty name stands for."""
+    return places()[0] / SHIPPED
+
+
+def folder(name: str) -> Path | None:
+    """Return the folder of the model ``name``; None where there is none."""
+    if not is_name(name):
+        return None
+    return next((place / name for place in places() if _is_model(place / name)), None)
+
+
+def names() -> tuple[str, ...]:
+    """Return the name of every installed model, sorted."""
+    found: set[str] = set()
+    for place in places():
+        try:
+            found |= {path.name for path in place.iterdir() if is_name(path.name)}
+        except OSError:  # there is none, or it is the service's own
+            continue
+    return tuple(sorted(name for name in found if folder(name)))
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        return (path / CARD).is_file()
+    except OSError:  # only the service may look there
+        return False
+
+
+def unknown(name: str, where: str) -> ModelError:
+    """Return the refusal of a name that no model has, with the names that some have."""
+    close = difflib.get_close_matches(name, names(), n=1)
+    return ModelError(
+        "model not found",
+        where=where,
+        expected=f"one of {', '.join(names())}, or a path with a slash",
+        got=name,
+        hint=f"did you mean `{close[0]}`?" if close else "",
+    )
