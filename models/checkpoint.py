@@ -131,7 +131,9 @@ class _Machine:
         if not isinstance(name, _Name) or name not in (TENSOR, DICT):
             raise ValueError("a call of something else than a tensor or a dict")
         if name == DICT:
-            self._stack.append(dict(arguments))
+            if arguments != ():
+                raise ValueError("a dict made with arguments")
+            self._stack.append({})
             return
         storage, offset, shape, strides = arguments[:4]
         numbers = [_a(int, n) for n in (offset, *shape, *strides)]
