@@ -32,6 +32,8 @@ LISTED_AS_FOLDERS = (
     "deploy/runtime/toolchain",
     "deploy/systemd",
     "models/catdog",
+    "models/features",
+    "models/features-large",
     "tests/cases",
     "tests/corpus",
     "tests/golden",
