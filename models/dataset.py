@@ -30,6 +30,7 @@ from rich.progress import track
 from edge.errors import ConfigError, EdgeError
 from edge.model.card import Preprocessing
 from models import data, duplicates, options
+from models.folders import Sample, check_names, class_folders, scan
 
 STORED: Final = 256
 """Side of the stored pictures, pixels."""
@@ -51,7 +52,7 @@ class Dataset:
 
     labels: tuple[str, ...]
     background: tuple[str, ...]
-    samples: tuple[data.Sample, ...]
+    samples: tuple[Sample, ...]
     parts: tuple[data.Part, ...]
     pictures: NDArray[np.uint8]
     how: Preprocessing
@@ -86,7 +87,7 @@ def load(out: Path) -> Dataset:
     return Dataset(
         labels=tuple(stored["labels"]),
         background=tuple(stored["background"]),
-        samples=tuple(data.Sample(Path(row[0]), *row[1:4]) for row in rows),
+        samples=tuple(Sample(Path(row[0]), *row[1:4]) for row in rows),
         parts=tuple(row[4] for row in rows),
         pictures=pictures,
         how=Preprocessing(central_fraction=stored["central_fraction"]),
@@ -101,9 +102,9 @@ def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, P
     first: Path = args.data / "train"
     more = sorted(p for p in args.data.glob("train_*") if p.is_dir())
     places = [first, *more, *([args.extra] if args.extra else [])]
-    folders = [data.class_folders(place) for place in places]
+    folders = [class_folders(place) for place in places]
     labels = tuple(sorted({name for one in folders for name in one}))
-    data.check_names(labels, args.data)
+    check_names(labels, args.data)
     if args.background is None:
         args.background = [name for name in labels if name == options.BACKGROUND]
     for name in args.background:
@@ -122,7 +123,7 @@ def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, P
 def prepare(args: argparse.Namespace) -> Dataset:
     """Read, hash, split and store; or return what is already stored."""
     labels, folders = find(args)
-    sets = [data.scan(one, labels) for one in folders]
+    sets = [scan(one, labels) for one in folders]
     extra = sets.pop() if args.extra else []
     sets = [thin(one, args.limit) for one in sets]
     files = [sample for one in sets for sample in one] + extra
@@ -190,11 +191,11 @@ def _parts(
     return parts
 
 
-def thin(samples: Sequence[data.Sample], limit: int) -> list[data.Sample]:
+def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:
     """Return at most ``limit`` samples of each class, evenly spread; all for 0."""
     if not limit:
         return list(samples)
-    chosen: list[data.Sample] = []
+    chosen: list[Sample] = []
     for label in sorted({sample.label for sample in samples}):
         mine = [sample for sample in samples if sample.label == label]
         step = max(1.0, len(mine) / limit)
@@ -217,7 +218,7 @@ def report(corpus: Dataset, stored: dict[str, Any]) -> str:
 
 
 def _store(
-    files: Sequence[data.Sample], path: Path
+    files: Sequence[Sample], path: Path
 ) -> tuple[list[int], NDArray[np.uint64], list[tuple[str, str]]]:
     """Write the readable pictures; return their indices, hashes (N, 2), and the files left out."""
     kept: list[int] = []
@@ -242,7 +243,7 @@ def _store(
     return kept, np.array(hashes, np.uint64).reshape(-1, 2), left_out
 
 
-def _key(files: Sequence[data.Sample], rest: Any) -> str:
+def _key(files: Sequence[Sample], rest: Any) -> str:
     """Return a digest that changes with any file or option."""
     stats = [(str(s.path), os.stat(s.path).st_size, os.stat(s.path).st_mtime_ns) for s in files]
     return hashlib.sha256(repr((stats, rest)).encode()).hexdigest()

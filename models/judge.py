@@ -24,15 +24,16 @@ from edge.errors import ConfigError, ModelError
 from edge.model.card import ModelCard
 from edge.model.engine import Engine, Unreadable, read_picture, start
 from models import data, dataset, metrics, options
+from models.folders import Sample, class_folders, scan
 
-Sets = Mapping[str, Sequence[data.Sample]]
+Sets = Mapping[str, Sequence[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Scores of a model, (N, C), and the N samples that could be read."""
 
-    samples: tuple[data.Sample, ...]
+    samples: tuple[Sample, ...]
     scores: metrics.Scores
 
     @property
@@ -57,7 +58,7 @@ def pool(sets: Iterable[Judged]) -> Judged:
     return Judged(samples, np.concatenate([one.scores for one in every]))
 
 
-def judge(engine: Engine, samples: Sequence[data.Sample], kept: Path | None = None) -> Judged:
+def judge(engine: Engine, samples: Sequence[Sample], kept: Path | None = None) -> Judged:
     """Return the model's scores; unreadable pictures are left out. Raises where all are.
 
     kept  folder for scores; those of an earlier run are used
@@ -118,14 +119,14 @@ def classes_of(
 
 def find_sets(
     folder: Path, out: Path, labels: Sequence[str] | None = None
-) -> dict[str, list[data.Sample]]:
+) -> dict[str, list[Sample]]:
     """Return the test sets by name: validation and held_out of OUT/dataset.json, FOLDER/test_NAME.
 
     labels  the classes that pictures may have; those of OUT/dataset.json where left out
 
     Raises ConfigError where a set has another class, and where there is no set.
     """
-    sets: dict[str, list[data.Sample]] = {}
+    sets: dict[str, list[Sample]] = {}
     if labels is None or (out / "dataset.json").is_file():
         corpus = dataset.load(out)
         labels = corpus.labels if labels is None else labels
@@ -133,13 +134,13 @@ def find_sets(
         parts: tuple[data.Part, ...] = ("validation", "held_out")
         for part in parts:
             sets[part] = [
-                data.Sample(one.path, labels.index(corpus.labels[one.label]), one.source, one.group)
+                Sample(one.path, labels.index(corpus.labels[one.label]), one.source, one.group)
                 for one in (corpus.samples[i] for i in corpus.indices(part))
             ]
     for place in sorted(place for place in folder.glob("test_*") if place.is_dir()):
-        folders = data.class_folders(place)
+        folders = class_folders(place)
         _check(tuple(folders), labels, place)
-        sets[place.name] = data.scan(folders, labels)
+        sets[place.name] = scan(folders, labels)
     sets = {name: samples for name, samples in sets.items() if samples}
     if not sets:
         raise ConfigError("no test pictures", where=f"{out / 'dataset.json'} and {folder}")
@@ -159,7 +160,7 @@ def _check(names: Sequence[str], labels: Sequence[str], where: Path) -> None:
             )
 
 
-def _key(engine: Engine, samples: Sequence[data.Sample]) -> str:
+def _key(engine: Engine, samples: Sequence[Sample]) -> str:
     """Return a digest that changes with the model, how pictures enter it, and any file."""
     card = engine.card
     how = (card.preprocessing, card.output, card.head, engine.classifier.facts.runtime)
@@ -173,7 +174,7 @@ def _key(engine: Engine, samples: Sequence[data.Sample]) -> str:
     return hashlib.sha256(repr((engine.sha256, how, files)).encode()).hexdigest()[:32]
 
 
-def _read(file: Path, samples: Sequence[data.Sample], labels_total: int) -> Judged | None:
+def _read(file: Path, samples: Sequence[Sample], labels_total: int) -> Judged | None:
     """Return scores that were kept; None where there are none, or they cannot be read."""
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:

@@ -22,6 +22,7 @@ from edge.config import ModelConfig
 from edge.frames import Frame
 from edge.model.engine import start
 from models import backbones, data, dataset, evaluate, metrics, network
+from models.folders import Sample
 
 Kind = Literal["float32", "float16", "dynamic", "int8", "sparse"]
 EXPORTED: Final[tuple[Kind, ...]] = ("float32", "float16", "dynamic", "int8")
@@ -66,7 +67,7 @@ def convert(
     return bytes(converter.convert())
 
 
-def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Any]:
+def measure(folder: Path, sets: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
     """Return size, speed and figures of the model in ``folder``."""
     engine = start(ModelConfig(path=str(folder), require_xnnpack=False))
     content = engine.path.read_bytes()

@@ -14,7 +14,8 @@ from deploy.broker import PrivateBroker
 from edge.config import ModelConfig
 from edge.model import locate
 from edge.model.engine import describe, start
-from models import data, evaluate
+from models import evaluate
+from models.folders import class_folders, scan
 from tests.conftest import SHARED, Daemon, Listener
 
 WINDOW_FRAMES, HOLD_FRAMES = 10, 3
@@ -91,7 +92,7 @@ def test_on_pictures_of_another_source() -> None:
     if not folder.is_dir():
         pytest.skip("LEFT OUT: accuracy on an independent set: its pictures are not here")
     engine = start(ModelConfig())
-    samples = data.scan(data.class_folders(folder), engine.card.labels)
+    samples = scan(class_folders(folder), engine.card.labels)
     figures = evaluate.judge(engine, samples).figures()
     assert figures["images"] > 1200
     assert figures["accuracy"] >= 0.97

@@ -20,8 +20,9 @@ CLIP = DEMO / "clip.mp4"
 TRUTH = tomllib.loads((DEMO / "clip.toml").read_text())
 SEGMENTS: list[dict[str, Any]] = TRUTH["segment"]
 LABELS = ("cat", "dog", "neither")
-CHANGE_MAX_FRAMES = 13
-"""Frames after a cut within which the label changes: the window and the hold."""
+CHANGE_MAX_FRAMES = 22
+"""Frames after a cut within which the label changes. With a certain model it takes 11: those of the
+window of 10 that bring its mean over `enter` = 0.75, and the hold of 3."""
 
 
 def label_changes() -> list[tuple[str, int]]:
@@ -47,7 +48,7 @@ def test_its_segments_follow_one_another() -> None:
     assert frames == list(range(TRUTH["frames"]))
     for segment in SEGMENTS:
         assert Path(segment["picture"]).name.startswith(f"{segment['label']}_")
-        assert segment["last_frame"] - segment["first_frame"] >= 2 * CHANGE_MAX_FRAMES
+        assert segment["last_frame"] + 1 - segment["first_frame"] > 2 * CHANGE_MAX_FRAMES
 
 
 def test_it_shows_each_label_and_every_change() -> None:

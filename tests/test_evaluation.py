@@ -16,7 +16,8 @@ from edge.config.smoothing import DEFAULT, SmoothingConfig
 from edge.errors import ConfigError, ModelError
 from edge.model.card import ModelCard
 from edge.model.engine import start
-from models import calibrate, cascade, data, dataset, evaluate, floors, judge, metrics, options
+from models import calibrate, cascade, dataset, evaluate, floors, judge, metrics, options
+from models.folders import Sample
 from models.judge import Judged
 from tests.conftest import ROOT, model_folder
 
@@ -31,9 +32,7 @@ def scores(*rows: Sequence[float]) -> metrics.Scores:
 
 def judged(label: int, source: str, *rows: Sequence[float]) -> Judged:
     """Return pictures of one class and source with these scores."""
-    samples = tuple(
-        data.Sample(Path(f"{source}-{label}-{i}"), label, source) for i in range(len(rows))
-    )
+    samples = tuple(Sample(Path(f"{source}-{label}-{i}"), label, source) for i in range(len(rows)))
     return Judged(samples, scores(*rows))
 
 
@@ -117,7 +116,7 @@ def test_scores_are_kept_until_a_file_changes(tmp_path: Path) -> None:
     """The second time the model does not run; another file, or a broken store, and it does."""
     folder = write(tmp_path / "cat", "a.png", "b.png")
     (folder / "c.png").write_bytes(b"not a picture")
-    samples = [data.Sample(folder / f"{name}.png", 0) for name in "abc"]
+    samples = [Sample(folder / f"{name}.png", 0) for name in "abc"]
     engine = start(ModelConfig())
     first = judge.judge(engine, samples, tmp_path / "scores")
     assert [sample.path.name for sample in first.samples] == ["a.png", "b.png"]
@@ -255,7 +254,7 @@ def test_a_temperature_is_found_again() -> None:
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     classes = [int(random.choice(3, p=row)) for row in true]
     sharp = np.exp(2 * logits) / np.exp(2 * logits).sum(axis=1, keepdims=True)
-    samples = tuple(data.Sample(Path(str(i)), label, "web") for i, label in enumerate(classes))
+    samples = tuple(Sample(Path(str(i)), label, "web") for i, label in enumerate(classes))
     every = Judged(samples, sharp.astype(np.float32))
     assert calibrate.temperature(every, np.ones(4000, bool)) == pytest.approx(2, abs=0.15)
     measured = calibrate.measure(every, LABELS, ["neither"])

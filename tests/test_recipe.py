@@ -15,6 +15,7 @@ from edge.config import ModelConfig
 from edge.errors import ConfigError
 from edge.model.engine import start
 from models import data, dataset, evaluate, options
+from models.folders import Sample
 
 
 def pictures(folder: Path, seed: int = 0, **counts: int) -> Path:
@@ -148,7 +149,7 @@ def test_a_small_source_trains_more_often_than_it_is_large() -> None:
     """Classes alike; sources of a class by the square root of their pictures."""
     sizes = {(0, "large"): 400, (0, "small"): 25, (1, "only"): 100}
     samples = [
-        data.Sample(Path("x"), label, source)
+        Sample(Path("x"), label, source)
         for (label, source), count in sizes.items()
         for _ in range(count)
     ]
@@ -249,6 +250,6 @@ def test_missing_pictures_are_one_line(tmp_path: Path) -> None:
 
 def test_no_test_picture_is_an_error_not_a_zero(tmp_path: Path) -> None:
     """Accuracy over nothing is not 0 %."""
-    gone = [data.Sample(tmp_path / "gone.jpg", 0)]
+    gone = [Sample(tmp_path / "gone.jpg", 0)]
     with pytest.raises(ConfigError, match="none of the test pictures can be read"):
         evaluate.judge(start(ModelConfig()), gone)
