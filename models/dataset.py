@@ -67,11 +67,16 @@ class Dataset:
         return np.array([sample.label for sample in self.samples])
 
     @property
+    def background_classes(self) -> tuple[int, ...]:
+        """The numbers of the background classes."""
+        return tuple(self.labels.index(name) for name in self.background)
+
+    @property
     def scenes(self) -> NDArray[np.int64]:
         """The indices of the training pictures of background classes."""
         train = self.indices("train")
-        wanted = [self.labels[c] in self.background for c in self.classes[train]]
-        return train[np.array(wanted, bool)]
+        scenes: NDArray[np.int64] = train[np.isin(self.classes[train], self.background_classes)]
+        return scenes
 
 
 def load(out: Path) -> Dataset:
@@ -102,7 +107,7 @@ def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, P
     first: Path = args.data / "train"
     more = sorted(p for p in args.data.glob("train_*") if p.is_dir())
     places = [first, *more, *([args.extra] if args.extra else [])]
-    folders = [class_folders(place) for place in places]
+    folders: list[Mapping[str, Path]] = [class_folders(place) for place in places]
     labels = tuple(sorted({name for one in folders for name in one}))
     check_names(labels, args.data)
     if args.background is None:
@@ -185,10 +190,10 @@ def _parts(
         for index, part in zip(own, split, strict=True):
             parts[index] = part
     tested = {groups[i] for i, part in enumerate(parts) if part in ("validation", "held_out")}
-    for index, part in enumerate(parts):
-        if part == "train" and groups[index] in tested:
-            parts[index] = "none"
-    return parts
+    return [
+        "none" if part == "train" and group in tested else part
+        for part, group in zip(parts, groups, strict=True)
+    ]
 
 
 def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:

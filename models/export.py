@@ -25,13 +25,14 @@ import keras
 import msgspec
 import numpy as np
 
-from edge.config import ModelConfig
+from edge.config import ModelConfig, Recommended
 from edge.errors import EdgeError, ModelError
 from edge.frames import Frame
 from edge.model import locate
 from edge.model.card import Golden, ModelCard, Output
 from edge.model.engine import Unreadable, read_picture, start
-from models import backbones, dataset, evaluate, metadata, options, variants
+from models import backbones, calibrate, dataset, evaluate, metadata, options, variants
+from models.judge import find_sets, judge_all
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
 SHIPPED_LABELS: Final = ("cat", "dog", "neither")
@@ -61,6 +62,7 @@ def write_model(
         license=LICENSE if shipped else "",
         file="model.tflite",
         labels=labels,
+        background=corpus.background,
         preprocessing=msgspec.structs.replace(corpus.how, mean=backbone.mean, std=backbone.std),
         output=Output("softmax"),
     )
@@ -150,30 +152,30 @@ def main() -> None:
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     corpus, backbone = dataset.load(args.out), backbones.BACKBONES[args.backbone]
-    sets = evaluate.test_sets(args.data, args.out)
-    sets["validation"] = [corpus.samples[i] for i in corpus.indices("validation")]
+    sets = find_sets(args.data, args.out)
     table: dict[str, dict[str, Any]] = {}
     folders = args.out / f"{args.name}-variants"
     for variant, kind, file in networks(trained):
         model = keras.models.load_model(file, compile=False)
         content = variants.convert(model, corpus, backbone, args.side, kind)
         write_model(folders / variant, content, corpus, backbone, name)
-        table[variant] = variants.measure(folders / variant, sets)
+        table[variant] = variants.measure(
+            folders / variant, sets, corpus.background_classes, args.out
+        )
         print(variant, json.dumps(table[variant]), flush=True)
     (args.out / f"{args.name}-variants.json").write_text(json.dumps(table, indent=1))
-    accuracy = {
-        f"{name}_{suffix}": {
-            key: value for key, value in table[kind]["sets"][name].items() if key != "confusion"
-        }
-        for suffix, kind in (("float", "float32"), ("int8", "int8"))
-        for name in sets
-    }
+    accuracy = evaluate.card_figures(table["int8"]["sets"])
+    validation = judge_all(folders / "int8", {"validation": sets["validation"]}, args.out)
+    enter, leave = calibrate.recommend(validation["validation"], corpus.labels, corpus.background)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".export-") as temporary:
         folder = Path(temporary) / "model"
         shutil.copytree(folders / "int8", folder)
         golden = attest(folder, args.golden or _golden(corpus))
         card = locate.read(folder / locate.CARD)
-        write_card(folder, msgspec.structs.replace(card, golden=golden, accuracy=accuracy))
+        card = msgspec.structs.replace(
+            card, golden=golden, accuracy=accuracy, smoothing=Recommended(enter, leave)
+        )
+        write_card(folder, card)
         start(ModelConfig(path=str(folder)))  # the new card must attest
         replace_folder(folder, to)
     print(to)

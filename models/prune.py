@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EdgeError, ModelError
-from models import backbones, dataset, evaluate, export, network, options, train, variants
+from models import backbones, dataset, export, network, options, train, variants
 from models.batches import Batches, Stage
+from models.judge import find_sets
 
 FROM: Final = 0.3
 TO: Final = 0.7
@@ -115,7 +116,7 @@ def main() -> None:
         part = pruned.with_suffix(".part.keras")
         model.save(part)
         part.replace(pruned)
-    sets = evaluate.test_sets(args.data, args.out)
+    sets = find_sets(args.data, args.out)
     table = {}
     for name, file in (("trained", trained), ("pruned", pruned)):
         model = keras.models.load_model(file, compile=False)
@@ -123,7 +124,9 @@ def main() -> None:
             folder = args.out / "pruning" / f"{name}-{kind}"
             content = variants.convert(model, corpus, backbone, args.side, kind)
             export.write_model(folder, content, corpus, backbone, folder.name)
-            table[f"{name} {kind}"] = row = variants.measure(folder, sets)
+            table[f"{name} {kind}"] = row = variants.measure(
+                folder, sets, corpus.background_classes, args.out
+            )
             print(name, kind, json.dumps(row), flush=True)
     (args.out / "pruned.json").write_text(json.dumps(table, indent=1))
 

@@ -111,7 +111,7 @@ def measure(point: Point, model: Any, corpus: dataset.Dataset, out: Path) -> dic
     content = variants.convert(model, corpus, backbone, point.side, "int8")
     export.write_model(folder, content, corpus, backbone, folder.name)
     held = [corpus.samples[i] for i in corpus.indices("validation")]
-    row = variants.measure(folder, {"validation": held})
+    row = variants.measure(folder, {"validation": held}, corpus.background_classes, out)
     figures = row["sets"]["validation"]
     return {
         "name": point.name,

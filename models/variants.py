@@ -21,8 +21,9 @@ import tensorflow as tf
 from edge.config import ModelConfig
 from edge.frames import Frame
 from edge.model.engine import start
-from models import backbones, data, dataset, evaluate, metrics, network
+from models import backbones, data, dataset, evaluate, network
 from models.folders import Sample
+from models.judge import judge
 
 Kind = Literal["float32", "float16", "dynamic", "int8", "sparse"]
 EXPORTED: Final[tuple[Kind, ...]] = ("float32", "float16", "dynamic", "int8")
@@ -67,8 +68,13 @@ def convert(
     return bytes(converter.convert())
 
 
-def measure(folder: Path, sets: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
-    """Return size, speed and figures of the model in ``folder``."""
+def measure(
+    folder: Path, sets: Mapping[str, Sequence[Sample]], background: Sequence[int], out: Path
+) -> dict[str, Any]:
+    """Return size, speed and figures of the model in ``folder``; OUT/scores keeps its scores.
+
+    background  numbers of background classes
+    """
     engine = start(ModelConfig(path=str(folder), require_xnnpack=False))
     content = engine.path.read_bytes()
     facts = engine.classifier.facts
@@ -79,9 +85,8 @@ def measure(folder: Path, sets: Mapping[str, Sequence[Sample]]) -> dict[str, Any
         begin_ns = time.perf_counter_ns()
         engine.classifier.invoke()
         times_ns.append(time.perf_counter_ns() - begin_ns)
-    judged = {name: evaluate.judge(engine, samples) for name, samples in sets.items()}
-    figures = {name: _figures(one) for name, one in judged.items()}
-    result: dict[str, Any] = {
+    judged = {name: judge(engine, samples, out / "scores") for name, samples in sets.items()}
+    return {
         "bytes": len(content),
         "gzip_bytes": len(zlib.compress(content, 9)),
         "invoke_ms": round(float(np.median(times_ns)) / 1e6, 3),
@@ -89,11 +94,5 @@ def measure(folder: Path, sets: Mapping[str, Sequence[Sample]]) -> dict[str, Any
         "threads": facts.threads,
         "delegated_share": round(facts.delegated_share, 3),
         "left_out": facts.left_out,
-        "sets": figures,
+        "sets": evaluate.measure(judged, background),
     }
-    return result
-
-
-def _figures(judged: evaluate.Judged) -> dict[str, Any]:
-    table = metrics.confusion(judged.scores, judged.classes)
-    return judged.figures() | {"confusion": table.tolist()}

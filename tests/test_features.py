@@ -63,7 +63,7 @@ assert abs(expected - same).max() < 1e-5
 
 def python(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the training environment's Python."""
-    command = ["nice", "-n", "10", PYTHON, *map(str, arguments)]
+    command = ["nice", "-n", "10", str(PYTHON), *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800)
 
 

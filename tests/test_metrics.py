@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models import evaluate, metrics
-from models.data import Sample
+from models.folders import Sample
 
 
 def two(*second: float) -> metrics.Scores:

@@ -159,7 +159,8 @@ def test_the_golden_picture_is_written_as_the_network_takes_it(place: Path) -> N
     for name in ("model.tflite", "model.toml"):
         (folder / name).write_bytes((place / "mobilenet" / name).read_bytes())
     (folder / "golden.png").write_bytes((place / "train" / "cross" / "1.png").read_bytes())
-    command = [sys.executable, "-m", "edge", "classify", "--json", "--model", folder]
+    command: list[str | Path] = [sys.executable, "-m", "edge", "classify", "--json", "--model"]
+    command.append(folder)
     done = subprocess.run([*command, folder / "golden.png"], capture_output=True, check=True)
     scores = list(json.loads(done.stdout)["scores"].values())
     with (folder / "model.toml").open("a") as card:

@@ -94,8 +94,7 @@ def write_shapes(folder: Path, each: int) -> None:
     for shape in SHAPES:
         (folder / "train" / shape).mkdir(parents=True)
         for index in range(each):
-            picture = draw(shape, random)
-            cv2.imwrite(str(folder / "train" / shape / f"{index}.png"), picture)
+            cv2.imwrite(str(folder / "train" / shape / f"{index}.png"), draw(shape, random))
     (folder / f"train_{BLANK}").mkdir()
     for index in range(each):
         picture = cv2.resize(random.integers(0, 256, (4, 4, 3), np.uint8), (96, 96))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models import calibrate, evaluate, report, sections, tables
-from models.data import Sample
+from models.folders import Sample
 from models.judge import Judged
 
 LABELS = ("cat", "dog", "neither")
