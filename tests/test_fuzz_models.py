@@ -63,6 +63,9 @@ def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
     if taken is None:
         return
     assert all(0 < len(label) < 256 for label in taken.card.labels)
+    background, advice = set(taken.card.background), taken.card.smoothing
+    assert not background or background < set(taken.card.labels)
+    assert advice is None or 0 <= advice.exit <= advice.enter <= 1
     for tensor in (
         TensorSpec((1, 32, 32, 3), np.dtype(np.int8), 1 / 255, -128),
         TensorSpec((1, 32, 32, 3), np.dtype(np.float32), 0.0, 0),
