@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,27 @@ def test_scores_are_a_softmax_of_an_affine_map(
     assert HeadScores(head, quantised, 3, "m").read(values, out)
     real = quantised.scale * (values[0].astype(float) - quantised.zero_point)
     assert out == pytest.approx(expected(head, real), abs=1e-4)
+
+
+def test_a_frame_allocates_nothing_of_its_size(tmp_path: Path) -> None:
+    """Views and iterators only: 100 labels have weights of 512 kB, and 1,280 features 5 kB."""
+    random = np.random.default_rng(1)
+    weights = random.normal(0, 0.1, (1280, 100)).astype(np.float32)
+    heads.save(tmp_path / "h.npz", weights=weights, bias=np.zeros(100, np.float32))
+    output = TensorSpec((1, 1280), np.dtype(np.float32), 0.0, 0)
+    scores = HeadScores(read(tmp_path / "h.npz"), output, 100, "m")
+    features, out = np.ones((1, 1280), np.float32), np.empty(100, np.float32)
+    scores.read(features, out)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(100):
+            scores.read(features, out)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 4_000
+    assert after - before < 1_000
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
