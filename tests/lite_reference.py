@@ -47,7 +47,7 @@ def convolve(x: Values, kernel: NDArray[np.floating], stride: int, depthwise: bo
     windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
     windows = windows[:, ::stride, ::stride]  # (N, H, W, C, k, k)
     if depthwise:
-        return np.einsum("nhwcij,ijc->nhwc", windows, kernel[..., 0])
+        return np.asarray(np.einsum("nhwcij,ijc->nhwc", windows, kernel[..., 0]))
     return np.asarray(np.einsum("nhwcij,ijco->nhwo", windows, kernel, optimize=True))
 
 

@@ -65,7 +65,7 @@ def state(**tensors: bytes) -> bytes:
 VALUES = np.arange(24, dtype=np.float32)
 GOOD = whole(
     state(a=tensor("1", 24, (2, 3, 4), (12, 4, 1)), b=tensor("2", 3, (2,), (1,), 1)),
-    {"1": VALUES, "2": np.float32([7, 8, 9])},
+    {"1": VALUES, "2": np.array([7, 8, 9], np.float32)},
 )
 
 
