@@ -25,7 +25,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edge.config import ModelConfig
-from edge.errors import EdgeError
+from edge.errors import ConfigError, EdgeError
 from edge.model import backbone as feature_models
 from edge.model import golden, locate
 from edge.model.card import Golden, ModelCard, Output, Preprocessing
@@ -62,6 +62,8 @@ def calibration(
     Each class and each source in it as often as in training, no picture twice.
     """
     train = corpus.indices("train")
+    if not len(train):
+        raise ConfigError("no training pictures to calibrate with", hint="lower --held-out")
     shares = data.mix([corpus.samples[index] for index in train])
     random = np.random.default_rng(seed)
     total = min(CALIBRATION, len(train))

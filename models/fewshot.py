@@ -84,7 +84,7 @@ def _text(how: Preprocessing) -> str:
 
 
 def measure(
-    task: shots.Task, extract: Extractor, sizes: Iterable[int]
+    task: shots.Task, extract: Extractor, sizes: Iterable[int], draws: int
 ) -> dict[int, tuple[float, float]]:
     """Return mean and standard deviation of the accuracy over the draws, by pictures a class."""
     pool, classes, places = _gather(task.pool, extract)
@@ -92,7 +92,7 @@ def measure(
     result = {}
     for size in sizes:
         shares = []
-        for number in range(DRAWS):
+        for number in range(draws):
             random = np.random.default_rng((size, number))
             taken, left = regression.draw(places, size, random)
             train = pool[taken], classes[taken]
@@ -113,7 +113,7 @@ def _gather(
 
 
 def measure_views(
-    tasks: Sequence[shots.Task], model: Path, cache: Path
+    tasks: Sequence[shots.Task], model: Path, cache: Path, draws: int
 ) -> dict[str, dict[str, dict[int, tuple[float, float]]]]:
     """Return the accuracy of every way to see a picture: view -> task -> size -> mean, deviation.
 
@@ -123,7 +123,7 @@ def measure_views(
     for view, how in VIEWS.items():
         extract = Extractor(model, cache, how)
         table[view] = {
-            task.name: measure(task, extract, [s for s in task.sizes if s in VIEW_SIZES])
+            task.name: measure(task, extract, [s for s in task.sizes if s in VIEW_SIZES], draws)
             for task in tasks
             if task.choice
         }
@@ -134,8 +134,8 @@ def measure_views(
 def render(figures: dict[str, Any]) -> str:
     """Return the section: accuracy by task and size, int8 and float; then by view."""
     lines = [
-        f"Accuracy in percent, each class counting the same; mean and standard deviation of {DRAWS}"
-        " draws. `other`: tested on pictures of other sources than those that teach; else on those"
+        f"Accuracy in percent, each class counting the same; mean and standard deviation of"
+        f" {figures['draws']} draws. `other`: tested on pictures of other sources than those that teach; else on those"
         " that were not drawn.",
         "",
         _line(["task", "tested on", "", *(f"{size} a class" for size in shots.SIZES)]),
@@ -186,16 +186,17 @@ def main() -> None:
     to: Path = args.to or options.ROOT / "models" / FOLDERS[args.backbone]
     cache: Path = args.out / "features"
     tasks = shots.tasks(dataset.load(args.out), args.data, args.seed)
+    draws = 2 if args.quick else DRAWS
     models = {"int8": to, "float": cache / f"{args.backbone}-float"}
     table: dict[str, Any] = {}
     for task in tasks:
         table[task.name] = {"tested": sum(map(len, task.test.values()))}
         for kind, model in models.items():
-            result = measure(task, Extractor(model, cache), task.sizes)
+            result = measure(task, Extractor(model, cache), task.sizes, draws)
             table[task.name][kind] = result
             print(task.name, kind, json.dumps(result), flush=True)
-    views = measure_views(tasks, to, cache)
-    figures = json.loads(json.dumps({"tasks": table, "views": views}))
+    views = measure_views(tasks, to, cache, draws)
+    figures = json.loads(json.dumps({"draws": draws, "tasks": table, "views": views}))
     (cache / f"{args.backbone}.json").write_text(json.dumps(figures, indent=1))
     readme = to / "README.md"
     text = readme.read_text() if readme.is_file() else f"# {to.name}\n"
