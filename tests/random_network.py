@@ -78,8 +78,8 @@ def main(name: str, kind: str, side: int, folder: Path, labels: tuple[str, ...])
     (place / card.file).write_bytes(metadata.embed(convert(model, kind, side, backbone), card))
     tables = msgspec.to_builtins(card)
     how = {key: value for key, value in tables["preprocessing"].items() if value is not None}
-    written: dict[str, Any] = {"name": name, "file": card.file, "labels": labels, "license": card.license}
-    written |= {"preprocessing": how, "output": tables["output"]}
+    written: dict[str, Any] = {"name": name, "file": card.file, "labels": labels}
+    written |= {"license": card.license, "preprocessing": how, "output": tables["output"]}
     (place / "model.toml").write_bytes(msgspec.toml.encode(written))
 
 
