@@ -10,7 +10,12 @@ import jsonschema
 import pytest
 
 from deploy.broker import PrivateBroker
+from edge.config import ModelConfig, Recommended
 from edge.contract import schema
+from edge.errors import ModelError
+from edge.model import backbone as backbones
+from edge.model.engine import describe, start
+from tests import heads
 from tests.conftest import Daemon, Listener, model_folder
 from tests.test_control import CONFIG, Asker, newest, online
 
@@ -81,3 +86,36 @@ def test_another_model_brings_its_own_background(
     home.wait_for(lambda: sensors(home) == {"red"})
     asker.close()
     home.close()
+
+
+def test_a_card_may_leave_its_labels_to_a_list(tmp_path: Path) -> None:
+    """The background is compared with the labels that count, wherever they come from."""
+    folder = model_folder(tmp_path / "m")
+    (folder / "labels.txt").write_text("red\ngreen\nnothing\n")
+    card = 'name = "m"\nfile = "uint8io.tflite"\nsmoothing = {enter = 0.4, exit = 0.3}\n'
+    (folder / "model.toml").write_text(f'{card}background = ["nothing"]\n')
+    engine = start(ModelConfig(path=str(folder)))
+    assert (engine.card.background, engine.card.smoothing) == (("nothing",), Recommended(0.4, 0.3))
+    for line, message in (
+        ('background = ["blue"]', r"model\.toml: background: .*one of `red`, .*got `blue`"),
+        ('background = ["red", "green", "nothing"]', "every label is a background label"),
+    ):
+        (folder / "model.toml").write_text(f"{card}{line}\n")
+        with pytest.raises(ModelError, match=message):
+            start(ModelConfig(path=str(folder)))
+    (folder / "model.toml").write_text(card.replace("0.3", "0.5"))
+    with pytest.raises(ModelError, match=r"smoothing\.exit: `exit` is above `enter`"):
+        start(ModelConfig(path=str(folder)))
+
+
+def test_a_head_has_its_own_background_and_a_backbone_none(tmp_path: Path) -> None:
+    """Both are of the labels; a network that gives features has no label."""
+    heads.backbone(tmp_path / "features")
+    advice = "{enter = 0.8, exit = 0.5}"
+    taught = heads.bundle(tmp_path / "taught", background='["blue"]', smoothing=advice)
+    engine = start(ModelConfig(path=str(taught), threads=1))
+    assert describe(engine).background == ("blue",)
+    assert engine.card.smoothing == Recommended(0.8, 0.5)
+    bare = heads.backbone(tmp_path / "bare", background='["blue"]')
+    with pytest.raises(ModelError, match=r"background: .*expected none: the model gives features"):
+        backbones.start(ModelConfig(path=str(bare), threads=1))

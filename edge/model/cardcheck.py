@@ -39,7 +39,9 @@ def _check_background(background: tuple[str, ...], labels: tuple[str, ...], wher
             raise ModelError(
                 "a background label that is no label",
                 where=where,
-                expected="one of " + ", ".join(_quoted(one) for one in labels[:_NAMED]) + rest,
+                expected=f"one of {', '.join(map(_quoted, labels[:_NAMED]))}{rest}"
+                if labels
+                else "none: the model gives features",
                 got=_quoted(label),
                 hint=f"did you mean {_quoted(close[0])}?" if close else "",
             )

@@ -31,13 +31,18 @@ def read_given(path: Path) -> tuple[ModelCard, frozenset[str]]:
     for part in ("preprocessing", "output"):
         given |= {f"{part}.{key}" for key in tables.get(part, {})}
     bundle.check(card, frozenset(given), path)
-    cardcheck.check(card, path)
     if card.labels or bundle.gives_features(card):
-        check_golden(card, path)
+        check(card, path)
     return card, frozenset(given)
 
 
-def check_golden(card: ModelCard, path: Path) -> None:
+def check(card: ModelCard, path: Path) -> None:
+    """Raise ModelError where keys of the card in ``path`` do not fit its labels, all known."""
+    cardcheck.check(card, path)
+    _check_golden(card, path)
+
+
+def _check_golden(card: ModelCard, path: Path) -> None:
     """Raise ModelError unless the golden picture, if there is one, has what the model gives."""
     golden = card.golden
     if golden is None:
