@@ -12,7 +12,7 @@ export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: bench bench-sources model runtime runtime-tools runtime-measure test-runtime deb lock clean
+.PHONY: bench bench-sources model onnx runtime runtime-tools runtime-measure test-runtime deb lock clean
 .PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
@@ -76,19 +76,24 @@ bench-sources: ## what a frame of each source costs, up to the tensor [ARGS='--s
 	@deploy/setup.sh test
 	@.venv/bin/python -m tests.measure_sources $(ARGS)
 
-STEP = @.venv-train/bin/python -m
+STEP = .venv-train/bin/python -m
 RECIPE = $(if $(DATA),"--data=$$DATA") $(if $(EXTRA),"--extra=$$EXTRA") \
-  $(if $(WEIGHTS),"--weights=$$WEIGHTS") $(if $(TEACHER),"--teacher=$$TEACHER")
-model: ## train, evaluate and export the shipped model [DATA= EXTRA= WEIGHTS= TEACHER=]
+  $(if $(OUT),"--out=$$OUT") $(if $(BACKGROUND),"--background=$$BACKGROUND")
+BACKBONE ?= mobilenet lite0
+model: ## train, evaluate, export the shipped models [DATA= EXTRA= BACKGROUND= BACKBONE= WEIGHTS= TEACHER= OUT=]
 	@deploy/setup.sh train
 	$(STEP) models.dataset $(RECIPE)
-	$(STEP) models.teacher $(RECIPE)
-	$(STEP) models.train $(RECIPE)
-	$(STEP) models.quantise $(RECIPE)
-	$(STEP) models.export $(RECIPE)
+	$(STEP) models.teacher $(RECIPE) $(if $(TEACHER),"--teacher=$$TEACHER")
+	for name in $(BACKBONE); do for step in train quantise export; do \
+	  $(STEP) models.$$step $(RECIPE) --backbone $$name $(if $(WEIGHTS),"--weights=$$WEIGHTS"); \
+	done; done
 	$(STEP) models.prune $(RECIPE)
-	$(STEP) models.search $(RECIPE)
-	$(STEP) models.report $(RECIPE)
+	$(STEP) models.search $(RECIPE) $(if $(TEACHER),"--teacher=$$TEACHER")
+	for name in $(BACKBONE); do $(STEP) models.report $(RECIPE) --backbone $$name; done
+
+onnx: ## write the float network of `make model` as ONNX, for TensorRT [MODEL=catdog]
+	@deploy/setup.sh train
+	$(STEP) models.onnx $(if $(MODEL),"--model=$$MODEL")
 
 RUNTIME = "$$PYTHON" -m deploy.runtime.build $(if $(ARCH),"--arch=$$ARCH") \
   $(if $(SOURCES),"--sources=$$SOURCES")

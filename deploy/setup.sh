@@ -8,7 +8,7 @@
 # dev       python, and the development tools in .venv (deploy/lock/dev.txt)
 # lint      dev, and shellcheck
 # test      lint and run, and what the tests use of Debian
-# train     deploy/lock/train.txt in .venv-train: `make model`, and the recipe's tests
+# train     deploy/lock/train.txt in .venv-train: `make model`, `make onnx`, and their tests
 # machine   boots the virtual machine of `make test-cameras`
 # flash     the programs of `make flash` and `make deploy`
 # package   packs the Debian package for every architecture: `make deb`

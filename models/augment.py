@@ -99,11 +99,11 @@ class Views:
         else:
             centre = (left + width / 2, top + height / 2)
             cv2.ellipse(mask, (centre, (float(width), float(height)), 0.0), 1.0, -1)
-        mask = cv2.GaussianBlur(mask, (0, 0), self._side * random.uniform(0.005, 0.03))
+        faded = cv2.GaussianBlur(mask, (0, 0), self._side * random.uniform(0.005, 0.03))
         placed = np.array(scene, np.float32)
         small = cv2.resize(picture, (int(width), int(height)), interpolation=cv2.INTER_AREA)
         placed[top : top + height, left : left + width] = small
-        mixed = mask[..., None] * placed + (1 - mask[..., None]) * scene
+        mixed = faded[..., None] * placed + (1 - faded[..., None]) * scene
         return np.asarray(mixed, np.uint8)
 
     def _run(self, chain: Any, picture: Picture, number: int) -> Picture:
@@ -152,9 +152,9 @@ def camera() -> Any:
 def dark(picture: Picture, **_: Any) -> Picture:
     """Return the picture in low light: a few levels of brightness, with the sensor's noise."""
     few = cv2.convertScaleAbs(picture, alpha=0.12)
-    noise = np.empty(picture.shape[:2], np.int8)
+    noise: NDArray[np.int8] = np.empty(picture.shape[:2], np.int8)
     cv2.setRNGSeed(int(picture[::16, ::16].sum()))
-    cv2.randn(noise, 0, 2)
+    cv2.randn(noise, np.zeros(1), np.full(1, 2.0))
     noisy = cv2.add(few, np.repeat(noise[..., None], 3, 2), dtype=cv2.CV_8U)
     return np.asarray(cv2.convertScaleAbs(noisy, alpha=5.0), np.uint8)
 

@@ -1,4 +1,4 @@
-"""Pictures in a folder per class: reading, splits, the mix of a batch, and training targets.
+"""Pictures: reading, splits, the mix of a batch, and training targets.
 
 Rule 1: a file is read by its content, not by its name: turned as its EXIF says, alpha over grey,
         CMYK and palette as RGB, the first frame of an animation. What cannot be read whole is
@@ -13,12 +13,9 @@ Knows no network.
 
 from __future__ import annotations
 
-import csv
 import math
-import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -29,119 +26,12 @@ from edge.errors import ConfigError
 from edge.frames import Frame
 from edge.model.card import Preprocessing, TensorSpec
 from edge.model.preprocess import Preprocessor
+from models.folders import Sample
 
 Part = Literal["train", "validation", "held_out", "none"]
 """Use of a sample; "none" for a near-duplicate of a test picture, which must not train."""
 SMOOTHING: Final = 0.05
 """Label smoothing: the share of the target that all classes get alike."""
-MANIFEST: Final = "manifest.csv"
-"""Beside the pictures, if present: file, dataset (its source) and group of each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One picture file and the index of its class.
-
-    source  the collection it comes from
-    group   what kind of picture it is, for reports; "" where nobody has said
-    """
-
-    path: Path
-    label: int
-    source: str = ""
-    group: str = ""
-
-
-def class_folders(folder: Path) -> dict[str, Path]:
-    """Return the folder of each class: the folders in ``folder``, sorted.
-
-    A folder train_NAME or test_NAME with pictures and no folders is itself the class NAME.
-    """
-    try:
-        inside = sorted(folder.iterdir())
-    except FileNotFoundError:
-        raise ConfigError(
-            "no training pictures",
-            where=str(folder),
-            expected="a folder with one folder of pictures per class",
-            hint="sort Dogs-vs-Cats or Oxford-IIIT Pet into cat/ and dog/, and give the folder"
-            " with --data",
-        ) from None
-    except OSError as exc:
-        raise ConfigError(f"folder cannot be read: {exc.strerror}", where=str(folder)) from exc
-    folders = {one.name: one for one in inside if one.is_dir() and one.name[0] != "."}
-    _, underscore, name = folder.name.partition("_")
-    return folders if folders or not underscore else {name: folder}
-
-
-def check_names(names: Sequence[str], where: Path) -> None:
-    """Raise ConfigError unless ``names`` can be the labels of a model."""
-    if len(names) < 2:
-        raise ConfigError(
-            "fewer than two classes",
-            where=str(where),
-            expected="at least two folders with pictures",
-            got=", ".join(names) or "none",
-        )
-    plain: dict[str, str] = {}
-    for name in names:
-        if not name.isprintable() or name != name.strip():
-            raise ConfigError(
-                f"class name {name!r} cannot be a label",
-                where=str(where),
-                expected="printable characters, no space at either end",
-                hint="rename the folder",
-            )
-        twin = plain.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
-        if twin != name:
-            raise ConfigError(
-                f"classes `{twin}` and `{name}` have the same name but for its case",
-                where=str(where),
-                hint="put their pictures into one folder, or rename one",
-            )
-
-
-def scan(folders: Mapping[str, Path], labels: Sequence[str]) -> list[Sample]:
-    """Return every file of every class; a class without pictures raises ConfigError."""
-    samples: list[Sample] = []
-    for name, folder in folders.items():
-        try:
-            files = sorted(p for p in folder.iterdir() if p.name[0] != "." and p.is_file())
-        except OSError as exc:
-            raise ConfigError(f"folder cannot be read: {exc.strerror}", where=str(folder)) from exc
-        files = [file for file in files if file.name != MANIFEST]
-        if not files:
-            raise ConfigError(
-                f"class `{name}` has no pictures",
-                where=str(folder.parent),
-                hint="put pictures into it, or remove it",
-            )
-        told = _manifest(folder) or _manifest(folder.parent, f"{name}/")
-        samples += [
-            Sample(path.absolute(), labels.index(name), *told.get(path.name, ("", "")))
-            for path in files
-        ]
-    return samples
-
-
-def _manifest(folder: Path, prefix: str = "") -> dict[str, tuple[str, str]]:
-    """Return source and group by file name, from the folder's manifest; empty without one."""
-    try:
-        with (folder / MANIFEST).open(newline="") as file:
-            return {
-                row["file"].removeprefix(prefix): (row.get("dataset") or "", row.get("group") or "")
-                for row in csv.DictReader(file)
-                if row["file"].startswith(prefix)
-            }
-    except FileNotFoundError:
-        return {}
-    except (OSError, KeyError, ValueError, csv.Error) as exc:
-        raise ConfigError(
-            "manifest cannot be read",
-            where=str(folder / MANIFEST),
-            expected="columns file, dataset, group",
-            got=str(exc),
-        ) from exc
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

@@ -30,6 +30,7 @@ from rich.progress import track
 from edge.errors import ConfigError, EdgeError
 from edge.model.card import Preprocessing
 from models import data, duplicates, options
+from models.folders import Sample, check_names, class_folders, scan
 
 STORED: Final = 256
 """Side of the stored pictures, pixels."""
@@ -51,7 +52,7 @@ class Dataset:
 
     labels: tuple[str, ...]
     background: tuple[str, ...]
-    samples: tuple[data.Sample, ...]
+    samples: tuple[Sample, ...]
     parts: tuple[data.Part, ...]
     pictures: NDArray[np.uint8]
     how: Preprocessing
@@ -66,11 +67,16 @@ class Dataset:
         return np.array([sample.label for sample in self.samples])
 
     @property
+    def background_classes(self) -> tuple[int, ...]:
+        """The numbers of the background classes."""
+        return tuple(self.labels.index(name) for name in self.background)
+
+    @property
     def scenes(self) -> NDArray[np.int64]:
         """The indices of the training pictures of background classes."""
         train = self.indices("train")
-        wanted = [self.labels[c] in self.background for c in self.classes[train]]
-        return train[np.array(wanted, bool)]
+        scenes: NDArray[np.int64] = train[np.isin(self.classes[train], self.background_classes)]
+        return scenes
 
 
 def load(out: Path) -> Dataset:
@@ -86,7 +92,7 @@ def load(out: Path) -> Dataset:
     return Dataset(
         labels=tuple(stored["labels"]),
         background=tuple(stored["background"]),
-        samples=tuple(data.Sample(Path(row[0]), *row[1:4]) for row in rows),
+        samples=tuple(Sample(Path(row[0]), *row[1:4]) for row in rows),
         parts=tuple(row[4] for row in rows),
         pictures=pictures,
         how=Preprocessing(central_fraction=stored["central_fraction"]),
@@ -101,9 +107,9 @@ def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, P
     first: Path = args.data / "train"
     more = sorted(p for p in args.data.glob("train_*") if p.is_dir())
     places = [first, *more, *([args.extra] if args.extra else [])]
-    folders = [data.class_folders(place) for place in places]
+    folders: list[Mapping[str, Path]] = [class_folders(place) for place in places]
     labels = tuple(sorted({name for one in folders for name in one}))
-    data.check_names(labels, args.data)
+    check_names(labels, args.data)
     if args.background is None:
         args.background = [name for name in labels if name == options.BACKGROUND]
     for name in args.background:
@@ -122,7 +128,7 @@ def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, P
 def prepare(args: argparse.Namespace) -> Dataset:
     """Read, hash, split and store; or return what is already stored."""
     labels, folders = find(args)
-    sets = [data.scan(one, labels) for one in folders]
+    sets = [scan(one, labels) for one in folders]
     extra = sets.pop() if args.extra else []
     sets = [thin(one, args.limit) for one in sets]
     files = [sample for one in sets for sample in one] + extra
@@ -184,17 +190,17 @@ def _parts(
         for index, part in zip(own, split, strict=True):
             parts[index] = part
     tested = {groups[i] for i, part in enumerate(parts) if part in ("validation", "held_out")}
-    for index, part in enumerate(parts):
-        if part == "train" and groups[index] in tested:
-            parts[index] = "none"
-    return parts
+    return [
+        "none" if part == "train" and group in tested else part
+        for part, group in zip(parts, groups, strict=True)
+    ]
 
 
-def thin(samples: Sequence[data.Sample], limit: int) -> list[data.Sample]:
+def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:
     """Return at most ``limit`` samples of each class, evenly spread; all for 0."""
     if not limit:
         return list(samples)
-    chosen: list[data.Sample] = []
+    chosen: list[Sample] = []
     for label in sorted({sample.label for sample in samples}):
         mine = [sample for sample in samples if sample.label == label]
         step = max(1.0, len(mine) / limit)
@@ -217,7 +223,7 @@ def report(corpus: Dataset, stored: dict[str, Any]) -> str:
 
 
 def _store(
-    files: Sequence[data.Sample], path: Path
+    files: Sequence[Sample], path: Path
 ) -> tuple[list[int], NDArray[np.uint64], list[tuple[str, str]]]:
     """Write the readable pictures; return their indices, hashes (N, 2), and the files left out."""
     kept: list[int] = []
@@ -242,7 +248,7 @@ def _store(
     return kept, np.array(hashes, np.uint64).reshape(-1, 2), left_out
 
 
-def _key(files: Sequence[data.Sample], rest: Any) -> str:
+def _key(files: Sequence[Sample], rest: Any) -> str:
     """Return a digest that changes with any file or option."""
     stats = [(str(s.path), os.stat(s.path).st_size, os.stat(s.path).st_mtime_ns) for s in files]
     return hashlib.sha256(repr((stats, rest)).encode()).hexdigest()

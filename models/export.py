@@ -1,11 +1,12 @@
 """The trained network becomes the shipped model: int8 inside, uint8 pixels in, uint8 score out.
 
-    python -m models.export [--data DIR] [--out build/model] [--to models/catdog]
+    python -m models.export [--backbone mobilenet] [--data DIR] [--out build/model]
+        [--to models/catdog]
 
-Reads OUT/dataset.json and OUT/student.keras; for the int8 file OUT/student-int8.keras, if present.
-Calibrates on training pictures; writes every variant into OUT/variants and measures all of them on
-the same pictures (OUT/variants.json). The int8 one becomes model.tflite, labels.txt, golden.png and
-model.toml in a temporary folder, which replaces the old one only when whole.
+Reads OUT/dataset.json and OUT/NAME.keras; for the int8 file OUT/NAME-int8.keras, if present.
+Calibrates on training pictures; writes every variant into OUT/NAME-variants and measures all of
+them on the same pictures (OUT/NAME-variants.json). The int8 one becomes model.tflite, labels.txt,
+golden.png and model.toml in a temporary folder, which replaces the old one only when whole.
 """
 
 from __future__ import annotations
@@ -24,42 +25,46 @@ import keras
 import msgspec
 import numpy as np
 
-from edge.config import ModelConfig
+from edge.config import ModelConfig, Recommended
 from edge.errors import EdgeError, ModelError
 from edge.frames import Frame
 from edge.model import locate
 from edge.model.card import Golden, ModelCard, Output
 from edge.model.engine import Unreadable, read_picture, start
-from models import dataset, evaluate, metadata, options, variants
+from models import backbones, calibrate, dataset, evaluate, metadata, options, variants
+from models.judge import find_sets, judge_all
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
-SHIPPED_LABELS: Final = ("cat", "dog")
-SHIPPED_VERSION: Final = "2"
+SHIPPED_LABELS: Final = ("cat", "dog", "neither")
+SHIPPED_VERSION: Final = "3"
 GOLDEN_TOLERANCE: Final = 0.1
 AT_FDCWD: Final = -100
 RENAME_EXCHANGE: Final = 2
 """Source: renameat2(2)."""
 LICENSE: Final = (
-    "Weights derived from Keras's MobileNetV2 ImageNet weights (Apache-2.0); the training"
-    " photographs (Dogs vs. Cats) state no open licence and are not distributed."
+    "Weights derived from ImageNet weights (Apache-2.0); most of the training photographs state no"
+    " open licence and are not distributed: see README.md"
 )
 
 
-def write_model(folder: Path, content: bytes, corpus: dataset.Dataset) -> ModelCard:
+def write_model(
+    folder: Path, content: bytes, corpus: dataset.Dataset, backbone: backbones.Backbone, name: str
+) -> ModelCard:
     """Write model, labels and card into ``folder``; return the card."""
     labels = corpus.labels
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     shipped = labels == SHIPPED_LABELS
     card = ModelCard(
-        name="catdog" if shipped else "-".join(labels)[:40],
+        name=name if shipped else "-".join(labels)[:40],
         version=SHIPPED_VERSION if shipped else "1",
-        description=f"MobileNetV2, {len(labels)} classes: {', '.join(labels)}",
+        description=f"{backbone.name}, {len(labels)} classes: {', '.join(labels)}",
         license=LICENSE if shipped else "",
         file="model.tflite",
         labels=labels,
-        preprocessing=corpus.how,
-        output=Output("sigmoid" if len(labels) == 2 else "softmax"),
+        background=corpus.background,
+        preprocessing=msgspec.structs.replace(corpus.how, mean=backbone.mean, std=backbone.std),
+        output=Output("softmax"),
     )
     content = metadata.embed(content, card)
     (folder / card.file).write_bytes(content)
@@ -138,42 +143,42 @@ def networks(trained: Path) -> list[tuple[str, variants.Kind, Path]]:
 def main() -> None:
     """Export, measure, and install the result."""
     parser = options.parser(__doc__)
-    parser.add_argument("--to", type=Path, default=options.SHIPPED)
-    parser.add_argument("--name", default="student", help="the trained network")
+    parser.add_argument("--to", type=Path, help="folder of the model (default: the shipped one)")
     parser.add_argument("--golden", type=Path, help="picture that every start checks")
-    args = parser.parse_args()
+    args = options.parse(parser)
+    name = options.NETWORKS[args.backbone]
+    to = args.to or options.ROOT / "models" / name
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
-    corpus = dataset.load(args.out)
-    sets = evaluate.test_sets(args.data, args.out)
-    sets["validation"] = [corpus.samples[i] for i in corpus.indices("validation")]
+    corpus, backbone = dataset.load(args.out), backbones.BACKBONES[args.backbone]
+    sets = find_sets(args.data, args.out)
     table: dict[str, dict[str, Any]] = {}
-    for name, kind, file in networks(trained):
-        folder = args.out / "variants" / name
+    folders = args.out / f"{args.name}-variants"
+    for variant, kind, file in networks(trained):
         model = keras.models.load_model(file, compile=False)
-        write_model(folder, variants.convert(model, args.out, args.side, kind), corpus)
-        table[name] = variants.measure(folder, sets)
-        print(name, json.dumps(table[name]), flush=True)
-    (args.out / "variants.json").write_text(json.dumps(table, indent=1))
-    accuracy = {
-        f"{name}_{suffix}": {
-            key: value
-            for key, value in table[kind]["sets"][name].items()
-            if key not in ("confusion", "accuracy_fitted")
-        }
-        for suffix, kind in (("float", "float32"), ("int8", "int8"))
-        for name in sets
-    }
-    with tempfile.TemporaryDirectory(dir=args.to.parent, prefix=".export-") as temporary:
+        content = variants.convert(model, corpus, backbone, args.side, kind)
+        write_model(folders / variant, content, corpus, backbone, name)
+        table[variant] = variants.measure(
+            folders / variant, sets, corpus.background_classes, args.out
+        )
+        print(variant, json.dumps(table[variant]), flush=True)
+    (args.out / f"{args.name}-variants.json").write_text(json.dumps(table, indent=1))
+    accuracy = evaluate.card_figures(table["int8"]["sets"])
+    validation = judge_all(folders / "int8", {"validation": sets["validation"]}, args.out)
+    enter, leave = calibrate.recommend(validation["validation"], corpus.labels, corpus.background)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=".export-") as temporary:
         folder = Path(temporary) / "model"
-        shutil.copytree(args.out / "variants" / "int8", folder)
+        shutil.copytree(folders / "int8", folder)
         golden = attest(folder, args.golden or _golden(corpus))
         card = locate.read(folder / locate.CARD)
-        write_card(folder, msgspec.structs.replace(card, golden=golden, accuracy=accuracy))
+        card = msgspec.structs.replace(
+            card, golden=golden, accuracy=accuracy, smoothing=Recommended(enter, leave)
+        )
+        write_card(folder, card)
         start(ModelConfig(path=str(folder)))  # the new card must attest
-        replace_folder(folder, args.to)
-    print(args.to)
+        replace_folder(folder, to)
+    print(to)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Accuracy, intervals, AUC, calibration and confusion, from scores and true classes. Pure.
+"""Accuracy, intervals, false alarms, AUC, calibration, confusion, from scores and classes. Pure.
 
-scores   (N, C) float32, a probability for each of C classes
-classes  (N,) int64, the true ones
+scores      (N, C) float32, a probability for each of C classes
+classes     (N,) int64, the true ones; C and above: a class that the model does not have
+background  numbers of the classes that mean that nothing of interest is there; the pictures of the
+            other classes show a subject
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,21 +20,58 @@ Classes = NDArray[np.int64]
 Z95: Final = 1.959964
 BINS: Final = 15
 """Bins of the calibration error."""
+SURE: Final = 0.6
+"""The best score from which a subject counts as called."""
+ROUNDING: Final = 1e-6
+"""What float32 loses of a score, so that 0.6 is at least 0.6."""
 
 
-def figures(scores: Scores, classes: Classes) -> dict[str, Any]:
-    """Return images, correct, accuracy with its 95 % Wilson interval, AUC and ECE."""
-    correct = int((scores.argmax(axis=1) == classes).sum())
-    low, high = wilson(correct, len(classes))
-    return {
-        "images": len(classes),
-        "correct": correct,
-        "accuracy": round(correct / max(1, len(classes)), 4),
-        "low95": round(low, 4),
-        "high95": round(high, 4),
-        "auc": round(auc(scores, classes), 4),
-        "ece": round(calibration_error(scores, classes), 4),
-    }
+def figures(scores: Scores, classes: Classes, background: Sequence[int] = ()) -> dict[str, Any]:
+    """Return counts and shares; those that the pictures do not allow are left out.
+
+    images                          pictures
+    correct, accuracy, low95, high95, auc, ece
+                                    where the model has every class that the pictures have; the
+                                    interval is Wilson's, of 95 %; auc where there are two classes
+    background_images, false_alarms
+                                    background pictures, and those called a subject (``called``)
+    subject_images, called_background
+                                    pictures of a subject, and those whose best class is background
+    either_said, either_right       pictures of a subject whose best class is some subject; the
+                                    right one
+    """
+    result: dict[str, Any] = {"images": len(classes)}
+    best, right = scores.argmax(axis=1), scores.argmax(axis=1) == classes
+    if (classes < scores.shape[1]).all():
+        low, high = wilson(int(right.sum()), len(classes))
+        result |= {
+            "correct": int(right.sum()),
+            "accuracy": round(int(right.sum()) / max(1, len(classes)), 4),
+            "low95": round(low, 4),
+            "high95": round(high, 4),
+            "auc": round(auc(scores, classes), 4),
+            "ece": round(calibration_error(scores, classes), 4),
+        }
+        if math.isnan(result["auc"]):
+            del result["auc"]
+    empty = np.isin(classes, background)
+    if empty.any():
+        result["background_images"] = int(empty.sum())
+        result["false_alarms"] = int((empty & called(scores, background)).sum())
+    if background and not empty.all():
+        result["subject_images"] = int((~empty).sum())
+        either = ~empty & ~np.isin(best, background)
+        if min(background) < scores.shape[1]:
+            result["called_background"] = int((~empty & ~either).sum())
+        result["either_said"] = int(either.sum())
+        result["either_right"] = int((either & right).sum())
+    return result
+
+
+def called(scores: Scores, background: Sequence[int], sure: float = SURE) -> NDArray[np.bool_]:
+    """Return whether a subject has the best score, and one of at least ``sure``, (N,)."""
+    subject = ~np.isin(scores.argmax(axis=1), background)
+    return np.asarray(subject & (scores.max(axis=1) >= sure - ROUNDING), np.bool_)
 
 
 def wilson(correct: int, images: int) -> tuple[float, float]:
@@ -45,8 +85,12 @@ def wilson(correct: int, images: int) -> tuple[float, float]:
 
 
 def confusion(scores: Scores, classes: Classes) -> NDArray[np.int64]:
-    """Return (C, C) counts: row the true class, column the one with the highest score."""
-    table = np.zeros((scores.shape[1],) * 2, np.int64)
+    """Return counts: row the true class, column the one with the highest score.
+
+    (C, C); with a row more for each class that the model does not have.
+    """
+    rows = max(scores.shape[1], int(classes.max(initial=0)) + 1)
+    table = np.zeros((rows, scores.shape[1]), np.int64)
     np.add.at(table, (classes, scores.argmax(axis=1)), 1)
     return table
 
@@ -80,15 +124,3 @@ def calibration_error(scores: Scores, classes: Classes) -> float:
     total = np.bincount(bins, minlength=BINS)
     gap = np.abs(np.bincount(bins, best, BINS) - np.bincount(bins, right, BINS))
     return float(gap.sum() / max(1, total.sum()))
-
-
-def threshold(scores: Scores, classes: Classes) -> float:
-    """Return the threshold for the second of two classes that makes most pictures right.
-
-    Of equally good ones the one nearest to 0.5. Fit it on validation pictures only.
-    """
-    second = np.sort(np.unique(scores[:, 1]))
-    between = np.concatenate([[0.5], (second[1:] + second[:-1]) / 2])
-    right = ((scores[:, 1][:, None] >= between) == (classes == 1)[:, None]).sum(axis=0)
-    best = between[right == right.max()]
-    return float(best[np.abs(best - 0.5).argmin()])

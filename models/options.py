@@ -52,7 +52,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     add(
         "--quick",
         action="store_true",
-        help="one epoch per stage: a trial of the steps, no usable model",
+        help="two stages of one epoch: a trial of the steps, no usable model",
     )
     return options
 

@@ -1,6 +1,6 @@
 """Prune a trained network: zero its smallest weights, train the rest, measure the gain.
 
-    python -m models.prune [--out build/model] [--name student]
+    python -m models.prune [--backbone mobilenet] [--out build/model]
 
 Reads OUT/NAME.keras. From 30 to 70 % of the weights of every pointwise convolution and of the head
 become zero, along a cubic, while training goes on; then the zeros stay and the network settles.
@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EdgeError, ModelError
-from models import dataset, evaluate, export, network, options, train, variants
+from models import backbones, dataset, export, network, options, train, variants
 from models.batches import Batches, Stage
+from models.judge import find_sets
 
 FROM: Final = 0.3
 TO: Final = 0.7
@@ -35,7 +36,7 @@ EVERY: Final = 50
 RAMP: Final = 0.6
 """Share of the steps in which the zeros grow; in the rest the network settles."""
 KINDS: Final[tuple[variants.Kind, ...]] = ("float32", "sparse", "int8")
-STAGE: Final = Stage("prune", "Conv1", 4, 1e-4, 0, whole=True)
+STAGE: Final = Stage("prune", "stem", 4, 1e-4, 0, whole=True)
 
 
 def sparsity(progress: float) -> float:
@@ -54,11 +55,11 @@ def mask(kernel: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
 
 
 def prunable(model: Any) -> list[Any]:
-    """Return the kernels that are pruned: of 1 x 1 convolutions and of the hidden layer."""
+    """Return the kernels that are pruned: of 1 x 1 convolutions and of the head."""
     kernels = []
     for layer in model.layers:
         pointwise = isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (1, 1)
-        if pointwise or layer.name == "head":
+        if pointwise or layer.name == "scores":
             kernels.append(layer.kernel)
     return kernels
 
@@ -85,14 +86,15 @@ class Pruning(keras.callbacks.Callback):  # type: ignore[misc]  # keras is untyp
 def fine_tune(model: Any, corpus: dataset.Dataset, args: argparse.Namespace) -> None:
     """Prune ``model`` while it trains on the student's targets."""
     stage = replace(STAGE, side=args.side, epochs=1 if args.quick else STAGE.epochs)
-    batches = Batches(corpus, stage, *train.targets(corpus, args), args.seed)
+    backbone = backbones.BACKBONES[args.backbone]
+    batches = Batches(corpus, stage, backbone, *train.targets(corpus, args), args.seed)
     steps = stage.epochs * len(batches)
     network.unfreeze(model, stage.first)
-    train.compile_model(model, len(corpus.labels), stage.rate, steps)
+    train.compile_model(model, stage.rate, steps)
     model.fit(
         batches,
         epochs=stage.epochs,
-        validation_data=train.validation(corpus, stage.side),
+        validation_data=train.validation(corpus, backbone, stage.side),
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[Pruning(prunable(model), steps)],
     )
@@ -101,29 +103,30 @@ def fine_tune(model: Any, corpus: dataset.Dataset, args: argparse.Namespace) -> 
 def main() -> None:
     """Prune, export dense and sparse, measure."""
     parser = options.parser(__doc__)
-    parser.add_argument("--name", default="student", help="the trained network")
     parser.add_argument("--distil", type=float, default=0.7, help="the teacher's share, 0 to 1")
-    args = parser.parse_args()
+    args = options.parse(parser)
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     model = keras.models.load_model(trained, compile=False)
-    corpus = dataset.load(args.out)
+    corpus, backbone = dataset.load(args.out), backbones.BACKBONES[args.backbone]
     pruned: Path = args.out / "pruned.keras"
     if not pruned.is_file():
         fine_tune(model, corpus, args)
         part = pruned.with_suffix(".part.keras")
         model.save(part)
         part.replace(pruned)
-    sets = evaluate.test_sets(args.data, args.out)
+    sets = find_sets(args.data, args.out)
     table = {}
     for name, file in (("trained", trained), ("pruned", pruned)):
         model = keras.models.load_model(file, compile=False)
         for kind in KINDS:
             folder = args.out / "pruning" / f"{name}-{kind}"
-            content = variants.convert(model, args.out, args.side, kind)
-            export.write_model(folder, content, corpus)
-            table[f"{name} {kind}"] = row = variants.measure(folder, sets)
+            content = variants.convert(model, corpus, backbone, args.side, kind)
+            export.write_model(folder, content, corpus, backbone, folder.name)
+            table[f"{name} {kind}"] = row = variants.measure(
+                folder, sets, corpus.background_classes, args.out
+            )
             print(name, kind, json.dumps(row), flush=True)
     (args.out / "pruned.json").write_text(json.dumps(table, indent=1))
 

@@ -1,123 +1,33 @@
-"""The measured figures, as tables and a plot in the README beside the model.
+"""The measured figures, as tables and plots in the README beside the model.
 
-    python -m models.report [--out build/model] [--to models/catdog]
+    python -m models.report [--backbone mobilenet] [--data DIR] [--out build/model]
+        [--to models/catdog]
 
-Reads OUT/variants.json and, if present, OUT/pruned.json and OUT/points.json (other networks, by
-models.search). Replaces the section of TO/README.md between the two marks, or makes the file;
-writes TO/variants.png.
+Judges the model in TO and its float32 variant, whose scores OUT keeps, on every set; reads
+OUT/NAME-variants.json and, if present, OUT/cascade.json, and for the default backbone
+OUT/pruned.json and OUT/points.json (other networks). Replaces the section of TO/README.md between
+the two marks, or makes the file; writes TO/variants.png and TO/curves.png.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import ConfigError, EdgeError
 from edge.model import locate
-from models import metrics, options
+from edge.model.card import ModelCard
+from models import calibrate, evaluate, floors, options, plots, sections, tables
+from models.judge import Judged, classes_of, find_sets, judge_all
 
 BEGIN: Final = "<!-- measured: written by models.report -->"
 END: Final = "<!-- /measured -->"
-TESTS: Final = ("held_out", "test_independent")
-
-
-def render(table: dict[str, Any], labels: tuple[str, ...], more: dict[str, Any]) -> str:
-    """Return the section: sizes and speed, accuracy by set, confusion of the shipped variant.
-
-    more  other variants, for the table only
-    """
-    any_row = next(iter(table.values()))
-    sets = [name for name in TESTS if name in any_row["sets"]]
-    lines = [
-        f"`invoke`: median of 300, {any_row['runtime']}, {any_row['threads']} threads, on the"
-        " machine that exported the model. Accuracy in percent with its 95 % Wilson interval.",
-        "",
-        _line(["variant", "bytes", "gzip -9", "`invoke` ms", *sets, "all", "AUC", "ECE"]),
-        "|---" * (7 + len(sets)) + "|",
-        *(_variant(name, row, sets) for name, row in (table | more).items()),
-    ]
-    shipped = table["int8"]
-    for name in sets:
-        figures = shipped["sets"][name]
-        lines += ["", f"int8, {name}, {figures['images']:,} pictures, true class by row:", ""]
-        lines += _confusion(figures["confusion"], labels)
-    if "threshold" in shipped:
-        lines += ["", _threshold(shipped, labels[1], sets)]
-    return "\n".join(lines)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _variant(name: str, row: dict[str, Any], sets: list[str]) -> str:
-    """Return the row of one variant."""
-    figures = [row["sets"][name] for name in sets]
-    correct = sum(one["correct"] for one in figures)
-    images = sum(one["images"] for one in figures)
-    return _line(
-        [
-            name,
-            f"{row['bytes']:,}",
-            f"{row['gzip_bytes']:,}",
-            f"{row['invoke_ms']:.2f}",
-            *(_share(one["correct"], one["images"]) for one in figures),
-            _share(correct, images),
-            " / ".join(f"{one['auc']:.4f}" for one in figures),
-            " / ".join(f"{one['ece']:.3f}" for one in figures),
-        ]
-    )
-
-
-def _confusion(table: list[list[int]], labels: tuple[str, ...]) -> list[str]:
-    """Return the table of true classes, by row, against the model's."""
-    lines = [
-        "| | " + " | ".join(f"said {label}" for label in labels) + " | right |",
-        "|---" * (len(labels) + 2) + "|",
-    ]
-    for index, (label, row) in enumerate(zip(labels, table, strict=True)):
-        right = 100 * row[index] / max(1, sum(row))
-        lines.append(_line([label, *map(str, row), f"{right:.2f} %"]))
-    return lines
-
-
-def _threshold(shipped: dict[str, Any], label: str, sets: list[str]) -> str:
-    """Return what another threshold than 0.5 would give."""
-    fitted = ", ".join(
-        f"{name} {100 * shipped['sets'][name]['accuracy_fitted']:.2f} %" for name in sets
-    )
-    return (
-        f"The threshold that is best on the validation pictures, {shipped['threshold']:.3f} for"
-        f" {label} instead of 0.5, would give {fitted}; it is not used."
-    )
-
-
-def render_points(points: list[dict[str, Any]]) -> str:
-    """Return the table of other sizes of the network."""
-    lines = [
-        "",
-        f"Other sizes, each trained on for the same few epochs from the shipped weights, int8, on"
-        f" {points[0]['images']:,} validation pictures; `less 15`: without that residual block; `1"
-        " @192`: the teacher.",
-        "",
-        "| width @side | MACs, million | bytes | `invoke` ms | accuracy | AUC |",
-        "|---" * 6 + "|",
-    ]
-    for point in points:
-        mark = ", shipped" if point.get("shipped") else ""
-        lines.append(
-            f"| {point['name']}{mark} | {point['macs'] / 1e6:.1f} | {point['bytes']:,} |"
-            f" {point['invoke_ms']:.2f} | {100 * point['accuracy']:.1f} | {point['auc']:.4f} |"
-        )
-    return "\n".join(lines)
-
-
-def _share(correct: int, images: int) -> str:
-    low, high = metrics.wilson(correct, images)
-    return f"{100 * correct / images:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+FIRST: Final = "mobilenet"
+"""The backbone whose pruned and other sizes models.prune and models.search measure."""
 
 
 def insert(text: str, section: str) -> str:
@@ -130,62 +40,86 @@ def insert(text: str, section: str) -> str:
     return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
 
 
-def draw(table: dict[str, Any], points: list[dict[str, Any]], to: Path) -> None:
-    """Draw accuracy by size for the variants, and by cost for other networks."""
-    import matplotlib
+def judged_kinds(
+    args: argparse.Namespace, to: Path, labels: Sequence[str]
+) -> dict[str, dict[str, Judged]]:
+    """Return the scores by set of the float32 variant, if present, and of the model in ``to``."""
+    sets = find_sets(args.data, args.out, labels)
+    folders = {"float32": args.out / f"{args.name}-variants" / "float32", "int8": to}
+    return {
+        kind: judge_all(folder, sets, args.out)
+        for kind, folder in folders.items()
+        if (folder / locate.CARD).is_file()
+    }
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 1 + bool(points), figsize=(9, 3.2), layout="constrained")
-    left = axes[0] if points else axes
-    for name, mark in zip((*TESTS, "validation"), "os^", strict=True):
-        rows = [(k, r) for k, r in table.items() if name in r["sets"]]
-        where = [r["bytes"] / 1e6 for _, r in rows]
-        share = [100 * r["sets"][name]["accuracy"] for _, r in rows]
-        left.plot(where, share, mark, label=name)
-        for (kind, _), x, y in zip(rows, where, share, strict=True):
-            left.annotate(kind, (x, y), fontsize=7, xytext=(4, 3), textcoords="offset points")
-    left.set(xlabel="MB", ylabel="accuracy, %")
-    left.legend(fontsize=7)
-    if points:
-        for point in points:
-            mark = "*" if point.get("shipped") else "o"
-            axes[1].plot(point["invoke_ms"], 100 * point["accuracy"], mark, color="C0")
-            at = (point["invoke_ms"], 100 * point["accuracy"])
-            axes[1].annotate(
-                point["name"], at, fontsize=7, xytext=(4, 3), textcoords="offset points"
-            )
-        axes[1].set(xlabel="int8 invoke, ms", ylabel="validation accuracy, %")
-    figure.savefig(to, dpi=80)
-    pyplot.close(figure)
+def accuracy(
+    card: ModelCard,
+    kinds: Mapping[str, Mapping[str, Judged]],
+    background: Sequence[int],
+    subjects: Sequence[str],
+) -> list[str]:
+    """Return the lines on accuracy: what was wanted, every set, confusions, sources, groups."""
+    lines = floors.table(card.name, kinds, background)
+    lines += ["", "### Every set", ""] if lines else []
+    every = {kind: evaluate.measure(sets, background) for kind, sets in kinds.items()}
+    lines += [f"{tables.legend(subjects)} `{evaluate.TOGETHER}`: every test set.", ""]
+    lines += [*tables.sets(every), "", "True classes by row, int8:", ""]
+    measured = every["int8"]
+    lines += [*tables.confusions(measured, card.labels)]
+    parts = {name: figures for name, figures in measured.items() if name != "validation"}
+    if any(figures.get("source") or figures.get("group") for figures in parts.values()):
+        lines += ["", "### By source and group", "", "As the pictures' lists name them, int8:", ""]
+        lines += tables.parts(parts)
+    return lines
 
 
 def main() -> None:
-    """Write the section and the plot."""
+    """Write the section and the plots."""
     parser = options.parser(__doc__)
-    parser.add_argument("--to", type=Path, default=options.SHIPPED)
-    args = parser.parse_args()
-    try:
-        table = json.loads((args.out / "variants.json").read_text())
-    except FileNotFoundError as exc:
+    parser.add_argument("--to", type=Path, help="folder of the model (default: the shipped one)")
+    args = options.parse(parser)
+    to = args.to or options.ROOT / "models" / options.NETWORKS[args.backbone]
+    table = _read(args.out / f"{args.name}-variants.json")
+    if table is None:
         raise ConfigError(
-            "nothing measured", where=str(exc.filename), hint="run python -m models.export first"
-        ) from None
-    other = args.out / "points.json"
-    points = json.loads(other.read_text()) if other.is_file() else []
-    card = locate.read(args.to / locate.CARD)
-    readme = args.to / "README.md"
+            "nothing measured",
+            where=str(args.out / f"{args.name}-variants.json"),
+            hint="run python -m models.export first",
+        )
+    card = locate.read(to / locate.CARD)
+    labels, background = classes_of(card, args.out, args.background)
+    names = [labels[i] for i in background]
+    kinds = judged_kinds(args, to, labels)
+    lines = accuracy(card, kinds, background, [name for name in labels if name not in names])
+    calibration, validation = None, kinds["int8"].get("validation")
+    if validation and len(labels) == len(card.labels):
+        calibration = calibrate.measure(validation, labels, names)
+        lines += ["", *sections.thresholds(calibration, kinds["int8"], background)]
+    cascade = _read(args.out / "cascade.json")
+    if cascade and card.name in (cascade["small"], cascade["large"]):
+        lines += ["", *sections.cascade(cascade)]
+    else:
+        cascade = None
+    if calibration or cascade:
+        lines += ["", "![reliability of the scores; the cascade](curves.png)"]
+        plots.curves(calibration, cascade, to / "curves.png")
+    first = args.backbone == FIRST
+    pruned = (_read(args.out / "pruned.json") if first else None) or {}
+    points = (_read(args.out / "points.json") if first else None) or []
+    lines += ["", *sections.variants(table, pruned)]
+    lines += ["", *sections.points(points)] if points else []
+    lines += ["", "![accuracy by size and cost](variants.png)"]
+    plots.variants(table, points, to / "variants.png")
+    readme = to / "README.md"
     text = readme.read_text() if readme.is_file() else f"# {card.name}\n\n{card.description}\n"
-    pruned = args.out / "pruned.json"
-    more = json.loads(pruned.read_text()) if pruned.is_file() else {}
-    section = render(table, card.labels, more)
-    if points:
-        section += "\n" + render_points(points)
-    section += "\n\n![accuracy by size and cost](variants.png)"
-    draw(table, points, args.to / "variants.png")
-    readme.write_text(insert(text, section))
+    readme.write_text(insert(text, "\n".join(lines)))
     print(readme)
+
+
+def _read(file: Path) -> Any:
+    """Return what a step has written; None where it has not run."""
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
 if __name__ == "__main__":

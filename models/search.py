@@ -1,10 +1,10 @@
 """Cost and accuracy of other sizes of the network: input side, depth, width.
 
-    python -m models.search [--out build/model] [--name student] [--epochs 2]
+    python -m models.search [--out build/model] [--epochs 2]
 
 Every point begins with the student's weights, trains on for the same few epochs at its own side
 (depth: without some residual blocks), and is measured as the daemon would run it: int8, through the
-interpreter, on validation pictures; no test picture is used. The width 1.0 is the unchanged
+interpreter, on validation pictures; no test picture is used. The last point is the unchanged
 teacher. Writes OUT/points.json, which models.report draws; an interrupted run continues with the
 point it was at.
 """
@@ -24,10 +24,10 @@ import keras
 import numpy as np
 
 from edge.errors import EdgeError, ModelError
-from models import dataset, export, network, options, train, variants
+from models import backbones, dataset, export, network, options, teacher, train, variants, weights
 from models.batches import Batches, Stage
 
-STAGE: Final = Stage("search", "Conv1", 2, 1e-4, 0, whole=True)
+STAGE: Final = Stage("search", "stem", 2, 1e-4, 0, whole=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Point:
 
     side: int
     dropped: tuple[int, ...] = ()
-    width: float = 0.35
+    backbone: str = "mobilenet"
 
     @property
     def name(self) -> str:
         """Its name in the plot."""
         less = f" less {','.join(map(str, self.dropped))}" if self.dropped else ""
-        return f"{self.width:g} @{self.side}{less}"
+        return f"{self.backbone} @{self.side}{less}"
 
 
 POINTS: Final = (
@@ -57,7 +57,7 @@ POINTS: Final = (
     Point(224, (15,)),
     Point(224, (12, 15)),
     Point(224, (9, 12, 15)),
-    Point(192, width=1.0),
+    Point(backbones.BACKBONES[teacher.TEACHER].side, backbone=teacher.TEACHER),
 )
 
 
@@ -87,26 +87,31 @@ def macs(model: Any, side: int) -> int:
     return total
 
 
-def linear_teacher(args: argparse.Namespace, labels_total: int) -> Any:
+def linear_teacher(args: argparse.Namespace) -> Any:
     """Return the teacher as one network: frozen features and the final regression."""
-    body = network.base(1.0, args.teacher)
+    body = backbones.build(
+        backbones.BACKBONES[teacher.TEACHER], weights.of(teacher.TEACHER, args.teacher)
+    )
     x = keras.layers.GlobalAveragePooling2D(name="pool")(body.output)
     with np.load(args.out / "teacher.npz") as arrays:
-        weights = (arrays["coef"] / arrays["scale"]).T
-        bias = arrays["intercept"] - arrays["mean"] @ weights
-    activation = "sigmoid" if labels_total == 2 else "softmax"
-    dense = keras.layers.Dense(len(bias), activation=activation, name="scores")
+        kernel = (arrays["coef"] / arrays["scale"]).T
+        bias = arrays["intercept"] - arrays["mean"] @ kernel
+    if len(bias) == 1:  # of two classes scikit-learn keeps the second's alone
+        kernel, bias = np.hstack([0 * kernel, kernel]), np.array([0.0, bias[0]])
+    dense = keras.layers.Dense(len(bias), activation="softmax", name="scores")
     model = keras.Model(body.input, dense(x))
-    dense.set_weights([weights, bias])
+    dense.set_weights([kernel, bias])
     return model
 
 
 def measure(point: Point, model: Any, corpus: dataset.Dataset, out: Path) -> dict[str, Any]:
     """Return cost and validation accuracy of the int8 model."""
     folder = out / "search" / point.name.replace(" ", "-")
-    export.write_model(folder, variants.convert(model, out, point.side, "int8"), corpus)
+    backbone = backbones.BACKBONES[point.backbone]
+    content = variants.convert(model, corpus, backbone, point.side, "int8")
+    export.write_model(folder, content, corpus, backbone, folder.name)
     held = [corpus.samples[i] for i in corpus.indices("validation")]
-    row = variants.measure(folder, {"validation": held})
+    row = variants.measure(folder, {"validation": held}, corpus.background_classes, out)
     figures = row["sets"]["validation"]
     return {
         "name": point.name,
@@ -123,10 +128,9 @@ def measure(point: Point, model: Any, corpus: dataset.Dataset, out: Path) -> dic
 def main() -> None:
     """Measure every point that has not been measured."""
     parser = options.parser(__doc__)
-    parser.add_argument("--name", default="student", help="the trained network to begin with")
     parser.add_argument("--epochs", type=int, default=STAGE.epochs, help="for each point")
     parser.add_argument("--distil", type=float, default=0.7, help="the teacher's share, 0 to 1")
-    args = parser.parse_args()
+    args = options.parse(parser)
     trained = args.out / f"{args.name}.keras"
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
@@ -137,15 +141,16 @@ def main() -> None:
     for point in POINTS[:: len(POINTS) - 1] if args.quick else POINTS:
         if any(row["name"] == point.name for row in rows):
             continue
-        if point.width == 1.0:
-            model = linear_teacher(args, len(corpus.labels))
+        if point.backbone == teacher.TEACHER:
+            model = linear_teacher(args)
         else:
             student = keras.models.load_model(trained, compile=False)
             model = without(student, point.dropped)
             stage = replace(STAGE, side=point.side, epochs=1 if args.quick else args.epochs)
-            batches = Batches(corpus, stage, *targets, args.seed)
+            backbone = backbones.BACKBONES[point.backbone]
+            batches = Batches(corpus, stage, backbone, *targets, args.seed)
             network.unfreeze(model, stage.first)
-            train.compile_model(model, len(corpus.labels), stage.rate, stage.epochs * len(batches))
+            train.compile_model(model, stage.rate, stage.epochs * len(batches))
             model.fit(batches, epochs=stage.epochs, verbose=2)
         rows.append(measure(point, model, corpus, args.out))
         print(json.dumps(rows[-1]), flush=True)

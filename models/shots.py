@@ -13,6 +13,7 @@ import numpy as np
 
 from edge.errors import ConfigError
 from models import data, dataset
+from models.folders import class_folders, scan
 
 Classes = Mapping[str, tuple[Path, ...]]
 SIZES: Final = (5, 10, 20, 50, 100)
@@ -101,9 +102,9 @@ def _folders(images: Path, names: Iterable[str]) -> dict[str, tuple[Path, ...]]:
     found: dict[str, tuple[Path, ...]] = {}
     for name in names:
         if (images / name).is_dir():
-            folders = data.class_folders(images / name)
+            folders = class_folders(images / name)
             labels = list(folders)
-            for sample in data.scan(folders, labels):
+            for sample in scan(folders, labels):
                 label = labels[sample.label]
                 found[label] = (*found.get(label, ()), sample.path)
     return found

@@ -32,6 +32,8 @@ from edge.errors import EdgeError
 from models import augment, backbones, data, dataset, options, weights
 
 TEACHER: Final = "lite2"
+JUDGED: Final = augment.VIEWS - 1
+"""Views that it judges; each costs minutes."""
 BATCH: Final = 64
 FOLDS: Final = 5
 STRENGTHS: Final = (1e-4, 1e-3, 1e-2)
@@ -54,18 +56,19 @@ def judge(args: argparse.Namespace) -> Path:
             if str(arrays["key"]) == key:
                 return done
     train, validation = corpus.indices("train"), corpus.indices("validation")
-    views = (0, augment.WIDE_VIEWS) if args.quick else tuple(range(augment.VIEWS))
+    views = (0, augment.WIDE_VIEWS) if args.quick else tuple(range(JUDGED))
     features = Features(corpus, args, key)
     whole = features.of("validation", validation, None)
     inputs = np.stack([features.of(f"view-{v}", train, v) for v in views], axis=1)
+    inputs = inputs.astype(np.float32)
     scaler = StandardScaler().fit(inputs[:, 0])
     classes = corpus.classes
     often = data.mix([corpus.samples[i] for i in train])
-    judged = scaler.transform(whole)
+    judged = scaler.transform(whole.astype(np.float32))
 
     def fit(rows: NDArray[np.int64], strength: float) -> Any:
         x = scaler.transform(inputs[rows].reshape(-1, inputs.shape[2]))
-        model = LogisticRegression(C=strength, max_iter=200)
+        model = LogisticRegression(C=strength, max_iter=100)
         return model.fit(
             x, np.repeat(classes[train[rows]], len(views)), np.repeat(often[rows], len(views))
         )
@@ -129,10 +132,10 @@ class Features:
         features = []
         starts = range(0, len(indices), BATCH)
         with ThreadPoolExecutor(1) as pool:  # makes a batch while the network runs the one before
-            batches = pool.map(lambda at: self._batch(indices[at : at + BATCH], view), starts)
-            for batch in track(
-                batches, f"teacher: {name}", len(starts), disable=not sys.stderr.isatty()
-            ):
+            coming = pool.submit(self._batch, indices[:BATCH], view)
+            for start in track(starts, f"teacher: {name}", disable=not sys.stderr.isatty()):
+                batch = coming.result()
+                coming = pool.submit(self._batch, indices[start + BATCH :][:BATCH], view)
                 features.append(np.asarray(self._run(tf.constant(batch)).numpy(), np.float16))
         result = np.concatenate(features)[: len(indices)]
         whole = file.with_suffix(".part.npz")

@@ -37,14 +37,14 @@ SCHEDULES: Final = {
     "mobilenet": (
         Stage("head", None, 1, 2e-3, 192),
         Stage("late", "block_12_expand", 2, 5e-4, 192),
-        Stage("all", "stem", 20, 2e-4, 192),
-        Stage("whole", "stem", 6, 6e-5, 0, whole=True),
+        Stage("all", "stem", 16, 2e-4, 192),
+        Stage("whole", "stem", 5, 6e-5, 0, whole=True),
     ),
     "lite0": (
         Stage("head", None, 1, 2e-3, 192),
         Stage("late", "block_9_expand", 2, 3e-4, 192),
-        Stage("all", "stem", 5, 1e-4, 192),
-        Stage("whole", "stem", 2, 4e-5, 0, whole=True),
+        Stage("all", "stem", 3, 1e-4, 192),
+        Stage("whole", "stem", 1, 4e-5, 0, whole=True),
     ),
 }
 
@@ -63,14 +63,15 @@ def train(args: argparse.Namespace) -> Path:
     backbone = backbones.BACKBONES[args.backbone]
     start = weights.of(args.backbone, args.weights)
     model = network.build(len(corpus.labels), backbone, start, args.seed)
-    for stage in SCHEDULES[args.backbone]:
+    stages = SCHEDULES[args.backbone]
+    for stage in stages[:: len(stages) - 1] if args.quick else stages:
         done = work / f"{stage.name}.keras"
         if done.is_file():
             model.load_weights(done)
             continue
-        stage = replace(
-            stage, side=stage.side or args.side, epochs=1 if args.quick else stage.epochs
-        )
+        if args.quick:
+            stage = replace(stage, side=args.side, epochs=1)
+        stage = replace(stage, side=stage.side or args.side)
         print(f"{stage}", flush=True)
         fit(model, stage, corpus, backbone, lessons, args.seed, work)
         model.load_weights(work / "best.keras")

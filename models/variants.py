@@ -21,7 +21,9 @@ import tensorflow as tf
 from edge.config import ModelConfig
 from edge.frames import Frame
 from edge.model.engine import start
-from models import data, dataset, evaluate, metrics, network
+from models import backbones, data, dataset, evaluate, network
+from models.folders import Sample
+from models.judge import judge
 
 Kind = Literal["float32", "float16", "dynamic", "int8", "sparse"]
 EXPORTED: Final[tuple[Kind, ...]] = ("float32", "float16", "dynamic", "int8")
@@ -30,16 +32,26 @@ CALIBRATION: Final = 400
 """Training pictures that give the ranges of the activations."""
 
 
-def representative(out: Path, side: int) -> Iterator[list[Any]]:
-    """Yield calibration pictures as the daemon would feed them, (1, side, side, 3) float32."""
-    corpus = dataset.load(out)
+def representative(
+    corpus: dataset.Dataset, backbone: backbones.Backbone, side: int
+) -> Iterator[list[Any]]:
+    """Yield calibration pictures as the daemon would feed them, (1, side, side, 3) float32.
+
+    They are drawn from all sources as in training.
+    """
     train = corpus.indices("train")
-    for index in train[:: max(1, len(train) // CALIBRATION)]:
+    often = data.mix([corpus.samples[i] for i in train])
+    random = np.random.default_rng(0)
+    count = min(CALIBRATION, len(train))
+    for index in random.choice(train, count, replace=False, p=often / often.sum()):
         pixels = data.read_rgb(corpus.samples[index].path)
-        yield [data.to_input(data.shrink(pixels, side, corpus.how)[None])]
+        small = data.shrink(pixels, side, corpus.how)
+        yield [data.to_input(small[None], backbone.mean, backbone.std)]
 
 
-def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
+def convert(
+    model: Any, corpus: dataset.Dataset, backbone: backbones.Backbone, side: int, kind: Kind
+) -> bytes:
     """Return the network as TFLite; int8 throughout has uint8 input and output."""
     converter = tf.lite.TFLiteConverter.from_keras_model(network.at_size(model, side))
     if kind == "sparse":
@@ -49,15 +61,20 @@ def convert(model: Any, out: Path, side: int, kind: Kind) -> bytes:
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if kind == "int8":
-        converter.representative_dataset = lambda: representative(out, side)
+        converter.representative_dataset = lambda: representative(corpus, backbone, side)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.uint8
     return bytes(converter.convert())
 
 
-def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str, Any]:
-    """Return size, speed and figures of the model in ``folder``."""
+def measure(
+    folder: Path, sets: Mapping[str, Sequence[Sample]], background: Sequence[int], out: Path
+) -> dict[str, Any]:
+    """Return size, speed and figures of the model in ``folder``; OUT/scores keeps its scores.
+
+    background  numbers of background classes
+    """
     engine = start(ModelConfig(path=str(folder), require_xnnpack=False))
     content = engine.path.read_bytes()
     facts = engine.classifier.facts
@@ -68,9 +85,8 @@ def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str
         begin_ns = time.perf_counter_ns()
         engine.classifier.invoke()
         times_ns.append(time.perf_counter_ns() - begin_ns)
-    judged = {name: evaluate.judge(engine, samples) for name, samples in sets.items()}
-    figures = {name: _figures(one) for name, one in judged.items()}
-    result: dict[str, Any] = {
+    judged = {name: judge(engine, samples, out / "scores") for name, samples in sets.items()}
+    return {
         "bytes": len(content),
         "gzip_bytes": len(zlib.compress(content, 9)),
         "invoke_ms": round(float(np.median(times_ns)) / 1e6, 3),
@@ -78,17 +94,5 @@ def measure(folder: Path, sets: Mapping[str, Sequence[data.Sample]]) -> dict[str
         "threads": facts.threads,
         "delegated_share": round(facts.delegated_share, 3),
         "left_out": facts.left_out,
-        "sets": figures,
+        "sets": evaluate.measure(judged, background),
     }
-    if len(engine.card.labels) == 2 and "validation" in judged:
-        fitted = judged["validation"]
-        result["threshold"] = round(metrics.threshold(fitted.scores, fitted.classes), 4)
-        for name, one in judged.items():
-            second = one.scores[:, 1] >= result["threshold"]
-            figures[name]["accuracy_fitted"] = round(float((second == one.classes).mean()), 4)
-    return result
-
-
-def _figures(judged: evaluate.Judged) -> dict[str, Any]:
-    table = metrics.confusion(judged.scores, judged.classes)
-    return judged.figures() | {"confusion": table.tolist()}

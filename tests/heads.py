@@ -6,7 +6,9 @@ The features are 1 + red, green, blue; 1 - red, green, blue; 1, 1, each colour f
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +40,22 @@ def save(file: Path, **changes: Any) -> str:
     """Write a head's file; return its checksum."""
     np.savez(file, **arrays(**changes))
     return checksum(file)
+
+
+def npz(entries: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a zip of these files, the same bytes every time."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        for name, content in entries.items():
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+    return made.getvalue()
+
+
+def npy(array: Any) -> bytes:
+    """Return an array's .npy."""
+    made = io.BytesIO()
+    np.save(made, array)
+    return made.getvalue()
 
 
 def checksum(file: Path) -> str:

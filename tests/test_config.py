@@ -17,6 +17,9 @@ WRONG = {
     '[smoothing]\nwindow = "ten"': ["smoothing.window", "expected int", 'got "ten"'],
     "[smoothing]\nwindow = 0": ["smoothing.window", "int >= 1", "got 0"],
     "[smoothing]\nenter = 0.3\nexit = 0.5": ["smoothing.exit", "at most 0.3", "got 0.5"],
+    "[smoothing]\nenter = nan": ["smoothing.enter", ">= 0", "got nan"],
+    "[smoothing]\nexit = 1.5": ["smoothing.exit", "<= 1", "got 1.5"],
+    '[smoothing]\nexit = "card"': ["smoothing.exit", "expected float", 'got "card"'],
     '[device]\nid = "a/b"': ["device.id", "not a device id", "got a/b"],
     '[camera]\npace = "slow"': ["camera.pace", "one of fast, realtime", 'got "slow"'],
     "[mqtt]\nport = 70000": ["mqtt.port", "65535", "got 70000"],
@@ -222,4 +225,14 @@ def test_settings_lie_between_file_and_command_line(tmp_path: Path) -> None:
     settings = {"smoothing": {"window": 5}}
     assert config.load(path, None, settings).smoothing.window == 5
     assert config.load(path, {"smoothing": {"window": 7}}, settings).smoothing.window == 7
-    assert config.load(path, None, {"smoothing": {"exit": 0.9}}).smoothing.exit == 0.4
+    assert config.load(path, None, {"smoothing": {"exit": 0.9}}).smoothing.exit is None
+    assert config.load(path, None, {"smoothing": {"exit": 0.7}}).smoothing.exit == 0.7
+    assert config.load(path, None, {"smoothing": {"enter": None}}).smoothing.enter is None
+
+
+@pytest.mark.parametrize("line", ["enter = 0.1", "exit = 0.9", "enter = 0.0", "exit = 1.0"])
+def test_a_threshold_that_is_stated_alone_is_no_error(line: str, tmp_path: Path) -> None:
+    """Whatever the other is by default."""
+    path = tmp_path / "edge.toml"
+    path.write_text(f"[smoothing]\n{line}\n")
+    assert config.load(path).smoothing

@@ -261,15 +261,7 @@ def test_the_package_pins_what_is_tested() -> None:
 
 def clone(folder: Path, wheel: Path) -> Path:
     """Copy what git knows of this repository, the wheel and what PyPI gave into ``folder``."""
-    shipped = (
-        "deploy/",
-        "docs/",
-        "edge/",
-        "models/catdog/",
-        "README.md",
-        "CHANGELOG.md",
-        "LICENSE",
-    )
+    shipped = ("deploy/", "docs/", "edge/", "models/", "README.md", "CHANGELOG.md", "LICENSE")
     for name in tracked():
         if name.startswith(shipped) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -338,6 +330,8 @@ def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
     assert UNIT in files
     private = {name.split("/")[4] for name in files if name.startswith("/usr/lib/edge-camera/")}
     assert {"edge", "msgspec", "paho", "tflite_runtime"} <= private
+    models = {name.split("/")[5] for name in files if name.endswith("/model.toml")}
+    assert models == {model.name for model in build.models()}
     assert not [name for name in files if "__pycache__" in name]
     for mode in files.values():
         assert re.fullmatch(r"[-d]rw[-x]r-[-x]r-[-x] root/root", mode)

@@ -39,11 +39,16 @@ KEYS = {
 UNITS = {"duration": "ms", "temperature": "°C", "data_size": "B"}
 
 
-def announced(labels: tuple[str, ...] = ("cat", "dog"), device: str = "wall") -> dict[str, Any]:
+def announced(
+    labels: tuple[str, ...] = ("cat", "dog"),
+    device: str = "wall",
+    background: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """Return the announcement, decoded."""
     message = homeassistant.announce(
         prefix="homeassistant", base=f"edge/{device}", device=device, version="1", labels=labels,
         model="catdog", telemetry_interval_s=10.0, snapshots=True,
+        background=background,
     )  # fmt: skip
     assert (message.qos, message.retain) == (1, True)
     return dict(json.loads(message.payload), topic=message.topic)
@@ -109,6 +114,24 @@ def test_every_component_has_the_keys_of_its_platform() -> None:
         if component.get("device_class") == "enum":
             assert "state_class" not in component
             assert component["options"] == ["cat", "dog"]
+
+
+@given(st.lists(st.text(min_size=1, max_size=9), min_size=2, max_size=10, unique=True), st.data())
+def test_a_background_label_is_a_value_and_no_entity(
+    labels: list[str], data: st.DataObject
+) -> None:
+    """Whatever it is called; the others keep their ids, and are off for it."""
+    background = tuple(data.draw(st.lists(st.sampled_from(labels), max_size=len(labels) - 1)))
+    components = announced(tuple(labels), background=background)["components"]
+    for number, label in enumerate(labels):
+        assert (f"class_{number}" in components) == (label not in background)
+    assert components["label"]["options"] == labels
+    payload = json.dumps({"label": background[0] if background else None}).encode()
+    sensors = [components[key] for key in components if key.startswith("class_")]
+    assert sensors
+    assert {render(sensor, payload) for sensor in sensors} == {"OFF"}
+    every = announced(tuple(labels))["components"]
+    assert all(components[key] == every[key] for key in components)
 
 
 def test_topics_are_this_devices_own_and_ids_are_unique() -> None:

@@ -306,10 +306,10 @@ def test_a_worn_sd_card_is_reported(tmp_path: Path) -> None:
 
 def test_a_model_is_proven_or_its_fault_reported(rgb: Path) -> None:
     """The facts of the runtime; a file that is not the card's is a fault with its hint."""
-    found = model.check(configs.load(None, {"model": {"path": str(rgb)}}).model)
+    found = model.check(configs.load(None, {"model": {"path": str(rgb)}}))
     assert (found.verdict, found.facts["golden"]) == ("ok", "none")
     (rgb / "uint8io.tflite").write_bytes((MODELS / "uint8io.tflite").read_bytes()[:1000])
-    broken = model.check(configs.load(None, {"model": {"path": str(rgb)}}).model)
+    broken = model.check(configs.load(None, {"model": {"path": str(rgb)}}))
     assert broken.verdict == "fault"
     assert str(rgb) in broken.line
     assert broken.hint
@@ -320,7 +320,7 @@ def test_a_card_that_contradicts_its_file_is_a_warning(tmp_path: Path) -> None:
     file = ROOT / "tests" / "cases" / "models" / "ei_int8" / "m.tflite"
     card = f'name = "x"\nfile = "{file}"\nlabels = ["a", "b", "c"]\n[preprocessing]\nmean = 127.5\n'
     (tmp_path / "model.toml").write_text(card)
-    found = model.check(configs.load(None, {"model": {"path": str(tmp_path)}}).model)
+    found = model.check(configs.load(None, {"model": {"path": str(tmp_path)}}))
     assert found.verdict == "warning"
     assert "maps 128 of 256 pixel values onto one value" in found.line
     assert found.hint

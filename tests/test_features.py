@@ -18,6 +18,7 @@ from edge.model.card import Preprocessing
 from edge.model.golden import read_picture
 from edge.model.lookup import lookup_table
 from models import data, dataset, shots
+from models.folders import Sample
 from tests import lite_reference
 from tests.conftest import ROOT
 
@@ -114,7 +115,7 @@ def write_pictures(folder: Path, names: Sequence[str], each: int, colour: Sequen
 def corpus(folder: Path, each: int) -> dataset.Dataset:
     """Return a data set of pictures cat and dog, in train; a tenth is held out."""
     samples = [
-        data.Sample(folder / "train" / label / f"{number}.png", index, "one" if number else "two")
+        Sample(folder / "train" / label / f"{number}.png", index, "one" if number else "two")
         for index, label in enumerate(("cat", "dog"))
         for number in range(each)
     ]

@@ -20,6 +20,7 @@ SHIPPED = [(ROOT / name).read_bytes() for name in ("deploy/edge.toml", "deploy/i
 SETTINGS = [
     b'{"smoothing": {"window": 7, "enter": 0.6}, "log": {"level": "debug"}}',
     b'\xef\xbb\xbf{"camera": {"controls": {"gain": 1.5}}, "publish": {"result": true}}',
+    b'{"smoothing": {"enter": null, "exit": 0.9}}',
     b'{"smoothing": {"window": 1e999}, "publish": [[[[]]]]}',
 ]
 

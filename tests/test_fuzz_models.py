@@ -1,12 +1,14 @@
-"""Any bytes as a card, labels or metadata of a model: usable, or one ModelError."""
+"""Any bytes as a card, labels, metadata or head of a model: usable, or one ModelError."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -14,10 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.errors import ModelError
-from edge.model import locate, metadata
+from edge.model import headfile, locate, metadata
 from edge.model.card import Stated, TensorSpec
+from edge.model.head import HeadScores
 from edge.model.normalisation import contradiction, normalisation
 from edge.model.preprocess import Preprocessor
+from tests import heads
 from tests.conftest import MODELS, ROOT
 from tests.fuzz import corpus, fuzz, mutated
 
@@ -33,7 +37,10 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def found(folder: Path, look: Callable[[], locate.ModelFile]) -> locate.ModelFile | None:
+T = TypeVar("T")
+
+
+def found(folder: Path, look: Callable[[], T]) -> T | None:
     """Return what is found, None for a refusal, which is one printable line that says where."""
     try:
         return look()
@@ -56,6 +63,9 @@ def test_any_bytes_as_a_card(folder: Path, content: bytes) -> None:
     if taken is None:
         return
     assert all(0 < len(label) < 256 for label in taken.card.labels)
+    background, advice = set(taken.card.background), taken.card.smoothing
+    assert not background or background < set(taken.card.labels)
+    assert advice is None or 0 <= advice.exit <= advice.enter <= 1
     for tensor in (
         TensorSpec((1, 32, 32, 3), np.dtype(np.int8), 1 / 255, -128),
         TensorSpec((1, 32, 32, 3), np.dtype(np.float32), 0.0, 0),
@@ -89,6 +99,63 @@ def test_any_bytes_as_a_packed_list(folder: Path, tail: bytes) -> None:
         (folder / name).unlink(missing_ok=True)
     (folder / "m.tflite").write_bytes(PACKED[:-200] + tail)
     found(folder, lambda: locate.find(str(folder / "m.tflite")))
+
+
+def head_seeds() -> list[bytes]:
+    """Return heads as they are written: stored and packed, with and without standardisation."""
+    more = {"mean": np.zeros(8, np.float32), "std": np.ones(8, np.float32)}
+    return [
+        heads.npz({f"{k}.npy": heads.npy(v) for k, v in heads.arrays(**changes).items()}, method)
+        for changes in ({}, more)
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    ]
+
+
+@pytest.mark.fuzz
+@given(mutated(head_seeds()))
+@fuzz(1000)
+@example(b"")
+def test_any_bytes_as_a_head(folder: Path, content: bytes) -> None:
+    """A head that is accepted gives probabilities, or says that it gives none."""
+    file = folder / "h.npz"
+    file.write_bytes(content)
+    tensor = TensorSpec((1, 8), np.dtype(np.float32), 0.0, 0)
+    head = found(folder, lambda: headfile.read(file, heads.checksum(file)))
+    if head is None:
+        return
+    total = len(head.bias)
+    scores = found(folder, lambda: HeadScores(head, tensor, total, "m"))
+    if scores is None:
+        return
+    out = np.empty(total, np.float32)
+    if scores.read(np.linspace(0, 6, 8, dtype=np.float32).reshape(1, 8), out):
+        assert out.sum() == pytest.approx(1, abs=1e-3)
+        assert 0 <= out.min() <= out.max() <= 1
+    else:
+        assert scores.fault()
+
+
+@pytest.mark.fuzz
+@given(st.data())
+@fuzz(1000)
+def test_broken_records_of_a_head(folder: Path, data: st.DataObject) -> None:
+    """The bytes that lead to the arrays, sizes and offsets among them: one line or a head."""
+    content = bytearray(data.draw(st.sampled_from(head_seeds())))
+    directory = content.index(b"PK\x01\x02")
+    places = [*range(30), *range(directory, len(content))]
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.sampled_from(places))] = data.draw(st.integers(0, 255))
+    file = folder / "h.npz"
+    file.write_bytes(content)
+    found(folder, lambda: headfile.read(file, heads.checksum(file)))
+
+
+def test_the_heads_that_were_mutated_can_be_read(folder: Path) -> None:
+    """Else the tests above would prove nothing."""
+    for content in head_seeds():
+        (folder / "h.npz").write_bytes(content)
+        head = headfile.read(folder / "h.npz", heads.checksum(folder / "h.npz"))
+        assert head.weights.tolist() == heads.weights().tolist()
 
 
 def stated(content: bytes) -> Stated:

@@ -29,6 +29,7 @@ VERBS = {
     "deb": ("ARCH", "SUITE", "WHEEL"),
     "image": ("SUITE", "CONFIG", "DEB"),
     "provision": ("BASE", "CONFIG", "DEB"),
+    "onnx": ("MODEL",),
     "model": ("DATA", "EXTRA", "WEIGHTS", "TEACHER"),
     "test-system": ("SUITES", "ARCHS"),
 }

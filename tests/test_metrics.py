@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models import evaluate, metrics
-from models.data import Sample
+from models.folders import Sample
 
 
 def two(*second: float) -> metrics.Scores:
@@ -47,12 +47,6 @@ def test_calibration_is_the_gap_between_sure_and_right() -> None:
     """Always 0.9 sure and right in half: 0.4 off; sure and right: none."""
     assert metrics.calibration_error(two(0.9, 0.9), np.array([1, 0])) == pytest.approx(0.4)
     assert metrics.calibration_error(two(1.0, 0.0), np.array([1, 0])) == pytest.approx(0.0)
-
-
-def test_the_threshold_is_the_best_one_nearest_to_a_half() -> None:
-    """A model biased to the second class needs a higher one; a good one keeps 0.5."""
-    assert metrics.threshold(two(0.1, 0.7, 0.9), np.array([0, 0, 1])) == pytest.approx(0.8)
-    assert metrics.threshold(two(0.1, 0.9), np.array([0, 1])) == 0.5
 
 
 def test_the_contact_sheet_shows_what_is_wrong(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from edge.config import ModelConfig
 from edge.errors import ConfigError
 from edge.model.engine import start
 from models import data, dataset, evaluate, options
+from models.folders import Sample
 
 
 def pictures(folder: Path, seed: int = 0, **counts: int) -> Path:
@@ -144,45 +145,111 @@ def test_frames_sorted_by_a_person_only_train(tmp_path: Path) -> None:
     assert found.parts.count("held_out") == 4
 
 
-def test_the_rarer_class_weighs_more() -> None:
-    """Three to one: weights one to three, and their mean over the samples is 1."""
-    labels = np.array([0] * 30 + [1] * 10)
-    weights = data.class_weights(labels, 2)
-    assert weights[1] == pytest.approx(3 * weights[0])
-    assert weights[labels].mean() == pytest.approx(1)
+def test_a_small_source_trains_more_often_than_it_is_large() -> None:
+    """Classes alike; sources of a class by the square root of their pictures."""
+    sizes = {(0, "large"): 400, (0, "small"): 25, (1, "only"): 100}
+    samples = [
+        Sample(Path("x"), label, source)
+        for (label, source), count in sizes.items()
+        for _ in range(count)
+    ]
+    often = data.mix(samples)
+    shares = {
+        pair: sum(o for o, s in zip(often, samples, strict=True) if (s.label, s.source) == pair)
+        for pair in sizes
+    }
+    assert often.mean() == pytest.approx(1)
+    assert shares[0, "large"] + shares[0, "small"] == pytest.approx(shares[1, "only"])
+    assert shares[0, "large"] == pytest.approx(4 * shares[0, "small"])
 
 
 def test_the_students_targets_come_from_label_and_teacher() -> None:
     """Each view's target lies between the smoothed label and the teacher's score for that view."""
-    logits = np.array([[[0.0], [2.0]], [[-2.0], [9.0]]], np.float32)
+    logits = np.array([[[0.0, 0.0], [0.0, 2.0]], [[2.0, 0.0], [0.0, 9.0]]], np.float32)
     classes = np.array([1, 0])
-    told = data.soft_targets(classes, 2, logits, 0.5)[:, :, 0]
-    says = 1 / (1 + np.exp(-logits[:, :, 0]))
+    told = data.soft_targets(classes, 2, logits, 0.5)[:, :, 1]
+    says = 1 / (1 + np.exp(logits[:, :, 0] - logits[:, :, 1]))
     assert told == pytest.approx((says + [[0.975], [0.025]]) / 2, abs=1e-6)
     three = data.soft_targets(classes, 3, np.zeros((2, 4, 3), np.float32), 1.0)
     assert three == pytest.approx(1 / 3)
     alone = data.soft_targets(classes, 3, np.zeros((2, 4, 3), np.float32), 0.0)
-    assert alone[0, 0] == pytest.approx([1 / 30, 1 - 2 / 30, 1 / 30])
+    assert alone[0, 0] == pytest.approx([1 / 60, 1 - 2 / 60, 1 / 60])
+
+
+def test_more_folders_train_beside_the_first(tmp_path: Path) -> None:
+    """train_NAME holds classes or is one; its manifest says sources; an eighth decides choices."""
+    pictures(tmp_path / "train", cat=8, dog=8)
+    pictures(tmp_path / "train_more", seed=3, cat=16)
+    pictures(tmp_path, seed=4, train_nothing=24)
+    rows = [f"train_nothing{i}.png,street,{'night' if i % 2 else 'day'}" for i in range(20)]
+    (tmp_path / "train_nothing" / "manifest.csv").write_text(
+        "file,dataset,group\n" + "\n".join(rows)
+    )
+    (tmp_path / "train_more" / "manifest.csv").write_text("file,dataset\ncat/cat1.png,web\n")
+    found = dataset.prepare(arguments(tmp_path, background=["nothing"]))
+    assert (found.labels, found.background) == (("cat", "dog", "nothing"), ("nothing",))
+    assert len(found.samples) == 16 + 16 + 24
+    told = {(s.path.parent.name, s.path.name): s for s in found.samples}
+    assert told["train_nothing", "train_nothing3.png"].source == "street"
+    assert told["train_nothing", "train_nothing3.png"].group == "night"
+    assert told["train_nothing", "train_nothing22.png"].source == ""
+    assert [s.source for s in found.samples if s.path.name == "cat1.png"] == ["", "web"]
+    held = [found.samples[i].path.parents[1].name for i in found.indices("held_out")]
+    assert held == ["train"] * 4
+    decide = [str(found.samples[i].path) for i in found.indices("validation")]
+    assert [sum(f"/{name}/" in path for path in decide) for name in ("train", "train_more")] == [
+        2,
+        2,
+    ]
+    assert sum("train_nothing" in path for path in decide) == 3
+    assert {found.samples[i].path.parent.name for i in found.scenes} == {"train_nothing"}
+    assert dataset.load(tmp_path / "out").background == ("nothing",)
+
+
+def test_the_background_class_is_found_by_its_usual_name(tmp_path: Path) -> None:
+    """`neither` is background unless another is named; nothing is where there is none."""
+    pictures(tmp_path / "train", cat=8, dog=8)
+    assert dataset.prepare(arguments(tmp_path)).background == ()
+    pictures(tmp_path, seed=4, train_neither=16)
+    assert dataset.prepare(arguments(tmp_path)).background == ("neither",)
+    extra = pictures(tmp_path / "extra", seed=9, neither=5)
+    found = dataset.prepare(arguments(tmp_path, extra=extra))
+    assert sum(s.path.is_relative_to(extra) for s in found.samples) == 5
 
 
 def test_missing_pictures_are_one_line(tmp_path: Path) -> None:
-    """No folder, one class, an empty class, an odd name, too few for the split."""
-    with pytest.raises(ConfigError, match=r"no training pictures.*Dogs-vs-Cats"):
-        data.scan(tmp_path / "none")
-    with pytest.raises(ConfigError, match="fewer than two classes"):
-        data.scan(pictures(tmp_path / "one", cat=3))
-    with pytest.raises(ConfigError, match="class `dog` has no pictures"):
-        data.scan(pictures(tmp_path / "empty", cat=3, dog=0))
-    (tmp_path / "odd" / "c\nat").mkdir(parents=True)
-    (tmp_path / "odd" / "dog").mkdir()
-    with pytest.raises(ConfigError, match="cannot be a label"):
-        data.scan(tmp_path / "odd")
+    """No folder, one class, an empty class, odd and like names, too few for the split."""
+
+    def refused(folder: Path, match: str, **changes: object) -> None:
+        with pytest.raises(ConfigError, match=match) as raised:
+            dataset.prepare(arguments(folder, **changes))
+        assert "\n" not in str(raised.value)
+
+    refused(tmp_path / "none", r"no training pictures.*Dogs-vs-Cats")
+    pictures(tmp_path / "one" / "train", cat=3)
+    refused(tmp_path / "one", "fewer than two classes")
+    pictures(tmp_path / "empty" / "train", cat=3, dog=0)
+    refused(tmp_path / "empty", "class `dog` has no pictures")
+    (tmp_path / "odd" / "train" / "c\nat").mkdir(parents=True)
+    (tmp_path / "odd" / "train" / "dog").mkdir()
+    refused(tmp_path / "odd", "cannot be a label")
+    good = pictures(tmp_path / "good" / "train", cat=12, dog=12).parent
+    refused(good, "background class `room` has no pictures.*train_room", background=["room"])
+    refused(good, "every class is a background class", background=["cat", "dog"])
+    (good / "train_none").mkdir()
+    refused(good, "class `none` has no pictures")
+    pictures(good, train_Dog=3)
+    (good / "train_none").rmdir()
+    refused(good, "classes `Dog` and `dog` have the same name")
+    (good / "train_Dog").rename(good / "train_bird")
+    (good / "train_bird" / "manifest.csv").write_text("name,source\nx,y\n")
+    refused(good, r"manifest cannot be read.*columns file, dataset, group")
     with pytest.raises(ConfigError, match="expected more than 12, got 6"):
         data.split(np.array([0, 1] * 3), np.arange(6), held_out=10, validation=2, seed=1)
 
 
 def test_no_test_picture_is_an_error_not_a_zero(tmp_path: Path) -> None:
     """Accuracy over nothing is not 0 %."""
-    gone = [data.Sample(tmp_path / "gone.jpg", 0)]
+    gone = [Sample(tmp_path / "gone.jpg", 0)]
     with pytest.raises(ConfigError, match="none of the test pictures can be read"):
         evaluate.judge(start(ModelConfig()), gone)

@@ -90,15 +90,22 @@ def test_a_terminal_shows_a_screen(rgb: Path) -> None:
         assert word in text
 
 
-def test_a_daemon_that_fails_is_reported() -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "status", "line"),
+    [
+        ("--source", "no/such.mp4", 74, "edge: no/such.mp4: no such source"),
+        ("--model", "catdgo", 78, "got catdgo; did you mean `catdog`?"),
+    ],
+)
+def test_a_daemon_that_fails_is_reported(option: str, value: str, status: int, line: str) -> None:
     """By its own error line and exit status."""
     done = subprocess.run(
-        [*RUN, "--source", "no/such.mp4"],
+        [*RUN, option, value],
         capture_output=True,
         text=True,
         cwd=ROOT,
         timeout=WAIT_S,
         check=False,
     )
-    assert done.returncode == 74
-    assert "edge: no/such.mp4: no such source" in done.stderr
+    assert done.returncode == status
+    assert line in done.stderr

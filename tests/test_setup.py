@@ -20,6 +20,7 @@ LOCK = ROOT / "deploy" / "lock"
 PYTHON = {"python3", "python3-pip-whl", "python3-systemd", ".venv:run"}
 RUN = PYTHON | {"mosquitto", "mosquitto-clients"}
 SDCARD = {"python3", "bmap-tools", "zstd", "xz-utils", "gzip", "util-linux", "openssh-client"}
+TRAIN = {"python3", "python3-pip-whl", "libegl1", "libgles2", ".venv-train:train"}
 VERBS = {
     "bench": PYTHON,
     "run": RUN,
@@ -28,7 +29,8 @@ VERBS = {
     "lint": PYTHON | {".venv:dev", "shellcheck"},
     "flash": SDCARD,
     "deploy": SDCARD,
-    "model": {"python3", "python3-pip-whl", "libegl1", "libgles2", ".venv-train:train"},
+    "model": TRAIN,
+    "onnx": TRAIN,
 }
 """Verb -> everything that it installs."""
 LISTING = f"""#!/bin/sh

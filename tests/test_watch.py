@@ -47,6 +47,23 @@ def test_the_screen_shows_state_event_and_times() -> None:
         assert text in screen, screen
 
 
+@pytest.mark.parametrize(("label", "green"), [("cat", True), ("neither", False), (None, False)])
+def test_a_background_label_does_not_stand_out(label: str | None, green: bool) -> None:
+    """The current label is green, unless `info` says that it means nothing of interest."""
+    view, golden = Screen(), json.loads((GOLDEN / "info_background.json").read_text())
+    assert view.take(golden["topic"], json.dumps(golden["payload"]).encode())
+    wire = Wire("edge/wall", ("cat", "dog", "neither"), "cafe", lambda: 1.0)
+    message = wire.state(Prediction(1, 9, label, 0.5, (0.5, 0.0, 0.5), 9, partial=False))
+    assert view.take(message.topic, message.payload)
+    console = Console(width=120, file=io.StringIO(), force_terminal=True, color_system="standard")
+    with console.capture() as captured:
+        console.print(view.render())
+    rows = [row for row in captured.get().splitlines() if "█" in row]
+    (row,) = [row for row in rows if (label or "neither") in row]
+    assert ("32m" in row) == green
+    assert ("\x1b[1" in row) == (label is not None)
+
+
 def test_a_camera_that_is_away_is_seen() -> None:
     """State and reason, from `info`."""
     view, golden = Screen(), json.loads((GOLDEN / "info.json").read_text())

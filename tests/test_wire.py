@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 
 from edge.contract import (
     PAYLOADS,
@@ -17,6 +19,7 @@ from edge.contract import (
     About,
     CameraInfo,
     ModelInfo,
+    Thresholds,
     homeassistant,
     schema,
 )
@@ -104,25 +107,57 @@ def test_schemas_are_valid_and_printed() -> None:
 
 
 def every_message() -> dict[str, Message]:
-    """Return one message of every kind, as this device makes it."""
+    """Return one message of every kind, as this device makes it; more of what may be absent."""
     wiring = make()
+    labels = ("cat", "dog", "neither")
     model = ModelInfo(
         name="catdog", version="2", sha256="ab" * 32, labels=("cat", "dog"),
         input_shape=(1, 224, 224, 3), input_dtype="uint8", runtime="ai_edge_litert 2.3.0",
         kind="int8", xnnpack=True, delegated_share=0.97, left_out=("QUANTIZE",), threads=4,
         golden="passed", input_from="card", head_sha256="cd" * 32,
     )  # fmt: skip
+    about = About(
+        schema=SCHEMA,
+        device="wall",
+        version="0.1.0",
+        run="cafe",
+        machine="Linux 6.12 aarch64",
+        python="3.13.5",
+        start_s=1.25,
+        model=model,
+        camera=CameraInfo(
+            "picamera2",
+            "picamera2:0",
+            320,
+            240,
+            30.0,
+            "i420",
+            device="imx219",
+            still=(640, 480),
+            state="recovering",
+            error="picamera2:0: no frame for 10 s",
+        ),
+        config={"device": {"id": "wall"}},
+    )
+    more = replace(
+        about,
+        model=replace(model, labels=labels, background=("neither",)),
+        thresholds=Thresholds(0.5, "config", 0.5, "enter"),
+    )
+    announcement = partial(
+        homeassistant.announce,
+        prefix="homeassistant",
+        base="edge/wall",
+        device="wall",
+        version="0.1.0",
+        model="catdog",
+        telemetry_interval_s=10.0,
+        snapshots=True,
+    )
     return {
         "availability": wiring.availability(online=True),
-        "info": wiring.info(About(
-            schema=SCHEMA, device="wall", version="0.1.0", run="cafe", machine="Linux 6.12 aarch64",
-            python="3.13.5", start_s=1.25, model=model,
-            camera=CameraInfo(
-                "picamera2", "picamera2:0", 320, 240, 30.0, "i420", device="imx219",
-                still=(640, 480), state="recovering", error="picamera2:0: no frame for 10 s",
-            ),
-            config={"device": {"id": "wall"}},
-        )),
+        "info": wiring.info(about),
+        "info_background": make().info(more),
         "state": wiring.state(PREDICTION),
         "result": wiring.result(PREDICTION, 7_654_321),
         "event": wiring.event("changed", evidence={"smoothing.window": 5}),
@@ -130,10 +165,8 @@ def every_message() -> dict[str, Message]:
         "response": wiring.response("ping", "t1", data={"run": "cafe"}),
         "refusal": wiring.response("", None, error="unknown command: expected one of ping"),
         "claim": Identity("edge/wall", "wall", "cafe", "Linux 6.12 aarch64").claim(settled=True),
-        "discovery": homeassistant.announce(
-            prefix="homeassistant", base="edge/wall", device="wall", version="0.1.0",
-            labels=("cat", "dog"), model="catdog", telemetry_interval_s=10.0, snapshots=True,
-        ),
+        "discovery": announcement(labels=("cat", "dog")),
+        "discovery_background": announcement(labels=labels, background=("neither",)),
     }  # fmt: skip
 
 

@@ -140,9 +140,17 @@ def lay_out(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.move(folder / "deploy" / "debian", folder / "debian")
     shutil.copytree(ROOT / "edge", folder / "private" / "edge", ignore=ignored)
-    model = folder / "private" / "edge" / "catdog"  # as pyproject.toml's force-include
-    shutil.copytree(ROOT / "models" / "catdog", model, ignore=ignored)
+    for model in models():
+        shutil.copytree(model, folder / "private" / "edge" / model.name, ignore=ignored)
     shutil.copy(ROOT / "README.md", folder)
+
+
+def models() -> list[Path]:
+    """Return the folder of every model that is packed: each in models/ that has a card.
+
+    pyproject.toml puts the same folders into the wheel.
+    """
+    return sorted(card.parent for card in (ROOT / "models").glob("*/model.toml"))
 
 
 def generate(folder: Path) -> None:

@@ -26,7 +26,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from edge.pictures.read import read_pixels
-from models import network
+from models import backbones
 
 DEMO: Final = Path(__file__).resolve().parents[1] / "demo" / "pictures"
 CLASSES: Final = 1000
@@ -36,7 +36,8 @@ SIDE: Final = 224
 def build(weights: Path | None) -> keras.Model:
     """Return the network."""
     keras.utils.set_random_seed(6)
-    base = network.base(1.0, weights)
+    kept = backbones.read(weights) if weights else None
+    base = backbones.build(backbones.mobilenet(1.0), kept)
     picture = keras.Input((SIDE, SIDE, 3), batch_size=1)
     pooled = keras.layers.GlobalAveragePooling2D()(base(picture))
     wide = keras.initializers.RandomNormal(stddev=0.2, seed=6)  # so that one class stands out
@@ -89,7 +90,7 @@ def main() -> int:
     """Write the three files."""
     parser = argparse.ArgumentParser(prog="deploy.runtime.networks")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", type=Path, help=".npz (default: random, from a seed)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     model = build(args.weights)

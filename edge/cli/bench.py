@@ -101,7 +101,7 @@ class _Loop:
     """What the daemon does with one frame."""
 
     def __init__(self, config: Config, engine: Engine) -> None:
-        smoother = Smoother(engine.card.labels, config.smoothing)
+        smoother = Smoother(engine.card.labels, config.smoothing, engine.card.smoothing)
         self._pipeline = Pipeline(engine.preprocess, engine.classifier, smoother)
         self._wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
         self._sink, self._top_k = Sink(), config.publish.top_k

@@ -46,6 +46,8 @@ def check(args: argparse.Namespace) -> int:
     facts = engine.classifier.facts
     rest = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
     golden, head = engine.card.golden, engine.card.head
+    background = ", ".join(engine.card.background)
+    label = configs.thresholds(config.smoothing, engine.card.smoothing).text()
     for line in (
         f"config   {args.config or 'defaults'}: valid",
         f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels",
@@ -54,6 +56,7 @@ def check(args: argparse.Namespace) -> int:
         f"XNNPACK  {facts.delegated_share:.0%} of the nodes{rest}",
         "golden   " + (f"scores within {golden.tolerance}" if golden else "none in the card"),
         f"input    {input_text(engine)}",
+        f"label    {label}" + (f"; background: {background}" if background else ""),
     ):
         print(escaped(line))
     return 0

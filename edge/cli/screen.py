@@ -167,14 +167,16 @@ def _device(name: str, device: Device) -> RenderableType:
         ("" if camera_state == "online"
          else f"  camera {camera_state}: {camera.get('error', '')}", "bold red"),
     )  # fmt: skip
+    background = info.get("model", {}).get("background", ())
     scores = Table.grid(padding=(0, 1))
     for label, score in prediction.get("scores", {}).items():
         current = label == prediction.get("label")
+        colour = "" if label in background else "green"
         bar = "█" * round(score * 40)
         scores.add_row(
-            Text(f"  {label}", style="bold green" if current else ""),
+            Text(f"  {label}", style=f"bold {colour}" if current else ""),
             Text(f"{score:.2f}"),
-            Text(bar.ljust(40, "·"), style="green" if current else "dim"),
+            Text(bar.ljust(40, "·"), style=colour if current else "dim"),
         )
     body: list[RenderableType] = [head, scores]
     if telemetry:

@@ -6,6 +6,7 @@ load.py       edge.toml, settings and command line become a config
 secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  settings persisted by a `set` request
+smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 
 from edge.config.load import (
@@ -19,7 +20,7 @@ from edge.config.load import (
 )
 from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.secrets import broker, password, redacted, source, without_credentials
-from edge.config.smoothing import SmoothingConfig
+from edge.config.smoothing import Recommended, SmoothingConfig, Thresholds, thresholds
 from edge.config.tables import (
     CHANGEABLE,
     RELOADABLE,
@@ -40,10 +41,12 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "PublishConfig",
+    "Recommended",
     "SmoothingConfig",
     "SnapshotConfig",
     "SpoolConfig",
     "Tables",
+    "Thresholds",
     "broker",
     "change",
     "check_host",
@@ -54,5 +57,6 @@ __all__ = [
     "source",
     "spool_path",
     "state_folder",
+    "thresholds",
     "without_credentials",
 ]

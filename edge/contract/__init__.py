@@ -1,5 +1,6 @@
 """The public contract: the records of every topic, and their JSON Schema. Pure."""
 
+from edge.config.smoothing import Thresholds
 from edge.contract.camera import CameraInfo, CameraMode
 from edge.contract.payloads import (
     FEW_LABELS,
@@ -55,6 +56,7 @@ __all__ = [
     "Stamped",
     "State",
     "Telemetry",
+    "Thresholds",
     "Totals",
     "Transaction",
     "decode",

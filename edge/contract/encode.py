@@ -116,7 +116,8 @@ class Wire:
 
     def info(self, about: About) -> Message:
         """Return the retained description of this device."""
-        return self._stamped("info", msgspec.structs.asdict(about))
+        fields = msgspec.structs.asdict(about)
+        return self._stamped("info", {k: v for k, v in fields.items() if v is not msgspec.UNSET})
 
     def snapshot(self, jpeg: bytes, retain: bool) -> Message:
         """Return a picture."""

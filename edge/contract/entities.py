@@ -159,8 +159,11 @@ SNAPSHOT: Final = (
 """Of a device that publishes pictures."""
 
 
-def classification(labels: tuple[str, ...]) -> Iterator[Entity]:
-    """Yield the current label, its score, and whether it is each of a few labels."""
+def classification(labels: tuple[str, ...], background: tuple[str, ...] = ()) -> Iterator[Entity]:
+    """Yield the current label, its score, and whether it is each of a few labels.
+
+    background  labels that mean that nothing is there: values of the label, no entities
+    """
     few = labels if len(labels) <= FEW_LABELS and sum(map(_size, labels)) <= FEW_BYTES else ()
     listed: Options = {"device_class": "enum", "options": list(few)} if few else {}
     yield Entity(
@@ -187,6 +190,8 @@ def classification(labels: tuple[str, ...]) -> Iterator[Entity]:
         },
     )
     for number, label in enumerate(few):
+        if label in background:
+            continue
         template = f"{{{{ 'ON' if value_json.label == {quoted(label)} else 'OFF' }}}}"
         yield Entity(
             f"class_{number}",

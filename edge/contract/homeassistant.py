@@ -31,6 +31,7 @@ def announce(
     model: str,
     telemetry_interval_s: float,
     snapshots: bool,
+    background: tuple[str, ...] = (),
     more: Iterable[Entity] = (),
 ) -> Message:
     """Return the retained announcement.
@@ -39,11 +40,12 @@ def announce(
     base       what this device's topics begin with
     labels     a few get an entity each; of many only the current label is an entity
     snapshots  whether pictures are published
+    background labels that mean that nothing is there: no entity
     more       entities of other rooms
     """
     key = object_id(device)
     expire_s = max(EXPIRE_MIN_S, round(EXPIRE_AFTER * telemetry_interval_s))
-    rows = [*entities.classification(labels), *entities.DEVICE]
+    rows = [*entities.classification(labels, background), *entities.DEVICE]
     if snapshots:
         rows += entities.SNAPSHOT
     rows += more

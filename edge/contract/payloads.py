@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, cast
 import msgspec
 from msgspec import Meta
 
+from edge.config.smoothing import Thresholds
 from edge.contract.camera import CameraInfo
 
 SCHEMA: Final = 1
@@ -122,10 +123,11 @@ class Response(Stamped, frozen=True, kw_only=True):
     error: str = ""
 
 
-class ModelInfo(msgspec.Struct, frozen=True):
-    """The model and what runs it, as proven at start.
+class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The model and what runs it, as proven at start. What is empty by default is left out.
 
     input_from  who says what the pixels become (mean, std); empty of an older daemon
+    background  labels that mean that nothing of interest is there
     head_sha256  of the head's file; empty of a model without one
     """
 
@@ -143,11 +145,16 @@ class ModelInfo(msgspec.Struct, frozen=True):
     threads: int
     golden: Literal["passed", "none"]
     input_from: Literal["", "card", "metadata", "quantisation", "first layers", "assumed"] = ""
+    background: tuple[str, ...] = ()
     head_sha256: str = ""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """A device, its model, its camera and its config; ``schema`` is the contract's version."""
+    """A device, its model, its camera and its config; ``schema`` is the contract's version.
+
+    config      every value in force
+    thresholds  those of ``config.smoothing``, and where they come from; absent of an older daemon
+    """
 
     schema: int
     device: str
@@ -159,6 +166,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelInfo
     camera: CameraInfo
     config: dict[str, Any]
+    thresholds: Thresholds | msgspec.UnsetType = msgspec.UNSET
 
 
 Info = stamped("Info", "What this device is. ``config`` holds no secret.", About)

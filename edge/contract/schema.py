@@ -71,4 +71,4 @@ def _clean(value: Any) -> Any:
             else _clean(inner)
             for key, inner in value.items()
         }
-    return [_clean(inner) for inner in value] if isinstance(value, list) else value
+    return [_clean(inner) for inner in value] if isinstance(value, list | tuple) else value

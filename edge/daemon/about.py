@@ -45,7 +45,8 @@ class Announcer:
                     start_s=run.start_s,
                     model=engines.describe(run.engine),
                     camera=self._camera_info(),
-                    config=configs.redacted(run.config),
+                    config=configs.redacted(run.in_force),
+                    thresholds=run.smoother.thresholds,
                 )
             )
         )
@@ -66,6 +67,7 @@ class Announcer:
                 model=self._run.engine.card.name,
                 telemetry_interval_s=config.publish.telemetry_interval_s,
                 snapshots=config.snapshot.enabled,
+                background=self._run.engine.card.background,
             )
         )
 

@@ -11,6 +11,8 @@ import secrets
 import time
 from collections import Counter
 
+import msgspec
+
 from edge.config import Config
 from edge.errors import ConfigError, boundary
 from edge.frames import Frame, InvalidScores, Prediction
@@ -23,7 +25,8 @@ from edge.pipeline.smoothing import Smoother
 class Run:
     """One run. Owner: the loop of ``service``; it lives as long as the loop does.
 
-    config, engine  those in force from the start
+    config, engine  those in force from the start; what the config leaves to the model's card is
+                    None in it, and a value in ``in_force``
     Raises ConfigError where the smoothing window would take too much memory.
     """
 
@@ -58,6 +61,12 @@ class Run:
     def paused(self) -> bool:
         """Whether frames are skipped by request."""
         return self.pause is not None
+
+    @property
+    def in_force(self) -> Config:
+        """The config with every value in force."""
+        smoothing = self.smoother.thresholds.over(self.config.smoothing)
+        return msgspec.structs.replace(self.config, smoothing=smoothing)
 
     @property
     def proven(self) -> str:
@@ -130,5 +139,5 @@ class Run:
 def assemble(config: Config, engine: Engine) -> tuple[Pipeline, Smoother]:
     """Return the engine in a pipeline of its own, and its window. Raises ConfigError."""
     with boundary(ConfigError, "cannot be used", "[smoothing]"):
-        smoother = Smoother(engine.card.labels, config.smoothing)
+        smoother = Smoother(engine.card.labels, config.smoothing, engine.card.smoothing)
         return Pipeline(engine.preprocess, engine.classifier, smoother), smoother

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,9 @@ from edge.daemon.rooms import Rooms
 from edge.daemon.run import Run
 from edge.errors import ConfigError
 from edge.pipeline.smoothing import check
+
+_NULL: Final = "unset"
+"""In an event, for null: the key is left to the camera, the model's card or the defaults again."""
 
 
 class Settings:
@@ -51,7 +54,7 @@ class Settings:
             self.apply(before)
             raise
         self._report(requested)
-        now = msgspec.to_builtins(changed)
+        now = msgspec.to_builtins(self._run.in_force)
         now["camera"] = now["camera"]["controls"]
         return {name: now[name] for name in requested}
 
@@ -82,7 +85,7 @@ class Settings:
 
     def _report(self, requested: dict[str, dict[str, Any]]) -> None:
         named = {
-            f"{table}.{key}": value
+            f"{table}.{key}": _NULL if value is None else value
             for table, keys in requested.items()
             for key, value in keys.items()
         }

@@ -117,7 +117,7 @@ def _camera(config: Config | None, unit: Unit) -> Check:
 def _model(config: Config | None) -> Check:
     from edge.doctor import model
 
-    return model.check(config.model) if config else _without_config("model")
+    return model.check(config) if config else _without_config("model")
 
 
 def _broker(config: Config | None, unit: Unit) -> list[Check]:

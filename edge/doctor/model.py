@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from edge.config import ModelConfig
+import msgspec
+
+from edge import config as configs
+from edge.config import Config
 from edge.doctor.checks import Check, Findings
 from edge.errors import ModelError
 from edge.model.engine import describe, start
 
 
-def check(config: ModelConfig) -> Check:
+def check(config: Config) -> Check:
     """Prove what a start of the daemon would prove."""
     findings = Findings("model")
     try:
-        engine = start(config)
+        engine = start(config.model)
     except ModelError as exc:
         findings.error(exc, "reinstall the model or its runtime")
         return findings.check()
     model = describe(engine)
+    label = configs.thresholds(config.smoothing, engine.card.smoothing)
     findings.facts = {
         "name": model.name,
         "version": model.version,
@@ -30,6 +34,8 @@ def check(config: ModelConfig) -> Check:
         "threads": model.threads,
         "golden": model.golden,
         "input_from": model.input_from,
+        "background": list(model.background),
+        "thresholds": msgspec.to_builtins(label),
         "head_sha256": model.head_sha256,
     }
     for warning in engine.warnings:
@@ -40,4 +46,7 @@ def check(config: ModelConfig) -> Check:
     findings.say(f"{model.runtime}, {model.kind}, XNNPACK {model.delegated_share:.0%} of the nodes")
     if model.left_out:
         findings.say("left to TFLite: " + ", ".join(sorted(set(model.left_out))))
+    findings.say(f"label: {label.text()}")
+    if model.background:
+        findings.say("background: " + ", ".join(model.background))
     return findings.check()

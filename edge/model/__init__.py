@@ -10,6 +10,7 @@ installed.py      models by name, and where they lie
 modelfile.py      a model's file: its checksum, what it says of itself, its labels
 cardfile.py       reads a card, model.toml
 card.py           records: what a card says, what a tensor is
+cardcheck.py      background labels and recommended thresholds that cannot be
 bundle.py         what a card's keys must agree on; a head's card on its backbone's
 labels.py         the labels of a model without a card: beside it, or packed into it
 metadata.py       TFLite metadata inside a model file; reads any bytes

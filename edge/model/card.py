@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.config import Recommended
+
 MODEL_MAX_BYTES: Final = 512 * 1_048_576
 """Of a model file; a larger one is not read. EfficientNet-B7 in float has 267 million."""
 Color = Literal["rgb", "bgr", "gray"]
@@ -97,6 +99,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256     of the network's file; another is refused
     head       what makes scores of the network's features
     accuracy   free text: name of a test set -> figures, as measured by the recipe
+    background labels that mean that nothing of interest is there; some of ``labels``, not all
+    smoothing  thresholds that the recipe recommends
     """
 
     name: str
@@ -109,6 +113,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preprocessing: Preprocessing = Preprocessing()
     output: Output = Output()
     golden: Golden | None = None
+    background: tuple[str, ...] = ()
+    smoothing: Recommended | None = None
     backbone: str = ""
     head: HeadFile | None = None
     accuracy: dict[str, dict[str, float | int | str]] = {}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edge import toml
 from edge.errors import ModelError
-from edge.model import bundle
+from edge.model import bundle, cardcheck
 from edge.model.card import Golden, ModelCard
 
 FEATURES_MIN: Final = 8
@@ -31,6 +31,7 @@ def read_given(path: Path) -> tuple[ModelCard, frozenset[str]]:
     for part in ("preprocessing", "output"):
         given |= {f"{part}.{key}" for key in tables.get(part, {})}
     bundle.check(card, frozenset(given), path)
+    cardcheck.check(card, path)
     if card.labels or bundle.gives_features(card):
         check_golden(card, path)
     return card, frozenset(given)

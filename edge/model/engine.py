@@ -150,6 +150,7 @@ def describe(engine: Engine) -> ModelInfo:
         golden="passed" if engine.card.golden else "none",
         head_sha256=engine.card.head.sha256 if engine.card.head else "",
         input_from=engine.input_from,
+        background=engine.card.background,
         **asdict(facts),
     )
 

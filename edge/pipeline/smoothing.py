@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.config import SmoothingConfig
+from edge.config import Recommended, SmoothingConfig, Thresholds, thresholds
 from edge.errors import ConfigError
 from edge.frames import LabelChange, Prediction
 
@@ -36,16 +36,24 @@ def check(window: int, labels: tuple[str, ...]) -> None:
 class Smoother:
     """A sliding window over the scores, with hysteresis on the label.
 
-    labels     (C,) distinct
-    smoothing  a label comes when its smoothed score is at least ``enter`` for ``hold_frames``
-               frames in a row, and goes when it is below ``exit`` for as long
+    labels       (C,) distinct
+    smoothing    a label comes when its smoothed score is at least ``enter`` for ``hold_frames``
+                 frames in a row, and goes when it is below ``exit`` for as long
+    recommended  by the model's card: thresholds that ``smoothing`` leaves out
 
     Raises ConfigError where the window would take too much memory.
     """
 
-    def __init__(self, labels: tuple[str, ...], smoothing: SmoothingConfig) -> None:
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        smoothing: SmoothingConfig,
+        recommended: Recommended | None = None,
+    ) -> None:
         check(smoothing.window, labels)
         self._labels, self._smoothing = labels, smoothing
+        self._recommended = recommended
+        self._thresholds = thresholds(smoothing, recommended)
         self._alpha = _alpha(smoothing)
         self._window = smoothing.window
         self._ring = np.zeros((self._window, len(labels)), np.float32)
@@ -56,6 +64,11 @@ class Smoother:
         self._candidate: int | None = None
         self._held_frames = 0
 
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those in force, and where they come from."""
+        return self._thresholds
+
     def refill(self) -> None:
         """Begin with an empty window, as after a gap; the label stays until it is full."""
         self._count = 0
@@ -65,6 +78,7 @@ class Smoother:
     def configure(self, smoothing: SmoothingConfig) -> None:
         """Continue with other settings; what was smoothed so far fills the new window."""
         before, self._smoothing = self._smoothing, smoothing
+        self._thresholds = thresholds(smoothing, self._recommended)
         self._alpha, self._window = _alpha(smoothing), smoothing.window
         if (smoothing.window, smoothing.method) == (before.window, before.method):
             return
@@ -111,9 +125,9 @@ class Smoother:
             return None
         best = int(self._smoothed.argmax())
         due: int | None = None
-        if self._current is not None and self._smoothed[self._current] >= self._smoothing.exit:
+        if self._current is not None and self._smoothed[self._current] >= self._thresholds.exit:
             due = self._current
-        elif self._smoothed[best] >= self._smoothing.enter:
+        elif self._smoothed[best] >= self._thresholds.enter:
             due = best
         if due == self._current:
             self._held_frames = 0

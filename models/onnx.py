@@ -1,0 +1,213 @@
+"""The trained float network as ONNX, for TensorRT and onnxruntime; written only if proven equal.
+
+    python -m models.onnx [--model catdog] [--out build/model] [--to build/onnx]
+
+Reads the card of MODEL (a folder in models/, or a path), OUT/NAME.keras and the validation pictures
+of OUT/dataset.json. Writes TO/MODEL.onnx and, where the card has a golden picture,
+TO/MODEL.golden.bin: that picture as the network's input, to compare other runtimes with.
+
+Input ``image``: (batch, 3, side, side) float32, (pixel - mean) / std in the card's colour order.
+Output ``scores``: (batch, C) float32. The metadata have the labels, mean, std and the rest of what
+the card says about pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import keras
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+from numpy.typing import NDArray
+
+from edge.config import ModelConfig
+from edge.errors import EdgeError, ModelError, boundary
+from edge.frames import Frame
+from edge.model import locate
+from edge.model.card import ModelCard, Preprocessing
+from edge.model.engine import Unreadable, read_picture, start
+from models import data, dataset, options
+
+INPUT: Final = "image"
+OUTPUT: Final = "scores"
+OPSET: Final = 13
+"""Low, because the TensorRT of an older JetPack reads only older ones; newer ones read it too."""
+PICTURES: Final = 200
+BATCH: Final = 20
+TOLERANCE: Final = 1e-4
+"""Largest difference allowed between a score of Keras and the same one of onnxruntime."""
+ABOUT_PICTURES: Final = ("color", "resize", "central_fraction", "interpolation")
+
+
+def find(model: str) -> tuple[Path, ModelCard]:
+    """Return the folder and the card of ``model``, a name in models/ or a path."""
+    shipped = options.ROOT / "models" / model
+    folder = shipped if (shipped / locate.CARD).is_file() else Path(model)
+    if not (folder / locate.CARD).is_file():
+        names = sorted(card.parent.name for card in shipped.parent.glob(f"*/{locate.CARD}"))
+        raise ModelError(
+            f"no {locate.CARD} in this folder",
+            where=str(folder),
+            expected=f"{', '.join(names)}, or a folder with a card",
+        )
+    return folder, locate.read(folder / locate.CARD)
+
+
+def read(trained: Path) -> Any:
+    """Return the Keras network in the file ``trained``. Raises ModelError."""
+    if not trained.is_file():
+        hint = "run `make model` first, or name its folder with --out"
+        raise ModelError("no float network", where=str(trained), hint=hint)
+    if not zipfile.is_zipfile(trained):
+        expected = "a .keras file, as models.train writes it"
+        raise ModelError("not a Keras network", where=str(trained), expected=expected)
+    with boundary(ModelError, "Keras cannot read the network", str(trained)):
+        return keras.models.load_model(trained, compile=False)
+
+
+def convert(network: Any, side: int, card: ModelCard, trained: Path) -> bytes:
+    """Return the network as ONNX, with metadata. Raises ModelError where it cannot be written."""
+    taken = tf.TensorSpec((None, side, side, 3), tf.float32, name=INPUT)
+    with boundary(ModelError, "the network cannot be written as ONNX", str(trained)):
+        run = tf.function(
+            lambda image: {OUTPUT: network(image, training=False)}, input_signature=[taken]
+        )
+        model, _ = tf2onnx.convert.from_function(run, [taken], opset=OPSET, inputs_as_nchw=[INPUT])
+        for end in (*model.graph.input, *model.graph.output):
+            end.type.tensor_type.shape.dim[0].dim_param = "batch"
+        onnx.helper.set_model_props(model, properties(card))
+        onnx.checker.check_model(model, full_check=True)
+    shape = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
+    wanted = (len(card.labels), 1) if len(card.labels) == 2 else (len(card.labels) or shape[-1],)
+    if len(shape) != 2 or shape[1] not in wanted:
+        raise ModelError(
+            "the network does not fit the card",
+            where=str(trained),
+            expected=f"(batch, {wanted[0]}) scores",
+            got=str(tuple(shape[1:])),
+            hint="name the card's network with --name",
+        )
+    return bytes(model.SerializeToString())
+
+
+def properties(card: ModelCard) -> dict[str, str]:
+    """Return the metadata: text as it is, everything else as JSON."""
+    tables = msgspec.to_builtins(card)
+    how = tables["preprocessing"]
+    found = {key: tables.get(key) for key in ("name", "version", "description", "labels")}
+    found |= {"background": tables.get("background"), "model_license": card.license}
+    found |= {key: how[key] for key in ABOUT_PICTURES} | tables["output"]
+    found |= {key: _channels(how[key]).tolist() for key in ("mean", "std")}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in found.items()
+        if value
+    }
+
+
+def inputs(pictures: list[NDArray[np.uint8]], side: int, how: Preprocessing) -> NDArray[np.float32]:
+    """Return (H, W, 3) RGB pictures as the network's input, (N, 3, side, side)."""
+    pixels = msgspec.structs.replace(how, mean=127.5, std=127.5)  # what shrink calls pixels
+    small = np.stack([data.shrink(picture, side, pixels) for picture in pictures])
+    real = (small.astype(np.float32) - _channels(how.mean)) / _channels(how.std)
+    return np.ascontiguousarray(real.transpose(0, 3, 1, 2))
+
+
+def _channels(number: float | tuple[float, ...]) -> NDArray[np.float32]:
+    return np.broadcast_to(np.asarray(number, np.float32), (3,))
+
+
+def scores(content: bytes, pictures: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
+    """Return what onnxruntime gives for (N, 3, side, side), (N, C)."""
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    parts = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
+    return np.concatenate([session.run([OUTPUT], {INPUT: part})[0] for part in parts])
+
+
+def prove(network: Any, content: bytes, pictures: NDArray[np.float32]) -> float:
+    """Return the largest difference of any score from Keras's, one by one and in batches.
+
+    Raises ModelError above TOLERANCE.
+    """
+    real = network.predict(pictures.transpose(0, 2, 3, 1), batch_size=BATCH, verbose=0)
+    worst = max(float(np.abs(scores(content, pictures, n) - real).max()) for n in (1, BATCH))
+    if not worst <= TOLERANCE:
+        raise ModelError(
+            f"onnxruntime's scores differ from Keras's on {len(pictures)} pictures",
+            expected=f"at most {TOLERANCE:g}",
+            got=f"{worst:.2g}",
+        )
+    return worst
+
+
+def alike(folder: Path, pictures: list[NDArray[np.uint8]], found: NDArray[np.float32]) -> int:
+    """Return for how many pictures the model in ``folder``, in the daemon, says the same label."""
+    engine = start(ModelConfig(path=str(folder), require_xnnpack=False))
+    if found.shape[1] == 1:
+        found = np.hstack([1 - found, found])
+    out = np.empty(len(engine.card.labels), np.float32)
+    return sum(
+        engine.classify(Frame(0, 0, picture, "rgb"), out) and bool(out.argmax() == row.argmax())
+        for picture, row in zip(pictures, found, strict=True)
+    )
+
+
+def golden(folder: Path, card: ModelCard, side: int) -> NDArray[np.float32] | None:
+    """Return the golden picture as the network's input, (1, 3, side, side); None without one."""
+    if card.golden is None:
+        return None
+    path = folder / card.golden.picture
+    try:
+        frame = read_picture(path)
+    except Unreadable as exc:
+        raise ModelError(f"golden picture cannot be read: {exc}", where=str(path)) from exc
+    return inputs([np.ascontiguousarray(frame.pixels[:, :, ::-1])], side, card.preprocessing)
+
+
+def main() -> None:
+    """Convert, prove, write."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--model", default="catdog", help="a folder in models/, or a path")
+    parser.add_argument("--to", type=Path, default=options.ROOT / "build" / "onnx")
+    args = parser.parse_args()
+    folder, card = find(args.model)
+    made_by = {model: backbone for backbone, model in options.NETWORKS.items()}
+    trained = args.out / f"{args.name or made_by.get(card.name, card.name)}.keras"
+    network = read(trained)
+    corpus = dataset.load(args.out)
+    chosen = corpus.indices("validation")
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(PICTURES, len(chosen))).astype(int)]
+    pictures = [np.asarray(corpus.pictures[index]) for index in chosen]
+    content = convert(network, args.side, card, trained)
+    tensors = inputs(pictures, args.side, card.preprocessing)
+    worst = prove(network, content, tensors)
+    args.to.mkdir(parents=True, exist_ok=True)
+    file = args.to / f"{card.name}.onnx"
+    print(f"{trained}: {len(pictures)} pictures, no score differs by more than {worst:.2g}")
+    if card.labels:
+        same = alike(folder, pictures, scores(content, tensors, BATCH))
+        print(f"{folder / card.file}: the same label for {same} of them")
+    if (tensor := golden(folder, card, args.side)) is not None:
+        (args.to / f"{card.name}.golden.bin").write_bytes(tensor.tobytes())
+        print(f"{card.name}.golden.bin: {scores(content, tensor, 1)[0].round(4).tolist()}")
+    whole = file.with_suffix(".part")
+    whole.write_bytes(content)
+    whole.replace(file)
+    print(file)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EdgeError as exc:
+        sys.exit(str(exc))
