@@ -134,9 +134,10 @@ def measure_views(
 def render(figures: dict[str, Any]) -> str:
     """Return the section: accuracy by task and size, int8 and float; then by view."""
     lines = [
-        f"Accuracy in percent, each class counting the same; mean and standard deviation of"
+        "Accuracy in percent, each class counting the same; mean and standard deviation of"
         f" {figures['draws']} draws. `other`: tested on pictures of other sources than those that"
-        " teach; else on those that were not drawn.",
+        " teach; else on those"
+        " that were not drawn.",
         "",
         _line(["task", "tested on", "", *(f"{size} a class" for size in shots.SIZES)]),
         "|---" * (3 + len(shots.SIZES)) + "|",

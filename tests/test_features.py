@@ -87,17 +87,16 @@ def test_the_shipped_features_take_pixels_as_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", LARGEST)
 def test_the_shipped_features_are_alike_for_like_pictures(name: str) -> None:
-    """Each demo cat is more like the other cats than like the dogs, and the other way round."""
+    """Demo pictures of the same animal are more alike than those of different ones, on average."""
     running = backbone.start(ModelConfig(path=str(locate.shipped().parent / name)))
-    files = sorted(PICTURES.glob("*.jpg"))
+    files = sorted([*PICTURES.glob("cat_*.jpg"), *PICTURES.glob("dog_*.jpg")])
     features = np.array([running.features(read_picture(file)) for file in files])
     features -= features.mean(axis=0)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     alike = features @ features.T
     cats = np.array([file.name.startswith("cat_") for file in files])
-    for place, cat in enumerate(cats):
-        others = np.arange(len(files)) != place
-        assert alike[place, (cats == cat) & others].mean() > alike[place, cats != cat].mean()
+    same = cats[:, None] == cats
+    assert alike[same & ~np.eye(len(cats), dtype=bool)].mean() > alike[~same].mean() + 0.1
 
 
 def write_pictures(folder: Path, names: Sequence[str], each: int, colour: Sequence[int]) -> None:

@@ -139,7 +139,7 @@ def test_a_checkpoint_gets_keras_names_and_layouts() -> None:
                 "_blocks.0._bn2.bias": four,
                 "_blocks.12._expand_conv.weight": kernel,
                 "_blocks.12._bn0.running_mean": four,
-                "_blocks.12._bn0.num_batches_tracked": np.zeros((), np.int64),
+                "_blocks.12._bn0.num_batches_tracked": np.array(0),
                 "_bn1.weight": four,
                 "_fc.weight": kernel[:, :, 0, 0],
             }
