@@ -18,10 +18,12 @@ BATCH: Final = 64
 class Stage:
     """A part of the schedule.
 
-    first  the first layer that learns; None: only the head
-    rate   highest learning rate; it rises from 0 in WARM_UP_STEPS, then falls to 0 as a cosine
-    side   input size, pixels: small pictures first, which are cheaper
-    whole  views of about the whole picture, at about the daemon's distance; else of every kind
+    first   the first layer that learns; None: only the head
+    rate    highest learning rate; it rises from 0 in WARM_UP_STEPS, then falls to 0 as a cosine
+    side    input size, pixels: small pictures first, which are cheaper
+    views   the first view that is used: 0 for all; SCENE_VIEWS for none in a scene; WIDE_VIEWS for
+            those of about the whole picture, at about the daemon's distance
+    camera  share of the pictures that the camera's effects change
     """
 
     name: str
@@ -29,7 +31,8 @@ class Stage:
     epochs: int
     rate: float
     side: int
-    whole: bool = False
+    views: int = 0
+    camera: float = 1.0
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
@@ -47,7 +50,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._indices = corpus.indices("train")
         self._stage, self._backbone, self._seed = stage, backbone, seed
-        usable = views >= augment.WIDE_VIEWS if stage.whole else views >= 0
+        usable = views >= stage.views
         self._ids, self._targets = views[usable], targets[:, usable]
         self._often = data.mix([corpus.samples[i] for i in self._indices])
         self._make = augment.Views(corpus, stage.side, seed)
@@ -67,7 +70,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
             row, view = int(self._order[place]), int(self._views[place])
             index = int(self._indices[row])
             picture = self._make.geometry(index, int(self._ids[view]))
-            pictures[slot] = self._make.camera(picture, place, self._epoch)
+            if self._changed[place]:
+                picture = self._make.camera(picture, place, self._epoch)
+            pictures[slot] = picture
             targets[slot] = self._targets[row, view]
         return data.to_input(pictures, self._backbone.mean, self._backbone.std), targets
 
@@ -80,3 +85,4 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         drawn = random.permutation(np.repeat(np.arange(len(times)), times))
         self._order = np.resize(drawn, len(times))
         self._views = random.integers(0, len(self._ids), len(self._order))
+        self._changed = random.random(len(self._order)) < self._stage.camera

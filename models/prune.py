@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EdgeError, ModelError
-from models import backbones, dataset, export, network, options, train, variants
+from models import augment, backbones, dataset, export, network, options, train, variants
 from models.batches import Batches, Stage
 from models.judge import find_sets
 
@@ -36,7 +36,7 @@ EVERY: Final = 50
 RAMP: Final = 0.6
 """Share of the steps in which the zeros grow; in the rest the network settles."""
 KINDS: Final[tuple[variants.Kind, ...]] = ("float32", "sparse", "int8")
-STAGE: Final = Stage("prune", "stem", 4, 1e-4, 0, whole=True)
+STAGE: Final = Stage("prune", "stem", 4, 1e-4, 0, augment.WIDE_VIEWS)
 
 
 def sparsity(progress: float) -> float:

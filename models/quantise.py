@@ -27,12 +27,12 @@ import numpy as np
 import tensorflow as tf
 
 from edge.errors import EdgeError, ModelError
-from models import backbones, dataset, network, options, train, variants
+from models import augment, backbones, dataset, network, options, train, variants
 from models.batches import Batches, Stage
 
 STAGES: Final = {
-    "mobilenet": Stage("int8", "stem", 3, 3e-5, 0, whole=True),
-    "lite0": Stage("int8", "stem", 1, 2e-5, 0, whole=True),
+    "mobilenet": Stage("int8", "stem", 3, 3e-5, 0, augment.WIDE_VIEWS, 0.5),
+    "lite0": Stage("int8", "stem", 1, 2e-5, 0, augment.WIDE_VIEWS, 0.5),
 }
 LEVELS: Final = 127
 """Steps on each side of zero of a symmetric int8."""

@@ -38,13 +38,15 @@ SCHEDULES: Final = {
         Stage("head", None, 1, 2e-3, 192),
         Stage("late", "block_12_expand", 2, 5e-4, 192),
         Stage("all", "stem", 16, 2e-4, 192),
-        Stage("whole", "stem", 5, 6e-5, 0, whole=True),
+        Stage("whole", "stem", 5, 6e-5, 0, augment.WIDE_VIEWS),
+        Stage("clear", "stem", 10, 2e-4, 192, augment.SCENE_VIEWS, camera=0.5),
+        Stage("end", "stem", 4, 6e-5, 0, augment.WIDE_VIEWS, camera=0.5),
     ),
     "lite0": (
         Stage("head", None, 1, 2e-3, 192),
         Stage("late", "block_9_expand", 2, 3e-4, 192),
         Stage("all", "stem", 3, 1e-4, 192),
-        Stage("whole", "stem", 1, 4e-5, 0, whole=True),
+        Stage("whole", "stem", 1, 4e-5, 0, augment.WIDE_VIEWS),
     ),
 }
 

@@ -130,7 +130,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options += ["--weights", folder / "student.npz", "--teacher", folder / "teacher.npz"]
     python("-m", "models.dataset", *options)
     python("-m", "models.teacher", *options)
-    kill_in_stage("whole", "-m", "models.train", *options)
+    kill_in_stage("end", "-m", "models.train", *options)
     output = python("-m", "models.train", *options)
     assert "name='head'" not in output, "a finished stage was run again"
     python("-m", "models.quantise", *options)
