@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from models import calibrate, metrics, tables
+from models.folders import Sample
 from models.judge import Judged
+
+
+def corpus(labels: Sequence[str], samples: Sequence[Sample], parts: Sequence[str]) -> list[str]:
+    """Return the lines on what trained the model: pictures of each source, by use and class."""
+    used = ("train", "validation", "held_out")
+    counts = Counter(
+        (sample.source or "unnamed", part, sample.label)
+        for sample, part in zip(samples, parts, strict=True)
+    )
+    totals = Counter(sample.source or "unnamed" for sample in samples)
+    numbers = range(len(labels))
+    rows = [
+        [source]
+        + [_count(counts[source, "train", number]) for number in numbers]
+        + [_count(sum(counts[source, part, number] for number in numbers)) for part in used[1:]]
+        for source, _ in totals.most_common()
+    ]
+    columns = [("train", number) for number in numbers] + [(part, None) for part in used[1:]]
+    sums = [
+        sum(
+            one
+            for (_, part, number), one in counts.items()
+            if part == wanted and label in (None, number)
+        )
+        for wanted, label in columns
+    ]
+    rows.append(["all", *map(_count, sums)])
+    head = ["source", *(f"trains: {label}" for label in labels), *used[1:]]
+    return [
+        "### What trained it",
+        "",
+        "Pictures by source; `validation` decided every choice, `held_out` none.",
+        "",
+        *tables.table(head, rows),
+    ]
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else tables.NONE
 
 
 def thresholds(
