@@ -61,6 +61,9 @@ def thresholds(
     sets         scores by set; test sets and held_out show what ``enter`` does there
     """
     enter, leave = calibration["enter"], calibration["exit"]
+    rest = ""
+    if not calibration["quiet"]:
+        rest = "; no step does both, so this is the highest within that, or the daemon's default"
     lines = [
         "### How far the scores can be trusted",
         "",
@@ -87,7 +90,7 @@ def thresholds(
         f"Recommended: `enter` {enter:g}, `exit` {leave:g}. `enter`: the lowest step at which no"
         f" source has more false alarms than {100 * calibrate.ALARMS:g} % of its background"
         f" pictures, or one picture; it may cost at most {100 * calibrate.LOST:g} % of the"
-        f" subjects{'' if calibration['quiet'] else ', so this is the highest of those'}."
+        f" subjects{rest}."
         f" `exit`: the lowest step at which a label would stay in at most"
         f" {100 * calibrate.STAYS:g} % of the background pictures of any source, or one picture;"
         f" at most `enter` less {calibrate.GAP:g}. On single pictures, as in a still scene;"

@@ -94,6 +94,10 @@ def test_thresholds_are_marked_and_tried_on_the_other_sets() -> None:
     assert len(marked) == 12
     assert "| held_out | 100.00 (20.65 to 100.00) | 33.33 " in " ".join(text.split())
     assert "| validation |" not in text
+    assert "no step does both" not in text
+    assert "no step does both" in "\n".join(
+        sections.thresholds(calibration | {"quiet": False}, sets, [2])
+    )
     assert "###" not in "\n".join(sections.thresholds(calibration, sets, [])[2:])
 
 
