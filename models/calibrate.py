@@ -10,7 +10,8 @@ alarms and the subjects lost.
 
 Rule for `enter`: the lowest step from the daemon's default at which no source of background
 pictures has more false alarms than ALARMS, or one picture where that is less than one; but at most
-LOST of the subjects that the model has right may be lost. A single picture stands for a still
+LOST of the subjects that the model has right may be lost: where no step keeps to both, the highest
+that keeps to LOST, or the default. A single picture stands for a still
 scene, where smoothing averages nothing away.
 Rule for `exit`: the lowest step from the daemon's default at which, once the subject has gone, a
 label would stay in no more than STAYS of the background pictures of any source; GAP below `enter`.

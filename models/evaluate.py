@@ -21,10 +21,7 @@ import numpy as np
 from edge.errors import EdgeError
 from edge.model import locate
 from models import data, metrics, options, tables
-from models.judge import Judged, classes_of, judge, judge_all, pool
-from models.judge import find_sets as test_sets
-
-__all__ = ["Judged", "judge", "judge_all", "test_sets"]
+from models.judge import Judged, classes_of, find_sets, judge_all, pool
 
 WORST: Final = 24
 """Pictures on a contact sheet, in rows of 6."""
@@ -111,7 +108,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     card = locate.find(str(args.model)).card
     labels, background = classes_of(card, args.out, args.background)
-    sets = judge_all(args.model, test_sets(args.data, args.out, labels), args.out)
+    sets = judge_all(args.model, find_sets(args.data, args.out, labels), args.out)
     measured = measure(sets, background)
     for name, judged in sets.items():
         contact_sheet(judged, args.out / f"worst-{name}.jpg", labels)

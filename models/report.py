@@ -21,7 +21,7 @@ from typing import Any, Final
 from edge.errors import ConfigError, EdgeError
 from edge.model import locate
 from edge.model.card import ModelCard
-from models import calibrate, evaluate, floors, options, plots, sections, tables
+from models import calibrate, dataset, evaluate, floors, options, plots, sections, tables
 from models.judge import Judged, classes_of, find_sets, judge_all
 
 BEGIN: Final = "<!-- measured: written by models.report -->"
@@ -104,6 +104,8 @@ def main() -> None:
     if calibration or cascade:
         lines += ["", "![reliability of the scores; the cascade](curves.png)"]
         plots.curves(calibration, cascade, to / "curves.png")
+    corpus = dataset.load(args.out)
+    lines += ["", *sections.corpus(corpus.labels, corpus.samples, corpus.parts)]
     first = args.backbone == FIRST
     pruned = (_read(args.out / "pruned.json") if first else None) or {}
     points = (_read(args.out / "points.json") if first else None) or []

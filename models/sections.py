@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from models import calibrate, metrics, tables
+from models.folders import Sample
 from models.judge import Judged
+
+
+def corpus(labels: Sequence[str], samples: Sequence[Sample], parts: Sequence[str]) -> list[str]:
+    """Return the lines on what trained the model: pictures of each source, by use and class."""
+    used = ("train", "validation", "held_out")
+    counts = Counter(
+        (sample.source or "unnamed", part, sample.label)
+        for sample, part in zip(samples, parts, strict=True)
+    )
+    totals = Counter(sample.source or "unnamed" for sample in samples)
+    numbers = range(len(labels))
+    rows = [
+        [source]
+        + [_count(counts[source, "train", number]) for number in numbers]
+        + [_count(sum(counts[source, part, number] for number in numbers)) for part in used[1:]]
+        for source, _ in totals.most_common()
+    ]
+    columns = [("train", number) for number in numbers] + [(part, None) for part in used[1:]]
+    sums = [
+        sum(
+            one
+            for (_, part, number), one in counts.items()
+            if part == wanted and label in (None, number)
+        )
+        for wanted, label in columns
+    ]
+    rows.append(["all", *map(_count, sums)])
+    head = ["source", *(f"trains: {label}" for label in labels), *used[1:]]
+    return [
+        "### What trained it",
+        "",
+        "Pictures by source; `validation` decided every choice, `held_out` none.",
+        "",
+        *tables.table(head, rows),
+    ]
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else tables.NONE
 
 
 def thresholds(
@@ -20,6 +61,9 @@ def thresholds(
     sets         scores by set; test sets and held_out show what ``enter`` does there
     """
     enter, leave = calibration["enter"], calibration["exit"]
+    rest = ""
+    if not calibration["quiet"]:
+        rest = "; no step does both, so this is the highest within that, or the daemon's default"
     lines = [
         "### How far the scores can be trusted",
         "",
@@ -46,7 +90,7 @@ def thresholds(
         f"Recommended: `enter` {enter:g}, `exit` {leave:g}. `enter`: the lowest step at which no"
         f" source has more false alarms than {100 * calibrate.ALARMS:g} % of its background"
         f" pictures, or one picture; it may cost at most {100 * calibrate.LOST:g} % of the"
-        f" subjects{'' if calibration['quiet'] else ', so this is the highest of those'}."
+        f" subjects{rest}."
         f" `exit`: the lowest step at which a label would stay in at most"
         f" {100 * calibrate.STAYS:g} % of the background pictures of any source, or one picture;"
         f" at most `enter` less {calibrate.GAP:g}. On single pictures, as in a still scene;"

@@ -14,7 +14,7 @@ from deploy.broker import PrivateBroker
 from edge.config import ModelConfig
 from edge.model import locate
 from edge.model.engine import describe, start
-from models import evaluate
+from models import judge
 from models.folders import class_folders, scan
 from tests.conftest import SHARED, Daemon, Listener
 
@@ -93,7 +93,7 @@ def test_on_pictures_of_another_source() -> None:
         pytest.skip("LEFT OUT: accuracy on an independent set: its pictures are not here")
     engine = start(ModelConfig())
     samples = scan(class_folders(folder), engine.card.labels)
-    figures = evaluate.judge(engine, samples).figures()
+    figures = judge.judge(engine, samples).figures()
     assert figures["images"] > 1200
     assert figures["accuracy"] >= 0.97
 

@@ -11,6 +11,7 @@ import pytest
 
 from models import evaluate, metrics
 from models.folders import Sample
+from models.judge import Judged
 
 
 def two(*second: float) -> metrics.Scores:
@@ -55,7 +56,7 @@ def test_the_contact_sheet_shows_what_is_wrong(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / "a.png"), np.full((40, 40, 3), level, np.uint8))
     samples = (Sample(tmp_path / "cat" / "a.png", 0), Sample(tmp_path / "dog" / "a.png", 1))
-    judged = evaluate.Judged(samples, two(0.2, 0.1))
+    judged = Judged(samples, two(0.2, 0.1))
     assert evaluate.contact_sheet(judged, tmp_path / "worst.png") == 1
     sheet = cv2.imread(str(tmp_path / "worst.png"))
     assert sheet is not None

@@ -14,7 +14,7 @@ from PIL import Image
 from edge.config import ModelConfig
 from edge.errors import ConfigError
 from edge.model.engine import start
-from models import data, dataset, evaluate, options
+from models import data, dataset, judge, options
 from models.folders import Sample
 
 
@@ -252,4 +252,4 @@ def test_no_test_picture_is_an_error_not_a_zero(tmp_path: Path) -> None:
     """Accuracy over nothing is not 0 %."""
     gone = [Sample(tmp_path / "gone.jpg", 0)]
     with pytest.raises(ConfigError, match="none of the test pictures can be read"):
-        evaluate.judge(start(ModelConfig()), gone)
+        judge.judge(start(ModelConfig()), gone)

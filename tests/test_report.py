@@ -48,6 +48,19 @@ def test_every_variant_has_a_row() -> None:
     assert rows[1][4] == "95.00 (88.82 to 97.85)"
 
 
+def test_what_trained_it_is_counted_by_source_and_class() -> None:
+    """The largest source first, those that nothing uses too; the sums are those of the parts."""
+    samples = [Sample(Path(str(i)), i % 3, "web" if i < 7 else "rooms") for i in range(10)]
+    parts = ["train"] * 5 + ["validation", "held_out", "train", "train", "none"]
+    head, *rows = cells(sections.corpus(LABELS, samples, parts))
+    assert head == ["source", *(f"trains: {x}" for x in LABELS), "validation", "held_out"]
+    assert rows == [
+        ["web", "2", "2", "1", "1", "1"],
+        ["rooms", "-", "1", "1", "-", "-"],
+        ["all", "2", "3", "2", "1", "1"],
+    ]
+
+
 def test_figures_that_are_not_there_are_dashes() -> None:
     """Every set has a row for each kind of file; classes are shares of their own pictures."""
     measured = evaluate.measure({"held_out": SOME, "test_empty": SOME.part(np.array([3]))}, [2])
@@ -81,6 +94,10 @@ def test_thresholds_are_marked_and_tried_on_the_other_sets() -> None:
     assert len(marked) == 12
     assert "| held_out | 100.00 (20.65 to 100.00) | 33.33 " in " ".join(text.split())
     assert "| validation |" not in text
+    assert "no step does both" not in text
+    assert "no step does both" in "\n".join(
+        sections.thresholds(calibration | {"quiet": False}, sets, [2])
+    )
     assert "###" not in "\n".join(sections.thresholds(calibration, sets, [])[2:])
 
 
