@@ -24,7 +24,18 @@ import keras
 import numpy as np
 
 from edge.errors import EdgeError, ModelError
-from models import augment, backbones, dataset, export, network, options, teacher, train, variants, weights
+from models import (
+    augment,
+    backbones,
+    dataset,
+    export,
+    network,
+    options,
+    teacher,
+    train,
+    variants,
+    weights,
+)
 from models.batches import Batches, Stage
 
 STAGE: Final = Stage("search", "stem", 2, 1e-4, 0, augment.WIDE_VIEWS)
