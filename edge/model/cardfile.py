@@ -31,13 +31,21 @@ def read_given(path: Path) -> tuple[ModelCard, frozenset[str]]:
     for part in ("preprocessing", "output"):
         given |= {f"{part}.{key}" for key in tables.get(part, {})}
     bundle.check(card, frozenset(given), path)
-    cardcheck.check(card, path)
     if card.labels or bundle.gives_features(card):
-        check_golden(card, path)
+        check_labelled(card, path)
     return card, frozenset(given)
 
 
-def check_golden(card: ModelCard, path: Path) -> None:
+def check_labelled(card: ModelCard, path: Path) -> None:
+    """Raise ModelError where what the card in ``path`` says does not fit its labels.
+
+    For a card that leaves them to the model's file, once they are known.
+    """
+    cardcheck.check(card, path)
+    _check_golden(card, path)
+
+
+def _check_golden(card: ModelCard, path: Path) -> None:
     """Raise ModelError unless the golden picture, if there is one, has what the model gives."""
     golden = card.golden
     if golden is None:
