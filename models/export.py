@@ -31,8 +31,8 @@ from edge.frames import Frame
 from edge.model import locate
 from edge.model.card import Golden, ModelCard, Output
 from edge.model.engine import Unreadable, read_picture, start
-from models import backbones, calibrate, dataset, evaluate, metadata, options, variants
-from models.judge import find_sets, judge_all
+from models import backbones, calibrate, dataset, evaluate, metadata, options, train, variants
+from models.judge import Judged, find_sets, judge_all
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
 SHIPPED_LABELS: Final = ("cat", "dog", "neither")
@@ -102,8 +102,8 @@ def _golden(corpus: dataset.Dataset) -> Path:
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write ``model.toml``; TOML has no null."""
-    tables = {key: value for key, value in msgspec.to_builtins(card).items() if value is not None}
+    """Write ``model.toml``, without what is empty; TOML has no null."""
+    tables = {k: v for k, v in msgspec.to_builtins(card).items() if v not in (None, "", [], ())}
     tables["preprocessing"] = {k: v for k, v in tables["preprocessing"].items() if v is not None}
     (folder / "model.toml").write_bytes(msgspec.toml.encode(tables))
 
@@ -140,6 +140,22 @@ def networks(trained: Path) -> list[tuple[str, variants.Kind, Path]]:
     return rows
 
 
+def calibrated(
+    model: Any, corpus: dataset.Dataset, backbone: backbones.Backbone, side: int
+) -> float:
+    """Divide the logits of ``model`` by the temperature that suits the validation pictures best.
+
+    The order of the scores stays. Returns the temperature. Source: Guo et al. 2017.
+    """
+    pictures, _, _ = train.validation(corpus, backbone, side)
+    samples = tuple(corpus.samples[i] for i in corpus.indices("validation"))
+    judged = Judged(samples, model.predict(pictures, batch_size=64, verbose=0))
+    temperature = calibrate.temperature(judged, np.ones(len(samples), bool))
+    last = model.get_layer("scores")
+    last.set_weights([weight / temperature for weight in last.get_weights()])
+    return temperature
+
+
 def main() -> None:
     """Export, measure, and install the result."""
     parser = options.parser(__doc__)
@@ -157,6 +173,7 @@ def main() -> None:
     folders = args.out / f"{args.name}-variants"
     for variant, kind, file in networks(trained):
         model = keras.models.load_model(file, compile=False)
+        print(f"{variant}: temperature {calibrated(model, corpus, backbone, args.side):.2f}")
         content = variants.convert(model, corpus, backbone, args.side, kind)
         write_model(folders / variant, content, corpus, backbone, name)
         table[variant] = variants.measure(

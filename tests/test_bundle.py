@@ -380,6 +380,12 @@ def test_a_card_may_leave_its_labels_to_the_file_beside_it(tmp_path: Path) -> No
         start(config(folder))
     (folder / "labels.txt").write_text("red\ngreen\nblue\n")
     assert start(config(folder)).card.labels == heads.LABELS
+    model_folder(folder, labels="[]", background='["blue"]')
+    assert start(config(folder)).card.background == ("blue",)
+    model_folder(folder, labels="[]", background='["blu"]')
+    with pytest.raises(ModelError, match="a background label that is no label"):
+        start(config(folder))
+    model_folder(folder, labels="[]")
     with (folder / "model.toml").open("a") as card:
         card.write('[golden]\npicture = "golden.png"\nscores = [1.0]\n')
     with pytest.raises(ModelError, match=r"wrong number of scores.*3, one per label, got 1"):

@@ -31,6 +31,8 @@ from edge.model.trial import Trial
 
 SHIPPED_SHA256: Final = {
     "catdog": "e06db8d6e9389b549b7448e508986e1418ba3619f93528db278318498c2b0aa6",
+    "features": "0fbcc0ae6160e237c9612f7085d250441ac089d2696c1a9950c35ccdd251f16b",
+    "features-large": "1dbcb9c8d6289772b8416b66760410a652ee54f3939aeaf154c24f3d800d60b5",
 }
 """Of each model that comes with this program; a test compares them with the files."""
 POLL_S: Final = 0.2

@@ -32,12 +32,15 @@ def read_given(path: Path) -> tuple[ModelCard, frozenset[str]]:
         given |= {f"{part}.{key}" for key in tables.get(part, {})}
     bundle.check(card, frozenset(given), path)
     if card.labels or bundle.gives_features(card):
-        check(card, path)
+        check_labelled(card, path)
     return card, frozenset(given)
 
 
-def check(card: ModelCard, path: Path) -> None:
-    """Raise ModelError where keys of the card in ``path`` do not fit its labels, all known."""
+def check_labelled(card: ModelCard, path: Path) -> None:
+    """Raise ModelError where what the card in ``path`` says does not fit its labels.
+
+    For a card that leaves them to the model's file, once they are known.
+    """
     cardcheck.check(card, path)
     _check_golden(card, path)
 

@@ -78,7 +78,7 @@ def opened(found: Card) -> ModelFile:
         elif not card.labels and not bundle.gives_features(card):
             labels = _labels(file, path, stated.labels)
             card = msgspec.structs.replace(card, labels=labels)
-            cardfile.check(card, found.place)
+            cardfile.check_labelled(card, found.place)
     return ModelFile(card, path, sha256, found.given, stated, found.place)
 
 
