@@ -12,7 +12,7 @@ export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: bench bench-sources model onnx runtime runtime-tools runtime-measure test-runtime deb lock clean
+.PHONY: bench bench-sources model onnx cascade features runtime runtime-tools runtime-measure test-runtime deb lock clean
 .PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
@@ -78,22 +78,35 @@ bench-sources: ## what a frame of each source costs, up to the tensor [ARGS='--s
 
 STEP = .venv-train/bin/python -m
 RECIPE = $(if $(DATA),"--data=$$DATA") $(if $(EXTRA),"--extra=$$EXTRA") \
-  $(if $(OUT),"--out=$$OUT") $(if $(BACKGROUND),"--background=$$BACKGROUND")
-BACKBONE ?= mobilenet lite0
-model: ## train, evaluate, export the shipped models [DATA= EXTRA= BACKGROUND= BACKBONE= WEIGHTS= TEACHER= OUT=]
+  $(if $(WEIGHTS),"--weights=$$WEIGHTS") $(if $(TEACHER),"--teacher=$$TEACHER") \
+  $(if $(BACKGROUND),"--background=$$BACKGROUND") $(if $(OUT),"--out=$$OUT")
+BACKBONES ?= mobilenet lite0
+model: ## train the shipped models [DATA= EXTRA= BACKGROUND= BACKBONES= WEIGHTS= TEACHER= OUT=]
 	@deploy/setup.sh train
 	$(STEP) models.dataset $(RECIPE)
-	$(STEP) models.teacher $(RECIPE) $(if $(TEACHER),"--teacher=$$TEACHER")
-	for name in $(BACKBONE); do for step in train quantise export; do \
-	  $(STEP) models.$$step $(RECIPE) --backbone $$name $(if $(WEIGHTS),"--weights=$$WEIGHTS"); \
+	$(STEP) models.teacher $(RECIPE)
+	for name in $(BACKBONES); do for step in train quantise export; do \
+	  $(STEP) models.$$step --backbone $$name $(RECIPE); \
 	done; done
 	$(STEP) models.prune $(RECIPE)
-	$(STEP) models.search $(RECIPE) $(if $(TEACHER),"--teacher=$$TEACHER")
-	for name in $(BACKBONE); do $(STEP) models.report $(RECIPE) --backbone $$name; done
+	$(STEP) models.search $(RECIPE)
+	for name in $(BACKBONES); do $(STEP) models.report --backbone $$name $(RECIPE); done
 
 onnx: ## write the float network of `make model` as ONNX, for TensorRT [MODEL=catdog]
 	@deploy/setup.sh train
 	$(STEP) models.onnx $(if $(MODEL),"--model=$$MODEL")
+
+COSTS = --cost-small 58 --cost-large 384 --unit "million multiplications"
+cascade: ## what asking the large model where the small one is unsure gives [DATA= OUT=]
+	@deploy/setup.sh train
+	$(STEP) models.cascade $(COSTS) $(RECIPE)
+
+features: ## make the models to teach with, and measure them [DATA= OUT=]
+	@deploy/setup.sh train
+	$(STEP) models.dataset $(RECIPE)
+	for name in $(BACKBONES); do for step in features fewshot; do \
+	  $(STEP) models.$$step --backbone $$name $(RECIPE); \
+	done; done
 
 RUNTIME = "$$PYTHON" -m deploy.runtime.build $(if $(ARCH),"--arch=$$ARCH") \
   $(if $(SOURCES),"--sources=$$SOURCES")
