@@ -13,8 +13,8 @@ pictures has more false alarms than ALARMS, or one picture where that is less th
 LOST of the subjects that the model has right may be lost: where no step keeps to both, the highest
 that keeps to LOST, or the default. A single picture stands for a still
 scene, where smoothing averages nothing away.
-Rule for `exit`: the lowest step from the daemon's default at which, once the subject has gone, a
-label would stay in no more than STAYS of the background pictures of any source; GAP below `enter`.
+Rule for `exit`: 1 - `enter`. Where one certain label gives way to another, the second then appears
+before the first has gone, and no moment without a label comes between.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ LEAST: Final = 50
 OTHERS: Final = "others"
 ALARMS: Final = 0.01
 LOST: Final = 0.05
-STAYS: Final = 0.05
-GAP: Final = 0.1
 STEP: Final = 0.05
 HIGHEST: Final = 0.95
 BINS: Final = 10
@@ -115,7 +113,6 @@ def trade_off(
     false_alarms  share of background pictures whose best subject reaches it, sources alike
     worst, where  the same share of the worst source, and its name
     allowed       no source has more than ALARMS, or one picture
-    stays         no source has more than STAYS, or one picture
     lost          share of the subjects that the model has right that do not reach it, alike
     """
     numbers = [labels.index(name) for name in background]
@@ -139,9 +136,6 @@ def trade_off(
                 "allowed": all(
                     over[part].sum() <= max(1, ALARMS * len(part)) for part in quiet.values()
                 ),
-                "stays": all(
-                    over[part].sum() <= max(1, STAYS * len(part)) for part in quiet.values()
-                ),
                 "lost": round(alike(shown, ~over), 4) if shown else 0.0,
             }
         )
@@ -160,10 +154,7 @@ def recommend(
     rows = trade_off(judged, labels, background, DEFAULT.enter)
     kept = [row for row in rows if row["lost"] <= LOST] or rows[:1]
     enter = next((row for row in kept if row["allowed"]), kept[-1])["threshold"]
-    highest = round(enter - GAP, 2)
-    rows = trade_off(judged, labels, background, DEFAULT.exit)
-    goes = (row["threshold"] for row in rows if row["stays"] and row["threshold"] <= highest)
-    return enter, next(goes, highest)
+    return enter, round(1 - enter, 2)
 
 
 def measure(judged: Judged, labels: Sequence[str], background: Sequence[str]) -> dict[str, Any]:

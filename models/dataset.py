@@ -112,14 +112,13 @@ def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, P
     check_names(labels, args.data)
     if args.background is None:
         args.background = [name for name in labels if name == options.BACKGROUND]
-    for name in args.background:
-        if name not in labels:
-            raise ConfigError(
-                f"background class `{name}` has no pictures",
-                where=str(args.data),
-                expected=f"one of {', '.join(labels)}",
-                hint=f"put pictures of empty scenes into {args.data / f'train_{name}'}",
-            )
+    missing = next((name for name in args.background if name not in labels), None)
+    if missing is not None:
+        raise ConfigError(
+            f"background class `{missing}` has no pictures",
+            where=str(args.data),
+            hint=f"put pictures of empty scenes into {args.data / f'train_{missing}'}",
+        )
     if set(args.background) >= set(labels):
         raise ConfigError("every class is a background class", expected="at least one that is none")
     return labels, folders

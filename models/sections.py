@@ -91,10 +91,9 @@ def thresholds(
         f" source has more false alarms than {100 * calibrate.ALARMS:g} % of its background"
         f" pictures, or one picture; it may cost at most {100 * calibrate.LOST:g} % of the"
         f" subjects{rest}."
-        f" `exit`: the lowest step at which a label would stay in at most"
-        f" {100 * calibrate.STAYS:g} % of the background pictures of any source, or one picture;"
-        f" at most `enter` less {calibrate.GAP:g}. On single pictures, as in a still scene;"
-        " validation, every source alike:",
+        " `exit` is 1 - `enter`: where one certain label gives way to another, no moment without"
+        " a label comes between. On single pictures, as in a still scene; validation, every"
+        " source alike:",
         "",
         *tables.table(
             ["threshold", "false alarms, %", "worst source, %", "subjects lost, %"],

@@ -32,26 +32,26 @@ def expected(path: Path) -> list[tuple[str, int]]:
 
 
 def test_the_shipped_model_is_small_int8_and_golden() -> None:
-    """At most 1 MB, uint8 in and out, all layers XNNPACK's, golden scores proven."""
+    """At most 1.2 MB, uint8 in and out, XNNPACK's but for the softmax, golden scores proven."""
     engine = start(ModelConfig())
     facts = engine.classifier.facts
-    assert engine.card.labels == ("cat", "dog")
-    assert engine.path.stat().st_size <= 1_000_000
+    assert engine.card.labels == ("cat", "dog", "neither")
+    assert engine.card.background == ("neither",)
+    assert engine.card.smoothing
+    assert engine.path.stat().st_size <= 1_200_000
     assert {engine.classifier.input.dtype.name, engine.classifier.output.dtype.name} == {"uint8"}
     assert facts.kind == "int8"
-    assert set(facts.left_out) <= {"QUANTIZE"}
+    assert set(facts.left_out) <= {"QUANTIZE", "SOFTMAX"}
     assert facts.delegated_share > 0.9
     assert describe(engine).golden == "passed"
 
 
 def test_the_card_states_what_was_measured() -> None:
-    """Accuracy with its interval on both sets, float beside int8; the labels file agrees."""
+    """Accuracy with its interval on every set; the labels file agrees."""
     shipped = locate.read(locate.shipped() / "model.toml")
-    for name in ("held_out", "test_independent"):
-        int8, float32 = shipped.accuracy[f"{name}_int8"], shipped.accuracy[f"{name}_float"]
-        assert int8["images"] == float32["images"]
-        assert float(int8["low95"]) < float(int8["accuracy"]) < float(int8["high95"])
-        assert abs(float(int8["accuracy"]) - float(float32["accuracy"])) < 0.01
+    for name in ("held_out", "test_independent", "test_more", "test_neither"):
+        figures = shipped.accuracy[name]
+        assert float(figures["low95"]) < float(figures["accuracy"]) < float(figures["high95"])
     lines = (locate.shipped() / "labels.txt").read_text().split()
     assert tuple(lines) == shipped.labels
 
@@ -87,29 +87,27 @@ def test_each_change_of_animal_is_reported_once(
 
 
 def test_on_pictures_of_another_source() -> None:
-    """At least 97 % on a set of another source, which served no choice."""
+    """Cats and dogs told apart, few missed, on a set of another source, which served no choice."""
     folder = SHARED / "images" / "test_independent"
     if not folder.is_dir():
         pytest.skip("LEFT OUT: accuracy on an independent set: its pictures are not here")
     engine = start(ModelConfig())
     samples = scan(class_folders(folder), engine.card.labels)
-    figures = judge.judge(engine, samples).figures()
+    figures = judge.judge(engine, samples).figures((engine.card.labels.index("neither"),))
     assert figures["images"] > 1200
-    assert figures["accuracy"] >= 0.97
+    assert figures["accuracy"] >= 0.93
+    assert figures["either_right"] >= 0.97 * figures["either_said"]
 
 
-def test_int8_is_as_good_as_float() -> None:
-    """On both sets together, measured by the recipe on the same pictures: within 0.3 points."""
-    accuracy = locate.read(locate.shipped() / "model.toml").accuracy
-    right = {"float": 0, "int8": 0}
-    images = 0
-    for name in ("held_out", "test_independent"):
-        images += int(accuracy[f"{name}_int8"]["images"])
-        for kind in right:
-            right[kind] += int(accuracy[f"{name}_{kind}"]["correct"])
-    assert images > 3000
-    assert right["int8"] >= right["float"] - 0.003 * images
-    assert right["int8"] >= 0.975 * images
+def test_an_empty_scene_is_neither() -> None:
+    """At most 3 % of pictures without cat or dog are called one with a score of 0.6."""
+    folder = SHARED / "images" / "test_neither"
+    if not folder.is_dir():
+        pytest.skip("LEFT OUT: pictures without cat or dog: they are not here")
+    engine = start(ModelConfig())
+    samples = scan(class_folders(folder), engine.card.labels)
+    figures = judge.judge(engine, samples).figures((engine.card.labels.index("neither"),))
+    assert figures["false_alarms"] <= 0.03 * figures["images"]
 
 
 def test_the_card_readme_gives_the_cards_figures() -> None:

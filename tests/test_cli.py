@@ -185,7 +185,7 @@ def test_a_call_that_hangs_does_not_abort_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("schema",), ("classify", "--json", "deploy/demo/pictures/cat_plasma_tabby.jpg")]
+    "command", [("schema",), ("classify", "--json", "deploy/demo/pictures/cat_gcompris_kitten.jpg")]
 )
 def test_an_output_that_is_full_is_one_line(command: tuple[str, ...]) -> None:
     """As on a full disk; no traceback."""

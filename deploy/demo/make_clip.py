@@ -60,18 +60,18 @@ class Shot:
 SHOTS = (
     Shot("cat_skimage_chelsea.jpg", 3, (1.00, 0.50, 0.50), (1.18, 0.45, 0.55)),
     Shot("neither_scratch_kitchen.jpg", 3, (1.00, 0.50, 0.50), (1.15, 0.45, 0.50)),
-    Shot("cat_plasma_tabby.jpg", 3, (1.02, 0.50, 0.50), (1.25, 0.50, 0.60)),
+    Shot("cat_gcompris_kitten.jpg", 3, (1.20, 0.45, 0.50), (1.02, 0.50, 0.50)),
     Shot("dog_forensics_floor.jpg", 3, (1.20, 0.55, 0.45), (1.00, 0.50, 0.50)),
     Shot("neither_lomiri_room.jpg", 3, (1.00, 0.50, 0.50), (1.20, 0.55, 0.45)),
     Shot("dog_kphotoalbum_forest.jpg", 3, (1.00, 0.50, 0.50), (1.20, 0.42, 0.50)),
-    Shot("cat_gcompris_kitten.jpg", 3, (1.20, 0.45, 0.50), (1.02, 0.50, 0.50)),
+    Shot("cat_skimage_chelsea.jpg", 3, (1.10, 0.45, 0.52), (1.00, 0.50, 0.50)),
     Shot("neither_scratch_garden.jpg", 3, (1.00, 0.50, 0.50), (1.15, 0.55, 0.50)),
     Shot("dog_plasma_retriever.jpg", 3, (1.15, 0.60, 0.55), (1.00, 0.50, 0.50)),
     Shot("neither_gcompris_horse.jpg", 3, (1.00, 0.50, 0.50), (1.15, 0.45, 0.45)),
     Shot("dog_forensics_park.jpg", 3, (1.00, 0.50, 0.50), (1.20, 0.50, 0.45)),
     Shot("neither_forensics_avenue.jpg", 3, (1.20, 0.45, 0.50), (1.00, 0.50, 0.50)),
     Shot("dog_kphotoalbum_indoors.jpg", 3, (1.15, 0.42, 0.56), (1.02, 0.55, 0.50)),
-    Shot("neither_kphotoalbum_billiards.jpg", 3, (1.00, 0.50, 0.50), (1.15, 0.45, 0.55)),
+    Shot("neither_kphotoalbum_billiards.jpg", 3, (1.25, 0.62, 0.40), (1.10, 0.50, 0.45)),
 )
 
 
