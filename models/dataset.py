@@ -104,9 +104,8 @@ def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, P
 
     Raises ConfigError where a class or a background class has no pictures, or an odd name.
     """
-    first: Path = args.data / "train"
     more = sorted(p for p in args.data.glob("train_*") if p.is_dir())
-    places = [first, *more, *([args.extra] if args.extra else [])]
+    places = [args.data / "train", *more, *([args.extra] if args.extra else [])]
     folders: list[Mapping[str, Path]] = [class_folders(place) for place in places]
     labels = tuple(sorted({name for one in folders for name in one}))
     check_names(labels, args.data)
