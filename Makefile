@@ -92,9 +92,9 @@ model: ## train the shipped models [DATA= EXTRA= BACKGROUND= BACKBONES= WEIGHTS=
 	$(STEP) models.search $(RECIPE)
 	for name in $(BACKBONES); do $(STEP) models.report --backbone $$name $(RECIPE); done
 
-onnx: ## write the float network of `make model` as ONNX, for TensorRT [MODEL=catdog]
+onnx: ## write the float network of `make model` as ONNX, for TensorRT [MODEL=catdog OUT=]
 	@deploy/setup.sh train
-	$(STEP) models.onnx $(if $(MODEL),"--model=$$MODEL")
+	$(STEP) models.onnx $(if $(MODEL),"--model=$$MODEL") $(RECIPE)
 
 COSTS = --cost-small 58 --cost-large 384 --unit "million multiplications"
 cascade: ## what asking the large model where the small one is unsure gives [DATA= OUT=]

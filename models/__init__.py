@@ -9,6 +9,8 @@ evaluate.py    accuracy of a model, as the daemon runs it
 search.py      other sizes of the network, compared
 prune.py       a pruned network, compared
 report.py      the measured figures, in the README beside the model
+onnx.py        the float network as ONNX, proven equal
+trained.py     the float network that a shipped model was made of
 options.py     options that the steps share
 data.py        folders of pictures: classes, splits, weights and targets
 duplicates.py  near-duplicates

@@ -2,13 +2,15 @@
 
     python -m models.onnx [--model catdog] [--out build/model] [--to build/onnx]
 
-Reads the card of MODEL (a folder in models/, or a path), OUT/NAME.keras and the validation pictures
-of OUT/dataset.json. Writes TO/MODEL.onnx and, where the card has a golden picture,
-TO/MODEL.golden.bin: that picture as the network's input, to compare other runtimes with.
+Reads the card of MODEL (a folder in models/, or a path), OUT/NAME.keras, whose scores it calibrates
+as models.export does, and the validation pictures of OUT/dataset.json. A model that gives features
+is made of its ImageNet weights instead, as models.features does. Writes TO/MODEL.onnx and, where
+the card has a golden picture, TO/MODEL.golden.bin: that picture as the network's input, to compare
+other runtimes with.
 
 Input ``image``: (batch, 3, side, side) float32, (pixel - mean) / std in the card's colour order.
-Output ``scores``: (batch, C) float32. The metadata have the labels, mean, std and the rest of what
-the card says about pictures.
+Output ``scores``: (batch, C) float32, or ``features``: (batch, F). The metadata have the labels,
+mean, std and the rest of what the card says about pictures.
 """
 
 from __future__ import annotations
@@ -16,12 +18,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-import keras
+os.environ["TF_SET_ONEDNN_FPMATH_MODE"] = ""  # in full float32, unlike training
 import msgspec
 import numpy as np
 import onnx
@@ -33,70 +34,35 @@ from numpy.typing import NDArray
 from edge.config import ModelConfig
 from edge.errors import EdgeError, ModelError, boundary
 from edge.frames import Frame
-from edge.model import locate
 from edge.model.card import ModelCard, Preprocessing
 from edge.model.engine import Unreadable, read_picture, start
-from models import data, dataset, options
+from models import backbones, data, dataset, export, options, trained
 
 INPUT: Final = "image"
-OUTPUT: Final = "scores"
 OPSET: Final = 13
 """Low, because the TensorRT of an older JetPack reads only older ones; newer ones read it too."""
 PICTURES: Final = 200
+SHOWN: Final = 10
+"""Values of the golden picture that are printed."""
 BATCH: Final = 20
 TOLERANCE: Final = 1e-4
-"""Largest difference allowed between a score of Keras and the same one of onnxruntime."""
+"""Largest difference allowed between a value of Keras and the same one of onnxruntime."""
 ABOUT_PICTURES: Final = ("color", "resize", "central_fraction", "interpolation")
 
 
-def find(model: str) -> tuple[Path, ModelCard]:
-    """Return the folder and the card of ``model``, a name in models/ or a path."""
-    shipped = options.ROOT / "models" / model
-    folder = shipped if (shipped / locate.CARD).is_file() else Path(model)
-    if not (folder / locate.CARD).is_file():
-        names = sorted(card.parent.name for card in shipped.parent.glob(f"*/{locate.CARD}"))
-        raise ModelError(
-            f"no {locate.CARD} in this folder",
-            where=str(folder),
-            expected=f"{', '.join(names)}, or a folder with a card",
-        )
-    return folder, locate.read(folder / locate.CARD)
-
-
-def read(trained: Path) -> Any:
-    """Return the Keras network in the file ``trained``. Raises ModelError."""
-    if not trained.is_file():
-        hint = "run `make model` first, or name its folder with --out"
-        raise ModelError("no float network", where=str(trained), hint=hint)
-    if not zipfile.is_zipfile(trained):
-        expected = "a .keras file, as models.train writes it"
-        raise ModelError("not a Keras network", where=str(trained), expected=expected)
-    with boundary(ModelError, "Keras cannot read the network", str(trained)):
-        return keras.models.load_model(trained, compile=False)
-
-
-def convert(network: Any, side: int, card: ModelCard, trained: Path) -> bytes:
+def convert(network: Any, side: int, card: ModelCard) -> bytes:
     """Return the network as ONNX, with metadata. Raises ModelError where it cannot be written."""
     taken = tf.TensorSpec((None, side, side, 3), tf.float32, name=INPUT)
-    with boundary(ModelError, "the network cannot be written as ONNX", str(trained)):
+    given = "features" if card.output.activation == "features" else "scores"
+    with boundary(ModelError, "the network cannot be written as ONNX", card.name):
         run = tf.function(
-            lambda image: {OUTPUT: network(image, training=False)}, input_signature=[taken]
+            lambda image: {given: network(image, training=False)}, input_signature=[taken]
         )
         model, _ = tf2onnx.convert.from_function(run, [taken], opset=OPSET, inputs_as_nchw=[INPUT])
         for end in (*model.graph.input, *model.graph.output):
             end.type.tensor_type.shape.dim[0].dim_param = "batch"
         onnx.helper.set_model_props(model, properties(card))
         onnx.checker.check_model(model, full_check=True)
-    shape = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
-    wanted = (len(card.labels), 1) if len(card.labels) == 2 else (len(card.labels) or shape[-1],)
-    if len(shape) != 2 or shape[1] not in wanted:
-        raise ModelError(
-            "the network does not fit the card",
-            where=str(trained),
-            expected=f"(batch, {wanted[0]}) scores",
-            got=str(tuple(shape[1:])),
-            hint="name the card's network with --name",
-        )
     return bytes(model.SerializeToString())
 
 
@@ -128,10 +94,10 @@ def _channels(number: float | tuple[float, ...]) -> NDArray[np.float32]:
 
 
 def scores(content: bytes, pictures: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
-    """Return what onnxruntime gives for (N, 3, side, side), (N, C)."""
+    """Return what onnxruntime gives for (N, 3, side, side), (N, C) or (N, F)."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     parts = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
-    return np.concatenate([session.run([OUTPUT], {INPUT: part})[0] for part in parts])
+    return np.concatenate([session.run(None, {INPUT: part})[0] for part in parts])
 
 
 def prove(network: Any, content: bytes, pictures: NDArray[np.float32]) -> float:
@@ -143,23 +109,26 @@ def prove(network: Any, content: bytes, pictures: NDArray[np.float32]) -> float:
     worst = max(float(np.abs(scores(content, pictures, n) - real).max()) for n in (1, BATCH))
     if not worst <= TOLERANCE:
         raise ModelError(
-            f"onnxruntime's scores differ from Keras's on {len(pictures)} pictures",
+            f"onnxruntime differs from Keras on {len(pictures)} pictures",
             expected=f"at most {TOLERANCE:g}",
             got=f"{worst:.2g}",
         )
     return worst
 
 
-def alike(folder: Path, pictures: list[NDArray[np.uint8]], found: NDArray[np.float32]) -> int:
-    """Return for how many pictures the model in ``folder``, in the daemon, says the same label."""
+def compare(
+    folder: Path, pictures: list[NDArray[np.uint8]], found: NDArray[np.float32]
+) -> tuple[int, float]:
+    """Compare with the model in ``folder``, as the daemon runs it.
+
+    Returns for how many pictures it says the same label, and the median of the largest difference.
+    """
     engine = start(ModelConfig(path=str(folder), require_xnnpack=False))
-    if found.shape[1] == 1:
-        found = np.hstack([1 - found, found])
-    out = np.empty(len(engine.card.labels), np.float32)
-    return sum(
-        engine.classify(Frame(0, 0, picture, "rgb"), out) and bool(out.argmax() == row.argmax())
-        for picture, row in zip(pictures, found, strict=True)
-    )
+    rows = np.zeros_like(found)
+    for picture, row in zip(pictures, rows, strict=True):
+        engine.classify(Frame(0, 0, picture, "rgb"), row)
+    same = int((rows.argmax(axis=1) == found.argmax(axis=1)).sum())
+    return same, float(np.median(np.abs(rows - found).max(axis=1)))
 
 
 def golden(folder: Path, card: ModelCard, side: int) -> NDArray[np.float32] | None:
@@ -180,30 +149,37 @@ def main() -> None:
     parser.add_argument("--model", default="catdog", help="a folder in models/, or a path")
     parser.add_argument("--to", type=Path, default=options.ROOT / "build" / "onnx")
     args = parser.parse_args()
-    folder, card = find(args.model)
-    made_by = {model: backbone for backbone, model in options.NETWORKS.items()}
-    trained = args.out / f"{args.name or made_by.get(card.name, card.name)}.keras"
-    network = read(trained)
-    corpus = dataset.load(args.out)
+    folder, card = trained.find(args.model)
+    backbone = trained.MADE_BY.get(folder.name, args.backbone)
+    if card.output.activation == "features":
+        network = trained.pooled(backbone, args.weights)
+        corpus = dataset.load(args.out)
+    else:
+        file = args.out / f"{args.name or backbone}.keras"
+        network, corpus = trained.read(file, card), dataset.load(args.out)
+        with boundary(ModelError, "the scores cannot be calibrated", str(file)):
+            how = backbones.BACKBONES[backbone]
+            print(f"{file}: temperature {export.calibrated(network, corpus, how, args.side):.2f}")
     chosen = corpus.indices("validation")
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(PICTURES, len(chosen))).astype(int)]
     pictures = [np.asarray(corpus.pictures[index]) for index in chosen]
-    content = convert(network, args.side, card, trained)
+    content = convert(network, args.side, card)
     tensors = inputs(pictures, args.side, card.preprocessing)
     worst = prove(network, content, tensors)
-    args.to.mkdir(parents=True, exist_ok=True)
-    file = args.to / f"{card.name}.onnx"
-    print(f"{trained}: {len(pictures)} pictures, no score differs by more than {worst:.2g}")
+    print(f"onnxruntime: {len(pictures)} pictures, nothing differs by more than {worst:.2g}")
     if card.labels:
-        same = alike(folder, pictures, scores(content, tensors, BATCH))
-        print(f"{folder / card.file}: the same label for {same} of them")
+        same, apart = compare(folder, pictures, scores(content, tensors, BATCH))
+        print(f"{folder / card.file}: the same label for {same}, scores {apart:.2g} apart (median)")
+    args.to.mkdir(parents=True, exist_ok=True)
     if (tensor := golden(folder, card, args.side)) is not None:
         (args.to / f"{card.name}.golden.bin").write_bytes(tensor.tobytes())
-        print(f"{card.name}.golden.bin: {scores(content, tensor, 1)[0].round(4).tolist()}")
-    whole = file.with_suffix(".part")
+        values = scores(content, tensor, 1)[0, :SHOWN].round(4)
+        print(f"{card.name}.golden.bin: {', '.join(f'{value:g}' for value in values)}")
+    result = args.to / f"{card.name}.onnx"
+    whole = result.with_suffix(".part")
     whole.write_bytes(content)
-    whole.replace(file)
-    print(file)
+    whole.replace(result)
+    print(result)
 
 
 if __name__ == "__main__":

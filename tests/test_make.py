@@ -29,7 +29,7 @@ VERBS = {
     "deb": ("ARCH", "SUITE", "WHEEL"),
     "image": ("SUITE", "CONFIG", "DEB"),
     "provision": ("BASE", "CONFIG", "DEB"),
-    "onnx": ("MODEL",),
+    "onnx": ("MODEL", "OUT"),
     "model": ("DATA", "EXTRA", "WEIGHTS", "TEACHER"),
     "test-system": ("SUITES", "ARCHS"),
 }

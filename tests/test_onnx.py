@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.test_recipe_run import WEIGHTS
 
 PYTHON = ROOT / ".venv-train" / "bin" / "python"
 LABELS = ("circle", "cross", "square")
@@ -42,16 +43,23 @@ ends = [(end.name, [dim.dim_param or dim.dim_value for dim in end.type.tensor_ty
 said = {entry.key: entry.value for entry in model.metadata_props}
 print(json.dumps([ends, said, sorted({node.op_type for node in model.graph.node})]))
 """
+GOLDEN = """
+import json, sys, numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+image = np.fromfile(sys.argv[2], np.float32).reshape(1, *session.get_inputs()[0].shape[1:])
+print(json.dumps(session.run(["scores"], {"image": image})[0][0].tolist()))
+"""
 ALTER = """
 import sys
 from pathlib import Path
 import numpy as np, onnx
 from onnx import numpy_helper as helper
 from edge.errors import ModelError
-from models.onnx import convert, find, prove, read
-trained, folder = map(Path, sys.argv[1:3])
-network, (_, card) = read(trained), find(str(folder))
-model = onnx.load_from_string(convert(network, 96, card, trained))
+from models import trained
+from models.onnx import convert, prove
+_, card = trained.find(sys.argv[2])
+network = trained.read(Path(sys.argv[1]), card)
+model = onnx.load_from_string(convert(network, 96, card))
 one = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
 one.CopyFrom(helper.from_array(helper.to_array(one) * np.float32(1.01), one.name))
 pictures = np.random.default_rng(1).uniform(-1, 1, (3, 3, 96, 96)).astype(np.float32)
@@ -65,19 +73,22 @@ REFUSALS = """
 import json, sys
 from edge.errors import EdgeError
 from models import onnx
-for line in json.loads(sys.argv[1]):
-    sys.argv = line[1:]
+lines = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = arguments[1:]
     try:
         onnx.main()
     except EdgeError as exc:
-        print(exc)
+        lines.append(str(exc))
+print(json.dumps(lines))
 """
 UNKNOWN = """
 import sys, keras
 picture = keras.Input((None, None, 3))
 pooled = keras.layers.GlobalAveragePooling2D()(picture)
 odd = keras.ops.erfinv(pooled / 10)
-keras.Model(picture, keras.layers.Dense(3, "softmax")(odd)).save(sys.argv[1])
+scores = keras.layers.Dense(3, "softmax", name="scores")(odd)
+keras.Model(picture, scores).save(sys.argv[1])
 """
 
 
@@ -129,10 +140,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["mobilenet", "lite0"])
 def test_a_reader_with_the_file_alone_gets_the_daemon_s_scores(name: str, place: Path) -> None:
-    """Names, shapes, colour, crop, mean, std and labels of the metadata are true."""
-    said = python(*step(place, "--model", place / name))
-    assert "36 pictures, no score differs by more than" in said
-    assert "the same label for 36 of them" in said
+    """Names, shapes, colour, crop, mean, std and labels are true; the scores are calibrated."""
+    said = python(*step(place, "--model", place / name, "--backbone", name))
+    assert "36 pictures, nothing differs by more than" in said
+    assert "the same label for 36, scores" in said
+    temperature = float(said.split("temperature ")[1].split()[0])
     pictures = [place / "train" / label / "0.png" for label in LABELS]
     file = place / "onnx" / f"{name}.onnx"
     ends, card, operators = json.loads(python("-c", ENDS, file))
@@ -148,7 +160,9 @@ def test_a_reader_with_the_file_alone_gets_the_daemon_s_scores(name: str, place:
     )
     rows = [json.loads(line)["scores"] for line in done.stdout.splitlines()]
     for scores, row in zip(read, rows, strict=True):
-        assert scores == pytest.approx(row, abs=2e-3)
+        warm = np.array([*row.values()]) ** (1 / temperature)
+        assert [*scores.values()] == pytest.approx(warm / warm.sum(), abs=5e-3)
+        assert [*scores] == [*row]
     assert np.ptp([list(row.values()) for row in rows], axis=0).max() > 0.05, "all scores alike"
 
 
@@ -166,37 +180,53 @@ def test_the_golden_picture_is_written_as_the_network_takes_it(place: Path) -> N
     with (folder / "model.toml").open("a") as card:
         card.write(f'\n[golden]\npicture = "golden.png"\nscores = {scores}\n')
     said = python(*step(place, "--model", folder, "--name", "mobilenet"))
-    printed = json.loads(said.split("mobilenet.golden.bin: ")[1].splitlines()[0])
-    assert printed == pytest.approx(scores, abs=2e-3)
+    printed = said.split("mobilenet.golden.bin: ")[1].splitlines()[0].split(", ")
+    files = (place / "onnx" / f"mobilenet.{suffix}" for suffix in ("onnx", "golden.bin"))
+    found = json.loads(python("-c", GOLDEN, *files))
+    assert [*map(float, printed)] == pytest.approx(found, abs=1e-4)
     tensor = np.fromfile(place / "onnx" / "mobilenet.golden.bin", np.float32)
     assert tensor.shape == (3 * SIDE * SIDE,)
     assert -1 <= tensor.min() < tensor.max() <= 1
 
 
+def test_a_model_of_features_comes_from_its_weights(place: Path, tmp_path: Path) -> None:
+    """It needs no trained network; its output has the features' name."""
+    files = (tmp_path / "student.npz", tmp_path / "teacher.npz")
+    python("-c", WEIGHTS, *files)
+    text = 'name = "mine"\nfile = "model.tflite"\n[output]\nactivation = "features"\n'
+    (tmp_path / "model.toml").write_text(text)
+    python(*step(place, "--model", tmp_path, "--weights", files[0]))
+    ends, card, _ = json.loads(python("-c", ENDS, place / "onnx" / "mine.onnx"))
+    assert ends == [["image", ["batch", 3, SIDE, SIDE]], ["features", ["batch", 1280]]]
+    assert (card["activation"], "labels" in card) == ("features", False)
+
+
 def test_a_file_that_is_not_equal_is_refused(place: Path) -> None:
     """One kernel, scaled by 1 %, is enough; the refusal says by how much the scores differ."""
     said = python("-c", ALTER, place / "out" / "mobilenet.keras", place / "mobilenet")
-    assert said.startswith(
-        "onnxruntime's scores differ from Keras's on 3 pictures: expected at most"
-    )
+    assert said.startswith("onnxruntime differs from Keras on 3 pictures: expected at most")
 
 
 def test_what_cannot_be_written_is_refused_in_one_line(place: Path, tmp_path: Path) -> None:
-    """No card, no network, no data set, another network, not Keras's, unknown layers."""
-    folder, two = place / "mobilenet", tmp_path / "float32"
+    """No card, a head, no network, not Keras's, unknown layers, another's, no data set."""
+    folder, two, taught = place / "mobilenet", tmp_path / "float32", tmp_path / "taught"
+    taught.mkdir()
+    text = 'name = "taught"\nfile = "x"\nlabels = ["a", "b"]\n[head]\nfile = "h"\nsha256 = "0"\n'
+    (taught / "model.toml").write_text(text)
     (place / "out" / "text.keras").write_text("not a network")
     python("-c", UNKNOWN, place / "out" / "odd.keras")
     python("-m", "tests.random_network", "mobilenet", "float32", SIDE, tmp_path, "cat", "dog")
     cases = {
         "no-such: no model.toml in this folder: expected catdog": ("no-such",),
+        "model.toml: the model has a head of its own: expected a": (taught,),
         "gone.keras: no float network; run `make model` first": (folder, "--name", "gone"),
         "text.keras: not a Keras network: expected a .keras": (folder, "--name", "text"),
-        "odd.keras: the network cannot be written as ONNX": (folder, "--name", "odd"),
-        "mobilenet.keras: the network does not fit the card: expected (batch, 2)": (two,),
+        "mobilenet: the network cannot be written as ONNX": (folder, "--name", "odd"),
+        "mobilenet.keras: the network does not fit the card: expected 2 scores": (two,),
         "dataset.json: no data set; run": (two, "--out", tmp_path),
     }
     lines = [[*map(str, step(place, "--model", *rest))] for rest in cases.values()]
-    said = python("-c", REFUSALS, json.dumps(lines)).splitlines()
+    said = json.loads(python("-c", REFUSALS, json.dumps(lines)).splitlines()[-1])
     for line, expected in zip(said, cases, strict=True):
         assert expected in line
     done = run(*lines[0])
