@@ -101,7 +101,7 @@ cascade: ## what asking the large model where the small one is unsure gives [DAT
 	@deploy/setup.sh train
 	$(STEP) models.cascade $(COSTS) $(RECIPE)
 
-features: ## make the models to teach with, and measure them [DATA= OUT=]
+features: ## build the models to teach with, and measure them [DATA= OUT=]
 	@deploy/setup.sh train
 	$(STEP) models.dataset $(RECIPE)
 	for name in $(BACKBONES); do for step in features fewshot; do \
