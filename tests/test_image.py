@@ -81,7 +81,10 @@ def test_the_example_is_valid_and_names_every_key() -> None:
         ("[edge.mqtt]\nport = 70000", "edge: mqtt.port"),
         ("[edge.mqtt]\nprot = 1", "edge: mqtt.prot: unknown key"),
         ('[edge.device]\nid = "{cereal}"', "edge: device.id: unknown name in braces"),
-        ("[edge.smoothing]\nexit = 0.9", "edge: smoothing.exit: `exit` is above `enter`"),
+        (
+            "[edge.smoothing]\nenter = 0.3\nexit = 0.9",
+            "edge: smoothing.exit: `exit` is above `enter`",
+        ),
         ("[edge", "not valid TOML"),
     ],
 )

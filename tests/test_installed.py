@@ -54,7 +54,7 @@ def test_a_name_wins_over_a_file_and_a_path_over_nothing(
     monkeypatch.chdir(tmp_path)
     mine = model_folder(tmp_path / "catdog")
     model_folder(tmp_path / "other")
-    assert locate.find("catdog").card.labels == ("cat", "dog")
+    assert locate.find("catdog").card.labels == ("cat", "dog", "neither")
     assert locate.find("./catdog").path.resolve() == mine / "uint8io.tflite"
     assert locate.find("other").card.name == "uint8io"
     with pytest.raises(ModelError, match=r"none\.tflite: model not found; give a"):
@@ -64,7 +64,7 @@ def test_a_name_wins_over_a_file_and_a_path_over_nothing(
 def test_a_shipped_name_cannot_be_taken(state: Path) -> None:
     """A model in the state directory is not what `catdog` means."""
     shutil.copytree(state / "models" / "rgb", state / "models" / "catdog")
-    assert locate.find("catdog").card.labels == ("cat", "dog")
+    assert locate.find("catdog").card.labels == ("cat", "dog", "neither")
 
 
 @pytest.mark.parametrize("text", ["..", ".", "-x", "a/b", "~root", "a\n", "x" * 65, "", "m.toml"])

