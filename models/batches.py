@@ -59,7 +59,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
 
     def __len__(self) -> int:
         """Return the batches in an epoch."""
-        return len(self._indices) // BATCH or 1
+        return -(-len(self._indices) // BATCH)
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return pictures (B, side, side, 3), the network's real input, and targets (B, C)."""
