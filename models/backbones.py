@@ -10,6 +10,7 @@ repository, Apache-2.0: no squeeze-and-excitation, ReLU6, stem and top not scale
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, AttributeError, EOFError) as exc:
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as exc:
         raise ConfigError("weights cannot be read", where=str(path), got=str(exc)) from exc
 
 

@@ -5,14 +5,14 @@
 Looks at validation pictures alone. A source with at least LEAST pictures counts as one, the smaller
 ones together as another, and each counts alike, however many pictures it has: the model will meet a
 source that it has not seen. Prints JSON: reliability by source, a temperature and what it would
-gain (a measurement: the int8 file's scores stay as they are), and for every threshold the false
+gain (models.export has folded one into the network already), and for every threshold the false
 alarms and the subjects lost.
 
 Rule for `enter`: the lowest step from the daemon's default at which no source of background
 pictures has more false alarms than ALARMS, or one picture where that is less than one; but at most
 LOST of the subjects that the model has right may be lost: where no step keeps to both, the highest
-that keeps to LOST, or the default. A single picture stands for a still
-scene, where smoothing averages nothing away.
+that keeps to LOST, or the default. A single picture stands for a still scene, where smoothing
+averages nothing away.
 Rule for `exit`: 1 - `enter`. Where one certain label gives way to another, the second then appears
 before the first has gone, and no moment without a label comes between.
 """

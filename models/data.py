@@ -14,7 +14,7 @@ Knows no network.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -111,9 +111,9 @@ def mix(samples: Sequence[Sample]) -> NDArray[np.float64]:
     """
     pairs = [(sample.label, sample.source) for sample in samples]
     counts = Counter(pairs)
-    roots: Counter[int] = Counter()
+    roots: defaultdict[int, float] = defaultdict(float)
     for (label, _), count in counts.items():
-        roots[label] += math.sqrt(count)  # type: ignore[assignment]  # a Counter of float
+        roots[label] += math.sqrt(count)
     shares = {
         pair: math.sqrt(count) / roots[pair[0]] / len(roots) / count
         for pair, count in counts.items()

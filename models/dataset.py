@@ -30,12 +30,15 @@ from rich.progress import track
 from edge.errors import ConfigError, EdgeError
 from edge.model.card import Preprocessing
 from models import data, duplicates, options
-from models.folders import Sample, check_names, class_folders, scan
+from models.folders import Sample, check_names, class_folders, scan, thin
 
 STORED: Final = 256
 """Side of the stored pictures, pixels."""
 OTHERS_VALIDATION: Final = 0.125
 """Validation pictures of each folder train_NAME, as a share of it; none of them are held out."""
+
+
+Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Dataset:
     how         which part of a picture the model gets; goes into the card
     """
 
-    labels: tuple[str, ...]
-    background: tuple[str, ...]
+    labels: Labels
+    background: Labels
     samples: tuple[Sample, ...]
     parts: tuple[data.Part, ...]
     pictures: NDArray[np.uint8]
@@ -99,40 +102,40 @@ def load(out: Path) -> Dataset:
     )
 
 
-def find(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Mapping[str, Path]]]:
-    """Return the labels, and the folders of the classes: of train, of every train_NAME, of extra.
+def find(args: argparse.Namespace) -> tuple[Labels, Labels, list[Mapping[str, Path]]]:
+    """Return labels, background labels, and the folders of classes of train, train_NAME and extra.
 
     Raises ConfigError where a class or a background class has no pictures, or an odd name.
     """
-    more = sorted(p for p in args.data.glob("train_*") if p.is_dir())
-    places = [args.data / "train", *more, *([args.extra] if args.extra else [])]
+    places = [args.data / "train", *sorted(p for p in args.data.glob("train_*") if p.is_dir())]
+    places += [args.extra] if args.extra else []
     folders: list[Mapping[str, Path]] = [class_folders(place) for place in places]
     labels = tuple(sorted({name for one in folders for name in one}))
     check_names(labels, args.data)
-    if args.background is None:
-        args.background = [name for name in labels if name == options.BACKGROUND]
-    missing = next((name for name in args.background if name not in labels), None)
+    usual = [name for name in labels if name == options.BACKGROUND]
+    background = tuple(usual if args.background is None else args.background)
+    missing = next((name for name in background if name not in labels), None)
     if missing is not None:
         raise ConfigError(
             f"background class `{missing}` has no pictures",
             where=str(args.data),
             hint=f"put pictures of empty scenes into {args.data / f'train_{missing}'}",
         )
-    if set(args.background) >= set(labels):
+    if set(background) >= set(labels):
         raise ConfigError("every class is a background class", expected="at least one that is none")
-    return labels, folders
+    return labels, background, folders
 
 
 def prepare(args: argparse.Namespace) -> Dataset:
     """Read, hash, split and store; or return what is already stored."""
-    labels, folders = find(args)
+    labels, background, folders = find(args)
     sets = [scan(one, labels) for one in folders]
     extra = sets.pop() if args.extra else []
     sets = [thin(one, args.limit) for one in sets]
     files = [sample for one in sets for sample in one] + extra
     origin = np.repeat(np.arange(len(sets) + 1), [*map(len, sets), len(extra)])
     choices = (args.held_out, args.validation, args.seed, args.central_fraction)
-    key = _key(files, (labels, args.background, choices))
+    key = _key(files, (labels, background, choices))
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     if (out / "dataset.json").is_file():
@@ -151,7 +154,7 @@ def prepare(args: argparse.Namespace) -> Dataset:
     stored = {
         "key": key,
         "labels": labels,
-        "background": args.background,
+        "background": background,
         "central_fraction": args.central_fraction,
         "left_out": left_out,
         "near_duplicates": int(len(kept) - len(np.unique(groups))),
@@ -192,18 +195,6 @@ def _parts(
         "none" if part == "train" and group in tested else part
         for part, group in zip(parts, groups, strict=True)
     ]
-
-
-def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:
-    """Return at most ``limit`` samples of each class, evenly spread; all for 0."""
-    if not limit:
-        return list(samples)
-    chosen: list[Sample] = []
-    for label in sorted({sample.label for sample in samples}):
-        mine = [sample for sample in samples if sample.label == label]
-        step = max(1.0, len(mine) / limit)
-        chosen += [mine[int(i * step)] for i in range(min(limit, len(mine)))]
-    return chosen
 
 
 def report(corpus: Dataset, stored: dict[str, Any]) -> str:

@@ -93,12 +93,24 @@ def scan(folders: Mapping[str, Path], labels: Sequence[str]) -> list[Sample]:
                 where=str(folder.parent),
                 hint="put pictures into it, or remove it",
             )
-        told = _manifest(folder) or _manifest(folder.parent, f"{name}/")
+        rows = _manifest(folder) or _manifest(folder.parent, f"{name}/")
         samples += [
-            Sample(path.absolute(), labels.index(name), *told.get(path.name, ("", "")))
+            Sample(path.absolute(), labels.index(name), *rows.get(path.name, ("", "")))
             for path in files
         ]
     return samples
+
+
+def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:
+    """Return at most ``limit`` samples of each class, evenly spread; all for 0."""
+    if not limit:
+        return list(samples)
+    chosen: list[Sample] = []
+    for label in sorted({sample.label for sample in samples}):
+        mine = [sample for sample in samples if sample.label == label]
+        step = max(1.0, len(mine) / limit)
+        chosen += [mine[int(i * step)] for i in range(min(limit, len(mine)))]
+    return chosen
 
 
 def _manifest(folder: Path, prefix: str = "") -> dict[str, tuple[str, str]]:

@@ -256,15 +256,17 @@ def test_a_package_without_one_checkpoint_is_refused(files: int, tmp_path: Path)
 
 @needs_training
 def test_weights_of_another_network_are_one_line(tmp_path: Path) -> None:
-    """A kernel of another shape, one that is missing, and a file that is no archive, are named."""
+    """A kernel of another shape, a missing one, no archive, half an archive: each is named."""
     arrays = lite_reference.random_weights("lite0", 1)
     arrays["block_3_expand/kernel"] = arrays["block_3_expand/kernel"][..., :-1]
     np.savez(tmp_path / "wide.npz", **arrays)  # type: ignore[arg-type]
     del arrays["stem_conv/kernel"]
     np.savez(tmp_path / "none.npz", **arrays)  # type: ignore[arg-type]
     (tmp_path / "bad.npz").write_bytes(GOOD)
-    files = [tmp_path / f"{name}.npz" for name in ("wide", "none", "bad")]
-    wide, none, bad = python("-c", REFUSED, *files).splitlines()
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "wide.npz").read_bytes()[:50_000])
+    files = [tmp_path / f"{name}.npz" for name in ("wide", "none", "bad", "cut")]
+    wide, none, bad, cut = python("-c", REFUSED, *files).splitlines()
+    assert "cut.npz: weights cannot be read" in cut
     assert "expected block_3_expand/kernel of (1, 1, 24, 144), got (1, 1, 24, 143)" in wide
     assert "expected stem_conv/kernel of (3, 3, 3, 32), got none" in none
     assert "bad.npz: weights cannot be read" in bad
