@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tests.conftest import MODELS
 
-PATCHES: Final = {"crashes": (1386, 255), "cannot be run": (2612, 0), "raises": (301, 0)}
+PATCHES: Final = {"crashes": (1386, 255), "cannot be run": (2612, 0), "raises": (111, 191)}
 """What becomes of uint8io.tflite -> a byte that is written over it: (offset, byte)."""
 
 

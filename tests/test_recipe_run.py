@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edge.model import locate
 from tests.conftest import ROOT
+from tests.test_readers import READER
 
 PYTHON = ROOT / ".venv-train" / "bin" / "python"
 COMMAND = ("nice", "-n", "10", PYTHON)
@@ -49,21 +50,6 @@ from models import prune
 kernels = prune.prunable(keras.models.load_model(sys.argv[1], compile=False))
 print(len(kernels), sum(float((k.numpy() == 0).mean()) for k in kernels) / len(kernels))
 """
-READER = """
-import sys, json, cv2, mediapipe
-from mediapipe.tasks.python import BaseOptions, vision
-from mediapipe.tasks.python.components.containers.rect import RectF
-from mediapipe.tasks.python.vision.core.image_processing_options import ImageProcessingOptions
-options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]))
-edge = (1 - float(sys.argv[3])) / 2
-part = ImageProcessingOptions(RectF(left=edge, top=edge, right=1 - edge, bottom=1 - edge))
-picture = cv2.cvtColor(cv2.imread(sys.argv[2]), cv2.COLOR_BGR2RGB)
-image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
-with vision.ImageClassifier.create_from_options(options) as reader:
-    found = reader.classify(image, part).classifications[0].categories
-print(json.dumps({c.category_name: c.score for c in found}))
-"""
-
 pytestmark = pytest.mark.skipif(
     not PYTHON.is_file(), reason="LEFT OUT: the recipe, for want of deploy/setup.sh train"
 )

@@ -99,7 +99,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "raises": (
         lambda folder: odd_models.patched(folder, "raises"),
-        "model.tflite: the model cannot be run: RuntimeError: Input tensor",
+        "model.tflite: the model cannot be loaded: 'utf-8' codec can't decode",
     ),
     "too wide": (
         made(odd_models.wide, 20_000),
