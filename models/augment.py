@@ -1,8 +1,8 @@
 """Augmented views of a picture, as a camera might have taken it. Source: Albumentations.
 
-A view has two halves: its geometry (crop, flip, place in a scene), which depends only on picture
-and view, so that teacher and student get the same; and effects of light, lens and camera, new at
-every epoch. Every class gets the same effects: one that only some had would give the class away.
+A view has two halves: its geometry (crop, flip), which depends only on picture and view, so that
+teacher and student get the same; and effects of light, lens and camera, new at every epoch. Every
+class gets the same effects: one that only some had would give the class away.
 """
 
 from __future__ import annotations
@@ -21,11 +21,8 @@ from edge import geometry
 from models import dataset
 
 Picture = NDArray[np.uint8]
-SCENE_VIEWS: Final = 2
-"""Views in which the picture stands small in a training picture of a background class."""
-WIDE_VIEWS: Final = 6
-"""Views at very different distances, those in a scene among them; after them come those at about
-the picture's own."""
+WIDE_VIEWS: Final = 4
+"""Views at very different distances; after them come those at about the picture's own."""
 WHOLE_VIEWS: Final = 3
 VIEWS: Final = WIDE_VIEWS + WHOLE_VIEWS
 MARGIN: Final = 1.3
@@ -35,16 +32,13 @@ object to be larger."""
 WIDE_AREA: Final = (0.3, MARGIN**2)
 WHOLE_AREA: Final = (0.85, 1.35)
 """Area of a view, as a share of what the daemon feeds its model."""
-SCENE_SIDE: Final = (0.35, 0.8)
-"""Side of a picture in a scene, as a share of the view's."""
 
 
 class Views:
     """Makes views (side, side, 3) uint8 RGB; not for several threads at once."""
 
     def __init__(self, corpus: dataset.Dataset, side: int, seed: int) -> None:
-        self._pictures, self._scenes = corpus.pictures, corpus.scenes
-        self._side, self._seed = side, seed
+        self._pictures, self._seed = corpus.pictures, seed
         self._widest = MARGIN * corpus.how.central_fraction
         self._wide, self._whole = (
             A.Compose(
@@ -64,11 +58,8 @@ class Views:
 
     def geometry(self, index: int, view: int) -> Picture:
         """Return view 0 to VIEWS - 1 of picture ``index``, the same every time."""
-        number = index * VIEWS + view
-        picture = self._run(
-            self._wide if view < WIDE_VIEWS else self._whole, self._margin(index), number
-        )
-        return self._in_scene(picture, number) if view < SCENE_VIEWS else picture
+        chain = self._wide if view < WIDE_VIEWS else self._whole
+        return self._run(chain, self._margin(index), index * VIEWS + view)
 
     def camera(self, picture: Picture, index: int, epoch: int) -> Picture:
         """Return the picture in another light, through another camera, at every epoch."""
@@ -83,28 +74,6 @@ class Views:
         rows, columns = (round(side * margin) for side in centre.shape[:2])
         larger = cv2.copyMakeBorder(centre, rows, rows, columns, columns, cv2.BORDER_REFLECT_101)
         return np.asarray(larger, np.uint8)
-
-    def _in_scene(self, picture: Picture, number: int) -> Picture:
-        """Return the picture small in a scene, its edge faded; itself where there are no scenes."""
-        if not len(self._scenes):
-            return picture
-        random = np.random.default_rng((self._seed, number))
-        scene = self._pictures[int(random.choice(self._scenes))]
-        scene = cv2.resize(scene, (self._side, self._side), interpolation=cv2.INTER_LINEAR)
-        height, width = (random.uniform(*SCENE_SIDE, 2) * self._side).astype(int)
-        top, left = (random.random(2) * (self._side - height, self._side - width)).astype(int)
-        mask = np.zeros((self._side, self._side), np.float32)
-        if random.random() < 0.5:
-            mask[top : top + height, left : left + width] = 1
-        else:
-            centre = (left + width / 2, top + height / 2)
-            cv2.ellipse(mask, (centre, (float(width), float(height)), 0.0), 1.0, -1)
-        faded = cv2.GaussianBlur(mask, (0, 0), self._side * random.uniform(0.005, 0.03))
-        placed = np.array(scene, np.float32)
-        small = cv2.resize(picture, (int(width), int(height)), interpolation=cv2.INTER_AREA)
-        placed[top : top + height, left : left + width] = small
-        mixed = faded[..., None] * placed + (1 - faded[..., None]) * scene
-        return np.asarray(mixed, np.uint8)
 
     def _run(self, chain: Any, picture: Picture, number: int) -> Picture:
         # One generator for each picture: the order of reading changes nothing.

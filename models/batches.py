@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import augment, backbones, data, dataset
+from models.scenes import Scenes
 
 BATCH: Final = 64
 
@@ -21,9 +22,12 @@ class Stage:
     first   the first layer that learns; None: only the head
     rate    highest learning rate; it rises from 0 in WARM_UP_STEPS, then falls to 0 as a cosine
     side    input size, pixels: small pictures first, which are cheaper
-    views   the first view that is used: 0 for all; SCENE_VIEWS for none in a scene; WIDE_VIEWS for
-            those of about the whole picture, at about the daemon's distance
+    views   the first view that is used: 0 for all; WIDE_VIEWS for those of about the whole picture,
+            at about the daemon's distance
     camera  share of the pictures that the camera's effects change
+    scenes  share of the pictures that are put into a scene, where there are scenes and cutouts
+    keep    share of what the body has learnt that is kept, the rest is ImageNet's again: weights
+            between both are right on more sources than either. Source: Wortsman et al. 2022
     """
 
     name: str
@@ -33,6 +37,24 @@ class Stage:
     side: int
     views: int = 0
     camera: float = 1.0
+    scenes: float = 0.0
+    keep: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What the training pictures teach.
+
+    views    (V,) the views that have targets
+    targets  (N, V, C) of each view
+    labels   (N, C) smoothed labels: targets of a picture in a scene
+    cutouts  (N, M, M) bool, where the subject is; None without a teacher
+    """
+
+    views: NDArray[np.int64]
+    targets: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    cutouts: NDArray[np.bool_] | None
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
@@ -43,15 +65,17 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         corpus: dataset.Dataset,
         stage: Stage,
         backbone: backbones.Backbone,
-        views: NDArray[np.int64],
-        targets: NDArray[np.float32],
+        lessons: Lessons,
         seed: int,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._indices = corpus.indices("train")
         self._stage, self._backbone, self._seed = stage, backbone, seed
-        usable = views >= stage.views
-        self._ids, self._targets = views[usable], targets[:, usable]
+        usable = lessons.views >= stage.views
+        self._ids, self._targets = lessons.views[usable], lessons.targets[:, usable]
+        self._labels, self._scenes = lessons.labels, None
+        if lessons.cutouts is not None and stage.scenes:
+            self._scenes = Scenes(corpus, lessons.cutouts, stage.side, seed)
         self._often = data.mix([corpus.samples[i] for i in self._indices])
         self._make = augment.Views(corpus, stage.side, seed)
         self._epoch = 0
@@ -68,12 +92,15 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         targets = np.empty((len(places), self._targets.shape[2]), np.float32)
         for slot, place in enumerate(places):
             row, view = int(self._order[place]), int(self._views[place])
-            index = int(self._indices[row])
-            picture = self._make.geometry(index, int(self._ids[view]))
+            if self._scenes and self._in_scene[place] and self._scenes.possible[row]:
+                picture = self._scenes.picture(row, (self._epoch << 32) + place)
+                targets[slot] = self._labels[row]
+            else:
+                picture = self._make.geometry(int(self._indices[row]), int(self._ids[view]))
+                targets[slot] = self._targets[row, view]
             if self._changed[place]:
                 picture = self._make.camera(picture, place, self._epoch)
             pictures[slot] = picture
-            targets[slot] = self._targets[row, view]
         return data.to_input(pictures, self._backbone.mean, self._backbone.std), targets
 
     def on_epoch_end(self) -> None:
@@ -86,3 +113,4 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is untyped
         self._order = np.resize(drawn, len(times))
         self._views = random.integers(0, len(self._ids), len(self._order))
         self._changed = random.random(len(self._order)) < self._stage.camera
+        self._in_scene = random.random(len(self._order)) < self._stage.scenes

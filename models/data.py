@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -129,23 +130,32 @@ def shrink(pixels: NDArray[np.uint8], side: int, how: Preprocessing) -> NDArray[
     return np.asarray(out[0])
 
 
+def stretch(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a whole (H, W, 3) picture as (side, side, 3)."""
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def to_input(pixels: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
     """Return pixels as a network's real input: (pixel - mean) / std."""
     return (pixels.astype(np.float32) - np.float32(mean)) / np.float32(std)
 
 
+def smoothed(classes: NDArray[np.int64], labels_total: int) -> NDArray[np.float32]:
+    """Return the smoothed labels of classes (N,), as targets (N, C)."""
+    hard = np.eye(labels_total, dtype=np.float32)[classes]
+    return np.asarray(hard * (1 - SMOOTHING) + SMOOTHING / labels_total, np.float32)
+
+
 def soft_targets(
-    classes: NDArray[np.int64], labels_total: int, logits: NDArray[np.float32], distil: float
+    labels: NDArray[np.float32], logits: NDArray[np.float32], distil: float
 ) -> NDArray[np.float32]:
     """Return the student's target for each view, (N, V, C).
 
-    classes  (N,)
-    logits   (N, V, C) the teacher's
-    distil   the teacher's share, 0 to 1; the rest is the label, smoothed
+    labels  (N, C) smoothed
+    logits  (N, V, C) the teacher's
+    distil  the teacher's share, 0 to 1; the rest is the label
     Source: Hinton, Vinyals, Dean 2015, with temperature 1.
     """
-    hard = np.eye(labels_total, dtype=np.float32)[classes]
-    hard = hard * (1 - SMOOTHING) + SMOOTHING / labels_total
     exponent = np.exp(logits - logits.max(axis=2, keepdims=True))
     soft = exponent / exponent.sum(axis=2, keepdims=True)
-    return np.asarray(distil * soft + (1 - distil) * hard[:, None], np.float32)
+    return np.asarray(distil * soft + (1 - distil) * labels[:, None], np.float32)

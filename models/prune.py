@@ -87,7 +87,7 @@ def fine_tune(model: Any, corpus: dataset.Dataset, args: argparse.Namespace) -> 
     """Prune ``model`` while it trains on the student's targets."""
     stage = replace(STAGE, side=args.side, epochs=1 if args.quick else STAGE.epochs)
     backbone = backbones.BACKBONES[args.backbone]
-    batches = Batches(corpus, stage, backbone, *train.targets(corpus, args), args.seed)
+    batches = Batches(corpus, stage, backbone, train.targets(corpus, args), args.seed)
     steps = stage.epochs * len(batches)
     network.unfreeze(model, stage.first)
     train.compile_model(model, stage.rate, steps)

@@ -31,8 +31,8 @@ from models import augment, backbones, dataset, network, options, train, variant
 from models.batches import Batches, Stage
 
 STAGES: Final = {
-    "mobilenet": Stage("int8", "stem", 3, 3e-5, 0, augment.WIDE_VIEWS, 0.5),
-    "lite0": Stage("int8", "stem", 1, 2e-5, 0, augment.WIDE_VIEWS, 0.5),
+    "mobilenet": Stage("int8", "stem", 3, 3e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
+    "lite0": Stage("int8", "stem", 1, 2e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
 }
 LEVELS: Final = 127
 """Steps on each side of zero of a symmetric int8."""
@@ -139,7 +139,7 @@ def fine_tune(model: Any, corpus: dataset.Dataset, args: argparse.Namespace, to:
     stage = replace(stage, side=args.side, epochs=1 if args.quick else stage.epochs)
     network.unfreeze(model, stage.first)
     rounding = simulate(model, ranges(model, corpus, backbone, args.side))
-    batches = Batches(corpus, stage, backbone, *train.targets(corpus, args), args.seed)
+    batches = Batches(corpus, stage, backbone, train.targets(corpus, args), args.seed)
     train.compile_model(rounding, stage.rate, stage.epochs * len(batches))
     part = to.with_suffix(".part.keras")
     rounding.fit(

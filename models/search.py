@@ -11,7 +11,6 @@ point it was at.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -34,7 +33,6 @@ from models import (
     teacher,
     train,
     variants,
-    weights,
 )
 from models.batches import Batches, Stage
 
@@ -68,7 +66,7 @@ POINTS: Final = (
     Point(224, (15,)),
     Point(224, (12, 15)),
     Point(224, (9, 12, 15)),
-    Point(backbones.BACKBONES[teacher.TEACHER].side, backbone=teacher.TEACHER),
+    Point(224, backbone=teacher.TEACHER),
 )
 
 
@@ -96,23 +94,6 @@ def macs(model: Any, side: int) -> int:
         elif isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
             total += int(np.prod(layer.output.shape) * np.prod(layer.kernel.shape[:-1]))
     return total
-
-
-def linear_teacher(args: argparse.Namespace) -> Any:
-    """Return the teacher as one network: frozen features and the final regression."""
-    body = backbones.build(
-        backbones.BACKBONES[teacher.TEACHER], weights.of(teacher.TEACHER, args.teacher)
-    )
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(body.output)
-    with np.load(args.out / "teacher.npz") as arrays:
-        kernel = (arrays["coef"] / arrays["scale"]).T
-        bias = arrays["intercept"] - arrays["mean"] @ kernel
-    if len(bias) == 1:  # of two classes scikit-learn keeps the second's alone
-        kernel, bias = np.hstack([0 * kernel, kernel]), np.array([0.0, bias[0]])
-    dense = keras.layers.Dense(len(bias), activation="softmax", name="scores")
-    model = keras.Model(body.input, dense(x))
-    dense.set_weights([kernel, bias])
-    return model
 
 
 def measure(point: Point, model: Any, corpus: dataset.Dataset, out: Path) -> dict[str, Any]:
@@ -146,20 +127,20 @@ def main() -> None:
     if not trained.is_file():
         raise ModelError("no trained network", where=str(trained), hint="run models.train first")
     corpus = dataset.load(args.out)
-    targets = train.targets(corpus, args)
+    lessons = train.targets(corpus, args)
     file = args.out / "points.json"
     rows = json.loads(file.read_text()) if file.is_file() else []
     for point in POINTS[:: len(POINTS) - 1] if args.quick else POINTS:
         if any(row["name"] == point.name for row in rows):
             continue
         if point.backbone == teacher.TEACHER:
-            model = linear_teacher(args)
+            model = keras.models.load_model(args.out / "teacher.keras", compile=False)
         else:
             student = keras.models.load_model(trained, compile=False)
             model = without(student, point.dropped)
             stage = replace(STAGE, side=point.side, epochs=1 if args.quick else args.epochs)
             backbone = backbones.BACKBONES[point.backbone]
-            batches = Batches(corpus, stage, backbone, *targets, args.seed)
+            batches = Batches(corpus, stage, backbone, lessons, args.seed)
             network.unfreeze(model, stage.first)
             train.compile_model(model, stage.rate, stage.epochs * len(batches))
             model.fit(batches, epochs=stage.epochs, verbose=2)

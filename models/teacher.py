@@ -1,13 +1,12 @@
-"""The teacher: a larger network's logits for every view of every training picture.
+"""The teacher: a larger network's logits for views of every training picture, and its subject.
 
     python -m models.teacher [--out build/model] [--teacher FILE.npz]
 
-A frozen EfficientNet-Lite2 gives features; a logistic regression on them gives logits.
-The logits of a picture come from a regression fitted without it (five folds), so that the teacher
-corrects wrong labels rather than memorises them.
+EfficientNet-Lite2 is trained on the labels (models.train), then it judges. It also says where in
+a picture the subject is, so that the student sees it in other scenes.
 
-Writes OUT/teacher.npz: views (V,), logits (N, V, C), and its accuracy on the validation pictures.
-An interrupted run continues with the view it was at.
+Writes OUT/teacher.keras, and OUT/teacher.npz: views (V,), logits (N, V, C), cutouts (N, M * M / 8),
+packed bits of (N, M, M). An interrupted run continues with the epoch or the view it was at.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,131 +30,127 @@ import keras
 import tensorflow as tf
 
 from edge.errors import EdgeError
-from models import augment, backbones, data, dataset, options, weights
+from models import augment, backbones, cutouts, data, dataset, options, train
 
 TEACHER: Final = "lite2"
 JUDGED: Final = augment.VIEWS - 1
 """Views that it judges; each costs minutes."""
 BATCH: Final = 64
-FOLDS: Final = 5
-STRENGTHS: Final = (1e-4, 1e-3, 1e-2)
-"""Inverse of the regression's L2 penalty; the one with the lowest validation loss is used."""
+MAP_SIDE: Final = 288
+"""Input size for the map of places, pixels: a finer map than at the size of training."""
+
+Picture = NDArray[np.uint8]
 
 
 def judge(args: argparse.Namespace) -> Path:
-    """Write the teacher's logits; return their file."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold
-    from sklearn.preprocessing import StandardScaler
-
+    """Train the teacher and write its judgement; return the file."""
     out: Path = args.out
-    done = out / "teacher.npz"
     corpus = dataset.load(out)
-    key = f"{(out / 'dataset.json').stat().st_mtime_ns} {args.teacher} {args.seed}"
-    if done.is_file():
-        with np.load(done) as arrays:
-            if str(arrays["key"]) == key:
-                return done
-    train, validation = corpus.indices("train"), corpus.indices("validation")
+    lesson = argparse.Namespace(**vars(args) | {"backbone": TEACHER, "name": "teacher"})
+    lesson.weights, lesson.distil = args.teacher, 0
+    trained = train.train(lesson)
+    done = out / "teacher.npz"
+    if done.is_file() and done.stat().st_mtime_ns > trained.stat().st_mtime_ns:
+        return done
     views = (0, augment.WIDE_VIEWS) if args.quick else tuple(range(JUDGED))
-    features = Features(corpus, args, key)
-    whole = features.of("validation", validation, None)
-    inputs = np.stack([features.of(f"view-{v}", train, v) for v in views], axis=1)
-    inputs = inputs.astype(np.float32)
-    scaler = StandardScaler().fit(inputs[:, 0])
-    classes = corpus.classes
-    often = data.mix([corpus.samples[i] for i in train])
-    judged = scaler.transform(whole.astype(np.float32))
-
-    def fit(rows: NDArray[np.int64], strength: float) -> Any:
-        x = scaler.transform(inputs[rows].reshape(-1, inputs.shape[2]))
-        model = LogisticRegression(C=strength, max_iter=100)
-        return model.fit(
-            x, np.repeat(classes[train[rows]], len(views)), np.repeat(often[rows], len(views))
-        )
-
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=args.seed)
-    parts = list(folds.split(train, classes[train]))
-
-    def loss(strength: float) -> float:
-        model = fit(parts[0][0], strength)
-        return float(
-            log_loss(classes[validation], model.predict_proba(judged), labels=model.classes_)
-        )
-
-    strength = min(STRENGTHS, key=loss)
-    logits = np.empty((len(train), len(views), len(corpus.labels)), np.float32)
-    for others, mine in track(parts, "teacher's folds", disable=not sys.stderr.isatty()):
-        x = scaler.transform(inputs[mine].reshape(-1, inputs.shape[2]))
-        judged_views = fit(others, strength).predict_log_proba(x)
-        logits[mine] = judged_views.reshape(len(mine), len(views), -1)
-    final = fit(np.arange(len(train)), strength)
-    accuracy = float((final.predict(judged) == classes[validation]).mean())
-    print(
-        f"teacher: C {strength:g}, {100 * accuracy:.2f} % of {len(validation)} validation pictures"
-    )
-    whole_file = done.with_suffix(".part.npz")
-    np.savez(
-        whole_file,
-        views=views,
-        logits=logits,
-        key=key,
-        validation=accuracy,
-        mean=scaler.mean_,
-        scale=scaler.scale_,
-        coef=final.coef_,
-        intercept=final.intercept_,
-    )
-    whole_file.replace(done)
-    for file in out.glob("features-*.npz"):
+    step = Steps(keras.models.load_model(trained, compile=False), corpus, args)
+    logits = np.stack([step.kept(f"view-{v}", partial(step.logits, v)) for v in views], axis=1)
+    masks = step.kept("cutouts", step.cutouts)
+    part = done.with_suffix(".part.npz")
+    shape = (len(masks), cutouts.SIDE, cutouts.SIDE)
+    np.savez_compressed(part, views=views, logits=logits, cutouts=masks, shape=shape)
+    part.replace(done)
+    for file in out.glob("teacher-*.npy"):
         file.unlink()
     return done
 
 
-class Features:
-    """The teacher's pooled features, kept on disk so that none are computed twice."""
+class Steps:
+    """Parts of the judgement; each is kept on disk, so that none is computed twice."""
 
-    def __init__(self, corpus: dataset.Dataset, args: argparse.Namespace, key: str) -> None:
-        self._corpus, self._out, self._key = corpus, args.out, key
+    def __init__(self, model: Any, corpus: dataset.Dataset, args: argparse.Namespace) -> None:
+        self._corpus, self._out, self._side = corpus, args.out, args.side
         self._backbone = backbones.BACKBONES[TEACHER]
-        body = backbones.build(self._backbone, weights.of(TEACHER, args.teacher))
-        pooled = keras.Model(body.input, keras.layers.GlobalAveragePooling2D()(body.output))
-        self._views = augment.Views(corpus, self._backbone.side, args.seed)
-        self._run = tf.function(lambda x: pooled(x, training=False))
+        self._train = corpus.indices("train")
+        self._views = augment.Views(corpus, args.side, args.seed)
+        top = model.get_layer("pool").input
+        self._places = keras.Model(model.input, top)
+        self._kernel, self._bias = model.get_layer("scores").get_weights()
 
-    def of(self, name: str, indices: NDArray[np.int64], view: int | None) -> NDArray[np.float16]:
-        """Return the features of one view of the pictures, (n, 1280); of the whole for None."""
-        file = self._out / f"features-{name}.npz"
+    def kept(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the array of an earlier run, or make it and keep it."""
+        file = self._out / f"teacher-{name}.npy"
         if file.is_file():
-            with np.load(file) as arrays:
-                if str(arrays["key"]) == self._key:
-                    return np.asarray(arrays["features"])
-        features = []
-        starts = range(0, len(indices), BATCH)
-        with ThreadPoolExecutor(1) as pool:  # makes a batch while the network runs the one before
-            coming = pool.submit(self._batch, indices[:BATCH], view)
-            for start in track(starts, f"teacher: {name}", disable=not sys.stderr.isatty()):
-                batch = coming.result()
-                coming = pool.submit(self._batch, indices[start + BATCH :][:BATCH], view)
-                features.append(np.asarray(self._run(tf.constant(batch)).numpy(), np.float16))
-        result = np.concatenate(features)[: len(indices)]
-        whole = file.with_suffix(".part.npz")
-        np.savez(whole, features=result, key=self._key)
-        whole.replace(file)
+            return np.asarray(np.load(file))
+        result = make()
+        part = file.with_suffix(".part")
+        with part.open("wb") as to:
+            np.save(to, result)
+        part.replace(file)
         return result
 
-    def _batch(self, indices: NDArray[np.int64], view: int | None) -> NDArray[np.float32]:
-        """Return BATCH pictures as the network's real input; zeros where there are fewer."""
-        side = self._backbone.side
-        pictures = np.zeros((BATCH, side, side, 3), np.uint8)
-        for row, index in enumerate(indices):
-            pictures[row] = (
-                data.shrink(self._corpus.pictures[index], side, self._corpus.how)
-                if view is None
-                else self._views.geometry(int(index), view)
+    def logits(self, view: int) -> NDArray[np.float32]:
+        """Return the logits of one view of every training picture, (N, C)."""
+        found = self._each(
+            self._train,
+            self._side,
+            lambda index: self._views.geometry(index, view),
+            lambda index, places: places.mean((0, 1)),
+            f"teacher: view {view}",
+        )
+        return np.stack(found).astype(np.float32)
+
+    def cutouts(self) -> NDArray[np.uint8]:
+        """Return where the subject of every training picture is, packed; nothing of background."""
+        pictures, classes = self._corpus.pictures, self._corpus.classes
+        background = self._corpus.background_classes
+        result = np.zeros((len(self._train), cutouts.SIDE, cutouts.SIDE), np.bool_)
+        rows = np.flatnonzero(~np.isin(classes[self._train], background))
+        if background:
+            others = list(background)
+
+            def cut(index: int, places: NDArray[np.float32]) -> NDArray[np.bool_]:
+                subject = places[..., classes[index]] - places[..., others].max(-1)
+                return cutouts.cutout(np.asarray(pictures[index]), subject)
+
+            result[rows] = self._each(
+                self._train[rows],
+                MAP_SIDE,
+                lambda index: data.stretch(pictures[index], MAP_SIDE),
+                cut,
+                "teacher: subjects",
             )
-        return data.to_input(pictures, self._backbone.mean, self._backbone.std)
+        return np.packbits(result.reshape(len(result), -1), axis=1)
+
+    def _each(
+        self,
+        indices: NDArray[np.int64],
+        side: int,
+        view: Callable[[int], Picture],
+        use: Callable[[int, NDArray[np.float32]], Any],
+        name: str,
+    ) -> list[Any]:
+        """Return what ``use`` makes of every picture's map of logits (h, w, C)."""
+        run = tf.function(lambda x: self._places(x, training=False) @ self._kernel + self._bias)
+
+        def batch(start: int) -> NDArray[np.float32]:
+            pictures = np.zeros((BATCH, side, side, 3), np.uint8)
+            for row, index in enumerate(indices[start : start + BATCH]):
+                pictures[row] = view(int(index))
+            return data.to_input(pictures, self._backbone.mean, self._backbone.std)
+
+        found: list[Any] = []
+        with ThreadPoolExecutor(1) as pool:  # makes a batch while the network runs the one before
+            coming = pool.submit(batch, 0)
+            for start in track(
+                range(0, len(indices), BATCH), name, disable=not sys.stderr.isatty()
+            ):
+                pixels = coming.result()
+                coming = pool.submit(batch, start + BATCH)
+                maps = run(tf.constant(pixels)).numpy()
+                mine = indices[start : start + BATCH]
+                found += [use(int(i), one) for i, one in zip(mine, maps, strict=False)]
+        return found
 
 
 if __name__ == "__main__":

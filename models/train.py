@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from edge.errors import ConfigError, EdgeError
 from models import augment, backbones, data, dataset, network, options, weights
-from models.batches import Batches, Stage
+from models.batches import Batches, Lessons, Stage
 
 WARM_UP_STEPS: Final = 100
 PATIENCE: Final = 8
@@ -36,17 +36,21 @@ PATIENCE: Final = 8
 SCHEDULES: Final = {
     "mobilenet": (
         Stage("head", None, 1, 2e-3, 192),
-        Stage("late", "block_12_expand", 2, 5e-4, 192),
-        Stage("all", "stem", 16, 2e-4, 192),
-        Stage("whole", "stem", 5, 6e-5, 0, augment.WIDE_VIEWS),
-        Stage("clear", "stem", 10, 2e-4, 192, augment.SCENE_VIEWS, camera=0.5),
-        Stage("end", "stem", 4, 6e-5, 0, augment.WIDE_VIEWS, camera=0.5),
+        Stage("all", "stem", 16, 2e-4, 192, scenes=0.3),
+        Stage("between", None, 1, 5e-4, 192, scenes=0.15, keep=0.6),
+        Stage("settle", "stem", 8, 1e-4, 192, scenes=0.2, camera=0.7),
+        Stage("end", "stem", 4, 5e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15, keep=0.8),
     ),
     "lite0": (
         Stage("head", None, 1, 2e-3, 192),
-        Stage("late", "block_9_expand", 2, 3e-4, 192),
-        Stage("all", "stem", 3, 1e-4, 192),
-        Stage("whole", "stem", 1, 4e-5, 0, augment.WIDE_VIEWS),
+        Stage("all", "stem", 4, 1e-4, 192, scenes=0.3),
+        Stage("whole", "stem", 1, 4e-5, 0, augment.WIDE_VIEWS, scenes=0.2),
+        Stage("between", None, 1, 3e-4, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15, keep=0.5),
+    ),
+    "lite2": (
+        Stage("head", None, 1, 2e-3, 192),
+        Stage("all", "stem", 2, 1e-4, 192),
+        Stage("between", None, 1, 3e-4, 0, augment.WIDE_VIEWS, 0.5, keep=0.5),
     ),
 }
 
@@ -65,6 +69,7 @@ def train(args: argparse.Namespace) -> Path:
     backbone = backbones.BACKBONES[args.backbone]
     start = weights.of(args.backbone, args.weights)
     model = network.build(len(corpus.labels), backbone, start, args.seed)
+    published = {layer.name: layer.get_weights() for layer in body(model)}
     stages = SCHEDULES[args.backbone]
     for stage in stages[:: len(stages) - 1] if args.quick else stages:
         done = work / f"{stage.name}.keras"
@@ -75,6 +80,13 @@ def train(args: argparse.Namespace) -> Path:
             stage = replace(stage, side=args.side, epochs=1)
         stage = replace(stage, side=stage.side or args.side)
         print(f"{stage}", flush=True)
+        for layer in body(model) if stage.keep < 1 else ():
+            layer.set_weights(
+                [
+                    stage.keep * learnt + (1 - stage.keep) * old
+                    for learnt, old in zip(layer.get_weights(), published[layer.name], strict=True)
+                ]
+            )
         fit(model, stage, corpus, backbone, lessons, args.seed, work)
         model.load_weights(work / "best.keras")
         (work / "best.keras").replace(done)
@@ -85,21 +97,23 @@ def train(args: argparse.Namespace) -> Path:
     return result
 
 
+def body(model: Any) -> list[Any]:
+    """Return the layers of the backbone that have weights."""
+    return [layer for layer in model.layers if layer.weights and layer.name != "scores"]
+
+
 def fit(
     model: Any,
     stage: Stage,
     corpus: dataset.Dataset,
     backbone: backbones.Backbone,
-    lessons: tuple[NDArray[np.int64], NDArray[np.float32]],
+    lessons: Lessons,
     seed: int,
     work: Path,
 ) -> None:
-    """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows.
-
-    lessons  views (V,) and targets (N, V, C)
-    """
+    """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows."""
     network.unfreeze(model, stage.first)
-    batches = Batches(corpus, stage, backbone, *lessons, seed)
+    batches = Batches(corpus, stage, backbone, lessons, seed)
     compile_model(model, stage.rate, stage.epochs * len(batches))
     held, best = validation(corpus, backbone, stage.side), work / "best.keras"
     lowest = None
@@ -172,26 +186,25 @@ def draw(log: Path, to: Path) -> None:
     pyplot.close(figure)
 
 
-def targets(
-    corpus: dataset.Dataset, args: argparse.Namespace
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the views for training, (V,), and their targets, (N, V, C).
-
-    With a teacher, its views, and its share of the targets; without one, every view.
-    """
+def targets(corpus: dataset.Dataset, args: argparse.Namespace) -> Lessons:
+    """Return what the pictures teach: with a teacher, its views, and its share of the targets."""
     classes = corpus.classes[corpus.indices("train")]
+    labels_total = len(corpus.labels)
+    labels = data.smoothed(classes, labels_total)
     if args.distil == 0:
         views = np.arange(augment.VIEWS)
-        unused = np.zeros((len(classes), len(views), len(corpus.labels)), np.float32)
-        return views, data.soft_targets(classes, len(corpus.labels), unused, 0.0)
+        return Lessons(views, np.repeat(labels[:, None], len(views), 1), labels, None)
     try:
         with np.load(args.out / "teacher.npz") as arrays:
             views, logits = np.asarray(arrays["views"]), np.asarray(arrays["logits"])
+            packed, shape = np.asarray(arrays["cutouts"]), tuple(arrays["shape"])
     except FileNotFoundError as exc:
         raise ConfigError(
             "no teacher", where=str(exc.filename), hint="run python -m models.teacher first"
         ) from None
-    return views, data.soft_targets(classes, len(corpus.labels), logits, args.distil)
+    cutouts = np.unpackbits(packed, axis=1, count=shape[1] * shape[2]).reshape(shape)
+    soft = data.soft_targets(labels, logits, args.distil)
+    return Lessons(views, soft, labels, cutouts.astype(np.bool_))
 
 
 if __name__ == "__main__":

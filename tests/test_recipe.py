@@ -167,12 +167,13 @@ def test_the_students_targets_come_from_label_and_teacher() -> None:
     """Each view's target lies between the smoothed label and the teacher's score for that view."""
     logits = np.array([[[0.0, 0.0], [0.0, 2.0]], [[2.0, 0.0], [0.0, 9.0]]], np.float32)
     classes = np.array([1, 0])
-    told = data.soft_targets(classes, 2, logits, 0.5)[:, :, 1]
+    told = data.soft_targets(data.smoothed(classes, 2), logits, 0.5)[:, :, 1]
     says = 1 / (1 + np.exp(logits[:, :, 0] - logits[:, :, 1]))
     assert told == pytest.approx((says + [[0.975], [0.025]]) / 2, abs=1e-6)
-    three = data.soft_targets(classes, 3, np.zeros((2, 4, 3), np.float32), 1.0)
+    labels = data.smoothed(classes, 3)
+    three = data.soft_targets(labels, np.zeros((2, 4, 3), np.float32), 1.0)
     assert three == pytest.approx(1 / 3)
-    alone = data.soft_targets(classes, 3, np.zeros((2, 4, 3), np.float32), 0.0)
+    alone = data.soft_targets(labels, np.zeros((2, 4, 3), np.float32), 0.0)
     assert alone[0, 0] == pytest.approx([1 / 60, 1 - 2 / 60, 1 / 60])
 
 
