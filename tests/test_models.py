@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from deploy.broker import PrivateBroker
 from edge.config import persisted
 from edge.config.persisted import Choice
+from edge.daemon import probation
+from edge.daemon.run import Run
 from edge.errors import ConfigError, ModelError
 from edge.model import installed, store
 from tests.conftest import ROOT, Daemon, Listener, edge, model_folder, tracked
 from tests.test_control import Asker, newest, online
+from tests.test_scores import BLACK, CASES, RED, pictures
+
+Counts = tuple[int, int, int]
+"""Frames, dropped, without scores."""
 
 CONFIG = """
-[device]
-id = "wall"
-[publish]
-telemetry_interval_s = 0.5
+device.id = "wall"
+publish.telemetry_interval_s = 0.5
 """
 
 
@@ -161,7 +168,7 @@ def wall(
         store.add(bundle(tmp_path / name, name, labels=labels), name, "1")
     running = daemon(
         *("--source", "synthetic", "--broker", broker.address),
-        config=CONFIG + '[model]\npath = "rgb"\n',
+        config=CONFIG + 'model.path = "rgb"\n',
         STATE_DIRECTORY=str(state),
     )
     online(broker)
@@ -222,10 +229,12 @@ def test_a_label_that_is_gone_is_withdrawn_from_home_assistant(
     answer = asker.ask("model", {"action": "use", "name": "two"})
     assert answer["status"] == "ok", answer
     listener.wait_for(lambda: (newest(listener, "info") or {})["model"]["name"] == "sigmoid")
-    listener.wait_for(lambda: len(json.loads(listener.bodies("config")[-1])["components"]) > 3)
-    components = json.loads(listener.bodies("config")[-1])["components"]
-    assert components["class_2"] == {"platform": "binary_sensor"}
-    assert components["class_1"]["name"] == "blue"
+
+    def component(key: str) -> Any:
+        return json.loads(listener.bodies("config")[-1])["components"][key]
+
+    listener.wait_for(lambda: component("class_2") == {"platform": "binary_sensor"})
+    assert component("class_1")["name"] == "blue"
     listener.close()
 
 
@@ -260,7 +269,7 @@ def test_a_chosen_model_that_does_not_start_is_taken_back(
     listener = Listener(broker)
     daemon(
         *("--source", "synthetic", "--broker", broker.address),
-        config=CONFIG + '[model]\npath = "rgb"\n',
+        config=CONFIG + 'model.path = "rgb"\n',
         STATE_DIRECTORY=str(state),
     )
     listener.wait_for(
@@ -312,3 +321,68 @@ def test_a_choice_that_cannot_be_read_is_ignored(state: Path) -> None:
 def test_no_model_of_this_program_has_a_version_in_its_folder() -> None:
     """So that `@` always means an added one."""
     assert not [path for path in tracked() if path.startswith("models/") and "@" in path]
+
+
+def test_a_model_without_scores_is_taken_back_by_itself(
+    broker: PrivateBroker, daemon: Callable[..., Daemon], state: Path, tmp_path: Path
+) -> None:
+    """Chosen by request, it gives no number for half of the pictures: the one before returns."""
+    store.add(bundle(tmp_path / "rgb", "rgb"), "rgb", "1")
+    nan = tmp_path / "nan"
+    shutil.copytree(CASES / "nan", nan)
+    card = 'name = "nan"\nversion = "1"\nfile = "m.tflite"\nlabels = ["red", "green", "blue"]\n'
+    (nan / "model.toml").write_text(card)
+    store.add(nan, "nan", "1")
+    folder = pictures(tmp_path / "seen", RED, BLACK)
+    daemon(
+        *("--source", folder, "--broker", broker.address),
+        config=CONFIG + 'camera.fps = 50\nmodel.path = "rgb"\n',
+        module="tests.hasty",
+        STATE_DIRECTORY=str(state),
+    )
+    online(broker)
+    asker, listener = Asker(broker), Listener(broker)
+    assert asker.ask("model", {"action": "use", "name": "nan"})["status"] == "ok"
+    listener.wait_for(
+        lambda: any(one["type"] == "model_rolled_back" for one in listener.payloads("event"))
+    )
+    event = next(e for e in listener.payloads("event") if e["type"] == "model_rolled_back")
+    assert event["evidence"]["model"] == "rgb 1"
+    assert "frames have no scores" in event["evidence"]["reason"]
+    assert persisted.choice() is None
+    asker.close()
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "intervals", "fault"),
+    [
+        ((900, 100, 0), [(50, 50, 0), (20, 80, 0)], ""),
+        ((900, 100, 0), [(20, 80, 0), (20, 80, 0)], "too slow: 20 of 100 frames"),
+        ((900, 100, 0), [(20, 80, 0), (90, 10, 0), (20, 80, 0)], ""),
+        ((300, 700, 0), [(20, 80, 0), (20, 80, 0)], ""),
+        ((900, 100, 0), [(100, 0, 21), (100, 0, 30)], "30 of 100 frames have no scores"),
+        ((900, 100, 0), [(100, 0, 19), (100, 0, 19)], ""),
+        ((900, 100, 0), [(3, 9, 3), (3, 9, 3)], ""),
+    ],
+)
+def test_a_model_is_judged_by_what_it_leaves_out(
+    before: Counts, intervals: list[Counts], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice in a row, worse than it was before, and with enough frames to say so."""
+    now = [0.0]
+    monkeypatch.setattr("edge.daemon.probation.time.monotonic", lambda: now[0])
+    run = SimpleNamespace(
+        frames_total=before[0], dropped_total=before[1], invalid_scores_total=before[2]
+    )
+    judged = probation.Probation(cast("Run", run), 0.0)
+    said = ""
+    for frames, dropped, invalid in intervals:
+        run.frames_total += frames
+        run.dropped_total += dropped
+        run.invalid_scores_total += invalid
+        assert judged.fault() == said == ""
+        now[0] += probation.CHECK_S
+        said = judged.fault()
+    assert said.startswith(fault)
+    assert bool(said) == bool(fault)
