@@ -188,7 +188,7 @@ def test_a_request_changes_the_model_and_everything_follows(
 ) -> None:
     """Info, state, discovery with the old labels withdrawn; persisted; and one step back."""
     listener = Listener(broker, "#")
-    assert asker.ask("model")["data"]["in_use"] == "rgb"
+    assert asker.ask("model")["data"]["in_use"] == "rgb@1"
     answer = asker.ask("model", {"action": "use", "name": "hues"})
     assert (answer["status"], answer["error"]) == ("ok", "")
     listener.wait_for(lambda: (newest(listener, "info") or {})["model"]["name"] == "hues")
@@ -205,9 +205,10 @@ def test_a_request_changes_the_model_and_everything_follows(
     assert changed[-1]["evidence"] == {"model": "hues 1", "instead_of": "rgb 1"}
     chosen = persisted.choice()
     assert chosen is not None
-    assert (chosen.path, chosen.before) == ("hues@1", None)
+    assert (chosen.path, chosen.before, chosen.chosen) == ("hues@1", "rgb@1", False)
     assert chosen.until_s > time.time() + 3000
-    assert asker.ask("model", {"action": "remove", "name": "hues@1"})["status"] == "error"
+    for kept in ("hues@1", "rgb@1"):  # in use, and the one before
+        assert asker.ask("model", {"action": "remove", "name": kept})["status"] == "error"
     assert asker.ask("model", {"action": "use", "name": "hues"})["data"]["changed"] is False
     assert asker.ask("model", {"action": "rollback"})["status"] == "ok"
     listener.wait_for(lambda: newest(listener, "info")["model"]["name"] == "rgb")
@@ -247,7 +248,7 @@ def test_a_request_cannot_name_what_is_not_installed(asker: Asker, name: str) ->
     answer = asker.ask("model", {"action": "use", "name": name})
     assert answer["status"] == "error"
     assert "\n" not in answer["error"]
-    assert asker.ask("model")["data"]["in_use"] == "rgb"
+    assert asker.ask("model")["data"]["in_use"] == "rgb@1"
 
 
 def test_a_model_that_is_refused_is_not_chosen(asker: Asker, state: Path, wall: Daemon) -> None:
@@ -257,7 +258,26 @@ def test_a_model_that_is_refused_is_not_chosen(asker: Asker, state: Path, wall: 
     answer = asker.ask("model", {"action": "use", "name": "hues"})
     assert answer["status"] == "error"
     assert persisted.choice() is None
-    assert asker.ask("model")["data"]["in_use"] == "rgb"
+    assert asker.ask("model")["data"]["in_use"] == "rgb@1"
+
+
+def test_a_model_of_the_command_line_stays(
+    broker: PrivateBroker, daemon: Callable[..., Daemon], state: Path, rgb: Path, tmp_path: Path
+) -> None:
+    """It comes before what a request chooses, which is therefore refused."""
+    store.add(bundle(tmp_path / "hues", "hues"), "hues", "1")
+    daemon(
+        *("--source", "synthetic", "--broker", broker.address, "--model", rgb),
+        config=CONFIG,
+        STATE_DIRECTORY=str(state),
+    )
+    online(broker)
+    asker = Asker(broker)
+    answer = asker.ask("model", {"action": "use", "name": "hues"})
+    assert answer["status"] == "error"
+    assert "set on the command line" in answer["error"]
+    assert persisted.choice() is None
+    asker.close()
 
 
 def test_a_chosen_model_that_does_not_start_is_taken_back(
@@ -265,7 +285,7 @@ def test_a_chosen_model_that_does_not_start_is_taken_back(
 ) -> None:
     """The daemon starts with the one before, and says so in an event."""
     store.add(bundle(tmp_path / "rgb", "rgb"), "rgb", "1")
-    persisted.choose(Choice("lost@3", None, time.time() + 1000))
+    persisted.choose(Choice("lost@3", "rgb@1", until_s=time.time() + 1000))
     listener = Listener(broker)
     daemon(
         *("--source", "synthetic", "--broker", broker.address),
@@ -288,7 +308,7 @@ def test_a_model_that_ends_the_daemon_is_taken_back(
     """Killed three times within its probation, the fourth start has the one before."""
     for name in ("rgb", "hues"):
         store.add(bundle(tmp_path / name, name), name, "1")
-    persisted.choose(Choice("hues@1", "rgb@1", time.time() + 1000))
+    persisted.choose(Choice("hues@1", "rgb@1", chosen=True, until_s=time.time() + 1000))
     listener = Listener(broker)
     for start in range(4):
         running = daemon(

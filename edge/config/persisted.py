@@ -29,13 +29,15 @@ class Choice(msgspec.Struct, frozen=True):
     """A model that a request has chosen, instead of what the config says.
 
     path     of [model]
-    before   the path that was chosen before; None: what the config says
+    before   the model that it replaced
+    chosen   whether that was chosen too, else the config's
     until_s  Unix time at which it has proven itself; 0: it has
     starts   of the daemon since it was chosen
     """
 
     path: str
-    before: str | None = None
+    before: str = ""
+    chosen: bool = False
     until_s: float = 0.0
     starts: int = 0
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import logging
 import time
 
+import msgspec
+
 from edge.config import persisted
 from edge.config.persisted import Choice
 from edge.contract import Model
@@ -55,10 +57,10 @@ class Models:
         if folder is None:
             raise installed.unknown(request.name, "model")
         path = folder.name  # gate@2 for gate: a version that is added later must not replace it
-        if path == self._path():
+        if path == self._in_use():
             return {"model": self._name(), "changed": False}
         until_s = time.time() + self._run.config.model.probation_s
-        new = Choice(path, chosen.path if chosen else None, until_s)
+        new = Choice(path, self._in_use(), chosen is not None, until_s)
         return self._change(new, chosen, "by request")
 
     def tick(self) -> None:
@@ -85,11 +87,10 @@ class Models:
         before = self._name()
         persisted.choose(new)
 
-        def over(error: str) -> None:
+        def over(error: str) -> str:
             self._changing = False
-            if not error and new is not None and self._path() != new.path:
-                error = "model.path is set on the command line"
-                log.error("%s: the choice of %s has no effect", error, new.path)
+            if not error and new is not None and self._run.config.model.path != new.path:
+                error = f"{new.path} has no effect: model.path is set on the command line"
             if error:
                 persisted.choose(old)
             elif why == "by request":
@@ -99,6 +100,7 @@ class Models:
                 self._events.add("model_changed", line, model=self._name(), instead_of=before)
             else:
                 self._report_back(f"{before}: {why}")
+            return error
 
         self._changing = True
         self._takeover.then(over)
@@ -115,7 +117,7 @@ class Models:
 
     def _remove(self, reference: str) -> Answer:
         chosen = persisted.choice()
-        if reference in (self._path(), chosen.before if chosen else None):
+        if reference in (self._in_use(), chosen.before if chosen else ""):
             raise ModelError("is in use, or the one before", where=reference, hint="use another")
         store.remove(reference)
         return {"removed": reference}
@@ -124,13 +126,15 @@ class Models:
         chosen = persisted.choice()
         sizes = {one.reference: one.bytes for one in store.listing()}
         return {
-            "in_use": self._path(),
+            "in_use": self._in_use(),
             "before": chosen.before if chosen else None,
             "models": [{"name": one, "bytes": sizes.get(one)} for one in installed.names()],
         }
 
-    def _path(self) -> str:
-        return self._run.config.model.path or installed.SHIPPED
+    def _in_use(self) -> str:
+        """Return the model at work: its name where it is an installed one, else its path."""
+        folder = self._run.engine.folder
+        return folder.name if folder.parent in installed.places() else self._run.config.model.path
 
     def _name(self) -> str:
         card = self._run.engine.card
@@ -139,7 +143,7 @@ class Models:
 
 def _before(chosen: Choice) -> Choice | None:
     """Return the choice before; None where the config decided."""
-    return None if chosen.before is None else Choice(chosen.before)
+    return Choice(chosen.before) if chosen.chosen else None
 
 
 def started() -> str:
@@ -150,7 +154,7 @@ def started() -> str:
     starts = chosen.starts + 1
     if starts > STARTS_MAX:
         return back(f"{chosen.path}: the daemon has started {starts} times with it")
-    persisted.choose(Choice(chosen.path, chosen.before, chosen.until_s, starts))
+    persisted.choose(msgspec.structs.replace(chosen, starts=starts))
     return ""
 
 

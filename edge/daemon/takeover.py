@@ -44,10 +44,13 @@ class Takeover:
         self._run, self._reload, self._camera, self._rooms = run, reload, camera, rooms
         self._announcer, self._events, self._notifier = announcer, events, notifier
         self._waiting: list[Pending] = []
-        self._then: list[Callable[[str], None]] = []
+        self._then: list[Callable[[str], str]] = []
 
-    def then(self, over: Callable[[str], None]) -> None:
-        """Call ``over`` once when the next reload is over, with an error or an empty text."""
+    def then(self, over: Callable[[str], str]) -> None:
+        """Call ``over`` once when the next reload is over, with an error or an empty text.
+
+        It returns the error that those who wait for the reload get.
+        """
         self._then.append(over)
 
     def handle(self, _: Request) -> Pending:
@@ -88,7 +91,7 @@ class Takeover:
     def _settle(self, answer: Answer, error: str) -> None:
         then, self._then = self._then, []
         for over in then:
-            over(error)
+            error = over(error)
         waiting, self._waiting = self._waiting, []
         for pending in waiting:
             pending.settle(answer, error)
