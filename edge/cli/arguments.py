@@ -20,6 +20,7 @@ EXAMPLES: Final = {
     "bench": "edge bench --threads 2 --frames 2000 --budget-ms 20",
     "watch": "edge watch --broker localhost:1883",
     "purge": "edge purge --broker localhost wall-old",
+    "models": "edge models add build/gate",
     "doctor": "edge doctor --config /etc/edge-camera/edge.toml",
     "schema": "edge schema | jq .state",
 }
@@ -97,6 +98,11 @@ def parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", type=Path, help="edge.toml (default: the service's, if present)"
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object")
+
+    models = command("models", "list, add and remove models of this device")
+    models.add_argument("action", nargs="?", choices=("list", "add", "remove"), default="list")
+    models.add_argument("model", nargs="?", help="folder of the model to add; name to remove")
+    models.add_argument("--json", action="store_true", help="one JSON object")
 
     command("schema", "print the JSON Schema of every payload")
     return top

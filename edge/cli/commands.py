@@ -184,6 +184,16 @@ def doctor(args: argparse.Namespace) -> int:
     return status(checks)
 
 
+def models(args: argparse.Namespace) -> int:
+    """List the models of this device, add one that has proven itself, or remove one."""
+    from edge.cli import models
+
+    if (args.action == "list") != (args.model is None):
+        raise argparse.ArgumentTypeError("expected `list`, `add FOLDER` or `remove NAME`")
+    print(escaped(models.ACTIONS[args.action](args.model, args.json)))
+    return 0
+
+
 def schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of every payload."""
     from edge import contract
@@ -200,5 +210,6 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "watch": watch,
     "purge": purge,
     "doctor": doctor,
+    "models": models,
     "schema": schema,
 }

@@ -5,7 +5,7 @@ patterns.py   types of keys whose text has a form: topics, user names, paths
 load.py       edge.toml, settings and command line become a config
 secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
-persisted.py  settings persisted by a `set` request
+persisted.py  what requests have changed for good: settings, the chosen model
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 

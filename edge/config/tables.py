@@ -112,6 +112,8 @@ class ModelConfig(Table, frozen=True):
     threads           threads inside the interpreter, no more than cores; 0 for all cores
     require_xnnpack   refuse to run an int8 or float model without XNNPACK
     max_memory_bytes  refuse a model that needs more, in addition to its file
+    probation_s       a model that a request has chosen is replaced by the one before where it is
+                      too slow, gives no scores or ends the daemon within so long; 0: never
     """
 
     changed_by: ClassVar = "reload"
@@ -120,6 +122,7 @@ class ModelConfig(Table, frozen=True):
     threads: Annotated[int, Meta(ge=0, le=64)] = 0
     require_xnnpack: bool = True
     max_memory_bytes: Annotated[int, Meta(ge=10_000_000, le=100_000_000_000)] = 256_000_000
+    probation_s: Annotated[float, Meta(ge=0, le=2_592_000)] = 3600.0
 
 
 class MqttConfig(Table, frozen=True):

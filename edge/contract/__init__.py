@@ -16,7 +16,16 @@ from edge.contract.payloads import (
     Stamped,
     State,
 )
-from edge.contract.requests import REQUESTS, Claim, Pause, Request, Set, Snapshot, Transaction
+from edge.contract.requests import (
+    REQUESTS,
+    Claim,
+    Model,
+    Pause,
+    Request,
+    Set,
+    Snapshot,
+    Transaction,
+)
 from edge.contract.schema import PAYLOADS, decode, schema
 from edge.contract.telemetry import (
     Figures,
@@ -44,6 +53,7 @@ __all__ = [
     "Frames",
     "Health",
     "Info",
+    "Model",
     "ModelInfo",
     "Pause",
     "PlugFigures",

@@ -7,7 +7,7 @@ Source: Home Assistant, MQTT integration, device discovery.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -33,6 +33,7 @@ def announce(
     snapshots: bool,
     background: tuple[str, ...] = (),
     more: Iterable[Entity] = (),
+    gone: Mapping[str, str] = {},
 ) -> Message:
     """Return the retained announcement.
 
@@ -42,6 +43,8 @@ def announce(
     snapshots  whether pictures are published
     background labels that mean that nothing is there: no entity
     more       entities of other rooms
+    gone       key -> platform of entities that were announced and are no more: an entity that is
+               only left out would stay
     """
     key = object_id(device)
     expire_s = max(EXPIRE_MIN_S, round(EXPIRE_AFTER * telemetry_interval_s))
@@ -63,10 +66,17 @@ def announce(
         "payload_not_available": "offline",
         "qos": 1,
         "components": {
-            entity.key: _component(entity, f"{key}_{entity.key}", base, expire_s) for entity in rows
+            **{old: {"platform": platform} for old, platform in gone.items()},
+            **{one.key: _component(one, f"{key}_{one.key}", base, expire_s) for one in rows},
         },
     }
     return Message(topic(prefix, device), msgspec.json.encode(body), 1, True)
+
+
+def announced(message: Message) -> dict[str, str]:
+    """Return key -> platform of what an announcement holds."""
+    components = msgspec.json.decode(message.payload)["components"]
+    return {key: component["platform"] for key, component in components.items()}
 
 
 def remove(prefix: str, device: str) -> Message:

@@ -91,6 +91,8 @@ EventType = Literal[
     "changed",
     "reloaded",
     "reload_failed",
+    "model_changed",
+    "model_rolled_back",
     "duplicate_id",
 ]
 

@@ -5,7 +5,7 @@ A capability adds a payload and a row in ``REQUESTS``; the daemon has the handle
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +32,17 @@ class Snapshot(Request, frozen=True):
     """Publish the newest frame as a JPEG. ``caption``: the label drawn or not."""
 
     caption: bool | None = None
+
+
+class Model(Request, frozen=True):
+    """Models on the device.
+
+    action  list them; use one by name, or the one before (rollback); remove an added one
+    name    NAME or NAME@VERSION, of ``use`` and ``remove``
+    """
+
+    action: Literal["list", "use", "rollback", "remove"] = "list"
+    name: Annotated[str, Meta(max_length=128)] = ""
 
 
 def _set() -> type[Request]:
@@ -73,5 +84,6 @@ REQUESTS: Final[dict[str, type[Request]]] = {
     "snapshot": Snapshot,
     "set": Set,
     "reload": Request,
+    "model": Model,
 }
 """Command -> its payload."""

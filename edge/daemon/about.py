@@ -28,6 +28,7 @@ class Announcer:
         self._run, self._wire, self._camera, self._publish = run, wire, camera, publish
         self.status_topic: Final = homeassistant.status_topic(run.config.homeassistant.prefix)
         """Where Home Assistant says that it has started."""
+        self._announced: dict[str, str] = {}
 
     def publish(self) -> None:
         """Publish `info`, and announce the device."""
@@ -57,19 +58,20 @@ class Announcer:
         config = self._run.config
         if not config.homeassistant.discovery:
             return
-        self._publish(
-            homeassistant.announce(
-                prefix=config.homeassistant.prefix,
-                base=self._wire.base,
-                device=config.device.id,
-                version=__version__,
-                labels=self._run.engine.card.labels,
-                model=self._run.engine.card.name,
-                telemetry_interval_s=config.publish.telemetry_interval_s,
-                snapshots=config.snapshot.enabled,
-                background=self._run.engine.card.background,
-            )
+        message = homeassistant.announce(
+            prefix=config.homeassistant.prefix,
+            base=self._wire.base,
+            device=config.device.id,
+            version=__version__,
+            labels=self._run.engine.card.labels,
+            model=self._run.engine.card.name,
+            telemetry_interval_s=config.publish.telemetry_interval_s,
+            snapshots=config.snapshot.enabled,
+            background=self._run.engine.card.background,
+            gone=self._announced,
         )
+        self._announced = homeassistant.announced(message)
+        self._publish(message)
 
     def _camera_info(self) -> CameraInfo:
         config, camera = self._run.config.camera, self._camera

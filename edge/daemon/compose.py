@@ -17,7 +17,7 @@ from edge import config as configs
 from edge.camera import spec as specs
 from edge.camera.reconnect import Change, Recovery
 from edge.config import Config
-from edge.contract import SCHEMA, Pause, Request, Set, Snapshot, encode, homeassistant
+from edge.contract import SCHEMA, Model, Pause, Request, Set, Snapshot, encode, homeassistant
 from edge.daemon import rooms as every
 from edge.daemon.about import MACHINE, Announcer
 from edge.daemon.commands import Commands, Row, row
@@ -26,6 +26,7 @@ from edge.daemon.figures import Meter
 from edge.daemon.framepath import FramePath
 from edge.daemon.identity import Identity
 from edge.daemon.mail import Mail
+from edge.daemon.models import Models
 from edge.daemon.pausing import Pausing
 from edge.daemon.reload import Reload
 from edge.daemon.rooms import Outlet, Rooms
@@ -70,8 +71,12 @@ def compose(
     load: Callable[[], Config],
     notifier: Notifier,
     closing: contextlib.ExitStack,
+    recovered: str = "",
 ) -> Parts:
-    """Return the parts of ``run``; ``closing`` gets what must be closed in the end."""
+    """Return the parts of ``run``; ``closing`` gets what must be closed in the end.
+
+    recovered  why the start has taken the choice of a model back; empty if it has not
+    """
     config = run.config
     base = f"{config.mqtt.base_topic}/{config.device.id}"
     wire = encode.Wire(base, run.engine.card.labels, run.id, time.time)
@@ -106,6 +111,7 @@ def compose(
     reload = Reload(load)
     closing.callback(reload.close)
     takeover = Takeover(run, reload, camera, rooms, announcer, events, notifier)
+    models = Models(run, takeover, events, recovered)
     meter = Meter(run, wire, camera, publisher, spool, plugs, stages, events, notifier)
     table: dict[str, Row] = {
         "ping": row(Request, meter.ping),
@@ -115,6 +121,7 @@ def compose(
         "snapshot": row(Snapshot, snapshots.handle),
         "set": row(Set, settings.handle),
         "reload": row(Request, takeover.handle),
+        "model": row(Model, models.handle),
         **rooms.rows(),
     }
     commands = Commands(wire, table, run.count_request)
@@ -122,7 +129,10 @@ def compose(
     return Parts(
         *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages, plugged.publishing)),
         *(announcer, events, meter, takeover),
-        ticks=(publisher.poll, pausing.tick, mail.tick, takeover.tick, rooms.tick, meter.tick),
+        ticks=(
+            *(publisher.poll, pausing.tick, mail.tick, takeover.tick, models.tick),
+            *(rooms.tick, meter.tick),
+        ),
     )
 
 

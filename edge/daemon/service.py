@@ -14,14 +14,15 @@ from typing import Final
 from edge import config as configs
 from edge.camera.reconnect import Change
 from edge.config import Config
-from edge.daemon import events, logs, signals
+from edge.daemon import events, logs, models, signals
 from edge.daemon.compose import Parts, compose
 from edge.daemon.run import Run
 from edge.daemon.systemd import Notifier
-from edge.errors import IdentityError
+from edge.errors import IdentityError, ModelError
 from edge.frames import EndOfSource, Frame
 from edge.model import engine as engines
 from edge.model.attempt import Attempt
+from edge.model.engine import Engine
 from edge.telemetry import process_age_s
 
 log = logging.getLogger(__name__)
@@ -53,15 +54,32 @@ class Service:
         config = self._config
         logs.set_level(config.log)
         broker = configs.broker(config.mqtt)
-        attempt = Attempt(config.model)
-        if not attempt.run(signals.stopped):
+        recovered = models.started()
+        if recovered:
+            config = self._load()
+        try:
+            engine = self._prove(config)
+        except ModelError as exc:
+            recovered = models.back(str(exc))
+            if not recovered:
+                raise
+            config = self._load()
+            engine = self._prove(config)
+        if engine is None:
             log.info("stopped during the start", extra={"event": "stopped"})
             return
-        run = Run(config, engines.load(config.model, attempt.sha256))
+        run = Run(config, engine)
         with contextlib.ExitStack() as closing:
-            parts = compose(run, broker, self._load, self._notifier, closing)
+            parts = compose(run, broker, self._load, self._notifier, closing, recovered)
             Loop(parts, self._notifier).run()
         log.info("stopped after %d frames", run.frames_total, extra={"event": "stopped"})
+
+    def _prove(self, config: Config) -> Engine | None:
+        """Return the model, verified; None where a signal has ended that. Raises ModelError."""
+        attempt = Attempt(config.model)
+        if not attempt.run(signals.stopped):
+            return None
+        return engines.load(config.model, attempt.sha256)
 
 
 class Loop:

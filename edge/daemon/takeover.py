@@ -6,6 +6,7 @@ afterwards too if it has failed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from edge.camera import spec as specs
@@ -43,6 +44,14 @@ class Takeover:
         self._run, self._reload, self._camera, self._rooms = run, reload, camera, rooms
         self._announcer, self._events, self._notifier = announcer, events, notifier
         self._waiting: list[Pending] = []
+        self._then: list[Callable[[str], str]] = []
+
+    def then(self, over: Callable[[str], str]) -> None:
+        """Call ``over`` once when the next reload is over, with an error or an empty text.
+
+        It returns the error that those who wait for the reload get.
+        """
+        self._then.append(over)
 
     def handle(self, _: Request) -> Pending:
         """Begin a reload; the answer comes when it is over."""
@@ -80,6 +89,9 @@ class Takeover:
         self._notifier.ready(self._run.proven)
 
     def _settle(self, answer: Answer, error: str) -> None:
+        then, self._then = self._then, []
+        for over in then:
+            error = over(error)
         waiting, self._waiting = self._waiting, []
         for pending in waiting:
             pending.settle(answer, error)

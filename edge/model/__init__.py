@@ -7,6 +7,7 @@ trial_child.py    the child's side: its limits, the model's start, the answer
 proof.py          models that have proven themselves, remembered by checksum
 locate.py         find a model, by its name or its path
 installed.py      models by name, and where they lie
+store.py          models that this device was given: added, listed, removed
 modelfile.py      a model's file: its checksum, what it says of itself, its labels
 cardfile.py       reads a card, model.toml
 card.py           records: what a card says, what a tensor is

@@ -1,7 +1,8 @@
 """Models by name: ``catdog`` is a folder with a card, in one of a few places.
 
 A name has no slash and no suffix of a file: ``./catdog`` and ``catdog.tflite`` are paths. Names of
-models that come with this program come first, so that nothing else is ever taken for them.
+models that come with this program come first, so that nothing else is ever taken for them. Of a
+model that was added, ``gate@2`` is a version and ``gate`` the newest one; see ``store``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SHIPPED: Final = "catdog"
 """The model that an empty name stands for."""
 STATE: Final = Path("/var/lib/edge-camera")
 """The service's state directory, for programs that systemd does not start."""
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(@[A-Za-z0-9][A-Za-z0-9_.-]{0,31})?\Z")
 _FILES: Final = (".tflite", ".toml")
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 
@@ -47,7 +48,30 @@ def folder(name: str) -> Path | None:
     """Return the folder of the model ``name``; None where there is none."""
     if not is_name(name):
         return None
-    return next((place / name for place in places() if _is_model(place / name)), None)
+    for place in places():
+        if _is_model(place / name):
+            return place / name
+    return max(versions(name), key=lambda path: order(path.name), default=None)
+
+
+def versions(name: str) -> list[Path]:
+    """Return the folders of every version of the added model ``name``."""
+    try:
+        found = list(added().glob(f"{name}@*"))
+    except OSError:  # there is none, or it is the service's own
+        return []
+    return [path for path in found if is_name(path.name) and _is_model(path)]
+
+
+def order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return what sorts names by version, 10 after 9."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts)
+
+
+def added() -> Path:
+    """Return the folder of the models that this device was given."""
+    return places()[-1]
 
 
 def names() -> tuple[str, ...]:
