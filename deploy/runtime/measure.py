@@ -177,7 +177,10 @@ def main() -> int:
     parser.add_argument("--networks", type=Path, default=BUILD / "networks")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
-    networks = [("shipped, int8", ROOT / "models" / "catdog" / "model.tflite")]
+    networks = [
+        (f"{name}, int8", ROOT / "models" / name / "model.tflite")
+        for name in ("catdog", "catdog-large")
+    ]
     for kind in ("int8", "uint8", "float"):
         path = args.networks / f"{kind}.tflite"
         if path.exists():
