@@ -1,4 +1,4 @@
-"""Training schedule of the student, and batches of augmented views with their targets."""
+"""Batches of augmented views, with their targets."""
 
 from __future__ import annotations
 
@@ -11,34 +11,9 @@ from numpy.typing import NDArray
 
 from models import augment, backbones, data, dataset
 from models.scenes import Scenes
+from models.schedule import Stage
 
 BATCH: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A part of the schedule.
-
-    first   the first layer that learns; None: only the head
-    rate    highest learning rate; it rises from 0 in WARM_UP_STEPS, then falls to 0 as a cosine
-    side    input size, pixels: small pictures first, which are cheaper
-    views   the first view that is used: 0 for all; WIDE_VIEWS for those of about the whole picture,
-            at about the daemon's distance
-    camera  share of the pictures that the camera's effects change
-    scenes  share of the pictures that are put into a scene, where there are scenes and cutouts
-    keep    share of what the body has learnt that is kept, the rest is ImageNet's again: weights
-            between both are right on more sources than either. Source: Wortsman et al. 2022
-    """
-
-    name: str
-    first: str | None
-    epochs: int
-    rate: float
-    side: int
-    views: int = 0
-    camera: float = 1.0
-    scenes: float = 0.0
-    keep: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ golden.png and model.toml in a temporary folder, which replaces the old one only
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import shutil
@@ -25,6 +24,7 @@ import keras
 import msgspec
 import numpy as np
 
+from edge import folders
 from edge.config import ModelConfig, Recommended
 from edge.errors import EdgeError, ModelError
 from edge.frames import Frame
@@ -38,9 +38,6 @@ GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_ski
 SHIPPED_LABELS: Final = ("cat", "dog", "neither")
 SHIPPED_VERSION: Final = "3"
 GOLDEN_TOLERANCE: Final = 0.1
-AT_FDCWD: Final = -100
-RENAME_EXCHANGE: Final = 2
-"""Source: renameat2(2)."""
 LICENSE: Final = (
     "Weights derived from ImageNet weights (Apache-2.0); most of the training photographs state no"
     " open licence and are not distributed: see README.md"
@@ -110,21 +107,10 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 def replace_folder(new: Path, old: Path) -> None:
     """Replace ``old`` by ``new``, whole, in one step; files that only ``old`` has are kept."""
-    if not old.is_dir():
-        new.rename(old)
-        return
-    for file in old.iterdir():
+    for file in old.iterdir() if old.is_dir() else ():
         if not (new / file.name).exists():
             shutil.copy2(file, new)
-    exchange(new, old)
-    shutil.rmtree(new)
-
-
-def exchange(one: Path, other: Path) -> None:
-    """Exchange two paths; at no instant is either missing. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE):
-        raise OSError(ctypes.get_errno(), "cannot exchange", str(one), None, str(other))
+    folders.replace(new, old)
 
 
 def networks(trained: Path) -> list[tuple[str, variants.Kind, Path]]:
@@ -170,23 +156,21 @@ def main() -> None:
     corpus, backbone = dataset.load(args.out), backbones.BACKBONES[args.backbone]
     sets = find_sets(args.data, args.out)
     table: dict[str, dict[str, Any]] = {}
-    folders = args.out / f"{args.name}-variants"
+    made = args.out / f"{args.name}-variants"
     for variant, kind, file in networks(trained):
         model = keras.models.load_model(file, compile=False)
         print(f"{variant}: temperature {calibrated(model, corpus, backbone, args.side):.2f}")
         content = variants.convert(model, corpus, backbone, args.side, kind)
-        write_model(folders / variant, content, corpus, backbone, name)
-        table[variant] = variants.measure(
-            folders / variant, sets, corpus.background_classes, args.out
-        )
+        write_model(made / variant, content, corpus, backbone, name)
+        table[variant] = variants.measure(made / variant, sets, corpus.background_classes, args.out)
         print(variant, json.dumps(table[variant]), flush=True)
     (args.out / f"{args.name}-variants.json").write_text(json.dumps(table, indent=1))
     accuracy = evaluate.card_figures(table["int8"]["sets"])
-    validation = judge_all(folders / "int8", {"validation": sets["validation"]}, args.out)
+    validation = judge_all(made / "int8", {"validation": sets["validation"]}, args.out)
     enter, leave = calibrate.recommend(validation["validation"], corpus.labels, corpus.background)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".export-") as temporary:
         folder = Path(temporary) / "model"
-        shutil.copytree(folders / "int8", folder)
+        shutil.copytree(made / "int8", folder)
         golden = attest(folder, args.golden or _golden(corpus))
         card = locate.read(folder / locate.CARD)
         card = msgspec.structs.replace(

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from edge.errors import EdgeError, ModelError
 from models import augment, backbones, dataset, export, network, options, train, variants
-from models.batches import Batches, Stage
+from models.batches import Batches
 from models.judge import find_sets
+from models.schedule import Stage
 
 FROM: Final = 0.3
 TO: Final = 0.7

@@ -27,11 +27,12 @@ import numpy as np
 import tensorflow as tf
 
 from edge.errors import EdgeError, ModelError
-from models import augment, backbones, dataset, network, options, train, variants
-from models.batches import Batches, Stage
+from models import augment, backbones, dataset, head, network, options, train, variants
+from models.batches import Batches
+from models.schedule import Stage
 
 STAGES: Final = {
-    "mobilenet": Stage("int8", "stem", 3, 3e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
+    "mobilenet": Stage("int8", "stem", 2, 3e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
     "lite0": Stage("int8", "stem", 1, 2e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
 }
 LEVELS: Final = 127
@@ -149,6 +150,9 @@ def fine_tune(model: Any, corpus: dataset.Dataset, args: argparse.Namespace, to:
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[Keep(model, part)],
     )
+    model.load_weights(part)
+    print(f"head: C {head.refit(model, corpus, backbone, args.side):g}")
+    model.save(part)
     part.replace(to)
 
 

@@ -34,7 +34,8 @@ from models import (
     train,
     variants,
 )
-from models.batches import Batches, Stage
+from models.batches import Batches
+from models.schedule import Stage
 
 STAGE: Final = Stage("search", "stem", 2, 1e-4, 0, augment.WIDE_VIEWS)
 

@@ -14,6 +14,7 @@ import csv
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,34 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ConfigError, EdgeError
-from models import augment, backbones, data, dataset, network, options, weights
-from models.batches import Batches, Lessons, Stage
+from models import augment, backbones, data, dataset, head, network, options, weights
+from models.batches import Batches, Lessons
+from models.schedule import SCHEDULES, Stage
 
 WARM_UP_STEPS: Final = 100
 PATIENCE: Final = 8
 """Epochs without a lower validation loss after which a stage ends."""
 
 
-SCHEDULES: Final = {
-    "mobilenet": (
-        Stage("head", None, 1, 2e-3, 192),
-        Stage("all", "stem", 16, 2e-4, 192, scenes=0.3),
-        Stage("between", None, 1, 5e-4, 192, scenes=0.15, keep=0.6),
-        Stage("settle", "stem", 8, 1e-4, 192, scenes=0.2, camera=0.7),
-        Stage("end", "stem", 4, 5e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15, keep=0.8),
-    ),
-    "lite0": (
-        Stage("head", None, 1, 2e-3, 192),
-        Stage("all", "stem", 4, 1e-4, 192, scenes=0.3),
-        Stage("whole", "stem", 1, 4e-5, 0, augment.WIDE_VIEWS, scenes=0.2),
-        Stage("between", None, 1, 3e-4, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15, keep=0.5),
-    ),
-    "lite2": (
-        Stage("head", None, 1, 2e-3, 192),
-        Stage("all", "stem", 2, 1e-4, 192),
-        Stage("between", None, 1, 3e-4, 0, augment.WIDE_VIEWS, 0.5, keep=0.5),
-    ),
-}
+Weights = dict[str, list[NDArray[np.float32]]]
+"""Layer -> its arrays."""
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -65,41 +49,53 @@ def train(args: argparse.Namespace) -> Path:
     lessons = targets(corpus, args)
     work: Path = args.out / f"{args.name}-stages"
     work.mkdir(exist_ok=True)
-    keras.utils.set_random_seed(args.seed)
     backbone = backbones.BACKBONES[args.backbone]
-    start = weights.of(args.backbone, args.weights)
-    model = network.build(len(corpus.labels), backbone, start, args.seed)
-    published = {layer.name: layer.get_weights() for layer in body(model)}
-    stages = SCHEDULES[args.backbone]
-    for stage in stages[:: len(stages) - 1] if args.quick else stages:
-        done = work / f"{stage.name}.keras"
-        if done.is_file():
+    schedule = SCHEDULES[args.backbone]
+    imagenet = weights.of(args.backbone, args.weights)
+    learnt: list[Weights] = []
+    for stages in schedule.runs[:1] if args.quick else schedule.runs:
+        keras.utils.set_random_seed(args.seed)
+        model = network.build(len(corpus.labels), backbone, imagenet, args.seed)
+        published = body(model)
+        for stage in stages[:: len(stages) - 1] if args.quick else stages:
+            if args.quick:
+                stage = replace(stage, side=args.side, epochs=1)
+            stage = replace(stage, side=stage.side or args.side)
+            done = work / f"{stage.name}.keras"
+            if not done.is_file():
+                print(f"{stage}", flush=True)
+                blend(model, published, [body(model)], stage.keep)
+                fit(model, stage, corpus, backbone, lessons, args.seed, work)
+                model.load_weights(work / "best.keras")
+                (work / "best.keras").replace(done)
             model.load_weights(done)
-            continue
-        if args.quick:
-            stage = replace(stage, side=args.side, epochs=1)
-        stage = replace(stage, side=stage.side or args.side)
-        print(f"{stage}", flush=True)
-        for layer in body(model) if stage.keep < 1 else ():
-            layer.set_weights(
-                [
-                    stage.keep * learnt + (1 - stage.keep) * old
-                    for learnt, old in zip(layer.get_weights(), published[layer.name], strict=True)
-                ]
-            )
-        fit(model, stage, corpus, backbone, lessons, args.seed, work)
-        model.load_weights(work / "best.keras")
-        (work / "best.keras").replace(done)
-    done.replace(result)
+        learnt.append(body(model))
+    blend(model, published, learnt, schedule.keep)
+    if schedule.refit:
+        print(f"head: C {head.refit(model, corpus, backbone, args.side):g}")
+    finished = work / "finished.keras"
+    model.save(finished)
+    finished.replace(result)
     draw(work / "log.csv", result.with_suffix(".png"))
     (work / "log.csv").replace(result.with_suffix(".csv"))
     shutil.rmtree(work)
     return result
 
 
-def body(model: Any) -> list[Any]:
-    """Return the layers of the backbone that have weights."""
-    return [layer for layer in model.layers if layer.weights and layer.name != "scores"]
+def body(model: Any) -> Weights:
+    """Return the weights of the backbone, copied."""
+    layers = (layer for layer in model.layers if layer.weights and layer.name != "scores")
+    return {layer.name: layer.get_weights() for layer in layers}
+
+
+def blend(model: Any, published: Weights, learnt: Sequence[Weights], keep: float) -> None:
+    """Give the body the mean of what was ``learnt``, and 1 - ``keep`` of what was ``published``."""
+    if keep == 1 and len(learnt) == 1:
+        return
+    for name, old in published.items():
+        means = (np.mean([run[name][place] for run in learnt], axis=0) for place in range(len(old)))
+        values = [keep * mean + (1 - keep) * array for mean, array in zip(means, old, strict=True)]
+        model.get_layer(name).set_weights(values)
 
 
 def fit(
@@ -114,13 +110,16 @@ def fit(
     """Train one stage; WORK/best.keras is its best epoch, WORK/log.csv grows."""
     network.unfreeze(model, stage.first)
     batches = Batches(corpus, stage, backbone, lessons, seed)
-    compile_model(model, stage.rate, stage.epochs * len(batches))
+    learner = keras.Model(model.input, model.output)  # one of its own: a model that was resumed
+    # keeps the epoch at which it was, also for the next stage
+    compile_model(learner, stage.rate, stage.epochs * len(batches))
     held, best = validation(corpus, backbone, stage.side), work / "best.keras"
     lowest = None
     if best.is_file():  # of an interrupted run: only a better epoch may replace it
-        model.load_weights(best)
-        lowest = model.evaluate(*held, verbose=0)[0]
-    model.fit(
+        learner.load_weights(best)
+        pictures, truth, often = held
+        lowest = learner.evaluate(pictures, truth, sample_weight=often, verbose=0)[0]
+    learner.fit(
         batches,
         epochs=stage.epochs,
         validation_data=held,

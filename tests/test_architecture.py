@@ -20,6 +20,8 @@ LEAVES = {
     "frames": {"numpy"},
     "messages": set(),
     "files": set(),
+    "folders": set(),
+    "fingerprint": {"cv2", "numpy"},
     "text": set(),
     "toml": {"msgspec"},
     "geometry": {"cv2", "numpy"},
@@ -39,6 +41,7 @@ PARTS = {
     "observers": set(),
     "mqtt": {"paho"},
     "telemetry": {"numpy"},
+    "learn": {"numpy"},
 }
 """Each does one thing; they never import each other -> third-party packages."""
 

@@ -7,6 +7,7 @@ bench_source.py  `edge bench --capture`: the cost of a source
 watch.py         `edge watch`: what a subscriber receives, live
 screen.py        MQTT messages drawn for `edge watch`
 models.py        `edge models`: models of this device
+teach.py         `edge teach`: a model of one's own pictures
 purge.py         `edge purge`: a broker forgets one device
 
 Imports nothing heavy; commands.py imports what a command needs when it runs.

@@ -20,6 +20,7 @@ EXAMPLES: Final = {
     "bench": "edge bench --threads 2 --frames 2000 --budget-ms 20",
     "watch": "edge watch --broker localhost:1883",
     "purge": "edge purge --broker localhost wall-old",
+    "teach": "edge teach pictures --name gate",
     "models": "edge models add build/gate",
     "doctor": "edge doctor --config /etc/edge-camera/edge.toml",
     "schema": "edge schema | jq .state",
@@ -98,6 +99,24 @@ def parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", type=Path, help="edge.toml (default: the service's, if present)"
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object")
+
+    teach = command("teach", "teach a model with a folder of pictures for each class")
+    teach.add_argument("folder", metavar="DIR", help="DIR/CLASS/*.jpg")
+    teach.add_argument("--name", help="of the model (default: the folder's)")
+    teach.add_argument(
+        "--features",
+        default="features",
+        metavar="MODEL",
+        help="backbone: features (default), or features-large for accuracy",
+    )
+    teach.add_argument("--out", metavar="DIR", help="where the model goes (default: ./NAME)")
+    teach.add_argument(
+        "--background",
+        action="append",
+        metavar="LABEL",
+        help="class in which nothing of interest is there (default: neither, if there is one)",
+    )
+    teach.add_argument("--json", action="store_true", help="one JSON object on the last line")
 
     models = command("models", "list, add and remove models of this device")
     models.add_argument("action", nargs="?", choices=("list", "add", "remove"), default="list")

@@ -184,6 +184,18 @@ def doctor(args: argparse.Namespace) -> int:
     return status(checks)
 
 
+def teach(args: argparse.Namespace) -> int:
+    """Teach a model, and print how good it is."""
+    from edge.cli import teach
+
+    figures = teach.run(args)
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        print(escaped(f"model     {figures['model']}: {figures['name']} {figures['version']}"))
+    return 0
+
+
 def models(args: argparse.Namespace) -> int:
     """List the models of this device, add one that has proven itself, or remove one."""
     from edge.cli import models
@@ -210,6 +222,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "watch": watch,
     "purge": purge,
     "doctor": doctor,
+    "teach": teach,
     "models": models,
     "schema": schema,
 }

@@ -1,0 +1,91 @@
+"""When a picture was taken: as its side-car says, its EXIF, its name, or its file's date.
+
+Everything here comes from outside: a side-car may hold anything, and a time is believed only
+between 2000 and 2100.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import files
+
+SIDECAR_MAX_BYTES: Final = 65_536
+HEAD_BYTES: Final = 65_536
+"""Of a JPEG's first segments, where EXIF is."""
+FIRST_S, LAST_S = 946_684_800.0, 4_102_444_800.0
+APART_S: Final = 600.0
+"""Dates of files count only where they differ by more: a copy gives all of them the same."""
+_EXIF: Final = re.compile(rb"(20\d\d):([01]\d):([0-3]\d) ([0-2]\d):([0-5]\d):([0-5]\d)\x00")
+_NAME: Final = re.compile(
+    r"(?<!\d)(20\d\d)[-_.]?([01]\d)[-_.]?([0-3]\d)[-_T. ]{0,3}"
+    r"([0-2]\d)[-_:.h]?([0-5]\d)[-_:.m]?([0-5]\d)"
+)
+
+
+def of_all(paths: Sequence[Path]) -> NDArray[np.float64]:
+    """Return the Unix time of each picture, (N,); NaN where nothing says it."""
+    found = np.array([of(path) for path in paths])
+    unknown = np.flatnonzero(~np.isfinite(found))
+    if len(unknown) == len(paths):
+        dates = np.array([_date(path) for path in paths])
+        if len(dates) and np.isfinite(dates).all() and np.ptp(dates) > APART_S:
+            return dates
+    return found
+
+
+def of(path: Path) -> float:
+    """Return what side-car, EXIF or name say; NaN where none does."""
+    for found in (_sidecar(path), _exif(path), _parsed(_NAME.search(path.name))):
+        if math.isfinite(found):
+            return found
+    return math.nan
+
+
+def _sidecar(path: Path) -> float:
+    try:
+        content = json.loads(files.read(path.with_suffix(".json"), SIDECAR_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return math.nan
+    for key in ("time", "ts") if isinstance(content, dict) else ():
+        value = content.get(key)
+        if isinstance(value, (int, float)) and FIRST_S < value < LAST_S:
+            return float(value)
+    return math.nan
+
+
+def _exif(path: Path) -> float:
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        return math.nan
+    try:
+        with path.open("rb") as file:
+            return _parsed(_EXIF.search(file.read(HEAD_BYTES)))
+    except OSError:
+        return math.nan
+
+
+def _parsed(found: re.Match[str] | re.Match[bytes] | None) -> float:
+    """Return the local time that a pattern found."""
+    if found is None:
+        return math.nan
+    try:
+        year, month, day, hour, minute, second = (int(part) for part in found.groups())
+        return datetime.datetime(year, month, day, hour, minute, second).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _date(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return math.nan
