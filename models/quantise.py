@@ -32,7 +32,7 @@ from models.batches import Batches
 from models.schedule import Stage
 
 STAGES: Final = {
-    "mobilenet": Stage("int8", "stem", 2, 3e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
+    "mobilenet": Stage("int8", "stem", 1, 3e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
     "lite0": Stage("int8", "stem", 1, 2e-5, 0, augment.WIDE_VIEWS, 0.5, scenes=0.15),
 }
 LEVELS: Final = 127
