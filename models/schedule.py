@@ -65,7 +65,13 @@ SCHEDULES: Final = {
                 Stage("settle", "stem", 4, 1e-4, 192, scenes=0.2, camera=0.7),
                 Stage("end", "stem", 2, 5e-5, 0, WHOLE, 0.5, scenes=0.15, keep=0.8),
             ),
-        )
+            (
+                Stage("plain-head", None, 1, 2e-3, 192),
+                Stage("plain-all", "stem", 16, 2e-4, 192),
+                Stage("plain-whole", "stem", 5, 6e-5, 0, WHOLE, 0.5),
+            ),
+        ),
+        keep=0.85,
     ),
     "lite0": Schedule(
         (
