@@ -24,6 +24,7 @@ LEAVES = {
     "toml": {"msgspec"},
     "geometry": {"cv2", "numpy"},
     "background": set(),
+    "baseline": {"cv2", "numpy"},
     "fence": set(),
     "pictures": {"cv2", "numpy"},
     "config": {"msgspec"},
@@ -36,7 +37,7 @@ PARTS = {
     "model": {"cv2", "msgspec", "numpy"},
     "pipeline": {"cv2", "numpy"},
     "gates": set(),
-    "observers": set(),
+    "observers": {"numpy"},
     "mqtt": {"paho"},
     "telemetry": {"numpy"},
 }
