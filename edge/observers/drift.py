@@ -124,7 +124,9 @@ class Drift:
     def _compare(self, watch: Watch, frame: Frame, now_ns: int) -> None:
         if now_ns - self._last_ns > self._window_ns:
             watch.clear()
-        watch.add(self._values, self._measure.features() if watch.taught.mean is not None else None)
+        features = self._measure.features() if watch.taught.mean is not None else None
+        follows = any(reason not in OF_THE_MODEL for reason in self._reasons.active)
+        watch.add(self._values, features, follows)
         if self._keep and now_ns - self._kept_ns >= KEEP_NS and watch.is_far():
             self._kept_ns = now_ns
             self._kept_total += 1

@@ -1,7 +1,8 @@
 """The figures of one model's frames, compared with what it was taught. Pure.
 
 Light, focus and colours have a window of their own; scores and features, which depend on what
-there is to see, one that is six times as long.
+there is to see, one that is six times as long. While the light drifts, they are left out of it:
+they only follow.
 """
 
 from __future__ import annotations
@@ -57,8 +58,11 @@ class Watch:
         self._light.clear()
         self._content.clear()
 
-    def add(self, figures: Floats, features: Floats | None) -> None:
-        """Take one sample: (8,), and (F,) where the baseline has a mean of them."""
+    def add(self, figures: Floats, features: Floats | None, follows: bool) -> None:
+        """Take one sample: (8,), and (F,) where the baseline has a mean of them.
+
+        follows  the light drifts
+        """
         values, taught = self._values, self.taught
         values[:PLAIN] = figures
         if taught.mean is not None and taught.std is not None and features is not None:
@@ -67,7 +71,7 @@ class Watch:
         if self._light.ready:
             self._psi[:PICTURES] = self._light.psi()
         self._added += 1
-        if self._added % LONGER == 0:
+        if self._added % LONGER == 0 and not follows:
             self._content.add(values[PICTURES:])
             if self._content.ready:
                 self._psi[PICTURES:] = self._content.psi()
