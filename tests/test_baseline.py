@@ -238,7 +238,7 @@ def with_features(total: int, **changes: Any) -> dict[str, Any]:
     ("made", "message"),
     [
         (with_features(9), "does not fit the network's features: expected 8, got 9"),
-        (with_features(8, std=np.zeros(8, F4)), "`std` must be above 0"),
+        (with_features(8, std=np.zeros(8, F4)), "`std` must be 1e-06 or more"),
         (with_features(8, std=np.ones(7, F4)), r"`std` has the shape \(7,\): expected \(8,\)"),
         (with_features(8, mean=np.full(8, np.inf, F4)), "`mean` are numbers"),
     ],

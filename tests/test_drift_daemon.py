@@ -18,12 +18,18 @@ from deploy.broker import PrivateBroker
 from edge import baseline
 from edge.baseline import Baseline
 from edge.baseline.figures import BRIGHTER, DARKER, UNSURE
-from edge.config import ModelConfig, persisted
-from edge.frames import Frame
+from edge.config import Config, DriftConfig, ModelConfig, persisted
+from edge.contract.encode import Wire
+from edge.daemon import drifting
+from edge.daemon.events import Events
+from edge.frames import Classified, Frame, FrameTimes, Prediction
+from edge.messages import Message
 from edge.model import engine as engines
 from edge.model import store
 from edge.model.survey import Survey, survey
 from edge.observers.drift_learning import ROWS, SAVES
+from edge.observers.drift_watch import LONGER
+from edge.observers.drift_window import SAMPLES
 from tests.conftest import Daemon, Listener, model_folder, wait_until
 from tests.test_baseline import add, scene
 from tests.test_control import Asker, newest, online
@@ -338,3 +344,26 @@ def test_a_model_that_drifts_is_taken_back_by_itself(
     assert persisted.choice() is None
     asker.close()
     listener.close()
+
+
+@pytest.mark.parametrize("rollback", [True, False])
+def test_whether_a_drift_takes_a_model_back_is_configured(rollback: bool, tmp_path: Path) -> None:
+    """The event comes either way."""
+    folder = model_folder(tmp_path / "m")
+    add(folder, surer(folder))
+    engine = engines.start(ModelConfig(path=str(folder)))
+    told, sent = list[str](), list[Message]()
+    config = Config(drift=DriftConfig(enabled=True, rollback=rollback))
+    events = Events(Wire("edge/wall", ("a",), "cafe", lambda: 1.0), sent.append)
+    watching = drifting.observer(config, engine, events, told.append)
+    assert watching is not None
+    scores, frame, before = np.empty(3, np.float32), next(lights()), None
+    assert engine.classify(frame, scores)
+    prediction = Prediction(0, 0, "red", 0.9, (0.9, 0.1, 0.0), 0, False)
+    for number in range(1, LONGER * SAMPLES):
+        times = FrameTimes(1, 1, 1)
+        done_ns = number * 2 * 10**9
+        watching.classified(Classified(frame, scores, prediction, before, None, times, done_ns))
+    assert told == ([UNSURE] if rollback else [])
+    assert [json.loads(one.payload)["type"] for one in sent] == ["drift_began"]
+    assert drifting.observer(Config(), engine, events, told.append) is None

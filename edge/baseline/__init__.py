@@ -4,22 +4,18 @@ figures.py  measures a picture and the scores for it
 build.py    many of these become a baseline, and its file's bytes
 """
 
-from edge.baseline.build import BINS, FEWEST, LARGEST, Baseline, build, checked, distances, encode
+from edge.baseline.build import FEWEST, LARGEST, Baseline, build, checked, distances, encode
 from edge.baseline.figures import (
-    DISTANCE,
     FIGURES,
     OF_PICTURES,
     OF_SCORES,
     OF_THE_MODEL,
     REASONS,
-    Figure,
     Gauge,
     score_figures,
 )
 
 __all__ = [
-    "BINS",
-    "DISTANCE",
     "FEWEST",
     "FIGURES",
     "LARGEST",
@@ -28,7 +24,6 @@ __all__ = [
     "OF_THE_MODEL",
     "REASONS",
     "Baseline",
-    "Figure",
     "Gauge",
     "build",
     "checked",

@@ -4,7 +4,7 @@
             many values each; n figures in the order of ``FIGURES``, with features 9, without 8
     shares  (n, 12) of the values: below the range, in each bin, above it
     total   (1,) pictures
-    mean    (F,) of the features, and std, above 0; both or neither
+    mean    (F,) of the features, and std; both or neither
 
 A file of one has these float32 arrays, as ``numpy.savez`` writes them. Pure.
 """
@@ -29,9 +29,11 @@ MOST: Final = 10_000_000
 """Pictures; float32 counts them."""
 LARGEST: Final = 1e9
 """Of any value; figures have a few units, features some hundreds."""
-STD_MIN: Final = 1e-3
-"""Share of the mean standard deviation; less is taken for so much: a feature that was always the
-same would outweigh all others."""
+STD_MIN: Final = 1e-6
+"""Of a feature; less could not be computed with."""
+STD_SHARE: Final = 1e-3
+"""Of the mean standard deviation; less is taken for so much: a feature that was always the same
+would outweigh all others."""
 
 
 class Baseline(NamedTuple):
@@ -63,7 +65,7 @@ def build(figures: Floats, features: Floats | None = None) -> Baseline:
             raise ValueError(f"features of {features.shape} for {total} pictures")
         mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
         std = features.std(axis=0, dtype=np.float64).astype(np.float32)
-        std = np.maximum(std, max(float(std.mean()) * STD_MIN, 1e-6)).astype(np.float32)
+        std = np.maximum(std, max(float(std.mean()) * STD_SHARE, 2 * STD_MIN))
         figures = np.column_stack([figures, distances(features, mean, std)])
         rows = (*rows, DISTANCE)
     edges = np.empty((len(rows), BINS + 1), np.float32)
@@ -85,8 +87,9 @@ def build(figures: Floats, features: Floats | None = None) -> Baseline:
 
 def distances(features: Floats, mean: Floats, std: Floats) -> Floats:
     """Return how far features, (N, F) or (F,), are from the mean: (N,), or a number."""
-    off = (features - mean) / std
-    far: Floats = np.sqrt(np.mean(np.square(off, out=off), axis=-1))
+    with np.errstate(over="ignore"):  # infinitely far
+        off = (features - mean) / std
+        far: Floats = np.sqrt(np.mean(np.square(off, out=off), axis=-1))
     return far
 
 
@@ -129,6 +132,6 @@ def checked(arrays: Mapping[str, Floats]) -> Baseline:
         raise ValueError("its `shares` are no shares: expected rows with the sum 1")
     if not (FEWEST <= total <= MOST and total.is_integer()):
         raise ValueError(f"it is of {total:g} pictures: expected {FEWEST} to {MOST}")
-    if with_features and not (arrays["std"] > 0).all():
-        raise ValueError("its `std` must be above 0")
+    if with_features and not (arrays["std"] >= STD_MIN).all():
+        raise ValueError(f"its `std` must be {STD_MIN:g} or more")
     return Baseline(edges, shares, int(total), arrays.get("mean"), arrays.get("std"))

@@ -23,6 +23,8 @@ PICTURES: Final = len(OF_PICTURES)
 PLAIN: Final = PICTURES + len(OF_SCORES)
 """Figures without that of the features."""
 LONGER: Final = 6
+FARTHEST: Final = 1e6
+"""Distance; JSON has no infinite ones."""
 FAR: Final = 0.5
 """Share of the taught range; a picture so far outside it is strange by itself."""
 
@@ -66,7 +68,7 @@ class Watch:
         values, taught = self._values, self.taught
         values[:PLAIN] = figures
         if taught.mean is not None and taught.std is not None and features is not None:
-            values[PLAIN] = distances(features, taught.mean, taught.std)
+            values[PLAIN] = min(float(distances(features, taught.mean, taught.std)), FARTHEST)
         self._light.add(values[:PICTURES])
         if self._light.ready:
             self._psi[:PICTURES] = self._light.psi()
