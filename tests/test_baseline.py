@@ -17,7 +17,7 @@ from edge.baseline import FIGURES, Baseline, Gauge
 from edge.config import ModelConfig
 from edge.errors import ModelError
 from edge.frames import Frame
-from edge.model import baselinefile
+from edge.model import backbone, baselinefile
 from edge.model import engine as engines
 from edge.model.baselinefile import MAX_BYTES
 from edge.model.survey import Survey, survey
@@ -347,6 +347,24 @@ def test_a_bundle_with_a_head_has_the_features_in_its_baseline(tmp_path: Path) -
         far[name] = float(baseline.distances(features, mean, std))
     assert min(far, key=far.__getitem__) == "red"
     assert far["blue"] > engine.baseline.edges[8, -1]
+
+
+def test_a_baseline_of_a_backbone_and_scores_is_that_of_the_bundle(tmp_path: Path) -> None:
+    """What teaches a head needs no bundle first."""
+    heads.backbone(tmp_path / "features")
+    engine = engines.start(ModelConfig(path=str(heads.bundle(tmp_path / "taught"))))
+    network = backbone.start(ModelConfig(path=str(tmp_path / "features")))
+    measure = Survey(network.engine)
+    features, pictures = np.empty((40, 8), F4), np.empty((40, 6), F4)
+    scores = np.empty((40, 3), F4)
+    for n, frame in enumerate(frames(40)):
+        features[n] = network.features(frame)
+        measure.picture(pictures[n])
+        assert engine.classify(frame, scores[n])
+    made = baseline.build(baseline.joined(pictures, scores), features)
+    whole = survey(engine, frames(40))
+    assert made.edges == pytest.approx(whole.edges, abs=1e-5)
+    assert made.mean == pytest.approx(whole.mean, abs=1e-5)
 
 
 def test_the_recipe_makes_a_baseline_of_its_validation_pictures(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from edge.baseline.figures import (
     OF_THE_MODEL,
     REASONS,
     Gauge,
+    joined,
     score_figures,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "checked",
     "distances",
     "encode",
+    "joined",
     "score_figures",
 ]

@@ -143,6 +143,12 @@ def score_figures(scores: NDArray[np.float32]) -> tuple[float, float]:
     return float(best - second), entropy
 
 
+def joined(pictures: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return figures of pictures, (N, 6), with those of their scores, (N, C): (N, 8)."""
+    rows = np.array([score_figures(row) for row in scores], np.float32)
+    return np.column_stack([pictures, rows.reshape(len(scores), len(OF_SCORES))])
+
+
 def _moments(grey: NDArray[np.uint8] | NDArray[np.int16]) -> tuple[float, float]:
     mean, spread = cv2.meanStdDev(grey)
     return float(mean[0, 0]), float(spread[0, 0])
