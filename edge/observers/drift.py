@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge.baseline import OF_THE_MODEL, Baseline
 from edge.config import DriftConfig
 from edge.contract import DriftFigures
-from edge.frames import Classified, Frame, InvalidScores
+from edge.frames import Classified, InvalidScores
 from edge.observers.drift_learning import ROWS, Learning
 from edge.observers.drift_reasons import Notice, Reasons
 from edge.observers.drift_watch import PLAIN, Watch
@@ -45,8 +45,8 @@ class Measure(Protocol):
 class Keep(Protocol):
     """Keeps a frame for people to look at."""
 
-    def __call__(self, frame: Frame, reason: str, /) -> None:
-        """Copy what is kept of ``frame``; never wait."""
+    def __call__(self, reason: str, seen: Classified, /) -> None:
+        """Copy what is kept of ``seen``; never wait."""
 
 
 class Drift:
@@ -91,7 +91,7 @@ class Drift:
         self._samples += 1
         if self._watch is not None:
             self._next_ns = now_ns + self._window_ns // SAMPLES
-            self._compare(self._watch, seen.frame, now_ns)
+            self._compare(self._watch, seen)
         elif self._learning is not None:
             self._next_ns = now_ns + self._learn_ns // ROWS
             self._learning.add(self._values)
@@ -121,7 +121,8 @@ class Drift:
         """Compare from now on, if there is something to compare with."""
         self._watch = Watch(taught) if taught else None
 
-    def _compare(self, watch: Watch, frame: Frame, now_ns: int) -> None:
+    def _compare(self, watch: Watch, seen: Classified) -> None:
+        now_ns = seen.done_ns
         if now_ns - self._last_ns > self._window_ns:
             watch.clear()
         features = self._measure.features() if watch.taught.mean is not None else None
@@ -130,7 +131,7 @@ class Drift:
         if self._keep and now_ns - self._kept_ns >= KEEP_NS and watch.is_far():
             self._kept_ns = now_ns
             self._kept_total += 1
-            self._keep(frame, "drift")
+            self._keep("drift", seen)
         self._say(self._reasons.update(watch.reasons(), now_ns))
         of_the_model = next((r for r in OF_THE_MODEL if r in self._reasons.active), "")
         if of_the_model != self._model_drifts:
