@@ -6,7 +6,8 @@
 Reads OUT/dataset.json and OUT/NAME.keras; for the int8 file OUT/NAME-int8.keras, if present.
 Calibrates on training pictures; writes every variant into OUT/NAME-variants and measures all of
 them on the same pictures (OUT/NAME-variants.json). The int8 one becomes model.tflite, labels.txt,
-golden.png and model.toml in a temporary folder, which replaces the old one only when whole.
+golden.png, baseline.npz and model.toml in a temporary folder, which replaces the old one only when
+whole.
 """
 
 from __future__ import annotations
@@ -31,7 +32,17 @@ from edge.frames import Frame
 from edge.model import locate
 from edge.model.card import Golden, ModelCard, Output
 from edge.model.engine import Unreadable, read_picture, start
-from models import backbones, calibrate, dataset, evaluate, metadata, options, train, variants
+from models import (
+    backbones,
+    baseline,
+    calibrate,
+    dataset,
+    evaluate,
+    metadata,
+    options,
+    train,
+    variants,
+)
 from models.judge import Judged, find_sets, judge_all
 
 GOLDEN_PICTURE: Final = options.ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
@@ -174,7 +185,11 @@ def main() -> None:
         golden = attest(folder, args.golden or _golden(corpus))
         card = locate.read(folder / locate.CARD)
         card = msgspec.structs.replace(
-            card, golden=golden, accuracy=accuracy, smoothing=Recommended(enter, leave)
+            card,
+            golden=golden,
+            baseline=baseline.write(folder, validation["validation"].samples),
+            accuracy=accuracy,
+            smoothing=Recommended(enter, leave),
         )
         write_card(folder, card)
         start(ModelConfig(path=str(folder)))  # the new card must attest

@@ -76,12 +76,12 @@ def test_each_change_of_animal_is_reported_once(
     listen: Callable[[], Listener],
     daemon: Callable[..., Daemon],
 ) -> None:
-    """By the larger model: within window and hold after the cut, no label but the one of the cut."""
+    """Within window and hold after the cut, and no label but that of the cut."""
     if not clip.is_file():
         pytest.skip("LEFT OUT: changes on a clip of pictures never seen: it is not here")
     listener = listen()
     config = '[camera]\npace = "fast"\n[smoothing]\nenter = 0.6\nexit = 0.4\n'
-    arguments = ("--source", clip, "--model", "catdog-large", "--broker", broker.address, "--once")
+    arguments = ("--source", clip, "--broker", broker.address, "--once")
     running = daemon(*arguments, config=config)
     assert running.process.wait(60) == 0
     listener.wait_for(lambda: "offline" in listener.payloads("availability"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 import zipfile
@@ -15,12 +16,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edge import baseline
 from edge.errors import ModelError
-from edge.model import headfile, locate, metadata
+from edge.model import baselinefile, headfile, locate, metadata
 from edge.model.card import Stated, TensorSpec
 from edge.model.head import HeadScores
 from edge.model.normalisation import contradiction, normalisation
 from edge.model.preprocess import Preprocessor
+from edge.observers.drift_watch import LONGER, Watch
 from tests import heads
 from tests.conftest import MODELS, ROOT
 from tests.fuzz import corpus, fuzz, mutated
@@ -156,6 +159,44 @@ def test_the_heads_that_were_mutated_can_be_read(folder: Path) -> None:
         (folder / "h.npz").write_bytes(content)
         head = headfile.read(folder / "h.npz", heads.checksum(folder / "h.npz"))
         assert head.weights.tolist() == heads.weights().tolist()
+
+
+def baseline_seeds() -> list[bytes]:
+    """Return baselines with features and without, as they are written, and packed."""
+    random = np.random.default_rng(1)
+    figures = random.random((30, 8), np.float32)
+    found = []
+    for features in (None, random.random((30, 4), np.float32)):
+        content = baseline.encode(baseline.build(figures, features))
+        with np.load(io.BytesIO(content)) as arrays:
+            packed = {f"{name}.npy": heads.npy(arrays[name]) for name in arrays}
+        found += [content, heads.npz(packed)]
+    return found
+
+
+@pytest.mark.fuzz
+@given(mutated(baseline_seeds()))
+@fuzz(500)
+@example(b"")
+def test_any_bytes_as_a_baseline(folder: Path, content: bytes) -> None:
+    """One that is accepted can be compared with."""
+    file = folder / "b.npz"
+    file.write_bytes(content)
+    made = found(folder, lambda: baselinefile.read(file, heads.checksum(file), 4))
+    if made is not None:
+        watch = Watch(made)
+        features = np.ones(4, np.float32)
+        for _ in range(LONGER):
+            watch.add(np.zeros(8, np.float32), features, False)
+        assert isinstance(watch.is_far(), bool)
+
+
+def test_the_baselines_that_were_mutated_can_be_read(folder: Path) -> None:
+    """Else the test above would prove nothing."""
+    for content in baseline_seeds():
+        (folder / "b.npz").write_bytes(content)
+        digest = heads.checksum(folder / "b.npz")
+        assert baselinefile.read(folder / "b.npz", digest, 4).total == 30
 
 
 def stated(content: bytes) -> Stated:

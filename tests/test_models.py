@@ -393,7 +393,10 @@ def test_a_model_is_judged_by_what_it_leaves_out(
     now = [0.0]
     monkeypatch.setattr("edge.daemon.probation.time.monotonic", lambda: now[0])
     run = SimpleNamespace(
-        frames_total=before[0], dropped_total=before[1], invalid_scores_total=before[2]
+        frames_total=before[0],
+        dropped_total=before[1],
+        invalid_scores_total=before[2],
+        drifting="",
     )
     judged = probation.Probation(cast("Run", run), 0.0)
     said = ""

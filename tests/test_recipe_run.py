@@ -132,6 +132,8 @@ def test_five_classes_run_in_the_daemon_by_config_alone(made: Path) -> None:
     read = locate.read(made / "model" / "model.toml")
     assert read.labels == LABELS
     assert read.golden
+    assert read.baseline
+    assert (made / "model" / read.baseline.file).is_file()
     picture = made / "train" / "ring" / "0.png"
     done = subprocess.run(
         [sys.executable, "-m", "edge", "classify", "--json", "--model", made / "model", picture],

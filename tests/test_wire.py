@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from functools import partial
@@ -18,8 +19,11 @@ from edge.contract import (
     SCHEMA,
     About,
     CameraInfo,
+    DriftFigures,
     ModelInfo,
+    PlugFigures,
     Thresholds,
+    entities,
     homeassistant,
     schema,
 )
@@ -154,6 +158,16 @@ def every_message() -> dict[str, Message]:
         telemetry_interval_s=10.0,
         snapshots=True,
     )
+    parts = {
+        "plugs": PlugFigures(skipped_total={}, failed=()),
+        "drift": DriftFigures(
+            origin="bundle",
+            reason="out of focus",
+            since_s=412.0,
+            psi={"brightness": 0.0, "sharpness": 2.66},
+            samples=4803,
+        ),
+    }
     return {
         "availability": wiring.availability(online=True),
         "info": wiring.info(about),
@@ -162,11 +176,13 @@ def every_message() -> dict[str, Message]:
         "result": wiring.result(PREDICTION, 7_654_321),
         "event": wiring.event("changed", evidence={"smoothing.window": 5}),
         "telemetry": wiring.telemetry(figures()),
+        "telemetry_drift": make().telemetry(dataclasses.replace(figures(), parts=parts)),
         "response": wiring.response("ping", "t1", data={"run": "cafe"}),
         "refusal": wiring.response("", None, error="unknown command: expected one of ping"),
         "claim": Identity("edge/wall", "wall", "cafe", "Linux 6.12 aarch64").claim(settled=True),
         "discovery": announcement(labels=("cat", "dog")),
         "discovery_background": announcement(labels=labels, background=("neither",)),
+        "discovery_drift": announcement(labels=("cat", "dog"), more=entities.DRIFT),
     }  # fmt: skip
 
 

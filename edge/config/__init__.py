@@ -9,6 +9,7 @@ persisted.py  what requests have changed for good: settings, the chosen model
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 
+from edge.config.drift import DriftConfig
 from edge.config.load import (
     Tables,
     change,
@@ -37,6 +38,7 @@ __all__ = [
     "RELOADABLE",
     "CameraConfig",
     "Config",
+    "DriftConfig",
     "LogConfig",
     "ModelConfig",
     "MqttConfig",

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta
 
+from edge.config.drift import DriftConfig
 from edge.config.patterns import Login, Topic, WebPath
 from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.smoothing import SmoothingConfig
@@ -202,6 +203,7 @@ class Config(Table, frozen=True):
     spool: SpoolConfig = SpoolConfig()
     publish: PublishConfig = PublishConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
+    drift: DriftConfig = DriftConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
 

@@ -28,6 +28,7 @@ from edge.contract.requests import (
 )
 from edge.contract.schema import PAYLOADS, decode, schema
 from edge.contract.telemetry import (
+    DriftFigures,
     Figures,
     Frames,
     Health,
@@ -46,6 +47,7 @@ __all__ = [
     "CameraInfo",
     "CameraMode",
     "Claim",
+    "DriftFigures",
     "Event",
     "EventType",
     "Evidence",

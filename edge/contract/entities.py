@@ -138,6 +138,31 @@ DEVICE: Final = (
 )
 """Of every device."""
 
+DRIFT: Final = (
+    Entity(
+        "drift",
+        "binary_sensor",
+        "Drift",
+        {
+            **_PROBLEM,
+            "value_template": "{% set drift = value_json.drift | default(none) %}"
+            "{{ none if drift is none or drift.origin == 'learning' else"
+            " 'ON' if drift.reason else 'OFF' }}",
+        },
+    ),
+    Entity(
+        "drift_reason",
+        "sensor",
+        "Drift reason",
+        {
+            **_DIAGNOSTIC,
+            "value_template": "{{ (value_json.drift | default({})).reason | default(none, true) }}",
+            "icon": "mdi:weather-fog",
+        },
+    ),
+)
+"""Of a device that watches for drift."""
+
 SNAPSHOT: Final = (
     Entity(
         "snapshot",

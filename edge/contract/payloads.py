@@ -93,6 +93,8 @@ EventType = Literal[
     "reload_failed",
     "model_changed",
     "model_rolled_back",
+    "drift_began",
+    "drift_ended",
     "duplicate_id",
 ]
 

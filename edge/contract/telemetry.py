@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -77,7 +77,31 @@ class PlugFigures(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...]
 
 
-PARTS: Final[dict[str, Any]] = {}
+class DriftFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model sees, compared with what it was taught.
+
+    origin         of the taught ranges: the model's bundle, or this device; learning: not yet known
+    learnt_share   of what this device needs to know them
+    reason         why pictures or scores are others, in words; empty while they are not
+    since_s        how long that has lasted; null while it does not
+    psi            figure -> population stability index, of the frames outside the taught range on a
+                   side that has a reason; of the window
+    samples        frames that were measured since the start
+    kept_total     far outside, and asked to be kept
+    unsaid_total   beginnings that were no event: the same reason had one shortly before
+    """
+
+    origin: Literal["bundle", "device", "learning"]
+    learnt_share: float = 1.0
+    reason: str = ""
+    since_s: float | None = None
+    psi: dict[str, float] = {}
+    samples: int = 0
+    kept_total: int = 0
+    unsaid_total: int = 0
+
+
+PARTS: Final[dict[str, Any]] = {"plugs": PlugFigures, "drift": DriftFigures}
 """Name of an observer -> its part. With the first row comes ``"plugs": PlugFigures``."""
 FIELDS: Final = frozenset(
     ("plugs", *(key for part in (Stamped, Frames, Health, Totals) for key in part.__annotations__))

@@ -158,7 +158,7 @@ def plug(
     events = Events(wire, publish)
     publishing = Publishing(run, wire, publish, events, snapshot)
     plugs = Plugs(publishing, stages.ring, events.plug_failed)
-    rooms = Rooms(every.ROOMS, plugs, Outlet(wire, publish, events))
+    rooms = Rooms(every.ROOMS, plugs, Outlet(wire, publish, events, run.drift))
     closing.callback(rooms.close)
     rooms.take(rooms.prepare(run.config, run.engine))
     return Plugged(plugs, publishing, rooms, events)

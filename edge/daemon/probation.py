@@ -1,4 +1,4 @@
-"""Whether a model that has just been chosen does its work: it gives scores, and keeps up.
+"""Whether a model that has just been chosen does: it gives scores, keeps up, does not drift.
 
 Counts what the run counts anyway, once an interval; costs nothing for a frame.
 """
@@ -56,6 +56,8 @@ class Probation:
 
     def fault(self) -> str:
         """Return what is wrong with the model, in words; empty where nothing is, so far."""
+        if self._run.drifting:
+            return f"drifts: {self._run.drifting}"
         now_s = time.monotonic()
         if now_s < self._next_s:
             return ""

@@ -23,6 +23,7 @@ from edge.config import Config
 from edge.contract import Request
 from edge.contract.encode import Wire
 from edge.contract.telemetry import FIELDS
+from edge.daemon import drifting
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
 from edge.errors import ConfigError, EdgeError, boundary
@@ -36,11 +37,13 @@ class Outlet:
     """What a plug may use of the daemon; all of it on the loop's thread alone.
 
     publish  takes a message, never waits
+    drifted  takes why the model drifts, or an empty text
     """
 
     wire: Wire
     publish: Callable[[Message], None]
     events: Events
+    drifted: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,11 @@ class Room:
     tick: Callable[[Any], None] | None = None
 
 
-ROOMS: tuple[Room, ...] = ()
+def _drift(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
+    return drifting.observer(config, engine, outlet.events, outlet.drifted)
+
+
+ROOMS: tuple[Room, ...] = (Room("drift", observer=_drift),)
 """All of them, gates and observers in the order in which they get a frame."""
 
 

@@ -50,6 +50,8 @@ class Run:
         """The newest prediction with the labels in force."""
         self.has_scores = True
         """Whether the model gave scores for the newest frame."""
+        self.drifting = ""
+        """Why the scores, or the features, are others than when the model was taught."""
         self.pause: PauseGate | None = None
         self.frame: Frame | None = None
         """The newest frame; its pixels are the camera's, valid until the next one is read."""
@@ -117,6 +119,10 @@ class Run:
         """The newest frame's pixels are no longer there."""
         self.frame = None
 
+    def drift(self, reason: str) -> None:
+        """The model drifts; empty: no more."""
+        self.drifting = reason
+
     def set_pause(self, gate: PauseGate | None) -> None:
         """Pause, or resume."""
         self.pause = gate
@@ -134,6 +140,7 @@ class Run:
             self.last = None
         self.config, self.engine = config, engine
         self.pipeline, self.smoother = pipeline, smoother
+        self.drifting = ""
 
 
 def assemble(config: Config, engine: Engine) -> tuple[Pipeline, Smoother]:

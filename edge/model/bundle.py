@@ -47,6 +47,10 @@ def check(card: ModelCard, given: frozenset[str], path: Path) -> None:
             got=f"{len(card.labels)}",
             hint="remove them, or add [head]",
         )
+    if gives_features(card) and card.baseline is not None:
+        raise ModelError(
+            "[baseline] of a model without scores", where=str(path), hint="remove it, or add [head]"
+        )
 
 
 def _check_headed(card: ModelCard, given: frozenset[str], path: Path) -> None:

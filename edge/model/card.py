@@ -90,6 +90,17 @@ class HeadFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Annotated[str, msgspec.Meta(min_length=1)]
 
 
+class BaselineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What pictures and scores were like when the model was taught: [baseline] of the card.
+
+    file    an .npz beside the card, see ``edge.baseline``
+    sha256  of it; another is refused
+    """
+
+    file: Annotated[str, msgspec.Meta(min_length=1)]
+    sha256: Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``model.toml``: what the file beside it is and how to use it.
 
@@ -98,6 +109,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                from the card's folder. Its preprocessing is this model's. Needs ``head``, ``sha256``
     sha256     of the network's file; another is refused
     head       what makes scores of the network's features
+    baseline   what drift is measured from
     accuracy   free text: name of a test set -> figures, as measured by the recipe
     background labels that mean that nothing of interest is there; some of ``labels``, not all
     smoothing  thresholds that the recipe recommends
@@ -117,6 +129,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     smoothing: Recommended | None = None
     backbone: str = ""
     head: HeadFile | None = None
+    baseline: BaselineFile | None = None
     accuracy: dict[str, dict[str, float | int | str]] = {}
 
 

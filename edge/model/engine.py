@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import fence, files
+from edge.baseline import Baseline
 from edge.config import ModelConfig
 from edge.contract import ModelInfo
 from edge.errors import ModelError, boundary
 from edge.frames import Frame
-from edge.model import attest, golden, headfile, locate
+from edge.model import attest, baselinefile, golden, headfile, locate
 from edge.model.attempt import Attempt, threads
 from edge.model.card import MODEL_MAX_BYTES, InputFrom, ModelCard
 from edge.model.golden import read_picture as read_picture
@@ -42,6 +43,7 @@ class Engine:
     folder      of the card: head and golden picture lie there
     input_from  where its mean and std come from
     warnings    doubts about the card; logged at the start
+    baseline    what its pictures and scores were like when it was taught, where the card has it
     """
 
     card: ModelCard
@@ -52,6 +54,7 @@ class Engine:
     preprocess: Preprocessor
     input_from: InputFrom
     warnings: tuple[str, ...]
+    baseline: Baseline | None = None
 
     def classify(self, frame: Frame, out: NDArray[np.float32]) -> bool:
         """Write the scores of one frame into ``out``, (C,) float32; False where there are none."""
@@ -108,7 +111,8 @@ def prepare(config: ModelConfig, proven: str, gives: locate.Gives) -> Engine:
                 exc.what, where=file.where, expected=exc.expected, got=exc.got, hint=exc.hint
             ) from exc.__cause__
         engine = Engine(
-            card, file.path, file.sha256, file.folder, classifier, preprocess, input_from, ()
+            *(card, file.path, file.sha256, file.folder, classifier, preprocess, input_from),
+            *((), _baseline(file, classifier)),
         )
         with boundary(ModelError, "the model cannot be run", file.where):
             warnings += attest.prove(engine.classify, classifier, file)
@@ -135,6 +139,16 @@ def _head(file: ModelFile) -> headfile.Head | None:
     """Return the head that the card names, None where it names none. Raises ModelError."""
     head = file.card.head
     return headfile.read(file.folder / head.file, head.sha256) if head else None
+
+
+def _baseline(file: ModelFile, classifier: Classifier) -> Baseline | None:
+    """Return the baseline that the card names, None where it names none. Raises ModelError."""
+    named = file.card.baseline
+    if named is None:
+        return None
+    features = classifier.features()
+    size = 0 if features is None else len(features)
+    return baselinefile.read(file.folder / named.file, named.sha256, size)
 
 
 def describe(engine: Engine) -> ModelInfo:

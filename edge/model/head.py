@@ -3,7 +3,7 @@
 What stands before the map (the quantisation of the output, the standardisation of the features) is
 folded into it when the head is made; a frame takes one copy, one product and one softmax. The
 product runs on the caller's thread: a BLAS would start threads of its own for many labels, beside
-the interpreter's. Pure; allocates nothing after its construction.
+the interpreter's. Pure; reading a frame allocates nothing.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class HeadScores:
             )
         self._weights, self._bias = weights, bias
         self._features = np.zeros(total, np.float32)
+        self._scale, self._zero_point = output.scale, output.zero_point
         self._logits = np.zeros(labels_total, np.float32)
         logits = TensorSpec((1, labels_total), self._logits.dtype, 0.0, 0)
         self._scores = Scores(logits, labels_total, "logits", 0.0)
@@ -73,6 +74,12 @@ class HeadScores:
         np.einsum("cf,f->c", self._weights, self._features, out=self._logits)
         np.add(self._logits, self._bias, out=self._logits)
         return self._scores.read(self._logits, out)
+
+    def features(self) -> NDArray[np.float32]:
+        """Return the features read last, (F,) float32, the caller's own."""
+        if not self._scale:
+            return self._features.copy()
+        return (self._features - np.float32(self._zero_point)) * np.float32(self._scale)
 
     @property
     def finite(self) -> bool:

@@ -26,7 +26,7 @@ WRITTEN: Final = ".npz, as numpy.savez writes it"
 _END: Final = struct.Struct("<4s4H2IH")
 """A zip's last record, without a comment. Source: APPNOTE.TXT, 4.3.16."""
 _DIRECTORY_MAX_BYTES: Final = 4_096
-"""Of a zip's directory, all of which zipfile holds; that of four arrays has about 250."""
+"""Of a zip's directory, all of which zipfile holds; that of five arrays has about 300."""
 _LOCATOR_BYTES: Final = 20
 """Of the record before the last one in a zip of 64 bits; it would point to another directory."""
 _BOUNDED: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -46,7 +46,7 @@ def read(content: bytes, names: Collection[str], max_bytes: int, where: str) -> 
     max_bytes  of all arrays, unpacked
     Raises ModelError.
     """
-    _check_end(content, where)
+    _check_end(content, f"at most {len(names)}", where)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             unpacked = _unpacked(archive, names, max_bytes, where)
@@ -59,7 +59,7 @@ def read(content: bytes, names: Collection[str], max_bytes: int, where: str) -> 
     return {name: _array(raw, name, where) for name, raw in unpacked.items()}
 
 
-def _check_end(content: bytes, where: str) -> None:
+def _check_end(content: bytes, most: str, where: str) -> None:
     """Raise ModelError unless the bytes end as a zip that has a small directory."""
     at = len(content) - _END.size
     if at < 0:
@@ -69,7 +69,7 @@ def _check_end(content: bytes, where: str) -> None:
     if magic != b"PK\x05\x06" or comment_bytes or before.startswith(b"PK\x06\x07"):
         raise ModelError("not an .npz", where=where, expected=WRITTEN)
     if size > _DIRECTORY_MAX_BYTES:
-        raise ModelError("too many arrays", where=where, expected="at most 4", got=str(total))
+        raise ModelError("too many arrays", where=where, expected=most, got=str(total))
 
 
 def _unpacked(

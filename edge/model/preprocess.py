@@ -94,6 +94,16 @@ class Preprocessor:
         integer = tensor.dtype.itemsize == 1
         cv2.LUT(self._canvas, self._table, dst=tensor.view(np.uint8) if integer else tensor)
 
+    def picture(self, tensor: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Return the pixels that the last call wrote: (H, W, 3) or (H, W), valid until the next.
+
+        tensor  view of the input tensor. No runtime overwrites it during ``invoke``: TFLite plans
+                its memory so; source: arena_planner.cc, "never overwritten"
+        """
+        if self._table is None:
+            return tensor.reshape(self._plane).view(np.uint8)
+        return self._canvas
+
     def _upright(self, frame: Frame, out: NDArray[np.uint8]) -> None:
         """Fill ``out``; a picture is turned after it was shrunk."""
         view = frame.view

@@ -32,6 +32,7 @@ from edge.model.graph import (
     read_graph,
     runtime_facts,
 )
+from edge.model.head import HeadScores
 from edge.model.headfile import Head
 from edge.model.output import reader
 from edge.model.shape import Size, input_shape
@@ -108,6 +109,10 @@ class Classifier:
              gives only features: these, (F,) float32
         """
         return self._reader.read(self._output_view(), out)
+
+    def features(self) -> NDArray[np.float32] | None:
+        """Return the features under the scores read last, (F,) float32; None without a head."""
+        return self._reader.features() if isinstance(self._reader, HeadScores) else None
 
     @property
     def finite(self) -> bool:
