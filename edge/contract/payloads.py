@@ -92,6 +92,8 @@ EventType = Literal[
     "reloaded",
     "reload_failed",
     "duplicate_id",
+    "throttled",
+    "throttling_ended",
 ]
 
 
