@@ -21,6 +21,8 @@ EXAMPLES: Final = {
     "watch": "edge watch --broker localhost:1883",
     "purge": "edge purge --broker localhost wall-old",
     "doctor": "edge doctor --config /etc/edge-camera/edge.toml",
+    "record": "edge record --seconds 60 --source /dev/video0 porch.edgerec",
+    "replay": "edge replay --model old --model new --compare --allow 10 porch.edgerec",
     "schema": "edge schema | jq .state",
 }
 
@@ -28,6 +30,9 @@ DIGITS: Final = 18
 """Most of a whole number."""
 FRAMES_MAX: Final = 1_000_000
 """Frames of a benchmark, whose times are all kept: 64 MB."""
+
+RECORD_BYTES: Final = 1_000_000_000
+"""Default limit of a recording."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,8 +103,52 @@ def parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object")
 
+    _record(command("record", "record what the model sees and says, to replay it later"))
+    _replay(command("replay", "classify a recording again, and compare models on it"))
     command("schema", "print the JSON Schema of every payload")
     return top
+
+
+def _record(record: argparse.ArgumentParser) -> None:
+    record.add_argument("file", metavar="FILE", type=Path, help="new file, ends in .edgerec")
+    record.add_argument(
+        "--seconds", type=_duration, default=60.0, help="end after so many (default: 60)"
+    )
+    record.add_argument(
+        "--max-bytes",
+        type=_positive,
+        default=RECORD_BYTES,
+        help=f"end before the file is larger (default: {RECORD_BYTES})",
+    )
+    record.add_argument(
+        "--lossless", action="store_true", help="keep every pixel as it is: 5 to 10 times as large"
+    )
+    _config(record)
+    _source(record)
+
+
+def _replay(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("file", metavar="FILE", type=Path, help="recording of `edge record`")
+    replay.add_argument(
+        "--model",
+        dest="models",
+        metavar="MODEL",
+        action="append",
+        help="model to replay it with; may be repeated (default: the config's)",
+    )
+    replay.add_argument(
+        "--threads", type=_positive, help="threads of each interpreter (default: one for each core)"
+    )
+    replay.add_argument(
+        "--compare",
+        action="store_true",
+        help="compare two models, or the recording with one; exit 1 if they differ",
+    )
+    replay.add_argument(
+        "--allow", type=_count, default=0, help="frames that may differ (default: 0)"
+    )
+    replay.add_argument("--json", action="store_true", help="print JSON, one object on a line")
+    _config(replay)
 
 
 def overrides(args: argparse.Namespace) -> Tables:
@@ -172,6 +221,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return number
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _frames(text: str) -> int:
