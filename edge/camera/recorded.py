@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edge.camera import controls
 from edge.camera.pace import Steps
+from edge.camera.recording import records
 from edge.camera.recording.reader import Item, Reader, Recorded
 from edge.camera.spec import CameraSpec
 from edge.errors import CameraError
@@ -36,22 +37,13 @@ class RecordedCamera:
         try:
             first = self._advance()
             self._source = first.source
+            self.mode = self._mode(first.source)
             self._steps = Steps(self.mode.fps)
             self._steps.to(first.seen.captured_ns / 1e6)
             self._due_ns = time.monotonic_ns()
         except BaseException:
             self.close()
             raise
-
-    @property
-    def mode(self) -> CameraMode:
-        """The recorded camera's, of the newest frame."""
-        source, fps = self._source, self._source.mode.fps
-        return CameraMode(
-            *("recording", self._where, source.width, source.height),
-            *(fps if 0 < fps <= 1000 else self._spec.config.fps, source.format),
-            device=source.mode.device,
-        )
 
     def read(self, timeout_s: Seconds) -> Frame | None:
         """Return the frame now due."""
@@ -63,7 +55,9 @@ class RecordedCamera:
             recorded = self._wait(recorded, until_ns)
             if self._due_ns > until_ns:
                 return None
-        self._source, self._due = recorded.source, None
+        self._due = None
+        if recorded.source is not self._source:
+            self._source, self.mode = recorded.source, self._mode(recorded.source)
         frame = self._reader.frame(recorded)
         return replace(frame, sequence=self._sequence, captured_ns=self._due_ns)
 
@@ -78,6 +72,14 @@ class RecordedCamera:
     def close(self) -> None:
         """Release the file."""
         self._reader.close()
+
+    def _mode(self, source: records.Source) -> CameraMode:
+        fps = source.mode.fps
+        return CameraMode(
+            *("recording", self._where, source.width, source.height),
+            *(fps if 0 < fps <= 1000 else self._spec.config.fps, source.format),
+            device=source.mode.device,
+        )
 
     def _wait(self, recorded: Recorded, until_ns: int) -> Recorded:
         """Return the frame that is due next, at its time; no later than ``until_ns``."""

@@ -121,7 +121,7 @@ def _record(record: argparse.ArgumentParser) -> None:
         help=f"end before the file is larger (default: {RECORD_BYTES})",
     )
     record.add_argument(
-        "--lossless", action="store_true", help="keep every pixel as it is: 5 to 10 times as large"
+        "--lossless", action="store_true", help="keep every pixel as it is: four times as large"
     )
     _config(record)
     _source(record)

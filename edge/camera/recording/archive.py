@@ -21,8 +21,8 @@ from edge.errors import CameraError
 
 Kind = Literal["json", "jpg", "png"]
 BLOCK: Final = 512
-MOST_BYTES: Final[dict[str, int]] = {"json": 4_000_000, "jpg": 64_000_000, "png": 256_000_000}
-"""Of a member's content: a frame's scores of 100,000 labels; pictures of the most pixels."""
+MOST_BYTES: Final[dict[str, int]] = {"json": 4_000_000, "jpg": 32_000_000, "png": 64_000_000}
+"""Of a member's content: scores of 100,000 labels, pictures of 16 million pixels."""
 NUMBER_MAX: Final = 99_999_999
 CLOSING: Final = bytes(2 * BLOCK)
 """Ends a tar."""
@@ -40,10 +40,15 @@ class Member(NamedTuple):
 
 
 def encode(member: Member, ts: float) -> bytes:
-    """Return the member as it lies in the file. ts: wall clock, for ``tar tv``."""
+    """Return the member as it lies in the file. ts: wall clock, for ``tar tv``.
+
+    Raises ValueError where it is longer than its kind may be.
+    """
     number, kind, content = member
+    if len(content) > MOST_BYTES[kind]:
+        raise ValueError(f"{len(content)} bytes of {kind}: at most {MOST_BYTES[kind]} fit")
     info = tarfile.TarInfo(f"{number:08}-{zlib.crc32(content):08x}.{kind}")
-    info.size, info.mtime, info.mode = len(content), int(ts), 0o600
+    info.size, info.mtime, info.mode = len(content), max(0, int(ts)), 0o600
     header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
     return b"".join((header, content, bytes(-len(content) % BLOCK)))
 
@@ -53,7 +58,6 @@ class Members:
 
     file   open, at its beginning
     where  its name, for messages
-    whole  whether the end was found, once there is no further member: else the file was cut
 
     Raises CameraError for a member that is not one of ours, or is damaged and not the last.
     """
@@ -63,7 +67,6 @@ class Members:
         self._size = os.fstat(file.fileno()).st_size
         self._at = 0
         self.number = 0
-        self.whole = False
 
     def __iter__(self) -> Iterator[Member]:
         """Yield each member up to the end, or up to where the file was cut."""
@@ -79,15 +82,14 @@ class Members:
     def _next(self) -> Member | None:
         self._at = self._file.tell()
         block = self._read(BLOCK)
-        if len(block) < BLOCK:
-            return None
-        if not any(block):
-            self.whole = not any(self._read(BLOCK))
+        if len(block) < BLOCK or not any(block):
             return None
         try:
             info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
             name = _NAME.fullmatch(info.name)
         except (tarfile.HeaderError, ValueError) as exc:  # UnicodeDecodeError is one
+            if self._rest_is_lost():
+                return None
             raise self.fault("not a record: expected a header of the ustar format") from exc
         if name is None or info.type != tarfile.REGTYPE or info.linkname:
             raise self.fault("not a record of a recording")
@@ -103,10 +105,14 @@ class Members:
         if len(content) < info.size:
             return None
         if zlib.crc32(content) != int(name[2], 16):
-            if any(self._read(TAIL_BYTES)):
-                raise self.fault("damaged: the checksum does not match")
-            return None
+            if self._rest_is_lost():
+                return None
+            raise self.fault("damaged: the checksum does not match")
         return Member(self.number, cast("Kind", name[3]), content)
+
+    def _rest_is_lost(self) -> bool:
+        """Return whether nothing but zeros comes after a damaged member: a power cut, no damage."""
+        return not any(self._read(TAIL_BYTES))
 
     def _read(self, count: int) -> bytes:
         try:

@@ -7,6 +7,7 @@ Source again where the camera's pictures change, and End. Times are the recordin
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
@@ -121,10 +122,10 @@ def decode(content: bytes) -> Any_:
     """Return the record in ``content``. Raises ValueError that says what is wrong."""
     try:
         return cast("Any_", _decoder.decode(content))
-    except msgspec.ValidationError:
-        newer = msgspec.json.decode(content, type=_Version)
-        if newer.kind == "start" and newer.version > VERSION:
-            raise ValueError(f"of version {newer.version}: expected {VERSION}") from None
-        raise
-    except (UnicodeDecodeError, RecursionError) as exc:
-        raise ValueError("not JSON that can be read") from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            newer = msgspec.json.decode(content, type=_Version)
+            if newer.kind == "start" and newer.version > VERSION:
+                text = f"version {newer.version}: expected {VERSION}; a newer edge has made it"
+                raise ValueError(text) from exc
+        raise ValueError(str(exc)) from exc
