@@ -90,7 +90,7 @@ def members(draw: st.DrawFn) -> list[tuple[Kind, bytes]]:
 
 def changed(draw: st.DrawFn, content: bytes) -> bytes:
     """Return a record with another value at one of its keys, or at one of a table in it."""
-    with contextlib.suppress(msgspec.DecodeError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         record: dict[str, Any] = msgspec.json.decode(content)
         table = record
         key = draw(st.sampled_from(sorted(table)))

@@ -6,6 +6,8 @@ bench.py         `edge bench`: speed and memory of the pipeline, stage by stage
 bench_source.py  `edge bench --capture`: the cost of a source
 watch.py         `edge watch`: what a subscriber receives, live
 screen.py        MQTT messages drawn for `edge watch`
+record.py        `edge record`: what a camera's model sees and says, into a file
+replay.py        `edge replay`: a recording through one model or several, compared
 purge.py         `edge purge`: a broker forgets one device
 
 Imports nothing heavy; commands.py imports what a command needs when it runs.

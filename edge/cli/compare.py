@@ -13,7 +13,11 @@ import msgspec
 from edge.cli.judge import Opinion
 
 SPANS_MAX: Final = 1_000
-"""Differences that are kept, and events of each side; more are counted."""
+"""Differences that are kept, and changes of one alone; more are counted."""
+WAITING_MAX: Final = 100
+"""Changes that wait for the same of the other side."""
+NEAR_S: Final = 1.0
+"""The same change of the label on both sides within this time is one, earlier on one side."""
 
 
 class Span(msgspec.Struct, kw_only=True):
@@ -29,7 +33,7 @@ class Span(msgspec.Struct, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of the label that only one of the two has, at that frame. side: a or b."""
+    """A change of the label that only one of the two has. side: a or b."""
 
     side: str
     frame: int
@@ -54,7 +58,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
                       labels are not the same
     confusion         most frequent first; what agrees is in it
     differences       the first ones of ``spans``
-    changes_*         of the label: at the same frame, and of one alone
+    changes_*         of the label: of both at one frame, of both within ``NEAR_S``, of one alone
     """
 
     a: str
@@ -68,6 +72,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     spans: int
     differences: tuple[Span, ...]
     changes_both: int
+    changes_near: int
     changes_a: int
     changes_b: int
     changes: tuple[Change, ...]
@@ -96,7 +101,7 @@ class Comparer:
 
     def __init__(self, a: Side, b: Side) -> None:
         self._a, self._b = a, b
-        self._frames = self._differ = self._spans = self._both = 0
+        self._frames = self._differ = self._spans = self._both = self._near = 0
         self._best = self._best_agree = 0
         self._score_difference = 0.0
         self._confusion: Counter[tuple[str | None, str | None]] = Counter()
@@ -104,6 +109,7 @@ class Comparer:
         self._open: Span | None = None
         self._only: Counter[str] = Counter()
         self._changes: list[Change] = []
+        self._waiting: list[Change] = []  # for the same on the other side
 
     def add(self, number: int, at_s: float, a: Opinion, b: Opinion) -> None:
         """Take both opinions of frame ``number``."""
@@ -123,7 +129,8 @@ class Comparer:
                 self._score_difference = max(self._score_difference, largest)
 
     def result(self) -> Comparison:
-        """Return what was found so far."""
+        """Return what was found, after the last frame."""
+        self._give_up(float("inf"))
         frames, same = self._frames, self._a.labels == self._b.labels
         best = round(self._best_agree / self._best, 6) if self._best else None
         ordered = sorted(self._confusion.items(), key=lambda item: (-item[1], str(item[0])))
@@ -139,6 +146,7 @@ class Comparer:
             spans=self._spans,
             differences=tuple(self._found),
             changes_both=self._both,
+            changes_near=self._near,
             changes_a=self._only["a"],
             changes_b=self._only["b"],
             changes=tuple(self._changes),
@@ -161,14 +169,31 @@ class Comparer:
         a: tuple[str | None, str | None] | None,
         b: tuple[str | None, str | None] | None,
     ) -> None:
+        self._give_up(at_s - NEAR_S)
         if a == b:
             self._both += a is not None
             return
         for side, change in (("a", a), ("b", b)):
             if change is not None:
-                self._only[side] += 1
-                if self._only[side] <= SPANS_MAX:
-                    before, after = change
-                    self._changes.append(
-                        Change(side=side, frame=number, at_s=at_s, before=before, after=after)
-                    )
+                before, after = change
+                self._change(Change(side=side, frame=number, at_s=at_s, before=before, after=after))
+
+    def _change(self, change: Change) -> None:
+        """Take a change of one side: the other's, if it waits for this one."""
+        for other in self._waiting:
+            same = (other.before, other.after) == (change.before, change.after)
+            if same and other.side != change.side:
+                self._waiting.remove(other)
+                self._near += 1
+                return
+        self._waiting.append(change)
+
+    def _give_up(self, until_s: float) -> None:
+        """Count the changes before ``until_s`` that the other side does not have."""
+        while self._waiting and (
+            self._waiting[0].at_s < until_s or len(self._waiting) > WAITING_MAX
+        ):
+            change = self._waiting.pop(0)
+            self._only[change.side] += 1
+            if len(self._changes) < SPANS_MAX:
+                self._changes.append(change)

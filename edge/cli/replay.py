@@ -134,6 +134,8 @@ def show(player: Player, print: Print, as_json: bool) -> None:
 
     player.play(seen, happened)
     for name, judge in player.judges.items():
+        uncertain = labels[name].pop(None, 0)
+        ordered = sorted(labels[name].items(), key=lambda item: (-item[1], item[0] or ""))
         summary = {
             "model": name,
             "sha256": judge.run.engine.sha256,
@@ -141,14 +143,10 @@ def show(player: Player, print: Print, as_json: bool) -> None:
             "seconds": end_s,
             "label_changes": changes[name],
             "invalid_scores": judge.run.invalid_scores_total,
-            "labels": {str(label): count for label, count in sorted_labels(labels[name])},
+            "uncertain": uncertain,
+            "labels": dict(ordered),
         }
         print(json.dumps(summary) if as_json else replay_text.summary(summary))
-
-
-def sorted_labels(counts: Counter[str | None]) -> list[tuple[str | None, int]]:
-    """Return labels with their frames, most frequent first."""
-    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
 
 
 def compare(player: Player) -> list[Comparison]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from edge.cli.compare import Change, Comparison, Span
+from edge.cli.compare import NEAR_S, Change, Comparison, Span
 from edge.text import escaped
 
 SHOWN: Final = 20
@@ -29,10 +29,8 @@ def recorded(event: Mapping[str, Any]) -> str:
 
 def summary(figures: Mapping[str, Any]) -> str:
     """Return the line of one model's figures."""
-    labels = ", ".join(
-        f"{UNCERTAIN if label == 'None' else label} {count}"
-        for label, count in figures["labels"].items()
-    )
+    counts = [*figures["labels"].items(), (UNCERTAIN, figures["uncertain"])]
+    labels = ", ".join(f"{label} {count}" for label, count in counts)
     text = f"{figures['model']}: {figures['frames']} frames, {figures['seconds']:.1f} s,"
     text += f" {figures['label_changes']} changes of label; {labels}"
     if figures["invalid_scores"]:
@@ -49,10 +47,10 @@ def comparison(found: Comparison) -> Iterator[str]:
         yield f"  best label of each frame alone: agreement {found.best_agree:.2%}"
     if found.score_difference is not None:
         yield f"  largest difference of a score: {found.score_difference:.6f}"
-    both, only = found.changes_both, (found.changes_a, found.changes_b)
     yield escaped(
-        f"  changes of label: {both} the same, {only[0]} of {found.a} alone,"
-        f" {only[1]} of {found.b} alone"
+        f"  changes of label: {found.changes_both} at the same frame,"
+        f" {found.changes_near} within {NEAR_S:g} s,"
+        f" {found.changes_a} of {found.a} alone, {found.changes_b} of {found.b} alone"
     )
     yield escaped(f"  frames by label: {found.a}, {found.b}")
     for pair in found.confusion[:SHOWN]:
