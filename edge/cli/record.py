@@ -48,7 +48,7 @@ def run(config: Config, path: Path, seconds: float, max_bytes: int, lossless: bo
 
     Raises EdgeError; what had been recorded by then is whole, and closed.
     """
-    camera = msgspec.structs.replace(config.camera, loop=False)
+    camera = msgspec.structs.replace(config.camera, loop=False, required=True)
     config = msgspec.structs.replace(config, camera=camera)
     judge = Judge(config, engines.start(config.model))
     writer = Writer(path, _start(judge, lossless), max_bytes)
@@ -86,7 +86,7 @@ class _Recording:
         self._recorder = Recorder(writer, lossless)
         self._changes: deque[Change] = deque()
         config = self._run.config.camera
-        spec = specs.camera_spec(config, self._run.engine.preprocess)
+        spec = specs.CameraSpec(config)  # in full size: other models may use more of it
         self._camera = Recovery(spec.open, specs.policy(config), self._changes.append)
         self._events = Events(judge.wire, self._event)
         self._pictures: object = None  # what decides the record `camera`
