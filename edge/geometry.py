@@ -47,6 +47,17 @@ def before_turning(view: View) -> Roi:
     return (top, left, height, width) if swapped else (left, top, width, height)
 
 
+def after_turning(view: View, roi: Roi) -> Roi:
+    """Return the part of the upright picture that is ``roi`` of the camera's."""
+    swapped, across, down = steps(view)
+    left, top, width, height = (roi[1], roi[0], roi[3], roi[2]) if swapped else roi
+    if across:
+        left = 1.0 - left - width
+    if down:
+        top = 1.0 - top - height
+    return (left, top, width, height)
+
+
 def part(height: int, width: int, roi: Roi) -> Rect:
     """Return ``roi`` of a picture in pixels, at least one."""
     top, bottom = _span(roi[1], roi[3], height)

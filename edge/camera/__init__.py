@@ -7,6 +7,8 @@ import importlib.util
 from pathlib import Path
 
 from edge.camera.images import ImagesCamera
+from edge.camera.recorded import RecordedCamera
+from edge.camera.recording import SUFFIX
 from edge.camera.spec import CameraSpec
 from edge.camera.stream import open_live
 from edge.camera.synthetic import SyntheticCamera
@@ -44,7 +46,7 @@ def open_camera(spec: CameraSpec) -> Camera:
         if path.is_dir():
             return ImagesCamera(path, spec)
         if path.exists():
-            return VideoCamera(path, spec)
+            return (RecordedCamera if path.suffix == SUFFIX else VideoCamera)(path, spec)
     except (OSError, RuntimeError, ValueError) as exc:  # no home; a NUL in the name
         if isinstance(exc, CameraError):
             raise
@@ -54,7 +56,7 @@ def open_camera(spec: CameraSpec) -> Camera:
         reason="absent",
         where=spec.name,
         expected="auto, picamera2, /dev/videoN, rtsp://..., http://..., a video file,"
-        " a folder of images, or synthetic",
+        " a recording, a folder of images, or synthetic",
     )
 
 

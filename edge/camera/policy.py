@@ -17,7 +17,7 @@ STUCK_S: Final = 60.0
 """A driver's call that takes so much longer than it may will never return."""
 SLOW_FRAMES: Final = 3
 """Frame intervals of a slow camera that do not count as silence."""
-RECORDED: Final = ("file", "images")
+RECORDED: Final = ("file", "images", "recording")
 """Drivers of recorded sources: never silent, and an error in one is permanent."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
+from edge.cli import values
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -23,13 +24,13 @@ EXAMPLES: Final = {
     "teach": "edge teach pictures --name gate",
     "models": "edge models add build/gate",
     "doctor": "edge doctor --config /etc/edge-camera/edge.toml",
+    "record": "edge record --seconds 60 --source /dev/video0 porch.edgerec",
+    "replay": "edge replay --model old --model new --compare --allow 10 porch.edgerec",
     "schema": "edge schema | jq .state",
 }
 
-DIGITS: Final = 18
-"""Most of a whole number."""
-FRAMES_MAX: Final = 1_000_000
-"""Frames of a benchmark, whose times are all kept: 64 MB."""
+RECORD_BYTES: Final = 1_000_000_000
+"""Default limit of a recording."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,13 +72,13 @@ def parser() -> argparse.ArgumentParser:
     bench = command("bench", "measure speed and memory on this machine")
     bench.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     bench.add_argument(
-        "--frames", type=_frames, default=1000, help="frames to measure (default: 1000)"
+        "--frames", type=values.frames, default=1000, help="frames to measure (default: 1000)"
     )
     bench.add_argument(
-        "--budget-ms", type=_duration, help="exit 1 if the pipeline's p90 is above it"
+        "--budget-ms", type=values.duration, help="exit 1 if the pipeline's p90 is above it"
     )
     bench.add_argument(
-        "--capture", type=_duration, help="measure the source instead, for this many seconds"
+        "--capture", type=values.duration, help="measure the source instead, for this many seconds"
     )
     bench.add_argument("--naive", action="store_true", help="measure a naive loop too, to compare")
     _config(bench)
@@ -86,12 +87,12 @@ def parser() -> argparse.ArgumentParser:
     watch = command("watch", "show what a subscriber receives, live")
     _config(watch)
     _broker(watch)
-    watch.add_argument("--device", default="+", type=_device, help="one device only")
-    watch.add_argument("--seconds", type=_duration, help="end after this many seconds")
+    watch.add_argument("--device", default="+", type=values.device, help="one device only")
+    watch.add_argument("--seconds", type=values.duration, help="end after this many seconds")
 
     purge = command("purge", "remove a device from the broker and from Home Assistant")
     _config(purge)
-    purge.add_argument("device", type=_one_device, help="the device's id")
+    purge.add_argument("device", type=values.one_device, help="the device's id")
     _broker(purge)
 
     doctor = command("doctor", "check whether this device is healthy, and if not, say why")
@@ -123,8 +124,54 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument("model", nargs="?", help="folder of the model to add; name to remove")
     models.add_argument("--json", action="store_true", help="one JSON object")
 
+    _record(command("record", "record what the model sees and says, to replay it later"))
+    _replay(command("replay", "classify a recording again, and compare models on it"))
     command("schema", "print the JSON Schema of every payload")
     return top
+
+
+def _record(record: argparse.ArgumentParser) -> None:
+    record.add_argument("file", metavar="FILE", type=Path, help="new file, ends in .edgerec")
+    record.add_argument(
+        "--seconds", type=values.duration, default=60.0, help="end after so many (default: 60)"
+    )
+    record.add_argument(
+        "--max-bytes",
+        type=values.positive,
+        default=RECORD_BYTES,
+        help=f"end before the file is larger (default: {RECORD_BYTES})",
+    )
+    record.add_argument(
+        "--lossless", action="store_true", help="keep every pixel as it is: four times as large"
+    )
+    _config(record)
+    _source(record)
+
+
+def _replay(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("file", metavar="FILE", type=Path, help="recording of `edge record`")
+    replay.add_argument(
+        "--model",
+        dest="models",
+        metavar="MODEL",
+        action="append",
+        help="model to replay it with; may be repeated (default: the config's)",
+    )
+    replay.add_argument(
+        "--threads",
+        type=values.positive,
+        help="threads of each interpreter (default: one for each core)",
+    )
+    replay.add_argument(
+        "--compare",
+        action="store_true",
+        help="compare two models, or the recording with one; exit 1 if they differ",
+    )
+    replay.add_argument(
+        "--allow", type=values.count, default=0, help="frames that may differ (default: 0)"
+    )
+    replay.add_argument("--json", action="store_true", help="print JSON, one object on a line")
+    _config(replay)
 
 
 def overrides(args: argparse.Namespace) -> Tables:
@@ -174,7 +221,9 @@ def _model(command: argparse.ArgumentParser) -> None:
         help="name of an installed model, .tflite file, or folder with model.toml",
     )
     command.add_argument(
-        "--threads", type=_positive, help="threads of the interpreter (default: one for each core)"
+        "--threads",
+        type=values.positive,
+        help="threads of the interpreter (default: one for each core)",
     )
 
 
@@ -190,38 +239,3 @@ def _broker(command: argparse.ArgumentParser) -> None:
     command.add_argument("--broker", metavar="HOST[:PORT]", help="MQTT broker")
     command.add_argument("--username", help="user name at the broker")
     command.add_argument("--password-file", help="file with the password in its first line")
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() and len(text) <= DIGITS else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return number
-
-
-def _frames(text: str) -> int:
-    if (number := _positive(text)) > FRAMES_MAX:
-        raise argparse.ArgumentTypeError(f"expected at most {FRAMES_MAX}, got {text!r}")
-    return number
-
-
-def _duration(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return number
-
-
-def _device(text: str) -> str:
-    if text != "+" and (not text or set(text) & set("+#/") or not text.isprintable()):
-        raise argparse.ArgumentTypeError(f"expected a device id, got {text!r}")
-    return text
-
-
-def _one_device(text: str) -> str:
-    if text == "+":
-        raise argparse.ArgumentTypeError("expected the id of one device")
-    return _device(text)

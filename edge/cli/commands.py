@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edge import config as configs
-from edge.cli import arguments
+from edge.cli import arguments, recordings
 from edge.text import escaped
 
 BAD_FILE: Final = 1
@@ -224,5 +224,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "doctor": doctor,
     "teach": teach,
     "models": models,
+    "record": recordings.record,
+    "replay": recordings.replay,
     "schema": schema,
 }

@@ -60,7 +60,7 @@ class CameraConfig(Table, frozen=True):
     """The source of frames.
 
     source           auto, picamera2[:N], /dev/videoN, rtsp://..., http://..., a video file,
-                     a folder of images, synthetic
+                     a recording, a folder of images, synthetic
     width, height    requested of a camera; ``info`` has what it delivers
     fps              requested of a camera; for a folder, pictures per second
     format           requested of a V4L2 camera; auto: the cheapest that has the size and the rate

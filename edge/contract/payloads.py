@@ -96,6 +96,8 @@ EventType = Literal[
     "drift_began",
     "drift_ended",
     "duplicate_id",
+    "throttled",
+    "throttling_ended",
 ]
 
 

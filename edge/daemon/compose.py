@@ -35,13 +35,14 @@ from edge.daemon.settings import Settings
 from edge.daemon.snapshots import Snapshots
 from edge.daemon.systemd import Notifier
 from edge.daemon.takeover import Takeover
+from edge.daemon.throttled import Throttle
 from edge.frames import Frame
 from edge.messages import Broker, Message
 from edge.mqtt import Publisher
 from edge.mqtt.spool import Spool
 from edge.observers.publishing import Publishing
 from edge.pipeline.plugs import Plugs
-from edge.telemetry import Stages
+from edge.telemetry import Firmware, Stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,14 @@ def compose(
     }
     commands = Commands(wire, table, run.count_request)
     mail = Mail(publisher, base, identity, commands, announcer, events)
+    firmware = Firmware()
+    throttle = (Throttle(firmware, events).tick,) if firmware.present else ()
     return Parts(
         *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages, plugged.publishing)),
         *(announcer, events, meter, takeover),
         ticks=(
             *(publisher.poll, pausing.tick, mail.tick, takeover.tick, models.tick),
-            *(rooms.tick, meter.tick),
+            *(rooms.tick, meter.tick, *throttle),
         ),
     )
 

@@ -26,8 +26,7 @@ STAGES: Final = {
 """First word of an event -> the stage it comes from; the others: control."""
 WARNINGS: Final = (
     *("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt"),
-    "scores_invalid",
-    "drift_began",
+    *("scores_invalid", "throttled", "drift_began"),
 )
 ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 

@@ -1,6 +1,17 @@
-"""Figures of a run: latency.py of each stage, health.py of the machine. Knows no MQTT."""
+"""Figures of a run: latency.py of each stage, health.py of the machine,
+throttling.py when the firmware's throttling begins and ends. Knows no MQTT.
+"""
 
-from edge.telemetry.health import HealthReader, process_age_s
+from edge.telemetry.health import Firmware, HealthReader, process_age_s
 from edge.telemetry.latency import LatencyRing, Stages
+from edge.telemetry.throttling import Throttled, Throttling
 
-__all__ = ["HealthReader", "LatencyRing", "Stages", "process_age_s"]
+__all__ = [
+    "Firmware",
+    "HealthReader",
+    "LatencyRing",
+    "Stages",
+    "Throttled",
+    "Throttling",
+    "process_age_s",
+]

@@ -9,28 +9,45 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Final
 
 from edge.contract import Health
+
+PROC: Final = Path("/proc")
+SYS: Final = Path("/sys")
+
+
+class Firmware:
+    """What the firmware of a Raspberry Pi says of its power and temperature.
+
+    present  whether this machine has such a firmware
+    Source: /sys/devices/platform/soc/soc:firmware/get_throttled of the Raspberry Pi kernel.
+    """
+
+    def __init__(self, sys: Path = SYS) -> None:
+        files = sorted((sys / "devices/platform").glob("soc*/soc*:firmware/get_throttled"))
+        self._file = files[0] if files else None
+        self.present = self._file is not None
+
+    def throttled_bits(self) -> int | None:
+        """Return the bits of get_throttled; None where they cannot be read."""
+        return _number(self._file, 16) if self._file else None
 
 
 class HealthReader:
     """Reads the health of one process and of its machine.
 
     process  its number, or self
-    Source: proc(5); Linux Documentation/admin-guide/thermal and cpu-freq;
-            /sys/devices/platform/soc/soc:firmware/get_throttled of the Raspberry Pi kernel.
+    Source: proc(5); Linux Documentation/admin-guide/thermal and cpu-freq.
     """
 
-    def __init__(
-        self, proc: Path = Path("/proc"), sys: Path = Path("/sys"), process: str = "self"
-    ) -> None:
+    def __init__(self, proc: Path = PROC, sys: Path = SYS, process: str = "self") -> None:
         self._proc, self._sys, self._process = proc, sys, proc / process
         self._last: tuple[int, int] | None = None
         zones = sorted((sys / "class/thermal").glob("thermal_zone*"))
         named = [z for z in zones if "cpu" in (_text(z / "type") or "")]
         self._zone = next(iter(named or zones), None)
-        throttled = sorted((sys / "devices/platform").glob("soc*/soc*:firmware/get_throttled"))
-        self._throttled = throttled[0] if throttled else None
+        self._firmware = Firmware(sys)
 
     def read(self) -> Health:
         """Return the health now."""
@@ -43,7 +60,7 @@ class HealthReader:
             cpu_share=self._cpu_share(),
             temperature_celsius=None if milli is None else milli / 1000,
             cpu_clock_hz=None if khz is None else khz * 1000,
-            throttled_bits=_number(self._throttled, 16) if self._throttled else None,
+            throttled_bits=self._firmware.throttled_bits(),
             load_1m=float(load.split()[0]) if load else None,
         )
 
