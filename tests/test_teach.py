@@ -55,6 +55,7 @@ def test_a_folder_for_each_class_becomes_a_model(pictures: Path, tmp_path: Path)
     assert card.labels == ("closed", "open")
     assert card.golden
     assert card.smoothing
+    assert card.baseline
     assert json.loads((out / "report.json").read_text())["verdict"] == figures["verdict"]
     assert (out / "report.html").read_text().startswith("<!doctype html>")
     fresh = gate(tmp_path / "fresh", 3)

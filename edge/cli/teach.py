@@ -19,8 +19,9 @@ from typing import Any, Final
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from edge import folders
+from edge import baseline, folders
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError
 from edge.fingerprint import fingerprint
@@ -28,11 +29,13 @@ from edge.learn import bundle, report, times
 from edge.learn.page import SUSPECTS
 from edge.learn.samples import Folder, Samples, scan
 from edge.learn.teach import Taught, teach
-from edge.model import backbone, engine, installed, locate
+from edge.model import backbone, baselinefile, engine, installed, locate
 from edge.model.backbone import Backbone
+from edge.model.survey import Survey
 from edge.pictures.picture import Unreadable
 from edge.text import escaped
 
+Figures = NDArray[np.float32]
 BACKGROUND: Final = "neither"
 GOLDEN: Final = "golden.png"
 TOLERANCE: Final = 0.15
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     background = _background(args.background, found)
     network = backbone.start(ModelConfig(path=args.features))
     show = _progress()
-    samples = read(folder, found, network, show)
+    samples, pictures = read(folder, found, network, show)
     taught = teach(samples, lambda: show("judging what was taught"))
     card = {
         "name": name,
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     show("proving the model")
     try:
-        _install(out, folder, taught, card)
+        _install(out, folder, taught, card, pictures)
     except OSError as exc:
         raise EdgeError(f"the model cannot be written: {exc.strerror}", where=str(out)) from exc
     show("")
@@ -77,8 +80,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {"model": str(out), "name": name, "version": version, **report.figures(taught)}
 
 
-def read(folder: Path, found: Folder, network: Backbone, show: Callable[[str], None]) -> Samples:
-    """Return the pictures with their features; those that cannot be read are listed."""
+def read(
+    folder: Path, found: Folder, network: Backbone, show: Callable[[str], None]
+) -> tuple[Samples, Figures]:
+    """Return the pictures with their features; those that cannot be read are listed.
+
+    Also returns what drift compares later pictures with, (N, 6).
+    """
+    survey, figures = Survey(network.engine), []
     kept: list[tuple[Path, int]] = []
     features, prints, bright = [], [], []
     unread: list[tuple[str, str]] = []
@@ -90,12 +99,14 @@ def read(folder: Path, found: Folder, network: Backbone, show: Callable[[str], N
             unread.append((str(path.relative_to(folder)), str(exc)))
             continue
         features.append(network.features(frame))
+        figures.append(np.empty(len(baseline.OF_PICTURES), np.float32))
+        survey.picture(figures[-1])
         prints.append(fingerprint(frame.pixels))
         bright.append(float(frame.pixels[::4, ::4].mean()))
         kept.append((path, label))
     if not kept:
         raise ConfigError("no picture can be read", where=str(folder), got=unread[0][1])
-    return Samples(
+    samples = Samples(
         labels=found.labels,
         names=tuple(str(path.relative_to(folder)) for path, _ in kept),
         classes=np.array([label for _, label in kept], np.int64),
@@ -105,9 +116,12 @@ def read(folder: Path, found: Folder, network: Backbone, show: Callable[[str], N
         times_s=times.of_all([path for path, _ in kept]),
         unread=tuple(unread),
     )
+    return samples, np.stack(figures)
 
 
-def _install(out: Path, folder: Path, taught: Taught, card: Mapping[str, Any]) -> None:
+def _install(
+    out: Path, folder: Path, taught: Taught, card: Mapping[str, Any], pictures: Figures
+) -> None:
     """Write the bundle beside ``out``, prove it, and put it there."""
     if out.exists() and not (out / bundle.CARD).is_file():
         raise ConfigError(
@@ -121,11 +135,22 @@ def _install(out: Path, folder: Path, taught: Taught, card: Mapping[str, Any]) -
         made = Path(temporary) / "model"
         made.mkdir()
         bundle.write(made, taught, card, _thumbnails(folder, taught))
+        _add_baseline(made, taught, pictures)
         golden = _golden(made, folder, taught)
         with (made / bundle.CARD).open("a") as file:
             file.write(bundle.toml({"golden": golden}))
         engine.load(ModelConfig(path=str(made.resolve())))
         folders.replace(made, out)
+
+
+def _add_baseline(made: Path, taught: Taught, pictures: Figures) -> None:
+    """Write what drift compares with later; of too few pictures a device learns its own."""
+    if len(pictures) < baseline.FEWEST:
+        return
+    figures = baseline.joined(pictures, taught.scores.astype(np.float32))
+    table = baselinefile.write(made, baseline.build(figures, taught.samples.features))
+    with (made / bundle.CARD).open("a") as file:
+        file.write(bundle.toml({"baseline": msgspec.to_builtins(table)}))
 
 
 def _golden(made: Path, folder: Path, taught: Taught) -> dict[str, Any]:
