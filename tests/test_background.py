@@ -29,7 +29,8 @@ ODD = 'nothing "here" {{ 1 }} \\\\ Ünïcode 🐈'
 def sensors(home: Listener) -> set[str]:
     """Return the names of the binary sensors of the newest announcement, its device's left out."""
     components = newest(home, "config")["components"].items()
-    return {part["name"] for key, part in components if key.startswith("class_")}
+    named = {key: part["name"] for key, part in components if "name" in part}
+    return {name for key, name in named.items() if key.startswith("class_")}
 
 
 @pytest.mark.parametrize("name", ["neither", ODD])

@@ -326,6 +326,13 @@ CHECKED = [
 OWN = {
     "edge/__main__.py": ["f'<3>{error}'", "f'edge: {error}'"],
     "edge/doctor/camera.py": [],
+    "edge/cli/recordings.py": ["line"],
+    "edge/cli/replay.py": [
+        "replay_text.event(name, number, at_s, event)",
+        "replay_text.recorded(event)",
+        "json.dumps(summary) if as_json else replay_text.summary(summary)",
+    ],
+    "edge/cli/teach.py": ["f'\\r\\x1b[K{line}'"],
     "deploy/sdcard/flash.py": ["f'\\r{line}'", "f'{start}{line}'"],
     "deploy/on_device/state.py": ["text"],
     "deploy/run.py": [

@@ -49,7 +49,8 @@ def replay(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(msgspec.to_builtins(one)))
         else:
-            print("\n".join(replay_text.comparison(one)))
+            for line in replay_text.comparison(one):
+                print(line)
     worst = max(one.differ for one in found)
     if worst > args.allow:
         print(escaped(f"{worst} frames differ: expected at most {args.allow}"), file=sys.stderr)
