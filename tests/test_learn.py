@@ -101,6 +101,20 @@ def test_one_minute_and_twins_are_one_group() -> None:
     assert len(set(groups)) == 4
 
 
+def test_a_fixed_camera_sees_the_same_and_still_other_moments() -> None:
+    """All frames of a class look alike: an hour apart they are moments, of unknown times one."""
+    looks = (0, (1 << 32) - 1, 0x5555_5555_5555_5555)
+    prints = tuple(looks[number] ^ (1 << place % 3) for number in range(3) for place in range(30))
+    hourly = teach(made(prints=prints, times_s=1e9 + 3600.0 * np.arange(90)))
+    assert len(np.unique(hourly.groups)) == 90
+    assert not hourly.warnings
+    unknown = teach(made(prints=prints))
+    assert len(np.unique(unknown.groups)) == 3
+    assert unknown.accuracy > 0.9
+    assert sum("of 1 moment:" in line for line in unknown.warnings) == 3
+    assert unknown.interval[0] < 0.6
+
+
 def test_pictures_of_one_moment_prove_nothing() -> None:
     """30 copies of two moments a class: a wide interval, and a warning."""
     base = made()
@@ -180,9 +194,13 @@ def test_what_cannot_be_taught_is_one_line() -> None:
     with pytest.raises(ConfigError, match="class `gone` has no picture that can be read"):
         teach(made(labels=("closed", "open", "ajar", "gone"), classes=made().classes))
     base = made()
-    same = base.prints[:30] * 3
+    same = np.concatenate([base.features[:30], base.features[:30], base.features[60:]])
     with pytest.raises(ConfigError, match="two classes are the same pictures: got closed and open"):
-        teach(made(prints=same))
+        teach(made(features=same, prints=base.prints[:30] * 2 + base.prints[60:]))
+    same[30:58] = base.features[30:58]
+    prints = base.prints[:58] + base.prints[28:30] + base.prints[60:]
+    found = teach(made(features=same, prints=prints)).warnings
+    assert any("2 near-duplicates are in two classes" in line for line in found), found
     features = base.features.copy()
     features[4, 4] = np.nan
     with pytest.raises(ConfigError, match="not finite"):

@@ -23,6 +23,10 @@ PICTURES_MAX: Final = 5_000
 ALIKE: Final = 6
 """Bits in which near-duplicates differ, at most."""
 MINUTE_S: Final = 60.0
+ALIKE_S: Final = 600.0
+"""Near-duplicates whose times differ by more are other moments."""
+GROUPS_LEAST: Final = 3
+"""Of a class, to keep them whole."""
 _LABEL: Final = re.compile(r"[^\x00-\x1f\x7f/]{1,64}\Z")
 
 
@@ -150,10 +154,36 @@ def groups(samples: Samples) -> NDArray[np.int64]:
             parent[root(index)] = root(before)
         else:
             begin_s = samples.times_s[index]
-    for a, b in twins(samples.prints):
+    for a, b in _alike(samples):
         parent[root(b)] = root(a)
     found = np.array([root(index) for index in range(len(parent))])
     return np.asarray(np.unique(found, return_inverse=True)[1], np.int64)
+
+
+def _alike(samples: Samples) -> Iterator[tuple[int, int]]:
+    """Yield near-duplicates, unless both tell their times and these are far apart.
+
+    A fixed camera's frames of one state are all alike, and still other moments.
+    """
+    values = np.array(samples.prints, np.uint64)
+    for index in range(1, len(values)):
+        near = np.flatnonzero(_bits(values[:index] ^ values[index]) <= ALIKE)
+        apart_s = np.abs(samples.times_s[near] - samples.times_s[index])
+        for other in near[~(apart_s > ALIKE_S)]:  # NaN where a time is unknown
+            yield int(other), index
+
+
+def lone(groups: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the groups for cross-validation: a class of few groups is taken apart by picture.
+
+    It could not be on both sides otherwise; ``doubts.warnings`` says what its accuracy is worth.
+    """
+    result = groups.copy()
+    for label in np.unique(classes):
+        mine = np.flatnonzero(classes == label)
+        if len(np.unique(groups[mine])) < GROUPS_LEAST:
+            result[mine] = result.max() + 1 + np.arange(len(mine))
+    return result
 
 
 def twins(prints: Sequence[int]) -> list[tuple[int, int]]:

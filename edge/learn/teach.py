@@ -18,7 +18,7 @@ from edge.errors import ConfigError
 from edge.learn import curve, doubts, solver, validation
 from edge.learn.curve import Point
 from edge.learn.doubts import Suspect
-from edge.learn.samples import Samples, groups
+from edge.learn.samples import Samples, groups, lone
 from edge.learn.solver import Array, Fit
 
 STEPS: Final = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
@@ -64,7 +64,7 @@ def teach(samples: Samples, tick: Callable[[], None] = lambda: None) -> Taught:
     labels_total = len(samples.labels)
     _check(samples)
     group = groups(samples)
-    fold = validation.folds(samples.classes, group, labels_total)
+    fold = validation.folds(samples.classes, lone(group, samples.classes), labels_total)
     basis, x = validation.basis(samples.features)
     found = validation.validate(x, samples.classes, fold, labels_total, tick)
     right = found.scores.argmax(1) == samples.classes
@@ -114,8 +114,8 @@ def _check(samples: Samples) -> None:
         raise ConfigError("features are not finite", hint="use another backbone")
     for a in range(len(samples.labels)):
         for b in range(a + 1, len(samples.labels)):
-            mine = {samples.prints[i] for i in np.flatnonzero(samples.classes == a)}
-            theirs = {samples.prints[i] for i in np.flatnonzero(samples.classes == b)}
+            mine = {row.tobytes() for row in samples.features[samples.classes == a]}
+            theirs = {row.tobytes() for row in samples.features[samples.classes == b]}
             if mine == theirs:
                 raise ConfigError(
                     "two classes are the same pictures",
