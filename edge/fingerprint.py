@@ -23,8 +23,3 @@ def fingerprint(pixels: NDArray[np.uint8]) -> int:
     low = cv2.dct(grey.astype(np.float32))[:LOW, :LOW].ravel()
     bits = low > np.median(low[1:])  # the mean brightness does not count
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
-def distance(a: int, b: int) -> int:
-    """Return in how many bits two fingerprints differ, 0 to 64."""
-    return (a ^ b).bit_count()

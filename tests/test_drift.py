@@ -73,14 +73,14 @@ class Watched:
     def __init__(self, given: Baseline | Learning | None = None, **config: Any) -> None:
         self.scene, self.now_ns, self.frames = Scene(), 10**15, 0
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.kept: list[str] = []
         self.drift = Drift(
             replace(DriftConfig(), **config),
             self.scene,
             self,
             taught() if given is None else given,
-            self.told.append,
+            self.reported.append,
             lambda reason, _: self.kept.append(reason),
         )
 
@@ -234,7 +234,7 @@ def test_what_lasts_beyond_the_interval_becomes_an_event() -> None:
     ],
 )
 def test_each_change_has_its_reason(changes: dict[str, float], reason: str) -> None:
-    """It begins, is told of once with its figures, and ends."""
+    """It begins, is reported once with its figures, and ends."""
     watched = Watched()
     watched.show(4000)
     assert watched.names == []
@@ -289,7 +289,7 @@ def test_a_day_and_a_night_are_one_pair_of_events() -> None:
         watched.show(1800, every_s=10, brightness=0.35)
     watched.show(3600)
     assert watched.names == [f"drift_began: {DARKER}", f"drift_ended: {DARKER}"] * 7
-    assert watched.told == []
+    assert watched.reported == []
 
 
 def test_a_light_that_flickers_for_a_day_is_bounded() -> None:
@@ -328,10 +328,10 @@ def test_a_model_on_probation_is_told_of_only_for_what_depends_on_it() -> None:
     """Not of the night; of unsure scores, and of their end."""
     watched = Watched()
     watched.show(4000, brightness=0.1)
-    assert watched.told == []
+    assert watched.reported == []
     watched.show(4000, margin=0.2)
     watched.show(4000)
-    assert watched.told == [UNSURE, ""]
+    assert watched.reported == [UNSURE, ""]
 
 
 def test_frames_far_outside_are_asked_to_be_kept_at_most_one_a_minute() -> None:

@@ -249,6 +249,9 @@ def test_a_time_is_found_where_it_is(tmp_path: Path) -> None:
     named = tmp_path / "IMG_20240506_070809.png"
     named.touch()
     assert times.of(named) == pytest.approx(_local(2024, 5, 6, 7, 8, 9))
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    assert math.isnan(times.of(pipe))  # and does not wait for a writer
     plain = [tmp_path / f"{i}.jpg" for i in range(3)]
     for number, path in enumerate(plain):
         path.touch()

@@ -67,10 +67,11 @@ def _exif(path: Path) -> float:
     if path.suffix.lower() not in (".jpg", ".jpeg"):
         return math.nan
     try:
-        with path.open("rb") as file:
-            return _parsed(_EXIF.search(file.read(HEAD_BYTES)))
+        file = files.open_regular(path)
     except OSError:
         return math.nan
+    with open(file, "rb") as head:
+        return _parsed(_EXIF.search(head.read(HEAD_BYTES)))
 
 
 def _parsed(found: re.Match[str] | re.Match[bytes] | None) -> float:

@@ -5,7 +5,7 @@ Rule 2: every record is appended whole; one that the disk does not take is cut o
 Rule 3: it is on the disk a second later: a power cut costs a second.
 Rule 4: neither the limit on bytes nor the space left free on the disk is exceeded.
 
-Runs on the thread of whoever calls it.
+Runs on the caller's thread.
 """
 
 from __future__ import annotations
