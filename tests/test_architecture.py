@@ -36,7 +36,7 @@ PARTS = {
     "model": {"cv2", "msgspec", "numpy"},
     "pipeline": {"cv2", "numpy"},
     "gates": set(),
-    "observers": set(),
+    "observers": {"numpy"},
     "mqtt": {"paho"},
     "telemetry": {"numpy"},
 }

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from edge.config.patterns import Login, Topic, WebPath
 from edge.config.publishing import PublishConfig, SnapshotConfig
+from edge.config.shadow import ShadowConfig
 from edge.config.smoothing import SmoothingConfig
 from edge.config.table import Interval, Pixels, Rate, Share, Table
 
@@ -202,6 +203,7 @@ class Config(Table, frozen=True):
     spool: SpoolConfig = SpoolConfig()
     publish: PublishConfig = PublishConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
+    shadow: ShadowConfig = ShadowConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
 

@@ -93,6 +93,9 @@ EventType = Literal[
     "reload_failed",
     "model_changed",
     "model_rolled_back",
+    "shadow_began",
+    "shadow_ended",
+    "shadow_failed",
     "duplicate_id",
 ]
 

@@ -21,11 +21,12 @@ STAGES: Final = {
     "scores": "smoothing",
     "camera": "camera",
     "frames": "camera",
+    "shadow": "shadow",
 }
 """First word of an event -> the stage it comes from; the others: control."""
 WARNINGS: Final = (
     *("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt"),
-    "scores_invalid",
+    *("scores_invalid", "shadow_failed"),
 )
 ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 

@@ -25,9 +25,11 @@ from edge.contract.encode import Wire
 from edge.contract.telemetry import FIELDS
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
+from edge.daemon.shadowing import Shadowing
 from edge.errors import ConfigError, EdgeError, boundary
 from edge.messages import Message
 from edge.model.engine import Engine
+from edge.observers.shadow import Shadow
 from edge.pipeline.plugs import Gate, Observer, Plugs
 
 
@@ -35,12 +37,14 @@ from edge.pipeline.plugs import Gate, Observer, Plugs
 class Outlet:
     """What a plug may use of the daemon; all of it on the loop's thread alone.
 
-    publish  takes a message, never waits
+    publish    takes a message, never waits
+    shadowing  makes the shadow, and keeps it through a reload
     """
 
     wire: Wire
     publish: Callable[[Message], None]
     events: Events
+    shadowing: Shadowing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,12 @@ class Room:
     tick: Callable[[Any], None] | None = None
 
 
-ROOMS: tuple[Room, ...] = ()
+def _shadow(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
+    making = outlet.shadowing
+    return making.observer(config, engine, outlet.events) if making else None
+
+
+ROOMS: tuple[Room, ...] = (Room("shadow", observer=_shadow, tick=Shadow.tick),)
 """All of them, gates and observers in the order in which they get a frame."""
 
 
