@@ -46,23 +46,25 @@ class Shadowing:
 
     def __init__(self, run: Run, keep: Keep | None = None) -> None:
         self._run, self._keep = run, keep
-        self._alive: dict[_Of, Shadow] = {}
+        self._alive: list[tuple[_Of, Shadow]] = []
         self.reason = ""
         """Why a shadow is about to end, where a request or its time is why."""
 
     @property
     def now(self) -> Shadow | None:
         """The one that is configured."""
-        return next(reversed(self._alive.values()), None)
+        return self._alive[-1][1] if self._alive else None
 
     def observer(self, config: Config, engine: Engine, events: EventLog) -> Shadow | None:
         """Return the shadow for a config and a model; None where it is off."""
         if not config.shadow.model:
             return None
         of = _of(config, engine)
-        shadow = self._alive.get(of)
-        if shadow is None or shadow.state == "failed":
-            shadow = self._alive[of] = self._make(of, config, engine, events)
+        for known, shadow in self._alive:
+            if known == of and shadow.state != "failed":
+                return shadow.hold()
+        shadow = self._make(of, config, engine, events)
+        self._alive.append((of, shadow))
         return shadow.hold()
 
     def _make(self, of: _Of, config: Config, engine: Engine, events: EventLog) -> Shadow:
@@ -83,8 +85,7 @@ class Shadowing:
 
     def _ended(self, of: _Of, shadow: Shadow) -> str:
         """Return why a shadow ends; empty where the daemon does."""
-        if self._alive.get(of) is shadow:
-            del self._alive[of]
+        self._alive = [known for known in self._alive if known[1] is not shadow]
         config, engine = self._run.config, self._run.engine
         if is_at_work(of.model, engine):
             return "promoted: it is the model at work"
