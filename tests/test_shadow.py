@@ -12,15 +12,15 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from edge.config import Config, ModelConfig, SmoothingConfig
+from edge.config import Config, SmoothingConfig
 from edge.contract import EventType, StageTimes
 from edge.daemon import candidate as candidates
-from edge.errors import EdgeError, ModelError
+from edge.errors import ConfigError, EdgeError, ModelError
 from edge.frames import Classified, Frame, FrameTimes, InvalidScores, Prediction
-from edge.observers import shadow_worker
-from edge.observers.shadow import HANGS_NS, INVALID_MAX, Loaded, Shadow
+from edge.observers.shadow import HANGS_NS, INVALID_MAX, Shadow
+from edge.observers.shadow_parts import Loaded
 from edge.observers.shadow_tally import PAIRS_MAX, Tally
-from edge.observers.shadow_worker import Candidate, Worker
+from edge.observers.shadow_worker import Candidate, Configure, Worker
 from edge.pipeline import smoothing as windows
 from tests.conftest import WAIT_S, model_folder, wait_until
 
@@ -75,32 +75,28 @@ class Scripted:
 
     def __init__(self, *rows: list[float] | Exception, labels: tuple[str, ...] = LABELS) -> None:
         self.labels, self._rows = labels, list(rows)
-        self.prepared: list[int] = []
+        self.scores: NDArray[np.float32] = np.zeros(len(labels), np.float32)
+        self.seen: list[int] = []
         self.smoothed_by: list[SmoothingConfig] = []
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def prepare(self, frame: Frame) -> None:
-        """Note the number of a frame, and a pixel of it."""
-        self.prepared.append(int(frame.pixels[0, 0, 0]) * 1000 + frame.sequence)
+    def configure(self, smoothing: SmoothingConfig) -> None:
+        """Note the settings."""
+        self.smoothed_by.append(smoothing)
 
-    def classify(self, out: NDArray[np.float32]) -> str:
-        """Give the next row, once it may."""
+    def process(self, frame: Frame) -> tuple[Prediction | InvalidScores, None, FrameTimes]:
+        """Note a pixel of a frame and its number; give the next row, once it may."""
+        self.seen.append(int(frame.pixels[0, 0, 0]) * 1000 + frame.sequence)
         self.go_on.wait(WAIT_S)
         row = self._rows.pop(0) if len(self._rows) > 1 else self._rows[0]
         if isinstance(row, Exception):
             raise row
+        times = FrameTimes(1, 1, 1)
         if not row:
-            return "3 of 3 values not finite"
-        out[:] = row
-        return ""
-
-    def smooth(
-        self, scores: NDArray[np.float32], frame: Frame, smoothing: SmoothingConfig
-    ) -> Prediction:
-        """Take every label at once."""
-        self.smoothed_by.append(smoothing)
-        return predicted(frame.sequence, self.labels[int(scores.argmax())])
+            return InvalidScores("3 of 3 values not finite"), None, times
+        self.scores[:] = row
+        return predicted(frame.sequence, self.labels[int(self.scores.argmax())]), None, times
 
 
 def predicted(number: int, label: str | None, partial: bool = False) -> Prediction:
@@ -164,14 +160,17 @@ class Bench:
     cost_ns  of the candidate's thread for each frame
     """
 
-    def __init__(self, candidate: Candidate | None, **table: Any) -> None:
+    def __init__(self, candidate: Scripted | None, **table: Any) -> None:
         self.now_ns, self.cpu_ns, self.cost_ns, self.readings = 1000 * S, 0, 0, 0
         self.log, self.durations = Log(), Durations()
         self.kept: list[tuple[int, int, str]] = []
         self.workers: list[Worker] = []
         self.config = self.configured(**{"every": 1, "cpu_share": 1.0, **table})
         self.why = "switched off"
-        self.loads = Loads(Loaded("gate 2", candidate, 7) if candidate else None)
+        self.loads = Loads()
+        if candidate is not None:
+            loaded = Loaded("gate 2", candidate.labels, candidate, candidate.configure, 7)
+            self.loads = Loads(loaded)
         self.number = 0
         self.shadow = self.make(self.loads).hold()
         self.shadow.tick()
@@ -187,9 +186,9 @@ class Bench:
             *(lambda: self.why, self.keep, lambda: self.now_ns, self.work),
         )
 
-    def work(self, candidate: Candidate) -> Worker:
+    def work(self, candidate: Candidate, configure: Configure) -> Worker:
         """Return a worker with the test's clocks."""
-        self.workers.append(Worker(candidate, lambda: self.now_ns, self.cpu))
+        self.workers.append(Worker(candidate, configure, lambda: self.now_ns, self.cpu))
         return self.workers[-1]
 
     def cpu(self) -> int:
@@ -203,12 +202,10 @@ class Bench:
         """Note a frame that is to be kept."""
         self.kept.append((frame.sequence, int(frame.pixels[0, 0, 0]), reason))
 
-    def frame(
-        self, label: str = "red", wait: bool = True, side: int = 4, scores: bool = True
-    ) -> None:
+    def frame(self, label: str = "red", wait: bool = True, scores: bool = True) -> None:
         """Give one frame, of which the model at work says ``label``, and wait for the outcome."""
         self.number += 1
-        pixels = np.full((side, side, 3), self.number % 200, np.uint8)
+        pixels = np.full((4, 4, 3), self.number % 200, np.uint8)
         row = np.array([label == one for one in LABELS], np.float32)
         prediction = predicted(self.number, label) if scores else InvalidScores("none")
         frame = Frame(self.number, self.number * S, pixels, "bgr")
@@ -242,26 +239,10 @@ def test_one_frame_in_n_is_given_to_the_candidate_as_it_was() -> None:
     bench = Bench(candidate, every=3)
     for _ in range(7):
         bench.frame()
-    assert candidate.prepared == [3003, 6006]
+    assert candidate.seen == [3003, 6006]
     figures = bench.shadow.figures()
     assert (figures.state, figures.frames_total, figures.model) == ("working", 2, "gate 2")
     assert figures.memory_bytes == 7
-
-
-def test_a_frame_too_large_to_be_copied_is_prepared_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """And is not kept as a case: its pixels are the camera's."""
-    monkeypatch.setattr(shadow_worker, "COPIED_MAX", 100)
-    candidate = Scripted(GREEN)
-    bench = Bench(candidate, keep_frames=1)
-    bench.frame(side=16)
-    assert candidate.prepared == [1001]
-    assert bench.shadow.figures().frames_total == 1
-    assert bench.kept == []
-    bench.frame("green")
-    bench.frame(side=4)
-    assert bench.kept == [(3, 3, "shadow")]
 
 
 def test_while_the_candidate_is_busy_frames_are_not_taken(stuck: Scripted) -> None:
@@ -272,7 +253,7 @@ def test_while_the_candidate_is_busy_frames_are_not_taken(stuck: Scripted) -> No
     stuck.go_on.set()
     assert bench.workers[0].wait(WAIT_S)
     bench.frame()
-    assert stuck.prepared == [1001, 6006]
+    assert stuck.seen == [1001, 6006]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -334,7 +315,7 @@ def test_a_frame_without_scores_at_work_is_not_compared() -> None:
     candidate = Scripted(RED)
     bench = Bench(candidate)
     bench.frame(scores=False)
-    assert candidate.prepared == []
+    assert candidate.seen == []
 
 
 def test_disagreement_that_lasts_is_asked_to_be_kept_once() -> None:
@@ -373,27 +354,11 @@ def test_a_candidate_that_raises_ends_the_shadow_alone(number: int) -> None:
     evidence = bench.log.events[1][1]
     assert evidence["error"] == r"RuntimeError: tensor\n\x1b[31mlost"
     assert evidence["frames"] == number - 1
-    assert len(candidate.prepared) == number
+    assert len(candidate.seen) == number
     figures = bench.shadow.figures()
     assert (figures.state, figures.reason) == ("failed", evidence["error"])
     bench.shadow.close()
     assert len(bench.log.events) == 2
-
-
-def test_preprocessing_that_raises_on_the_loop_ends_the_shadow_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A large frame's is the only one there."""
-    monkeypatch.setattr(shadow_worker, "COPIED_MAX", 0)
-
-    class Fussy(Scripted):
-        def prepare(self, frame: Frame) -> None:
-            raise ValueError("not such a frame")
-
-    bench = Bench(Fussy(RED))
-    for _ in range(3):
-        bench.frame()
-    assert bench.named() == ["shadow_began", "shadow_failed"]
 
 
 def test_frames_without_scores_are_counted_and_many_in_a_row_end_the_shadow() -> None:
@@ -418,7 +383,7 @@ def test_a_candidate_that_hangs_is_left_behind(stuck: Scripted) -> None:
     for _ in range(100):
         bench.frame(wait=False)
         bench.shadow.tick()
-    wait_until(lambda: stuck.prepared == [1001])
+    wait_until(lambda: stuck.seen == [1001])
     bench.now_ns += HANGS_NS
     bench.shadow.tick()
     assert bench.named() == ["shadow_began"]
@@ -428,7 +393,7 @@ def test_a_candidate_that_hangs_is_left_behind(stuck: Scripted) -> None:
     bench.frame(wait=False)
     assert bench.named() == ["shadow_began", "shadow_failed"]
     assert "no scores after 30 s" in bench.shadow.figures().reason
-    assert stuck.prepared == [1001]
+    assert stuck.seen == [1001]
 
 
 def test_its_thread_ends_with_it() -> None:
@@ -487,10 +452,15 @@ def test_the_model_at_work_is_not_compared_with_itself() -> None:
     assert bench.named() == []
 
 
+def of(model: Path) -> Config:
+    """Return a config with this candidate."""
+    return replace(Config(), shadow=replace(Config().shadow, model=str(model)))
+
+
 def test_a_candidate_deleted_during_its_trial_is_refused(tmp_path: Path) -> None:
     """In one line, at whichever step it is missing."""
     folder = model_folder(tmp_path / "gone", version='"deleted"')
-    loading = candidates.Loading(ModelConfig(path=str(folder), threads=1), Config().smoothing)
+    loading = candidates.Loading(of(folder))
     assert loading.poll() is None
     (folder / "uint8io.tflite").unlink()
     with pytest.raises(ModelError) as raised:
@@ -502,28 +472,25 @@ def test_a_candidate_deleted_during_its_trial_is_refused(tmp_path: Path) -> None
 def test_a_window_too_large_for_the_candidates_labels_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model at work may have fewer; its window is not the candidate's."""
+    """The model at work may have fewer labels; its window is not the candidate's."""
     folder = model_folder(tmp_path / "gate")
-    model = ModelConfig(path=str(folder), threads=1)
-    loading = candidates.Loading(model, Config().smoothing)
+    loading = candidates.Loading(of(folder))
     found: list[Loaded] = []
 
-    def loaded() -> bool:
-        if (one := loading.poll()) is not None:
-            found.append(one)
+    def is_loaded() -> bool:
+        loaded = loading.poll()
+        found.extend([loaded] if loaded else [])
         return bool(found)
 
-    wait_until(loaded)
+    wait_until(is_loaded)
     one = found[0]
-    assert one.name == "uint8io"
+    assert (one.name, one.labels) == ("uint8io", LABELS)
     assert one.memory_bytes >= (folder / "uint8io.tflite").stat().st_size
     frame = Frame(1, S, np.zeros((8, 8, 3), np.uint8), "bgr")
-    one.candidate.prepare(frame)
-    scores = np.zeros(3, np.float32)
-    assert one.candidate.classify(scores) == ""
-    assert one.candidate.smooth(scores, frame, Config().smoothing).partial
-    small = replace(Config().smoothing, window=1)
-    assert not one.candidate.smooth(scores, frame, small).partial
+    prediction = one.candidate.process(frame)[0]
+    assert isinstance(prediction, Prediction)
+    assert prediction.partial
     monkeypatch.setattr(windows, "VALUES_MAX", 20)
-    with pytest.raises(EdgeError, match="the window is too large for so many labels"):
-        one.candidate.smooth(scores, frame, replace(small, window=7))
+    with pytest.raises(ConfigError, match="the window is too large for so many labels"):
+        one.configure(replace(Config().smoothing, window=7))
+    one.configure(replace(Config().smoothing, window=6))

@@ -10,7 +10,7 @@ from typing import Final
 from edge import __version__
 from edge import config as configs
 from edge.camera.reconnect import Recovery
-from edge.contract import SCHEMA, About, CameraInfo, CameraMode, homeassistant
+from edge.contract import SCHEMA, About, CameraInfo, CameraMode, entities, homeassistant
 from edge.contract.encode import Wire
 from edge.daemon.run import Run
 from edge.messages import Message
@@ -68,6 +68,7 @@ class Announcer:
             telemetry_interval_s=config.publish.telemetry_interval_s,
             snapshots=config.snapshot.enabled,
             background=self._run.engine.card.background,
+            more=entities.SHADOW if config.shadow.model else (),
             gone=self._announced,
         )
         self._announced = homeassistant.announced(message)

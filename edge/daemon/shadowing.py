@@ -10,8 +10,6 @@ import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from edge.config import Config
 from edge.contract import StageTimes
 from edge.daemon.candidate import Loading
@@ -20,7 +18,8 @@ from edge.model import installed
 from edge.model.card import ModelCard
 from edge.model.engine import Engine
 from edge.observers.publishing import EventLog
-from edge.observers.shadow import Keep, Shadow
+from edge.observers.shadow import Shadow
+from edge.observers.shadow_parts import Keep
 from edge.telemetry import LatencyRing
 from edge.telemetry.latency import percentiles_ms
 
@@ -68,13 +67,11 @@ class Shadowing:
         return shadow.hold()
 
     def _make(self, of: _Of, config: Config, engine: Engine, events: EventLog) -> Shadow:
-        table = config.shadow
-        candidate = msgspec.structs.replace(config.model, path=table.model, threads=table.threads)
         run = self._run
         shadow = Shadow(
-            table.model,
+            of.model,
             engine.card.labels,
-            None if of.at_work else Loading(candidate, config.smoothing),
+            None if of.at_work else Loading(config),
             lambda: run.config,
             events,
             _Times(),

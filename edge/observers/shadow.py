@@ -13,62 +13,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from edge.config import ShadowConfig, SmoothingConfig
 from edge.contract import ShadowFigures
 from edge.errors import EdgeError
 from edge.frames import Classified, Frame, InvalidScores, Prediction
 from edge.observers.publishing import EventLog
+from edge.observers.shadow_parts import Keep, Loaded, Loading, Settings
 from edge.observers.shadow_record import PAIRS, Record, Times
-from edge.observers.shadow_worker import RAISED_MAX, Candidate, Worker
-from edge.text import escaped
+from edge.observers.shadow_worker import Candidate, Configure, Worker
 
 HANGS_NS: Final = 30 * 10**9
 """A frame that takes longer is not waited for."""
 INVALID_MAX: Final = 100
 """Frames in a row without scores, after which the candidate is no good."""
-
-
-class Loaded(NamedTuple):
-    """A candidate, ready for frames.
-
-    name          with its version
-    memory_bytes  by which it has made the process grow, about
-    """
-
-    name: str
-    candidate: Candidate
-    memory_bytes: int
-
-
-class Loading(Protocol):
-    """A candidate that is proven and loaded elsewhere."""
-
-    def poll(self) -> Loaded | None:
-        """Return it once it is there, None before. Raises EdgeError where it is refused."""
-
-    def close(self) -> None:
-        """Stop that; nobody wants it any more."""
-
-
-class Settings(Protocol):
-    """What is in force."""
-
-    @property
-    def shadow(self) -> ShadowConfig:
-        """Its own table."""
-
-    @property
-    def smoothing(self) -> SmoothingConfig:
-        """Of both windows; each model's card may recommend thresholds of its own."""
-
-
-class Keep(Protocol):
-    """Keeps a frame for people to look at."""
-
-    def __call__(self, frame: Frame, reason: str, /) -> None:
-        """Copy what is kept of ``frame``; never wait."""
 
 
 class _Asked(NamedTuple):
@@ -105,7 +63,7 @@ class Shadow:
         ended: Callable[[], str],
         keep: Keep | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
-        work: Callable[[Candidate], Worker] = Worker,
+        work: Callable[[Candidate, Configure], Worker] = Worker,
     ) -> None:
         self._labels, self._loading = labels, loading
         self._settings, self._events = settings, events
@@ -114,6 +72,7 @@ class Shadow:
         self._record = Record(model, times)
         if loading is None:
             self._record.state, self._record.reason = "at_work", "it is the model at work"
+        self._theirs: tuple[str, ...] = ()
         self._worker: Worker | None = None
         self._asked: _Asked | None = None
         self._waited = self._invalid_row = self._differ_row = self._holders = 0
@@ -142,11 +101,7 @@ class Shadow:
         if isinstance(prediction, InvalidScores) or not self._record.share.due(begin_ns):
             return
         self._waited = 0
-        try:
-            frame = worker.take(seen.frame, settings.smoothing)
-        except Exception as exc:  # a candidate's preprocessing
-            self._fail(escaped(f"{type(exc).__name__}: {exc}", RAISED_MAX))
-            return
+        frame = worker.take(seen.frame, settings.smoothing)
         best = self._labels[int(seen.scores.argmax())]
         self._asked = _Asked(frame, best, prediction, begin_ns, self._clock() - begin_ns)
 
@@ -189,10 +144,11 @@ class Shadow:
             self._events.log("shadow_ended", line)
 
     def _begin(self, loaded: Loaded) -> None:
-        record, labels = self._record, loaded.candidate.labels
+        record, labels = self._record, loaded.labels
         record.model, record.memory_bytes = loaded.name, loaded.memory_bytes
         record.state, record.began_ns = "working", self._clock()
-        self._loading, self._worker = None, self._work(loaded.candidate)
+        self._loading, self._theirs = None, labels
+        self._worker = self._work(loaded.candidate, loaded.configure)
         shared = len(set(labels) & set(self._labels))
         self._events.add(
             "shadow_began",
@@ -212,16 +168,17 @@ class Shadow:
         cost_ns = outcome.cpu_ns * shadow.threads + asked.copied_ns
         record.share.spend(cost_ns, asked.begin_ns, shadow.cpu_share)
         record.times.add(outcome.lasted_ns)
-        if outcome.raised:
+        if outcome.prediction is None:
             self._fail(outcome.raised)
-        elif outcome.best is None or outcome.prediction is None:
+        elif isinstance(outcome.prediction, InvalidScores):
             record.invalid_total += 1
             self._invalid_row += 1
             if self._invalid_row >= INVALID_MAX:
-                self._fail(f"{INVALID_MAX} frames in a row without scores: {outcome.invalid}")
+                why = outcome.prediction.why
+                self._fail(f"{INVALID_MAX} frames in a row without scores: {why}")
         else:
             self._invalid_row = 0
-            self._count(asked, worker.candidate.labels[outcome.best], outcome.prediction)
+            self._count(asked, self._theirs[outcome.best], outcome.prediction)
 
     def _count(self, asked: _Asked, label: str, prediction: Prediction) -> None:
         full = not (asked.prediction.partial or prediction.partial)
@@ -231,7 +188,7 @@ class Shadow:
             return
         self._differ_row += 1
         due = self._differ_row == self._settings().shadow.keep_frames
-        if self._keep is not None and due and asked.frame.pixels.size:
+        if self._keep is not None and due:
             self._record.kept_total += 1
             self._keep(asked.frame, "shadow")
 
