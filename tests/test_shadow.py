@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from edge.config import Config, SmoothingConfig
+from edge.config import Config, ModelConfig, SmoothingConfig
 from edge.contract import EventType, StageTimes
 from edge.daemon import candidate as candidates
 from edge.errors import ConfigError, EdgeError, ModelError
 from edge.frames import Classified, Frame, FrameTimes, InvalidScores, Prediction
+from edge.model import engine as engines
+from edge.model.engine import Engine
 from edge.observers.shadow import HANGS_NS, INVALID_MAX, Shadow
 from edge.observers.shadow_parts import Loaded
 from edge.observers.shadow_tally import PAIRS_MAX, Tally
@@ -494,3 +498,32 @@ def test_a_window_too_large_for_the_candidates_labels_is_refused(
     with pytest.raises(ConfigError, match="the window is too large for so many labels"):
         one.configure(replace(Config().smoothing, window=7))
     one.configure(replace(Config().smoothing, window=6))
+    candidate = weakref.ref(one.candidate)
+    del one
+    found.clear()
+    gc.collect()
+    assert candidate() is None, "what has loaded it must not keep it in memory"
+
+
+def test_one_candidate_is_loaded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are requested: a load cannot be stopped, and the last one waits for its end."""
+    model = model_folder(tmp_path / "gate")
+    wait, load = threading.Event(), engines.load
+    begun: list[str] = []
+
+    def slow(config: ModelConfig, sha256: str) -> Engine:
+        begun.append(config.path)
+        assert wait.wait(WAIT_S)
+        return load(config, sha256)
+
+    monkeypatch.setattr(engines, "load", slow)
+    loading = candidates.Loading(of(model))
+    wait_until(lambda: loading.poll() is None and bool(begun))
+    for _ in range(2000):
+        loading.close()
+        loading = candidates.Loading(of(model), loading)
+        assert loading.poll() is None
+    assert len(begun) == 1
+    wait.set()
+    wait_until(lambda: loading.poll() is not None)
+    assert len(begun) == 2

@@ -46,6 +46,7 @@ class Shadowing:
     def __init__(self, run: Run, keep: Keep | None = None) -> None:
         self._run, self._keep = run, keep
         self._alive: list[tuple[_Of, Shadow]] = []
+        self._loading: Loading | None = None
         self.reason = ""
         """Why a shadow is about to end, where a request or its time is why."""
 
@@ -67,11 +68,13 @@ class Shadowing:
         return shadow.hold()
 
     def _make(self, of: _Of, config: Config, engine: Engine, events: EventLog) -> Shadow:
-        run = self._run
+        run, loading = self._run, None
+        if not of.at_work:
+            self._loading = loading = Loading(config, self._loading)
         shadow = Shadow(
             of.model,
             engine.card.labels,
-            None if of.at_work else Loading(config),
+            loading,
             lambda: run.config,
             events,
             _Times(),
