@@ -167,7 +167,7 @@ class Bench:
     def __init__(self, candidate: Scripted | None, **table: Any) -> None:
         self.now_ns, self.cpu_ns, self.cost_ns, self.readings = 1000 * S, 0, 0, 0
         self.log, self.durations = Log(), Durations()
-        self.kept: list[tuple[int, int, str]] = []
+        self.kept: list[tuple[int, int, str, str]] = []
         self.workers: list[Worker] = []
         self.config = self.configured(**{"every": 1, "cpu_share": 1.0, **table})
         self.why = "switched off"
@@ -202,9 +202,10 @@ class Bench:
             self.cpu_ns += self.cost_ns
         return self.cpu_ns
 
-    def keep(self, frame: Frame, reason: str) -> None:
-        """Note a frame that is to be kept."""
-        self.kept.append((frame.sequence, int(frame.pixels[0, 0, 0]), reason))
+    def keep(self, reason: str, seen: Classified) -> None:
+        """Note a frame that is to be kept, and what the model at work says of it."""
+        label = LABELS[int(seen.scores.argmax())]
+        self.kept.append((seen.frame.sequence, int(seen.frame.pixels[0, 0, 0]), label, reason))
 
     def frame(self, label: str = "red", wait: bool = True, scores: bool = True) -> None:
         """Give one frame, of which the model at work says ``label``, and wait for the outcome."""
@@ -215,7 +216,7 @@ class Bench:
         frame = Frame(self.number, self.number * S, pixels, "bgr")
         seen = Classified(frame, row, prediction, None, None, FrameTimes(0, 0, 0), self.now_ns)
         self.shadow.classified(seen)
-        pixels[:] = 255  # the camera's next one
+        pixels[:], row[:] = 255, 0  # the next one's
         if wait and self.workers and self.workers[-1].began_ns is not None:
             assert self.workers[-1].wait(WAIT_S)
             self.shadow.tick()
@@ -327,7 +328,7 @@ def test_disagreement_that_lasts_is_asked_to_be_kept_once() -> None:
     bench = Bench(Scripted(GREEN), keep_frames=3)
     for label in ("red", "red", "green", "red", "red", "red", "red", "green", "red", "red", "red"):
         bench.frame(label)
-    assert bench.kept == [(6, 6, "shadow"), (11, 11, "shadow")]
+    assert bench.kept == [(6, 6, "red", "shadow"), (11, 11, "red", "shadow")]
     assert bench.shadow.figures().kept_total == 2
     bench.config = bench.configured(every=1, keep_frames=0)
     for label in ("green", "red", "red", "red", "red"):

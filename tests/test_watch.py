@@ -15,6 +15,7 @@ from rich.console import Console
 from edge.cli.screen import Screen
 from edge.contract import StageTimes, Telemetry
 from edge.contract.encode import Wire
+from edge.contract.telemetry import PARTS
 from edge.frames import Prediction
 from tests.figures import figures
 from tests.test_wire import GOLDEN
@@ -122,6 +123,7 @@ def test_nothing_commands_the_terminal() -> None:
     told: dict[str, Any] = {
         field: None if field.endswith(("bytes", "share", "celsius", "hz", "bits", "1m")) else 1
         for field in Telemetry.__struct_fields__
+        if field not in PARTS
     }
     told |= {"stages_ms": {"[/b]": times}, "camera_problem": False}
     assert view.take("edge/x/telemetry", json.dumps(told).encode())

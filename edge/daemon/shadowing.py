@@ -41,10 +41,10 @@ class _Of(NamedTuple):
 
 
 class Shadowing:
-    """The shadow of one run. keep: as of ``Shadow``."""
+    """The shadow of one run."""
 
-    def __init__(self, run: Run, keep: Keep | None = None) -> None:
-        self._run, self._keep = run, keep
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._alive: list[tuple[_Of, Shadow]] = []
         self._loading: Loading | None = None
         self.reason = ""
@@ -55,31 +55,33 @@ class Shadowing:
         """The one that is configured."""
         return self._alive[-1][1] if self._alive else None
 
-    def observer(self, config: Config, engine: Engine, events: EventLog) -> Shadow | None:
-        """Return the shadow for a config and a model; None where it is off."""
+    def observer(
+        self, config: Config, engine: Engine, events: EventLog, keep: Keep | None = None
+    ) -> Shadow | None:
+        """Return the shadow for a config and a model; None where it is off. keep: as of Shadow."""
         if not config.shadow.model:
             return None
         of = _of(config, engine)
         for known, shadow in self._alive:
             if known == of and shadow.state != "failed":
                 return shadow.hold()
-        shadow = self._make(of, config, engine, events)
+        shadow = self._make(of, config, events, keep)
         self._alive.append((of, shadow))
         return shadow.hold()
 
-    def _make(self, of: _Of, config: Config, engine: Engine, events: EventLog) -> Shadow:
+    def _make(self, of: _Of, config: Config, events: EventLog, keep: Keep | None) -> Shadow:
         run, loading = self._run, None
         if not of.at_work:
             self._loading = loading = Loading(config, self._loading)
         shadow = Shadow(
             of.model,
-            engine.card.labels,
+            of.card.labels,
             loading,
             lambda: run.config,
             events,
             _Times(),
             lambda: self._ended(of, shadow),
-            self._keep,
+            keep,
         )
         return shadow
 

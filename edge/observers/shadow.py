@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from edge.contract import ShadowFigures
 from edge.errors import EdgeError
-from edge.frames import Classified, Frame, InvalidScores, Prediction
+from edge.frames import Classified, InvalidScores, Prediction
 from edge.observers.publishing import EventLog
 from edge.observers.shadow_parts import Keep, Loaded, Loading, Settings
 from edge.observers.shadow_record import PAIRS, Record, Times
@@ -30,9 +30,12 @@ INVALID_MAX: Final = 100
 
 
 class _Asked(NamedTuple):
-    """A frame that the candidate has got, and what the model at work says of it."""
+    """A frame that the candidate has got, and what the model at work says of it.
 
-    frame: Frame
+    seen  its pixels and scores are copies
+    """
+
+    seen: Classified
     best: str
     prediction: Prediction
     begin_ns: int
@@ -103,7 +106,8 @@ class Shadow:
         self._waited = 0
         frame = worker.take(seen.frame, settings.smoothing)
         best = self._labels[int(seen.scores.argmax())]
-        self._asked = _Asked(frame, best, prediction, begin_ns, self._clock() - begin_ns)
+        copied = seen._replace(frame=frame, scores=seen.scores.copy())
+        self._asked = _Asked(copied, best, prediction, begin_ns, self._clock() - begin_ns)
 
     def tick(self) -> None:
         """Take the candidate once it is loaded, and outcomes while no frame comes."""
@@ -190,7 +194,7 @@ class Shadow:
         due = self._differ_row == self._settings().shadow.keep_frames
         if self._keep is not None and due:
             self._record.kept_total += 1
-            self._keep(asked.frame, "shadow")
+            self._keep("shadow", asked.seen)
 
     def _check_time(self) -> None:
         began_ns = self._worker.began_ns if self._worker else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from edge.config import ShadowConfig, SmoothingConfig
-from edge.frames import Frame
+from edge.frames import Classified
 from edge.observers.shadow_worker import Candidate, Configure
 
 
@@ -49,5 +49,5 @@ class Settings(Protocol):
 class Keep(Protocol):
     """Keeps a frame for people to look at."""
 
-    def __call__(self, frame: Frame, reason: str, /) -> None:
-        """Copy what is kept of ``frame``; never wait."""
+    def __call__(self, reason: str, seen: Classified, /) -> None:
+        """Copy what is kept of ``seen``; never wait."""
