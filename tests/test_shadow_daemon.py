@@ -268,18 +268,23 @@ def test_another_model_at_work_or_other_files_are_another_shadow(
     assert wall.events("shadow_ended")[2]["reason"] == "promoted: it is the model at work"
 
 
-def test_a_deleted_candidate_goes_on_and_is_not_found_again(wall: Wall, state: Path) -> None:
-    """It is in memory; once the config is applied again it is refused, in one event."""
-    wall.run('model = "same"\nevery = 1')
+def test_a_deleted_candidate_goes_on_and_is_not_found_again(
+    wall: Wall, state: Path, tmp_path: Path
+) -> None:
+    """It is in memory; applied again it is refused, in one event; there again, it is started."""
+    wall.run('model = "same@1"\nevery = 1')
     wall.frames(1)
     shutil.rmtree(state / "models" / "same@1")
     seen = wall.shadow()["frames_total"]
     wall.frames(seen + 3)
-    wall.reload(wall.config('model = "same"\nevery = 1'))
+    wall.reload(wall.config('model = "same@1"\nevery = 1'))
     wall.listener.wait_for(lambda: bool(wall.events("shadow_failed")))
     assert "model not found" in wall.events("shadow_failed")[0]["error"]
     wall.listener.wait_for(lambda: wall.shadow().get("state") == "failed")
     assert "model not found" in wall.shadow()["reason"]
+    store.add(tmp_path / "same", "same", "1")
+    assert wall.asker.ask("shadow", {"action": "start", "name": "same"})["status"] == "ok"
+    wall.listener.wait_for(lambda: len(wall.events("shadow_began")) == 2)
     assert "Traceback" not in wall.daemon.log.read_text()
 
 

@@ -84,6 +84,8 @@ class Shadows:
             raise installed.unknown(name, "shadow")
         if is_at_work(folder.name, self._run.engine):
             raise ModelError("is the model at work", where=folder.name, hint="name another")
+        if self._shadowing.now is not None and self._shadowing.now.state == "failed":
+            self._use("", "by request")  # so that it is tried again
         self._use(folder.name, "by request")  # gate@2 for gate, as with `model`
         self._requested = folder.name
         self._until_s = self._clock() + seconds if seconds else float("inf")
