@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import SandboxedEnvironment
 
-from edge.contract import StageTimes, homeassistant
+from edge.contract import Agreement, ShadowFigures, StageTimes, entities, homeassistant
 from edge.contract.encode import Wire
 from edge.contract.entities import TELEMETRY as TELEMETRY_TOPIC
 from edge.contract.entities import Entity
@@ -169,6 +170,32 @@ def test_a_room_adds_its_entities_as_rows() -> None:
     }
     assert components["cases"]["state_topic"] == "edge/wall/cases"
     assert "expire_after" not in components["cases"]
+
+
+def test_the_agreement_of_a_shadow_is_a_sensor() -> None:
+    """Unknown while it is loaded, without frames in the last hour, and once it is gone."""
+    message = homeassistant.announce(
+        prefix="homeassistant", base="edge/wall", device="wall", version="1", labels=("cat", "dog"),
+        model="catdog", telemetry_interval_s=20.0, snapshots=False, more=entities.SHADOW,
+    )  # fmt: skip
+    component = json.loads(message.payload)["components"]["shadow_agreement"]
+    assert set(component) <= KEYS["sensor"]
+
+    def shown(shadow: ShadowFigures | None) -> str:
+        parts = {"shadow": shadow} if shadow else {}
+        return render(
+            component, WIRE.telemetry(dataclasses.replace(figures(), parts=parts)).payload
+        )
+
+    def agreed(share: float | None) -> ShadowFigures:
+        hour = Agreement(frames=8, agreement=share, smoothed_frames=0, smoothed_agreement=None)
+        return ShadowFigures(model="gate 2", state="working", hour=hour)
+
+    assert shown(agreed(0.9375)) == "93.8"
+    assert shown(agreed(0.0)) == "0.0"
+    assert shown(agreed(None)) == "None"
+    assert shown(ShadowFigures(model="gate", state="loading")) == "None"
+    assert shown(None) == "None"
 
 
 def test_two_devices_never_share_a_name() -> None:

@@ -18,10 +18,13 @@ from edge.contract import (
     REQUESTS,
     SCHEMA,
     About,
+    Agreement,
     CameraInfo,
     DriftFigures,
     ModelInfo,
     PlugFigures,
+    ShadowFigures,
+    StageTimes,
     Thresholds,
     entities,
     homeassistant,
@@ -158,6 +161,7 @@ def every_message() -> dict[str, Message]:
         telemetry_interval_s=10.0,
         snapshots=True,
     )
+    hour = Agreement(frames=120, agreement=0.95, smoothed_frames=110, smoothed_agreement=1.0)
     parts = {
         "plugs": PlugFigures(skipped_total={}, failed=()),
         "drift": DriftFigures(
@@ -167,7 +171,13 @@ def every_message() -> dict[str, Message]:
             psi={"brightness": 0.0, "sharpness": 2.66},
             samples=4803,
         ),
-    }
+        "shadow": ShadowFigures(
+            model="gate 2", state="working", running_s=412.0, frames_total=121, invalid_total=1,
+            cpu_share=0.0981, time_ms=StageTimes(9.1, 9.9, 12.0, 30.5), memory_bytes=5_300_000,
+            hour=hour, day=hour, total=hour,
+            confusion={"cat": {"cat": 70, "dog": 6}, "dog": {"dog": 44}}, kept_total=2,
+        ),
+    }  # fmt: skip
     return {
         "availability": wiring.availability(online=True),
         "info": wiring.info(about),
@@ -176,13 +186,14 @@ def every_message() -> dict[str, Message]:
         "result": wiring.result(PREDICTION, 7_654_321),
         "event": wiring.event("changed", evidence={"smoothing.window": 5}),
         "telemetry": wiring.telemetry(figures()),
-        "telemetry_drift": make().telemetry(dataclasses.replace(figures(), parts=parts)),
+        "telemetry_parts": make().telemetry(dataclasses.replace(figures(), parts=parts)),
         "response": wiring.response("ping", "t1", data={"run": "cafe"}),
         "refusal": wiring.response("", None, error="unknown command: expected one of ping"),
         "claim": Identity("edge/wall", "wall", "cafe", "Linux 6.12 aarch64").claim(settled=True),
         "discovery": announcement(labels=("cat", "dog")),
         "discovery_background": announcement(labels=labels, background=("neither",)),
         "discovery_drift": announcement(labels=("cat", "dog"), more=entities.DRIFT),
+        "discovery_shadow": announcement(labels=("cat", "dog"), more=entities.SHADOW),
     }  # fmt: skip
 
 

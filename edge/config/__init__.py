@@ -6,6 +6,7 @@ load.py       edge.toml, settings and command line become a config
 secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  what requests have changed for good: settings, the chosen model
+shadow.py     a candidate model beside the one at work
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 
@@ -21,10 +22,12 @@ from edge.config.load import (
 )
 from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.secrets import broker, password, redacted, source, without_credentials
+from edge.config.shadow import ShadowConfig
 from edge.config.smoothing import Recommended, SmoothingConfig, Thresholds, thresholds
 from edge.config.tables import (
     CHANGEABLE,
     RELOADABLE,
+    TABLES,
     CameraConfig,
     Config,
     LogConfig,
@@ -36,6 +39,7 @@ from edge.config.tables import (
 __all__ = [
     "CHANGEABLE",
     "RELOADABLE",
+    "TABLES",
     "CameraConfig",
     "Config",
     "DriftConfig",
@@ -44,6 +48,7 @@ __all__ = [
     "MqttConfig",
     "PublishConfig",
     "Recommended",
+    "ShadowConfig",
     "SmoothingConfig",
     "SnapshotConfig",
     "SpoolConfig",

@@ -23,6 +23,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     changed_by: ClassVar[Literal["restart", "reload", "set"]] = "restart"
     """What can change it: a restart alone, a reload too, or a ``set`` request as well."""
+    not_by_set: ClassVar[frozenset[str]] = frozenset()
+    """Keys that a ``set`` request cannot change, although it can change the table."""
 
     def check(self, where: str) -> None:
         """Raise ConfigError where the keys do not fit each other. ``where``: file and table."""

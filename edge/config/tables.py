@@ -12,6 +12,7 @@ from msgspec import Meta
 from edge.config.drift import DriftConfig
 from edge.config.patterns import Login, Topic, WebPath
 from edge.config.publishing import PublishConfig, SnapshotConfig
+from edge.config.shadow import ShadowConfig
 from edge.config.smoothing import SmoothingConfig
 from edge.config.table import Interval, Pixels, Rate, Share, Table
 
@@ -204,6 +205,7 @@ class Config(Table, frozen=True):
     publish: PublishConfig = PublishConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
     drift: DriftConfig = DriftConfig()
+    shadow: ShadowConfig = ShadowConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
 

@@ -162,6 +162,23 @@ DRIFT: Final = (
     ),
 )
 """Of a device that watches for drift."""
+SHADOW: Final = (
+    Entity(
+        "shadow_agreement",
+        "sensor",
+        "Shadow agreement",
+        {
+            **_MEASURED,
+            "value_template": "{% set shadow = value_json.shadow | default({}) %}"
+            "{% set hour = shadow.hour | default(none) %}"
+            "{{ none if hour is none or hour.agreement is none"
+            " else (hour.agreement * 100) | round(1) }}",
+            "unit_of_measurement": "%",
+            "icon": "mdi:compare",
+        },
+    ),
+)
+"""Of a device with a candidate model beside the one at work."""
 
 SNAPSHOT: Final = (
     Entity(

@@ -45,6 +45,19 @@ class Model(Request, frozen=True):
     name: Annotated[str, Meta(max_length=128)] = ""
 
 
+class Shadow(Request, frozen=True):
+    """A candidate model beside the one at work.
+
+    action   start one by name, stop it, or report its figures
+    name     of an installed model: NAME or NAME@VERSION
+    seconds  after so long it stops by itself
+    """
+
+    action: Literal["start", "stop", "report"] = "report"
+    name: Annotated[str, Meta(max_length=128)] = ""
+    seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+
+
 def _set() -> type[Request]:
     """Return the payload of ``set``: a field for every table that it can change."""
     tables = ("camera", *CHANGEABLE)
@@ -85,5 +98,6 @@ REQUESTS: Final[dict[str, type[Request]]] = {
     "set": Set,
     "reload": Request,
     "model": Model,
+    "shadow": Shadow,
 }
 """Command -> its payload."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from edge.contract.payloads import Stamped, stamped
+from edge.contract.payloads import Share, Stamped, stamped
 
 
 class StageTimes(msgspec.Struct, frozen=True):
@@ -101,7 +101,61 @@ class DriftFigures(msgspec.Struct, frozen=True, kw_only=True):
     unsaid_total: int = 0
 
 
-PARTS: Final[dict[str, Any]] = {"plugs": PlugFigures, "drift": DriftFigures}
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a shadow agrees with the model at work, on sampled frames.
+
+    frames             compared
+    agreement          share of them with the same best label; null without any
+    smoothed_frames    those on which both windows were full
+    smoothed_agreement  share of these with the same smoothed label, or none on both sides
+    """
+
+    frames: int
+    agreement: Share | None
+    smoothed_frames: int
+    smoothed_agreement: Share | None
+
+
+class ShadowFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate model beside the one at work.
+
+    model          its name and version; while it is loaded, what the config or a request says
+    state          at_work: it has become the model at work
+    reason         why it failed, or why there is nothing to compare
+    running_s      since it works
+    frames_total   that it has classified
+    invalid_total  of those, without scores
+    cpu_share      of one core that it has taken, its share of the loop's thread included
+    time_ms        for a frame, in a thread of its own; the last 1,024
+    memory_bytes   by which the process has grown with it, about
+    hour, day      of the last hour and day; total: of all that it has classified
+    confusion      best label at work -> the shadow's -> frames; the most frequent pairs
+    confusion_left_out  frames of the other pairs
+    kept_total     frames that were asked to be kept as cases
+    """
+
+    model: str
+    state: Literal["loading", "working", "failed", "at_work"]
+    reason: str = ""
+    running_s: float = 0.0
+    frames_total: int = 0
+    invalid_total: int = 0
+    cpu_share: float | None = None
+    time_ms: StageTimes | None = None
+    memory_bytes: int | None = None
+    hour: Agreement | None = None
+    day: Agreement | None = None
+    total: Agreement | None = None
+    confusion: dict[str, dict[str, int]] = {}
+    confusion_left_out: int = 0
+    kept_total: int = 0
+
+
+PARTS: Final[dict[str, Any]] = {
+    "plugs": PlugFigures,
+    "drift": DriftFigures,
+    "shadow": ShadowFigures,
+}
 """Name of an observer -> its part. With the first row comes ``"plugs": PlugFigures``."""
 FIELDS: Final = frozenset(
     ("plugs", *(key for part in (Stamped, Frames, Health, Totals) for key in part.__annotations__))

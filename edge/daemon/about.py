@@ -68,7 +68,10 @@ class Announcer:
             telemetry_interval_s=config.publish.telemetry_interval_s,
             snapshots=config.snapshot.enabled,
             background=self._run.engine.card.background,
-            more=entities.DRIFT if config.drift.enabled else (),
+            more=(
+                *(entities.DRIFT if config.drift.enabled else ()),
+                *(entities.SHADOW if config.shadow.model else ()),
+            ),
             gone=self._announced,
         )
         self._announced = homeassistant.announced(message)

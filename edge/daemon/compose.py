@@ -17,7 +17,17 @@ from edge import config as configs
 from edge.camera import spec as specs
 from edge.camera.reconnect import Change, Recovery
 from edge.config import Config
-from edge.contract import SCHEMA, Model, Pause, Request, Set, Snapshot, encode, homeassistant
+from edge.contract import (
+    SCHEMA,
+    Model,
+    Pause,
+    Request,
+    Set,
+    Shadow,
+    Snapshot,
+    encode,
+    homeassistant,
+)
 from edge.daemon import rooms as every
 from edge.daemon.about import MACHINE, Announcer
 from edge.daemon.commands import Commands, Row, row
@@ -32,6 +42,8 @@ from edge.daemon.reload import Reload
 from edge.daemon.rooms import Outlet, Rooms
 from edge.daemon.run import Run
 from edge.daemon.settings import Settings
+from edge.daemon.shadowing import Shadowing
+from edge.daemon.shadows import Shadows
 from edge.daemon.snapshots import Snapshots
 from edge.daemon.systemd import Notifier
 from edge.daemon.takeover import Takeover
@@ -109,7 +121,8 @@ def compose(
     announcer = Announcer(run, wire, camera, publish)
     pausing = Pausing(run, plugs, events, plugged.publishing.state)
     settings = Settings(run, camera, rooms, announcer, events)
-    reload = Reload(load)
+    shadows = Shadows(run, settings, plugged.shadowing)
+    reload = Reload(shadows.over(load))
     closing.callback(reload.close)
     takeover = Takeover(run, reload, camera, rooms, announcer, events, notifier)
     models = Models(run, takeover, events, recovered)
@@ -123,6 +136,7 @@ def compose(
         "set": row(Set, settings.handle),
         "reload": row(Request, takeover.handle),
         "model": row(Model, models.handle),
+        "shadow": row(Shadow, shadows.handle),
         **rooms.rows(),
     }
     commands = Commands(wire, table, run.count_request)
@@ -134,7 +148,7 @@ def compose(
         *(announcer, events, meter, takeover),
         ticks=(
             *(publisher.poll, pausing.tick, mail.tick, takeover.tick, models.tick),
-            *(rooms.tick, meter.tick, *throttle),
+            *(rooms.tick, shadows.tick, meter.tick, *throttle),
         ),
     )
 
@@ -147,6 +161,7 @@ class Plugged:
     publishing: Publishing
     rooms: Rooms
     events: Events
+    shadowing: Shadowing
 
 
 def plug(
@@ -161,7 +176,9 @@ def plug(
     events = Events(wire, publish)
     publishing = Publishing(run, wire, publish, events, snapshot)
     plugs = Plugs(publishing, stages.ring, events.plug_failed)
-    rooms = Rooms(every.ROOMS, plugs, Outlet(wire, publish, events, run.drift))
+    shadowing = Shadowing(run)
+    outlet = Outlet(wire, publish, events, run.drift, shadowing)
+    rooms = Rooms(every.ROOMS, plugs, outlet)
     closing.callback(rooms.close)
     rooms.take(rooms.prepare(run.config, run.engine))
-    return Plugged(plugs, publishing, rooms, events)
+    return Plugged(plugs, publishing, rooms, events, shadowing)

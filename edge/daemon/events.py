@@ -22,11 +22,12 @@ STAGES: Final = {
     "camera": "camera",
     "frames": "camera",
     "drift": "drift",
+    "shadow": "shadow",
 }
 """First word of an event -> the stage it comes from; the others: control."""
 WARNINGS: Final = (
     *("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt"),
-    *("scores_invalid", "throttled", "drift_began"),
+    *("scores_invalid", "throttled", "drift_began", "shadow_failed"),
 )
 ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 

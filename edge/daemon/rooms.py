@@ -26,9 +26,11 @@ from edge.contract.telemetry import FIELDS
 from edge.daemon import drifting
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
+from edge.daemon.shadowing import Shadowing
 from edge.errors import ConfigError, EdgeError, boundary
 from edge.messages import Message
 from edge.model.engine import Engine
+from edge.observers.shadow import Shadow
 from edge.pipeline.plugs import Gate, Observer, Plugs
 
 
@@ -36,14 +38,16 @@ from edge.pipeline.plugs import Gate, Observer, Plugs
 class Outlet:
     """What a plug may use of the daemon; all of it on the loop's thread alone.
 
-    publish  takes a message, never waits
-    drifted  takes why the model drifts, or an empty text
+    publish    takes a message, never waits
+    drifted    takes why the model drifts, or an empty text
+    shadowing  makes the shadow, and keeps it through a reload
     """
 
     wire: Wire
     publish: Callable[[Message], None]
     events: Events
     drifted: Callable[[str], None] = lambda _: None
+    shadowing: Shadowing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,15 @@ def _drift(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
     return drifting.observer(config, engine, outlet.events, outlet.drifted)
 
 
-ROOMS: tuple[Room, ...] = (Room("drift", observer=_drift),)
+def _shadow(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
+    making = outlet.shadowing
+    return making.observer(config, engine, outlet.events) if making else None
+
+
+ROOMS: tuple[Room, ...] = (
+    Room("drift", observer=_drift),
+    Room("shadow", observer=_shadow, tick=Shadow.tick),
+)
 """All of them, gates and observers in the order in which they get a frame."""
 
 

@@ -40,6 +40,7 @@ class Settings:
         if not requested:
             known = ", ".join(("camera", *configs.CHANGEABLE))
             raise ConfigError("nothing to set", expected=f"one of {known}")
+        _refuse(requested)
         before, tables = self._run.config, dict(requested)
         if controls := requested.get("camera"):
             merged = msgspec.to_builtins(before.camera.controls) | controls
@@ -91,3 +92,12 @@ class Settings:
         }
         line = ", ".join(f"{key} = {value}" for key, value in named.items())
         self._events.add("changed", f"set {line}", **named)
+
+
+def _refuse(requested: dict[str, dict[str, Any]]) -> None:
+    """Raise ConfigError for a key that has a request of its own."""
+    for table, keys in requested.items():
+        for key in sorted(configs.TABLES[table].not_by_set & keys.keys()):
+            raise ConfigError(
+                "cannot be set", where=f"{table}.{key}", hint=f"use the request `{table}`"
+            )

@@ -98,6 +98,12 @@ class Attempt:
         """What the model proves; once ``wait`` has returned True."""
         return self._known().proof
 
+    @property
+    def hashing(self) -> bool:
+        """Whether a file is still being read, on its thread; also after ``close``."""
+        calls = (self._identifying, self._earlier)
+        return any(call is not None and not call.wait(0.0) for call in calls)
+
     def run(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Wait and check; return False where ``stopped`` says so first. Raises ModelError."""
         try:
