@@ -6,11 +6,14 @@ load.py       edge.toml, settings and command line become a config
 secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  settings persisted by a `set` request
+cases.py      which frames are kept as pictures
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 
+from edge.config.cases import CasesConfig
 from edge.config.load import (
     Tables,
+    cases_path,
     change,
     check_host,
     load,
@@ -36,6 +39,7 @@ __all__ = [
     "CHANGEABLE",
     "RELOADABLE",
     "CameraConfig",
+    "CasesConfig",
     "Config",
     "LogConfig",
     "ModelConfig",
@@ -48,6 +52,7 @@ __all__ = [
     "Tables",
     "Thresholds",
     "broker",
+    "cases_path",
     "change",
     "check_host",
     "load",

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta
 
+from edge.config.cases import CasesConfig
 from edge.config.patterns import Login, Topic, WebPath
 from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.smoothing import SmoothingConfig
@@ -199,6 +200,7 @@ class Config(Table, frozen=True):
     spool: SpoolConfig = SpoolConfig()
     publish: PublishConfig = PublishConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
+    cases: CasesConfig = CasesConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
 
