@@ -25,6 +25,8 @@ LEAVES = {
     "geometry": {"cv2", "numpy"},
     "background": set(),
     "fence": set(),
+    "fingerprint": {"cv2", "numpy"},
+    "cases": {"msgspec", "numpy"},
     "pictures": {"cv2", "numpy"},
     "config": {"msgspec"},
     "contract": {"msgspec"},
@@ -36,7 +38,7 @@ PARTS = {
     "model": {"cv2", "msgspec", "numpy"},
     "pipeline": {"cv2", "numpy"},
     "gates": set(),
-    "observers": set(),
+    "observers": {"cv2", "numpy"},
     "mqtt": {"paho"},
     "telemetry": {"numpy"},
 }

@@ -54,7 +54,7 @@ def _write(store: Store, tar: tarfile.TarFile, label: str) -> int:
             _add(tar, f"{label}/{name}{PICTURE}", picture)
             if sidecar:
                 _add(tar, f"{label}/{name}{SIDECAR}", sidecar)
-            tar.members.clear()  # it would keep a record of every file
+            tar.members.clear()  # type: ignore[attr-defined]  # a record of every file
             count += 1
     return count
 

@@ -1,8 +1,9 @@
 """What the daemon remembers of the folder of cases, so that keeping one does not read it again.
 
 Rule 1: within ``Caps`` always; sorted cases are never dropped, of the others the oldest first.
-Rule 2: the folder is read again once another process has changed it, at most every ``AGAIN_S``: what
-        is remembered meanwhile counts too much, never too little, and nothing sorted is removed.
+Rule 2: the folder is read again once another process has changed it, at most every ``AGAIN_S``;
+        what is remembered meanwhile may be wrong by what that process did, and removes nothing
+        sorted.
 Rule 3: memory is bounded: ``CASES_MAX`` names, ``HASHES_MAX`` hashes.
 
 Runs on one thread at a time. Every method raises OSError.
@@ -36,6 +37,10 @@ HASHES_MAX: Final = 1_024
 """The newest cases; older ones are no duplicates of anything."""
 
 
+SPARE: Final = 2
+"""Times a case's size that is dropped where the disk is full although it should not be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caps:
     """What the cases may take.
@@ -50,11 +55,20 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What there is: cases, and bytes of all their files."""
+    """What there is: cases, and bytes of all their files; and how many were dropped so far."""
 
     unsorted: int = 0
     sorted: int = 0
     bytes: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Which cases are duplicates: at most so many bits, of the last ``within_s``; 0 s: none."""
+
+    bits: int
+    within_s: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +81,24 @@ class Hash:
 
 
 class Index:
-    """Writes cases into ``path``, within its caps.
-
-    now  wall clock, seconds
-    """
+    """Writes cases into ``path``, within its caps."""
 
     def __init__(
-        self, path: Path, caps: Caps, now: Callable[[], float], clock: Callable[[], Seconds]
+        self, path: Path, caps: Caps, clock: Callable[[], Seconds] = time.monotonic
     ) -> None:
-        self._path, self._caps, self._now, self._clock = path, caps, now, clock
+        self._path, self._caps, self._clock = path, caps, clock
         self._unsorted: dict[str, int] = {}  # oldest first -> bytes of both files
         self._sorted_bytes = self._sorted_total = 0
         self._hashes: deque[Hash] = deque(maxlen=HASHES_MAX)
         self._stamp: tuple[tuple[int, int, int], ...] = ()
         self._read_s = -AGAIN_S
-        self.dropped = 0
-        """Cases that were dropped for newer ones."""
+        self._dropped = 0
 
     @property
     def totals(self) -> Totals:
         """What there is, as far as it is known."""
         known = self._sorted_bytes + sum(self._unsorted.values())
-        return Totals(len(self._unsorted), self._sorted_total, known)
+        return Totals(len(self._unsorted), self._sorted_total, known, self._dropped)
 
     def start(self) -> list[float]:
         """Remove rubbish, read the folder; return the times of the newest cases, wall clock."""
@@ -98,39 +108,53 @@ class Index:
             self._stamp = _stamp(store)
             return [one.time_s for one in self._hashes]
 
-    def like(self, fingerprint: int, best: str, bits: int, within_s: Seconds) -> bool:
-        """Return whether a case of the last ``within_s`` looks like this, and gave the same."""
-        now_s = self._now()
-        return any(
-            one.best == best
-            and abs(now_s - one.time_s) < within_s
-            and distance(one.fingerprint, fingerprint) <= bits
-            for one in self._hashes
-        )
+    def add(self, name: str, picture: bytes, sidecar: SideCar, alike: Alike) -> str:
+        """Keep a case; return its name, with an ending where there is one like it already.
 
-    def add(self, name: str, picture: bytes, sidecar: SideCar) -> str:
-        """Keep a case; return its name, which may have got an ending."""
+        Return an empty text for a duplicate.
+        """
         encoded = sidecars.encode(sidecar)
         size = len(picture) + len(encoded)
         with Store(self._path, create=True, lock=True) as store:
-            self._refresh(store)
+            fresh = self._refresh(store)
+            if self._has(_hash(sidecar), alike):
+                return ""
             self._make_room(store, size)
             unique, number = name, 1
             while store.where(unique) is not None:
                 unique, number = f"{name}-{number}", number + 1
-            store.add(unique, picture, encoded)
+            try:
+                store.add(unique, picture, encoded)
+            except OSError as exc:
+                if exc.errno != errno.ENOSPC or not self._unsorted:
+                    raise
+                self._drop(store, SPARE * size, 0)
+                store.add(unique, picture, encoded)
             self._unsorted[unique] = size
             self._hashes.append(_hash(sidecar))
-            self._stamp = _stamp(store)
+            if fresh:
+                self._stamp = _stamp(store)
         return unique
 
-    def _refresh(self, store: Store) -> None:
+    def _has(self, new: Hash, alike: Alike) -> bool:
+        """Return whether one of the newest cases looks like this one, and gave the same label."""
+        return any(
+            one.best == new.best
+            and abs(new.time_s - one.time_s) < alike.within_s
+            and distance(one.fingerprint, new.fingerprint) <= alike.bits
+            for one in self._hashes
+        )
+
+    def _refresh(self, store: Store) -> bool:
+        """Read the folder if another process has changed it; return whether all is known."""
         stamp = _stamp(store)
         if stamp == self._stamp:
-            return
+            return True
         other = not self._stamp or stamp[0][:2] != self._stamp[0][:2]  # the folder is another one
-        if other or self._clock() - self._read_s >= AGAIN_S:
-            self._read(store)
+        if not other and self._clock() - self._read_s < AGAIN_S:
+            return False
+        self._read(store)
+        return True
 
     def _make_room(self, store: Store, size: int) -> None:
         """Drop the oldest unsorted cases until one more fits. Raises OSError: it cannot."""
@@ -146,10 +170,13 @@ class Index:
         if self._sorted_total >= CASES_MAX:
             raise OSError(errno.EDQUOT, f"{CASES_MAX} cases are sorted: export and purge them")
         surplus = len(self._unsorted) + self._sorted_total + 1 - CASES_MAX
+        self._drop(store, short, surplus)
+
+    def _drop(self, store: Store, short: int, surplus: int) -> None:
+        """Drop the oldest unsorted cases: so many bytes, and so many cases."""
         while self._unsorted and (short > 0 or surplus > 0):
             name = next(iter(self._unsorted))
-            if store.remove(name):
-                self.dropped += 1
+            self._dropped += store.remove(name)
             short, surplus = short - self._unsorted.pop(name), surplus - 1
 
     def _read(self, store: Store) -> None:

@@ -1,7 +1,7 @@
 """Takes cases out of a tar file, whoever made it: all of them, or an error and nothing.
 
-Rule 1: a member is ``LABEL/NAME.jpg``, ``LABEL/NAME.json`` or the folder ``LABEL``; a link, a device,
-        a sparse file or any other name refuses the whole archive.
+Rule 1: a member is ``LABEL/NAME.jpg``, ``LABEL/NAME.json`` or the folder ``LABEL``; a link, a
+        device, a sparse file or any other name refuses the whole archive.
 Rule 2: everything is bounded before it is held: members, bytes of each and of all, and what the
         reader of headers asks for.
 Rule 3: files are written into a folder of their own and moved once the archive has been read to its
@@ -40,7 +40,7 @@ _ENDINGS: Final = {PICTURE: PICTURE_MAX_BYTES, SIDECAR: sidecars.MAX_BYTES}
 
 
 class _Reader(io.RawIOBase):
-    """A file that refuses large reads, and to be read more than twice: headers may go in circles."""
+    """A file that refuses large reads, and to be read more than twice: its headers may be a circle."""
 
     def __init__(self, file: io.BufferedReader, size: int) -> None:
         self._file, self._left = file, 2 * size + HEADER_MAX_BYTES
@@ -105,7 +105,7 @@ def _unpack(
     cases: dict[str, tuple[str, set[str]]] = {}
     labels: set[str] = set()
     total = 0
-    with tarfile.open(fileobj=reader, mode="r:") as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=reader, mode="r:") as tar:
         for count, member in enumerate(_members(tar), 1):
             if count > MEMBERS_MAX:
                 raise _refused(where, f"more than {MEMBERS_MAX} members")
@@ -146,7 +146,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield the members; forget each one, or a long archive would fill the memory."""
     while (member := tar.next()) is not None:
         yield member
-        tar.members.clear()
+        tar.members.clear()  # type: ignore[attr-defined]
 
 
 def _place(member: tarfile.TarInfo, where: str) -> tuple[str, str, str]:

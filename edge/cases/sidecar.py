@@ -13,7 +13,8 @@ MAX_BYTES: Final = 16_384
 SCORES_MAX: Final = 100
 _YEAR_10000: Final = 253_402_300_800
 """No later time can be shown."""
-Text = Annotated[str, Meta(max_length=500)]
+TEXT_MAX: Final = 500
+Text = Annotated[str, Meta(max_length=TEXT_MAX)]
 
 
 class SideCar(msgspec.Struct, frozen=True, kw_only=True):

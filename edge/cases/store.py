@@ -1,7 +1,8 @@
 """The folder of cases: finds, adds, sorts and removes them; one writer at a time.
 
 Rule 1: the side-car is written first and the picture last; the picture is removed first. At every
-        instant a case is whole, or what there is of it is rubbish: a side-car alone, or ``.part``; tidy.py removes it.
+        instant a case is whole, or what there is of it is rubbish, which tidy.py removes: a
+        side-car alone, or a file that ends in ``.part``.
 Rule 2: only ``purge`` and ``sort`` touch what is sorted.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -19,6 +20,7 @@ from edge.cases import names
 from edge.cases.folder import Folder
 from edge.cases.names import PICTURE, SIDECAR, SORTED
 from edge.cases.sidecar import MAX_BYTES, SideCar, decode
+from edge.errors import EdgeError
 
 LOCK_S: Final = 10.0
 """Longest wait for another process that changes the folder."""
@@ -164,6 +166,18 @@ class Store:
             source.remove(name + SIDECAR)
             source.sync()
         self._forget_class(before)
+
+    def sort_all(self, cases: Sequence[str], label: str) -> None:
+        """Move cases to a class, empty for unsorted. Raises EdgeError, before the first."""
+        places = {name: self.where(name) for name in cases}
+        for name, before in places.items():
+            if before is None:
+                hint = "`edge cases list` shows them"
+                raise EdgeError("no such case", where=str(self.path), got=name, hint=hint)
+        if label not in ("", *self.labels()) and len(self.labels()) >= names.LABELS_MAX:
+            raise EdgeError(f"{names.LABELS_MAX} classes are there already", got=label)
+        for name, before in places.items():
+            self.sort(name, before or "", label)
 
     def purge(self, label: str) -> int:
         """Remove every case of a class, the unsorted ones for an empty ``label``; count them."""

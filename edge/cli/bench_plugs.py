@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,6 +39,9 @@ def run(
     wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
     stages, whole = Stages(frames_total), LatencyRing(frames_total)
     with contextlib.ExitStack() as closing:
+        folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="edge-bench-"))
+        cases = msgspec.structs.replace(config.cases, path=folder)  # never into the user's own
+        state.configure(msgspec.structs.replace(state.config, cases=cases))
         plugged = plug(state, wire, _drop, _no_snapshot, stages, closing)
         path = FramePath(state, plugged.plugs, stages, plugged.publishing)
         for index in range(-WARM_UP_FRAMES, frames_total):

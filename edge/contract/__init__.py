@@ -16,9 +16,21 @@ from edge.contract.payloads import (
     Stamped,
     State,
 )
-from edge.contract.requests import REQUESTS, Claim, Pause, Request, Set, Snapshot, Transaction
+from edge.contract.requests import (
+    REQUESTS,
+    CasesList,
+    CasesPurge,
+    CasesSort,
+    Claim,
+    Pause,
+    Request,
+    Set,
+    Snapshot,
+    Transaction,
+)
 from edge.contract.schema import PAYLOADS, decode, schema
 from edge.contract.telemetry import (
+    CasesFigures,
     Figures,
     Frames,
     Health,
@@ -36,6 +48,10 @@ __all__ = [
     "About",
     "CameraInfo",
     "CameraMode",
+    "CasesFigures",
+    "CasesList",
+    "CasesPurge",
+    "CasesSort",
     "Claim",
     "Event",
     "EventType",

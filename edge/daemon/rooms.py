@@ -16,18 +16,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edge.config import Config
 from edge.contract import Request
 from edge.contract.encode import Wire
 from edge.contract.telemetry import FIELDS
+from edge.daemon import cases
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
 from edge.errors import ConfigError, EdgeError, boundary
+from edge.frames import Classified
 from edge.messages import Message
 from edge.model.engine import Engine
+from edge.observers.cases import Cases
 from edge.pipeline.plugs import Gate, Observer, Plugs
 
 
@@ -36,11 +39,14 @@ class Outlet:
     """What a plug may use of the daemon; all of it on the loop's thread alone.
 
     publish  takes a message, never waits
+    keep     asks the room that keeps cases, if it is on, for a frame: a reason, and what the observer
+             that asks has got; its pixels and scores are copied at once
     """
 
     wire: Wire
     publish: Callable[[Message], None]
     events: Events
+    keep: Callable[[str, Classified], None] = lambda reason, seen: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Room:
     requests         command -> payload, and a handler that takes the plug and the request
     tick             called with the plug between two frames, and while none arrives; returns soon.
                      It takes what a worker has finished
+    keep             keeps a frame for another room's observer: the plug, a reason, the frame
     """
 
     table: str
@@ -61,10 +68,16 @@ class Room:
         default_factory=dict
     )
     tick: Callable[[Any], None] | None = None
+    keep: Callable[[Any, str, Classified], None] | None = None
 
 
-ROOMS: tuple[Room, ...] = ()
-"""All of them, gates and observers in the order in which they get a frame."""
+ROOMS: tuple[Room, ...] = (
+    Room(
+        "cases", observer=cases.observer, requests=cases.REQUESTS, tick=Cases.tick, keep=Cases.ask
+    ),
+)
+"""All of them, gates and observers in the order in which they get a frame; cases come last, after
+those that may ask for a frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +120,7 @@ class Rooms:
 
     def __init__(self, rooms: Iterable[Room], plugs: Plugs, outlet: Outlet) -> None:
         self._rooms: Final = tuple(rooms)
-        self._plugs, self._outlet = plugs, outlet
+        self._plugs, self._outlet = plugs, replace(outlet, keep=self.keep)
         self._made: tuple[Made, ...] = ()
         self._ticking: tuple[Made, ...] = ()
 
@@ -142,6 +155,15 @@ class Rooms:
             if made.room.tick and made.plug and not made.has_failed(self._plugs.failed):
                 try:
                     made.room.tick(made.plug)
+                except Exception as exc:
+                    self._plugs.switch_off(made.plug, exc)
+
+    def keep(self, reason: str, seen: Classified) -> None:
+        """Ask for a frame; a plug that raises is switched off, not the one that asks."""
+        for made in self._made:
+            if made.room.keep and made.plug and not made.has_failed(self._plugs.failed):
+                try:
+                    made.room.keep(made.plug, reason, seen)
                 except Exception as exc:
                     self._plugs.switch_off(made.plug, exc)
 
