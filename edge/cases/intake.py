@@ -15,12 +15,10 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from edge import files
 from edge.cases import names
 from edge.cases import sidecar as sidecars
 from edge.cases.archive import PICTURE_MAX_BYTES
@@ -40,7 +38,7 @@ _ENDINGS: Final = {PICTURE: PICTURE_MAX_BYTES, SIDECAR: sidecars.MAX_BYTES}
 
 
 class _Reader(io.RawIOBase):
-    """A file that refuses large reads, and to be read more than twice: its headers may be a circle."""
+    """A file that refuses large reads, and more of them than two passes over it take."""
 
     def __init__(self, file: io.BufferedReader, size: int) -> None:
         self._file, self._left = file, 2 * size + HEADER_MAX_BYTES
@@ -63,21 +61,20 @@ class _Reader(io.RawIOBase):
         return self._file.tell()
 
 
-def take(store: Store, file: Path, bytes_max: int) -> tuple[int, int]:
+def take(store: Store, file: io.BufferedReader, where: str, bytes_max: int) -> tuple[int, int]:
     """Take the cases of ``file``; return how many are new, and how many were there already.
 
+    file, where  a regular file, and its name
     store      not locked; it is in the end, until it is closed
     bytes_max  of all cases together, sorted ones included
     Raises EdgeError, OSError; nothing is changed then.
     """
-    where = str(file)
-    descriptor = files.open_regular(file)
-    with os.fdopen(descriptor, "rb") as opened, _staging(store) as staging:
-        size = os.fstat(descriptor).st_size
+    with _staging(store) as staging:
+        size = os.fstat(file.fileno()).st_size
         if size > 2 * bytes_max + HEADER_MAX_BYTES:
             raise _refused(where, f"{size} bytes: expected at most {2 * bytes_max}")
         with boundary(EdgeError, "not an archive of cases", where):
-            cases = _unpack(_Reader(opened, size), staging, where, bytes_max)
+            cases = _unpack(_Reader(file, size), staging, where, bytes_max)
         store.root.lock(LOCK_S)
         return _commit(store, staging, cases, bytes_max)
 

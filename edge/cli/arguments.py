@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
+from edge.cli import arguments_cases
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -21,6 +22,7 @@ EXAMPLES: Final = {
     "watch": "edge watch --broker localhost:1883",
     "purge": "edge purge --broker localhost wall-old",
     "doctor": "edge doctor --config /etc/edge-camera/edge.toml",
+    "cases": "edge cases sort 20260131T174501-250-4711 open",
     "schema": "edge schema | jq .state",
 }
 
@@ -97,6 +99,8 @@ def parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", type=Path, help="edge.toml (default: the service's, if present)"
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object")
+
+    arguments_cases.add(command("cases", "list, sort, export and remove the frames that were kept"))
 
     command("schema", "print the JSON Schema of every payload")
     return top

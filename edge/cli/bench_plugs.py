@@ -35,13 +35,12 @@ def run(
     plugged_pipeline  the whole path, invoke included
     """
     publish = msgspec.structs.replace(config.publish, result=True, result_rate=RESULTS_MAX)
-    state = Run(msgspec.structs.replace(config, publish=publish), engine)
     wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
     stages, whole = Stages(frames_total), LatencyRing(frames_total)
     with contextlib.ExitStack() as closing:
-        folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="edge-bench-"))
-        cases = msgspec.structs.replace(config.cases, path=folder)  # never into the user's own
-        state.configure(msgspec.structs.replace(state.config, cases=cases))
+        made = tempfile.TemporaryDirectory(prefix="edge-bench-", ignore_cleanup_errors=True)
+        cases = msgspec.structs.replace(config.cases, path=closing.enter_context(made))
+        state = Run(msgspec.structs.replace(config, publish=publish, cases=cases), engine)
         plugged = plug(state, wire, _drop, _no_snapshot, stages, closing)
         path = FramePath(state, plugged.plugs, stages, plugged.publishing)
         for index in range(-WARM_UP_FRAMES, frames_total):

@@ -184,6 +184,13 @@ def doctor(args: argparse.Namespace) -> int:
     return status(checks)
 
 
+def cases(args: argparse.Namespace) -> int:
+    """List, sort, export, import or remove cases."""
+    from edge.cli import cases
+
+    return cases.run(args)
+
+
 def schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of every payload."""
     from edge import contract
@@ -200,5 +207,6 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "watch": watch,
     "purge": purge,
     "doctor": doctor,
+    "cases": cases,
     "schema": schema,
 }

@@ -12,6 +12,8 @@ smoothing.py  how scores become a label; thresholds of the config, a card or the
 
 from edge.config.cases import CasesConfig
 from edge.config.load import (
+    SERVICE_CONFIG,
+    SERVICE_STATE,
     Tables,
     cases_path,
     change,
@@ -38,6 +40,8 @@ from edge.config.tables import (
 __all__ = [
     "CHANGEABLE",
     "RELOADABLE",
+    "SERVICE_CONFIG",
+    "SERVICE_STATE",
     "CameraConfig",
     "CasesConfig",
     "Config",

@@ -25,6 +25,9 @@ from edge.messages import unbracketed
 from edge.text import escaped
 
 log = logging.getLogger(__name__)
+SERVICE_CONFIG: Final = Path("/etc/edge-camera/edge.toml")
+SERVICE_STATE: Final = Path("/var/lib/edge-camera")
+"""The service's config and its state directory."""
 Tables = dict[str, dict[str, Any]]
 """Table -> key -> value."""
 HOST_MAX: Final = 253

@@ -39,8 +39,8 @@ class Outlet:
     """What a plug may use of the daemon; all of it on the loop's thread alone.
 
     publish  takes a message, never waits
-    keep     asks the room that keeps cases, if it is on, for a frame: a reason, and what the observer
-             that asks has got; its pixels and scores are copied at once
+    keep     asks the room that keeps cases, if it is on, for a frame: a reason, and the frame as
+             observers get it; its pixels and scores are copied at once
     """
 
     wire: Wire

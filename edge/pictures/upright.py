@@ -24,7 +24,7 @@ _TO_BGR: Final[dict[PixelFormat, int]] = {
 
 
 def upright(frame: Frame) -> NDArray[np.uint8]:
-    """Return the part of ``frame`` that is classified, (H, W, 3) BGR; maybe a view of its pixels."""
+    """Return the part of ``frame`` that is classified, (H, W, 3) BGR, maybe its own."""
     pixels = frame.pixels
     if frame.format != "bgr":
         pixels = np.asarray(cv2.cvtColor(pixels, _TO_BGR[frame.format]), np.uint8)

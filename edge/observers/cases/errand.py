@@ -1,4 +1,4 @@
-"""One slow call on behalf of a request, on a thread of its own; its answer is given on the loop's."""
+"""One slow call for a request, on a thread of its own; its answer is given on the loop's."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The observer that keeps frames: hands each to a worker, counts, answers those who asked.
 
 Rule 1: the loop never waits for a disk. It decides and copies the frame as the camera gave it, into
-        memory that is allocated once: cheaper than making it smaller. One picture is made and written
-        at a time; a frame that comes meanwhile is counted as missed.
-Rule 2: a disk that fails is one warning; it is tried again after ``AGAIN_S``, and one line says when
-        it works.
+        memory that is allocated once: cheaper than making it smaller. One picture is made and
+        written at a time; a frame that comes meanwhile is counted as missed.
+Rule 2: a disk that fails is one warning; it is tried again after ``AGAIN_S``, and one line says
+        when it works.
 
 [1] A job's thread has the keeper and the copy, from the start of its ``Call`` until the loop has
     taken its result; the loop touches neither meanwhile.

@@ -3,8 +3,8 @@
 Rule 1: a frame has one reason, the first of ``ORDER`` that applies.
 Rule 2: it never reads a clock; time arrives with the frame.
 
-What another observer asks for (``shadow``, ``drift``) comes before all of these: those observers get
-the frame first. Pure state; microseconds a frame.
+What another observer asks for (``shadow``, ``drift``) comes before all of these: those observers
+get the frame first. Pure state; microseconds a frame.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Reasons:
             self._every_ns = now_ns
 
     def _flipped(self, seen: Classified) -> bool:
-        """Return whether the label has changed too often with this frame; then count again from none."""
+        """Return whether the label has changed too often with this frame; then begin again."""
         if seen.change is None:
             return False
         changes = self._changes_ns
