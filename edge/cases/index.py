@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Final
 
 from edge.cases import sidecar as sidecars
-from edge.cases.folder import Folder
 from edge.cases.names import PICTURE
 from edge.cases.sidecar import SideCar
 from edge.cases.store import Store
@@ -148,10 +147,10 @@ class Index:
     def _refresh(self, store: Store) -> bool:
         """Read the folder if another process has changed it; return whether all is known."""
         stamp = _stamp(store)
-        if stamp == self._stamp:
+        if stamp == self._stamp and not store.created:
             return True
-        other = not self._stamp or stamp[0][:2] != self._stamp[0][:2]  # the folder is another one
-        if not other and self._clock() - self._read_s < AGAIN_S:
+        again = store.created or self._clock() - self._read_s >= AGAIN_S
+        if self._stamp and not again:
             return False
         self._read(store)
         return True
@@ -214,14 +213,10 @@ def _hash(sidecar: SideCar) -> Hash:
 
 
 def _stamp(store: Store) -> tuple[tuple[int, int, int], ...]:
-    """Return what changes when files are added, moved or removed: the root's, then the others."""
-    stamps = [_of(store.root)]
+    """Return what changes when files are added, moved or removed, of each folder."""
+    stamps = []
     for label in ("", *store.labels()):
         with contextlib.suppress(FileNotFoundError), store.folder(label) as folder:
-            stamps.append(_of(folder))
+            status = folder.status()
+            stamps.append((status.st_dev, status.st_ino, status.st_mtime_ns))
     return tuple(stamps)
-
-
-def _of(folder: Folder) -> tuple[int, int, int]:
-    status = folder.status()
-    return status.st_dev, status.st_ino, status.st_mtime_ns

@@ -74,7 +74,11 @@ def take(store: Store, file: io.BufferedReader, where: str, bytes_max: int) -> t
         if size > 2 * bytes_max + HEADER_MAX_BYTES:
             raise _refused(where, f"{size} bytes: expected at most {2 * bytes_max}")
         with boundary(EdgeError, "not an archive of cases", where):
-            cases = _unpack(_Reader(file, size), staging, where, bytes_max)
+            try:
+                cases = _unpack(_Reader(file, size), staging, where, bytes_max)
+            except OSError as exc:
+                what = f"the archive cannot be unpacked: {exc.strerror or exc}"
+                raise EdgeError(what, where=where) from exc
         store.root.lock(LOCK_S)
         return _commit(store, staging, cases, bytes_max)
 

@@ -40,7 +40,9 @@ class Store:
         self, path: Path, *, create: bool = False, lock: bool = False, lock_s: float = LOCK_S
     ) -> None:
         self.path = path
-        if create and not path.is_dir():
+        self.created = create and not path.is_dir()
+        """It was not there."""
+        if self.created:
             _make(path)
         self.root = Folder.open(path)
         try:
