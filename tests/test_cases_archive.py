@@ -18,6 +18,7 @@ from edge.cases import archive, intake
 from edge.cases import sidecar as sidecars
 from edge.cases.store import Store
 from edge.errors import EdgeError
+from tests import loops
 from tests.case_files import fill, jpeg, member, sidecar, snapshot, tar
 from tests.loops import tmpfs
 
@@ -213,6 +214,13 @@ def test_a_hostile_archive_is_one_line_and_changes_nothing(kind: str, tmp_path: 
     assert {path.name for path in (tmp_path / "cases").iterdir()} == {"sorted"}
 
 
+def test_a_header_that_asks_for_gigabytes_gets_none(tmp_path: Path) -> None:
+    """Where the cap would let so large an archive pass."""
+    file = sparse_header(tmp_path / "a.tar")
+    with pytest.raises(EdgeError, match=r"a header of 429496\d+ bytes"):
+        take(tmp_path / "cases", file, 10**10)
+
+
 def test_an_archive_of_many_members_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +259,7 @@ def test_an_import_into_a_full_disk_changes_nothing(tmp_path: Path) -> None:
         assert snapshot(disk) == before
         fill(disk / "cases", 2, "open", first=1)
         with Store(disk / "cases") as store:
-            (disk / "filler").write_bytes(bytes(75_000))
+            loops.fill(disk)
             with pytest.raises(OSError, match="No space left"):
                 archive.export(store, disk / "out.tar", ["open"])
         assert not list(disk.glob("out*"))

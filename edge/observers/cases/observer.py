@@ -56,7 +56,7 @@ class Cases:
         self._duplicates = self._limited = self._missed = self._errors = 0
         self._totals = Totals()
         self._kept_ns: deque[int] = deque(maxlen=config.per_hour)
-        self._last_ns = -HOUR_NS
+        self._last_ns: int | None = None
         self._again_ns = self._taken_ns = 0
         self._failing = ""
         self._waiting: tuple[Settle, int] | None = None  # for a frame
@@ -126,8 +126,7 @@ class Cases:
         if self._job is not None or now_ns < self._again_ns:
             self._missed += not patient
             return
-        early = reason != "request" and now_ns - self._last_ns < self.config.interval_s * 1e9
-        if early or self._hour_is_full(now_ns):
+        if self._is_early(reason, now_ns) or self._hour_is_full(now_ns):
             self._limited += not patient
             return
         self._taken_ns, self._last_ns = seen.frame.captured_ns, now_ns
@@ -183,6 +182,11 @@ class Cases:
             self._kept_ns.append(now_ns)
         elif done.reason:
             self._duplicates += 1
+
+    def _is_early(self, reason: str, now_ns: int) -> bool:
+        if reason == "request" or self._last_ns is None:
+            return False
+        return now_ns - self._last_ns < self.config.interval_s * 1e9
 
     def _hour_is_full(self, now_ns: int) -> bool:
         kept = self._kept_ns
