@@ -27,7 +27,7 @@ def observer(config: Config, engine: Engine, _: Outlet) -> Cases | None:
         return None
     card = engine.card
     sha256 = card.head.sha256 if card.head else engine.sha256
-    model = Model(f"{card.name} {card.version}", sha256, card.labels)
+    model = Model(f"{card.name} {card.version}".rstrip(), sha256, card.labels)
     return Cases(config.cases, configs.cases_path(config.cases), model, config.camera.roi)
 
 
