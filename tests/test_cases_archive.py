@@ -217,8 +217,45 @@ def test_a_hostile_archive_is_one_line_and_changes_nothing(kind: str, tmp_path: 
 def test_a_header_that_asks_for_gigabytes_gets_none(tmp_path: Path) -> None:
     """Where the cap would let so large an archive pass."""
     file = sparse_header(tmp_path / "a.tar")
-    with pytest.raises(EdgeError, match=r"a header of 429496\d+ bytes"):
+    with pytest.raises(EdgeError, match=r"429496\d+ bytes more of a header"):
         take(tmp_path / "cases", file, 10**10)
+
+
+def endless_map(path: Path) -> Path:
+    """Write an archive with a sparse file whose map is megabytes of numbers."""
+    content = b"9" * 9 + b"\n" + b"0\n" * 4_000_000
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as out:
+        info, _ = member("open/a.jpg", content, pax_headers=headers)
+        out.addfile(info, io.BytesIO(content))
+    return path
+
+
+def endless_extension(path: Path) -> Path:
+    """Write an archive with a sparse file in GNU's old format, its map of a hundred megabytes."""
+    info = tarfile.TarInfo("open/a.jpg")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1  # extended
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    entry = (b"00000000001\0" * 2) * 21
+    with path.open("wb") as out:
+        out.write(header)
+        for _ in range(20_000):
+            out.write(entry + b"\1" + bytes(7))
+    return path
+
+
+@pytest.mark.parametrize("write", [endless_map, endless_extension])
+def test_a_map_of_holes_is_not_held(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    """The library would read it whole before anybody could refuse the member."""
+    file = write(tmp_path / "a.tar")
+    tracemalloc.start()
+    with pytest.raises(EdgeError, match="bytes more of a header: too long"):
+        take(tmp_path / "cases", file, 10**9)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
 
 
 def test_an_archive_of_many_members_is_refused(

@@ -34,8 +34,6 @@ CASES_MAX: Final = 20_000
 """However small they are."""
 HASHES_MAX: Final = 1_024
 """The newest cases; older ones are no duplicates of anything."""
-
-
 SPARE: Final = 2
 """Times a case's size that is dropped where the disk is full although it should not be."""
 

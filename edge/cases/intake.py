@@ -30,26 +30,31 @@ from edge.cases.tidy import STAGING, clear
 from edge.errors import EdgeError, boundary
 from edge.pictures.headers import read_header
 
-HEADER_MAX_BYTES: Final = 1_048_576
-"""That the reader may ask for at once; a header of ours has 2,048 bytes at most."""
+HEADER_MAX_BYTES: Final = 65_536
+"""That the reader may ask for to find the next member; of ours it needs 2,560 bytes at most."""
+CHUNK_BYTES: Final = 65_536
+ENDING_BYTES: Final = 1_048_576
+"""Of zeros at the end of an archive, and of headers where pictures are small."""
 MEMBERS_MAX: Final = 2 * CASES_MAX + names.LABELS_MAX
 PIXELS_MAX: Final = 16_000_000
 _ENDINGS: Final = {PICTURE: PICTURE_MAX_BYTES, SIDECAR: sidecars.MAX_BYTES}
 
 
 class _Reader(io.RawIOBase):
-    """A file that refuses large reads, and more of them than two passes over it take."""
+    """A file of which no more is read than was allowed: a header may be endless, or a circle."""
 
-    def __init__(self, file: io.BufferedReader, size: int) -> None:
-        self._file, self._left = file, 2 * size + HEADER_MAX_BYTES
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file, self._left = file, HEADER_MAX_BYTES
+
+    def allow(self, size: int) -> None:
+        """Allow ``size`` bytes, and no more, from now on."""
+        self._left = size
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes. Raises tarfile.ReadError beyond the limits."""
-        if not 0 <= size <= HEADER_MAX_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+        """Return up to ``size`` bytes. Raises tarfile.ReadError beyond what is allowed."""
+        if not 0 <= size <= self._left:
+            raise tarfile.ReadError(f"{size} bytes more of a header: too long")
         self._left -= size
-        if self._left < 0:
-            raise tarfile.ReadError("its headers lead in circles")
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -71,11 +76,11 @@ def take(store: Store, file: io.BufferedReader, where: str, bytes_max: int) -> t
     """
     with _staging(store) as staging:
         size = os.fstat(file.fileno()).st_size
-        if size > 2 * bytes_max + HEADER_MAX_BYTES:
+        if size > 2 * bytes_max + ENDING_BYTES:
             raise _refused(where, f"{size} bytes: expected at most {2 * bytes_max}")
         with boundary(EdgeError, "not an archive of cases", where):
             try:
-                cases = _unpack(_Reader(file, size), staging, where, bytes_max)
+                cases = _unpack(_Reader(file), staging, where, bytes_max)
             except OSError as exc:
                 what = f"the archive cannot be unpacked: {exc.strerror or exc}"
                 raise EdgeError(what, where=where) from exc
@@ -107,7 +112,7 @@ def _unpack(
     labels: set[str] = set()
     total = 0
     with tarfile.open(fileobj=reader, mode="r:") as tar:
-        for count, member in enumerate(_members(tar), 1):
+        for count, member in enumerate(_members(tar, reader), 1):
             if count > MEMBERS_MAX:
                 raise _refused(where, f"more than {MEMBERS_MAX} members")
             label, name, ending = _place(member, where)
@@ -126,12 +131,13 @@ def _unpack(
             if mine[0] != label or ending in mine[1]:
                 raise _refused(where, "a case that is in it twice", member.name)
             mine[1].add(ending)
-            content = _checked(_content(tar, member, where), ending, member.name, where)
+            content = _checked(_content(tar, reader, member, where), ending, member.name, where)
             folder = staging.sub(label, create=True)
             try:
                 folder.write(name + ending, content)
             finally:
                 folder.close()
+        reader.allow(tarfile.BLOCKSIZE)
         reader.seek(tar.offset)  # the library takes a damaged header for the end
         if reader.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise _refused(where, "it is truncated or damaged")
@@ -143,11 +149,12 @@ def _unpack(
     return cases
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _members(tar: tarfile.TarFile, reader: _Reader) -> Iterator[tarfile.TarInfo]:
     """Yield the members; forget each one, or a long archive would fill the memory."""
     while (member := tar.next()) is not None:
         yield member
         tar.members.clear()  # type: ignore[attr-defined]
+        reader.allow(HEADER_MAX_BYTES)
 
 
 def _place(member: tarfile.TarInfo, where: str) -> tuple[str, str, str]:
@@ -172,11 +179,12 @@ def _place(member: tarfile.TarInfo, where: str) -> tuple[str, str, str]:
     return label, name, ending
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> bytes:
+def _content(tar: tarfile.TarFile, reader: _Reader, member: tarfile.TarInfo, where: str) -> bytes:
+    reader.allow(member.size + CHUNK_BYTES)  # a buffer may ask for more
     stream = tar.extractfile(member)
     parts: list[bytes] = []
     left = member.size
-    while stream and left and (part := stream.read(min(left, HEADER_MAX_BYTES // 2))):
+    while stream and left and (part := stream.read(min(left, CHUNK_BYTES))):
         parts.append(part)
         left -= len(part)
     if left:
@@ -201,8 +209,10 @@ def _commit(
     store: Store, staging: Folder, cases: dict[str, tuple[str, set[str]]], bytes_max: int
 ) -> tuple[int, int]:
     """Move the cases to their classes, each at once. Raises EdgeError, OSError before the first."""
-    new = {name: case for name, case in cases.items() if store.where(name) is None}
-    labels = {label for label, _ in new.values()} | set(store.labels())
+    classes = store.labels()
+    taken = {name for label in ("", *classes) for name in store.names(label)}
+    new = {name: case for name, case in cases.items() if name not in taken}
+    labels = {label for label, _ in new.values()} | set(classes)
     held, there = store.sorted_size()
     added = 0
     for name, (label, endings) in new.items():
@@ -219,12 +229,13 @@ def _commit(
             f" {names.LABELS_MAX} classes",
             got=f"{held + added} bytes, {there + len(new)} cases, {len(labels)} classes",
         )
-    for name, (label, endings) in new.items():
+    for label in sorted({label for label, _ in new.values()}):
         source = staging.sub(label)
         try:
             with store.folder(label, create=True) as to:
-                for ending in sorted(endings, reverse=True):  # .json, then .jpg
-                    source.move(name + ending, to, name + ending)
+                for name, (mine, endings) in new.items():
+                    for ending in sorted(endings if mine == label else (), reverse=True):
+                        source.move(name + ending, to, name + ending)  # .json, then .jpg
                 to.sync()
         finally:
             source.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta
 
@@ -10,7 +10,7 @@ from edge.config.table import Share, Table
 from edge.errors import ConfigError
 
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-MASKS_MAX = 64
+MASKS_MAX: Final = 64
 
 
 class CasesConfig(Table, frozen=True):
@@ -69,7 +69,7 @@ class CasesConfig(Table, frozen=True):
     def check(self, where: str) -> None:
         """Raise ConfigError for a mask that is no part of a picture, or an empty path."""
         if not self.path:
-            raise ConfigError("no folder", where=f"{where}.path", expected="a folder, or auto")
+            raise ConfigError("not a folder", where=f"{where}.path", expected="a folder, or auto")
         if len(self.mask) > MASKS_MAX:
             raise ConfigError(
                 "too many parts", where=f"{where}.mask", expected=f"at most {MASKS_MAX}"
