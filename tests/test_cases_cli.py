@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -188,12 +189,14 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="LEFT OUT: only root can become another user")
-def test_another_user_sees_nothing_and_the_owner_everything(tmp_path: Path) -> None:
+def test_another_user_sees_nothing_and_the_owner_everything(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """The service's user sorts what root has imported; anybody else gets one line."""
-    state = tmp_path / "state"
-    state.mkdir()
-    for path in (tmp_path, *list(tmp_path.parents)[:2]):
-        path.chmod(path.stat().st_mode | 0o055)
+    reachable = tempfile.TemporaryDirectory()  # pytest's own folders are root's alone
+    request.addfinalizer(reachable.cleanup)
+    state = Path(reachable.name)
+    state.chmod(0o755)
     os.chown(state, 4242, 4242)
     fill(tmp_path / "a", 2, "open")
     run(tmp_path / "a", "export", tmp_path / "a.tar")
