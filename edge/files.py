@@ -30,13 +30,14 @@ _FOREIGN: Final = (
 )
 
 
-def read(path: Path, max_bytes: int) -> bytes:
+def read(path: Path | str, max_bytes: int, folder: int | None = None) -> bytes:
     """Return the content of the regular file ``path``; never waits for another process.
 
+    folder  as of ``open_regular``
     Raises OSError with a ``strerror`` that can be printed: also for anything but a regular file
     (EINVAL), for more than ``max_bytes`` (EFBIG) and for an impossible file name (EINVAL).
     """
-    file = open_regular(path)
+    file = open_regular(path, folder)
     try:
         size = os.fstat(file).st_size
         content = b""
@@ -68,10 +69,16 @@ def decoded(content: bytes) -> str:
         raise OSError(errno.EILSEQ, f"is not UTF-8: {exc.reason} at byte {exc.start}") from exc
 
 
-def open_regular(path: Path) -> int:
-    """Return a descriptor of the regular file ``path``, opened to read. Raises OSError."""
+def open_regular(path: Path | str, folder: int | None = None) -> int:
+    """Return a descriptor of the regular file ``path``, opened to read. Raises OSError.
+
+    folder  descriptor of an open folder: then ``path`` is a name in it, and no symbolic link
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    if folder is not None:
+        flags |= os.O_NOFOLLOW
     try:  # without O_NONBLOCK, opening a pipe waits for a writer
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        file = os.open(path, flags, dir_fd=folder)
     except ValueError as exc:  # a NUL, or a lone surrogate
         raise OSError(errno.EINVAL, "is not a file's name") from exc
     mode = os.fstat(file).st_mode

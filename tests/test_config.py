@@ -47,6 +47,11 @@ WRONG = {
     '[camera]\npassword_file = "/x"': ["camera.username", "password without"],
     '[camera]\nsource = "rtsp://a:pw@b/"\nusername = "c"': ["camera.username", "two user names"],
     '[camera.controls]\nawb = "sunny"': ["camera.controls.awb", "sunny"],
+    '[cases]\npath = ""': ["cases.path", "not a folder", "or auto"],
+    "[cases]\nmargin = 2": ["cases.margin", "<= 1", "got 2"],
+    "[cases]\nmask = [[0.5, 0, 0.6, 1]]": ["cases.mask", "inside 1", "[0.5, 0.0, 0.6, 1.0]"],
+    "[cases]\nmask = [[0, 0, 1]]": ["cases.mask", "length 4"],
+    "[cases]\nbytes = 10": ["cases.bytes", ">= 100000", "got 10"],
     "a = " + "[" * 5000: ["nested too deeply"],
 }
 

@@ -22,6 +22,8 @@ WINDOW_5 = replace(Config(), smoothing=replace(Config().smoothing, window=5))
 TOP_2 = replace(Config(), publish=replace(Config().publish, top_k=2))
 ONE, OTHER = cast(Engine, object()), cast(Engine, object())
 
+SEEN = cast(Classified, object())
+
 TAKEN = {99: "invoke", 98: "fps", 97: "plugs", 96: "window-10"}
 """``top_k`` -> a name that something else has."""
 
@@ -40,6 +42,12 @@ class Plug:
         if self.ticks_left < 0:
             raise OSError("the third tick")
 
+    def keep(self, reason: str, _: Classified) -> None:
+        """Note the reason; fail where there is none."""
+        if not reason:
+            raise OSError("no reason")
+        self._log.append(f"{reason} for {self.name}")
+
     def classified(self, seen: Classified) -> None:
         """Take a frame."""
 
@@ -52,10 +60,15 @@ class Plug:
         raise OSError("cannot be closed")
 
 
-def rooms(log: list[str]) -> Rooms:
-    """Return two rooms: one for each table; [publish] is refused where ``top_k`` is 1."""
+def rooms(log: list[str], outlets: list[Outlet] | None = None) -> Rooms:
+    """Return two rooms: one for each table; [publish] is refused where ``top_k`` is 1.
 
-    def smoothing(config: Config, _: Engine, __: Outlet) -> Plug:
+    outlets  gets what the first room is given
+    """
+    outlets = [] if outlets is None else outlets
+
+    def smoothing(config: Config, _: Engine, outlet: Outlet) -> Plug:
+        outlets.append(outlet)
         return Plug(f"window-{config.smoothing.window}", log)
 
     def publish(config: Config, _: Engine, __: Outlet) -> Plug:
@@ -71,7 +84,7 @@ def rooms(log: list[str]) -> Rooms:
     outlet = Outlet(wire, drop, Events(wire, drop))
     table = (
         Room("smoothing", observer=smoothing, tick=Plug.tick),
-        Room("publish", observer=publish),
+        Room("publish", observer=publish, keep=Plug.keep),
     )
     return Rooms(table, plugs, outlet)
 
@@ -156,3 +169,17 @@ def test_a_tick_comes_without_frames_and_one_that_raises_switches_its_plug_off()
     apply(made, WINDOW_5)
     made.tick()
     assert log[-2:] == ["+window-5", "-window-10"]
+
+
+def test_a_frame_is_kept_by_the_room_that_keeps_and_what_it_raises_is_its_own() -> None:
+    """A room asks through its outlet; one that keeps and raises is switched off, not who asks."""
+    log: list[str] = []
+    outlets: list[Outlet] = []
+    made = rooms(log, outlets)
+    made.keep("too early", SEEN)
+    apply(made, Config())
+    outlets[0].keep("drift", SEEN)
+    assert log == ["+window-10", "+top-5", "drift for top-5"]
+    made.keep("", SEEN)
+    outlets[0].keep("drift", SEEN)
+    assert log[3:] == ["!top-5"]

@@ -43,15 +43,18 @@ def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
     return {}
 
 
-def commands(parser: argparse.ArgumentParser) -> str:
+def commands(parser: argparse.ArgumentParser, above: str = "edge") -> str:
     """Return a subsection for each command: description, options, an example."""
     lines = []
     for name, one in subparsers(parser).items():
-        lines += [f".SS edge {name}", escaped(one.description or "")]
+        lines += [f".SS {above} {name}", escaped(one.description or "")]
         for action in one._actions:
-            if not isinstance(action, argparse._HelpAction):
+            if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
                 lines += [".TP", _call(action), escaped((action.help or "") % vars(action))]
-        lines += [".PP", "Example:", ".EX", escaped(arguments.EXAMPLES[name]), ".EE"]
+        example = (one.epilog or "").removeprefix("example: ")
+        lines += [".PP", "Example:", ".EX", escaped(example), ".EE"]
+        if inner := commands(one, f"{above} {name}").strip():
+            lines.append(inner)
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,8 @@
 
 arguments.py     every command and option; the config keys that they set
 commands.py      what each command does, a function each
+cases.py         `edge cases`: the frames that were kept
+arguments_cases.py  its arguments
 bench.py         `edge bench`: speed and memory of the pipeline, stage by stage
 bench_source.py  `edge bench --capture`: the cost of a source
 watch.py         `edge watch`: what a subscriber receives, live

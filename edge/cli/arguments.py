@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
-from edge.cli import values
+from edge.cli import arguments_cases, values
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -26,6 +26,7 @@ EXAMPLES: Final = {
     "doctor": "edge doctor --config /etc/edge-camera/edge.toml",
     "record": "edge record --seconds 60 --source /dev/video0 porch.edgerec",
     "replay": "edge replay --model old --model new --compare --allow 10 porch.edgerec",
+    "cases": "edge cases sort 20260131T174501-250-4711 open",
     "schema": "edge schema | jq .state",
 }
 
@@ -126,6 +127,8 @@ def parser() -> argparse.ArgumentParser:
 
     _record(command("record", "record what the model sees and says, to replay it later"))
     _replay(command("replay", "classify a recording again, and compare models on it"))
+    arguments_cases.add(command("cases", "list, sort, export and remove the frames that were kept"))
+
     command("schema", "print the JSON Schema of every payload")
     return top
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,10 +37,12 @@ def run(
     plugged_pipeline  the whole path, invoke included
     """
     publish = msgspec.structs.replace(config.publish, result=True, result_rate=RESULTS_MAX)
-    state = Run(msgspec.structs.replace(config, publish=publish), engine)
     wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
     stages, whole = Stages(frames_total), LatencyRing(frames_total)
     with contextlib.ExitStack() as closing:
+        made = tempfile.TemporaryDirectory(prefix="edge-bench-", ignore_cleanup_errors=True)
+        cases = msgspec.structs.replace(config.cases, path=closing.enter_context(made))
+        state = Run(msgspec.structs.replace(config, publish=publish, cases=cases), engine)
         plugged = plug(state, wire, _drop, _no_snapshot, stages, closing)
         while any(
             getattr(part, "state", "") == "loading" for part in plugged.plugs.parts().values()

@@ -206,6 +206,13 @@ def models(args: argparse.Namespace) -> int:
     return 0
 
 
+def cases(args: argparse.Namespace) -> int:
+    """List, sort, export, import or remove cases."""
+    from edge.cli import cases
+
+    return cases.run(args)
+
+
 def schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of every payload."""
     from edge import contract
@@ -226,5 +233,6 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "models": models,
     "record": recordings.record,
     "replay": recordings.replay,
+    "cases": cases,
     "schema": schema,
 }

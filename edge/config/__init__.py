@@ -6,13 +6,18 @@ load.py       edge.toml, settings and command line become a config
 secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  what requests have changed for good: settings, the chosen model
+cases.py      which frames are kept as pictures
 shadow.py     a candidate model beside the one at work
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 
+from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
 from edge.config.load import (
+    SERVICE_CONFIG,
+    SERVICE_STATE,
     Tables,
+    cases_path,
     change,
     check_host,
     load,
@@ -39,8 +44,11 @@ from edge.config.tables import (
 __all__ = [
     "CHANGEABLE",
     "RELOADABLE",
+    "SERVICE_CONFIG",
+    "SERVICE_STATE",
     "TABLES",
     "CameraConfig",
+    "CasesConfig",
     "Config",
     "DriftConfig",
     "LogConfig",
@@ -55,6 +63,7 @@ __all__ = [
     "Tables",
     "Thresholds",
     "broker",
+    "cases_path",
     "change",
     "check_host",
     "load",

@@ -17,6 +17,7 @@ import msgspec
 
 from edge import toml
 from edge.config import device
+from edge.config.cases import CasesConfig
 from edge.config.secrets import without_credentials
 from edge.config.tables import TABLES, CameraConfig, Config, MqttConfig, SpoolConfig
 from edge.errors import ConfigError, boundary
@@ -24,6 +25,9 @@ from edge.messages import unbracketed
 from edge.text import escaped
 
 log = logging.getLogger(__name__)
+SERVICE_CONFIG: Final = Path("/etc/edge-camera/edge.toml")
+SERVICE_STATE: Final = Path("/var/lib/edge-camera")
+"""The service's config and its state directory."""
 Tables = dict[str, dict[str, Any]]
 """Table -> key -> value."""
 HOST_MAX: Final = 253
@@ -194,3 +198,18 @@ def spool_path(config: SpoolConfig) -> Path | None:
         return Path(config.path) if config.path else None
     folder = state_folder()
     return folder / "spool.db" if folder else None
+
+
+def cases_path(config: CasesConfig, state: Path | None = None) -> Path:
+    """Return the folder of the cases. state: instead of systemd's. Raises ConfigError."""
+    if config.path != "auto":
+        return Path(config.path)
+    folder = state or state_folder()
+    if folder is None:
+        raise ConfigError(
+            "cases have no folder",
+            where="cases.path",
+            expected="a folder, or a state directory of systemd",
+            hint="set cases.path",
+        )
+    return folder / "cases"

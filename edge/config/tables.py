@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta
 
+from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
 from edge.config.patterns import Login, Topic, WebPath
 from edge.config.publishing import PublishConfig, SnapshotConfig
@@ -206,6 +207,7 @@ class Config(Table, frozen=True):
     snapshot: SnapshotConfig = SnapshotConfig()
     drift: DriftConfig = DriftConfig()
     shadow: ShadowConfig = ShadowConfig()
+    cases: CasesConfig = CasesConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
 

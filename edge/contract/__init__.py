@@ -18,6 +18,9 @@ from edge.contract.payloads import (
 )
 from edge.contract.requests import (
     REQUESTS,
+    CasesList,
+    CasesPurge,
+    CasesSort,
     Claim,
     Model,
     Pause,
@@ -30,6 +33,7 @@ from edge.contract.requests import (
 from edge.contract.schema import PAYLOADS, decode, schema
 from edge.contract.telemetry import (
     Agreement,
+    CasesFigures,
     DriftFigures,
     Figures,
     Frames,
@@ -50,6 +54,10 @@ __all__ = [
     "Agreement",
     "CameraInfo",
     "CameraMode",
+    "CasesFigures",
+    "CasesList",
+    "CasesPurge",
+    "CasesSort",
     "Claim",
     "DriftFigures",
     "Event",

@@ -58,6 +58,36 @@ class Shadow(Request, frozen=True):
     seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
 
 
+class CasesList(Request, frozen=True):
+    """List cases, newest first.
+
+    sorted  the class; ``unsorted`` for those that are in none
+    reason  why they were kept
+    before  the name of a case: those older than it, for the next page
+    limit   at most so many
+    """
+
+    sorted: Annotated[str, Meta(max_length=128)] | None = None
+    reason: Annotated[str, Meta(max_length=64)] | None = None
+    before: Annotated[str, Meta(max_length=128)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=50)] = 20
+
+
+class CasesSort(Request, frozen=True, kw_only=True):
+    """Sort cases into a class; all of them or none. label: ``unsorted`` to undo it."""
+
+    names: Annotated[
+        tuple[Annotated[str, Meta(max_length=128)], ...], Meta(min_length=1, max_length=200)
+    ]
+    label: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class CasesPurge(Request, frozen=True, kw_only=True):
+    """Remove cases: the unsorted ones, or all."""
+
+    which: Literal["unsorted", "all"]
+
+
 def _set() -> type[Request]:
     """Return the payload of ``set``: a field for every table that it can change."""
     tables = ("camera", *CHANGEABLE)
@@ -99,5 +129,9 @@ REQUESTS: Final[dict[str, type[Request]]] = {
     "reload": Request,
     "model": Model,
     "shadow": Shadow,
+    "cases-keep": Request,
+    "cases-list": CasesList,
+    "cases-sort": CasesSort,
+    "cases-purge": CasesPurge,
 }
 """Command -> its payload."""

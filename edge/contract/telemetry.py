@@ -151,12 +151,36 @@ class ShadowFigures(msgspec.Struct, frozen=True, kw_only=True):
     kept_total: int = 0
 
 
+class CasesFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames that are kept as pictures; totals are since the plug was made.
+
+    kept_total        reason -> cases
+    duplicates_total  frames that looked like a case there is
+    limited_total     frames with a reason that ``interval_s`` or ``per_hour`` left out
+    missed_total      the same, while one was being written, or the disk did not take any
+    dropped_total     unsorted cases that were dropped for newer ones
+    errors_total      pictures that could not be written
+    unsorted, sorted, bytes   what there is
+    """
+
+    kept_total: dict[str, int]
+    duplicates_total: int
+    limited_total: int
+    missed_total: int
+    dropped_total: int
+    errors_total: int
+    unsorted: int
+    sorted: int
+    bytes: int
+
+
 PARTS: Final[dict[str, Any]] = {
     "plugs": PlugFigures,
     "drift": DriftFigures,
     "shadow": ShadowFigures,
+    "cases": CasesFigures,
 }
-"""Name of an observer -> its part. With the first row comes ``"plugs": PlugFigures``."""
+"""Name of an observer -> its part. ``plugs`` is there with any of them."""
 FIELDS: Final = frozenset(
     ("plugs", *(key for part in (Stamped, Frames, Health, Totals) for key in part.__annotations__))
 )

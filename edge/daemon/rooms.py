@@ -16,20 +16,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edge.config import Config
 from edge.contract import Request
 from edge.contract.encode import Wire
 from edge.contract.telemetry import FIELDS
-from edge.daemon import drifting
+from edge.daemon import cases, drifting
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
 from edge.daemon.shadowing import Shadowing
 from edge.errors import ConfigError, EdgeError, boundary
+from edge.frames import Classified
 from edge.messages import Message
 from edge.model.engine import Engine
+from edge.observers.cases import Cases
 from edge.observers.shadow import Shadow
 from edge.pipeline.plugs import Gate, Observer, Plugs
 
@@ -41,6 +43,8 @@ class Outlet:
     publish    takes a message, never waits
     drifted    takes why the model drifts, or an empty text
     shadowing  makes the shadow, and keeps it through a reload
+    keep       asks the room that keeps cases, if it is on, for a frame: a reason, and the frame as
+               observers get it; its pixels and scores are copied at once
     """
 
     wire: Wire
@@ -48,6 +52,7 @@ class Outlet:
     events: Events
     drifted: Callable[[str], None] = lambda _: None
     shadowing: Shadowing | None = None
+    keep: Callable[[str, Classified], None] = lambda reason, seen: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Room:
     requests         command -> payload, and a handler that takes the plug and the request
     tick             called with the plug between two frames, and while none arrives; returns soon.
                      It takes what a worker has finished
+    keep             keeps a frame for another room's observer: the plug, a reason, the frame
     """
 
     table: str
@@ -68,22 +74,27 @@ class Room:
         default_factory=dict
     )
     tick: Callable[[Any], None] | None = None
+    keep: Callable[[Any, str, Classified], None] | None = None
 
 
 def _drift(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
-    return drifting.observer(config, engine, outlet.events, outlet.drifted)
+    return drifting.observer(config, engine, outlet.events, outlet.drifted, outlet.keep)
 
 
 def _shadow(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
     making = outlet.shadowing
-    return making.observer(config, engine, outlet.events) if making else None
+    return making.observer(config, engine, outlet.events, outlet.keep) if making else None
 
 
 ROOMS: tuple[Room, ...] = (
     Room("drift", observer=_drift),
     Room("shadow", observer=_shadow, tick=Shadow.tick),
+    Room(
+        "cases", observer=cases.observer, requests=cases.REQUESTS, tick=Cases.tick, keep=Cases.ask
+    ),
 )
-"""All of them, gates and observers in the order in which they get a frame."""
+"""All of them, gates and observers in the order in which they get a frame; cases come last, after
+those that may ask for a frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +137,7 @@ class Rooms:
 
     def __init__(self, rooms: Iterable[Room], plugs: Plugs, outlet: Outlet) -> None:
         self._rooms: Final = tuple(rooms)
-        self._plugs, self._outlet = plugs, outlet
+        self._plugs, self._outlet = plugs, replace(outlet, keep=self.keep)
         self._made: tuple[Made, ...] = ()
         self._ticking: tuple[Made, ...] = ()
 
@@ -161,6 +172,15 @@ class Rooms:
             if made.room.tick and made.plug and not made.has_failed(self._plugs.failed):
                 try:
                     made.room.tick(made.plug)
+                except Exception as exc:
+                    self._plugs.switch_off(made.plug, exc)
+
+    def keep(self, reason: str, seen: Classified) -> None:
+        """Ask for a frame; a plug that raises is switched off, not the one that asks."""
+        for made in self._made:
+            if made.room.keep and made.plug and not made.has_failed(self._plugs.failed):
+                try:
+                    made.room.keep(made.plug, reason, seen)
                 except Exception as exc:
                     self._plugs.switch_off(made.plug, exc)
 

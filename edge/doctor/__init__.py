@@ -43,8 +43,8 @@ from edge.errors import ConfigError
 from edge.frames import Seconds
 from edge.text import escaped
 
-CONFIG: Final = Path("/etc/edge-camera/edge.toml")
-STATE: Final = Path("/var/lib/edge-camera")
+CONFIG: Final = configs.SERVICE_CONFIG
+STATE: Final = configs.SERVICE_STATE
 STORED: Final = Path("/etc/edge-camera/credentials")
 CREDENTIALS: Final = (Path("/run/credentials/edge-camera.service"), STORED)
 DEADLINE_S: Final = 20.0

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import geometry
-from edge.frames import Frame, PixelFormat
+from edge.frames import Frame
+from edge.pictures.upright import upright
 
 BEST: Final = 85
 """JPEG quality, tried first."""
@@ -22,13 +22,6 @@ WORST: Final = 25
 SMALLEST: Final = 16
 """Pixels of the longer side; no smaller picture is made."""
 FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
-_TO_BGR: Final[dict[PixelFormat, int]] = {
-    "rgb": cv2.COLOR_RGB2BGR,
-    "gray": cv2.COLOR_GRAY2BGR,
-    "yuyv": cv2.COLOR_YUV2BGR_YUYV,
-    "i420": cv2.COLOR_YUV2BGR_I420,
-    "nv12": cv2.COLOR_YUV2BGR_NV12,
-}
 
 
 def encode(frame: Frame, *, width: int, max_bytes: int, caption: str = "") -> bytes | None:
@@ -38,7 +31,7 @@ def encode(frame: Frame, *, width: int, max_bytes: int, caption: str = "") -> by
     max_bytes  of the JPEG; quality is reduced first, then size
     caption    drawn at the bottom left; empty for none
     """
-    pixels = _bgr(frame)
+    pixels = upright(frame)
     frame_height, frame_width = pixels.shape[:2]
     scale = min(1.0, width / frame_width)
     while max(frame_height, frame_width) * scale >= SMALLEST:
@@ -59,23 +52,6 @@ def encode(frame: Frame, *, width: int, max_bytes: int, caption: str = "") -> by
             return fitting
         scale *= 0.7
     return None
-
-
-def _bgr(frame: Frame) -> NDArray[np.uint8]:
-    """Return the part of the frame that is classified, upright, (H, W, 3) BGR."""
-    pixels = frame.pixels
-    if frame.format != "bgr":
-        pixels = np.asarray(cv2.cvtColor(pixels, _TO_BGR[frame.format]), np.uint8)
-    height, width = pixels.shape[:2]
-    used = geometry.part(height, width, geometry.before_turning(frame.view))
-    pixels = geometry.cut(pixels, used)
-    swapped, across, down = geometry.steps(frame.view)
-    if not (swapped or across or down):
-        return pixels
-    height, width = pixels.shape[:2]
-    upright = np.empty((width, height, 3) if swapped else (height, width, 3), np.uint8)
-    geometry.turn(pixels, frame.view, upright)
-    return upright
 
 
 def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
