@@ -14,11 +14,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import jsonschema
 import pytest
 
 from deploy.broker import PrivateBroker
 from edge.config import persisted
 from edge.config.persisted import Choice
+from edge.contract import schema
 from edge.daemon import probation
 from edge.daemon.run import Run
 from edge.errors import ConfigError, ModelError
@@ -188,10 +190,11 @@ def test_a_request_changes_the_model_and_everything_follows(
 ) -> None:
     """Info, state, discovery with the old labels withdrawn; persisted; and one step back."""
     listener = Listener(broker, "#")
+    listener.wait_for(lambda: bool(listener.bodies("info") and listener.bodies("config")))
     assert asker.ask("model")["data"]["in_use"] == "rgb@1"
     answer = asker.ask("model", {"action": "use", "name": "hues"})
     assert (answer["status"], answer["error"]) == ("ok", "")
-    listener.wait_for(lambda: (newest(listener, "info") or {})["model"]["name"] == "hues")
+    listener.wait_for(lambda: newest(listener, "info")["model"]["name"] == "hues")
     listener.wait_for(lambda: newest(listener, "state")["label"] in ("warm", "leaf", "sky", None))
     listener.wait_for(lambda: b"leaf" in listener.bodies("config")[-1])
     names = {
@@ -201,6 +204,7 @@ def test_a_request_changes_the_model_and_everything_follows(
     }
     assert {"warm", "leaf", "sky"} <= names
     assert not {"red", "green", "blue"} & names
+    listener.catch_up()
     changed = [event for event in listener.payloads("event") if event["type"] == "model_changed"]
     assert changed[-1]["evidence"] == {"model": "hues 1", "instead_of": "rgb 1"}
     chosen = persisted.choice()
@@ -225,17 +229,39 @@ def test_a_label_that_is_gone_is_withdrawn_from_home_assistant(
 ) -> None:
     """From three labels to two: the third sensor is announced as nothing but its platform."""
     listener = Listener(broker, "#")
+    listener.wait_for(lambda: bool(listener.bodies("info") and listener.bodies("config")))
     two = model_folder(tmp_path / "two", "sigmoid")
     store.add(two, "two", "1")
     answer = asker.ask("model", {"action": "use", "name": "two"})
     assert answer["status"] == "ok", answer
-    listener.wait_for(lambda: (newest(listener, "info") or {})["model"]["name"] == "sigmoid")
+    listener.wait_for(lambda: newest(listener, "info")["model"]["name"] == "sigmoid")
 
     def component(key: str) -> Any:
         return json.loads(listener.bodies("config")[-1])["components"][key]
 
     listener.wait_for(lambda: component("class_2") == {"platform": "binary_sensor"})
     assert component("class_1")["name"] == "blue"
+    listener.close()
+
+
+def test_the_state_of_the_old_labels_is_gone_before_there_is_a_frame(
+    asker: Asker, broker: PrivateBroker, state: Path, wall: Daemon
+) -> None:
+    """Who subscribes while it is paused is not told a label that the model does not have."""
+    listener = Listener(broker)
+    listener.wait_for(lambda: bool((newest(listener, "state") or {}).get("scores")))
+    asker.ask("pause", {"paused": True})
+    assert asker.ask("model", {"action": "use", "name": "hues"})["status"] == "ok"
+    listener.wait_for(lambda: newest(listener, "state")["label"] is None)
+    listener.catch_up()
+    late = Listener(broker)
+    late.wait_for(lambda: newest(late, "state") is not None)
+    [seen] = late.payloads("state")
+    assert (seen["scores"], seen["partial"], seen["paused"]) == ({}, True, True)
+    jsonschema.validate(seen, schema()["state"])
+    asker.ask("resume")
+    late.wait_for(lambda: set(newest(late, "state")["scores"]) == {"warm", "leaf", "sky"})
+    late.close()
     listener.close()
 
 

@@ -76,6 +76,11 @@ class Wire:
         """Return the smoothed prediction as the retained state. ``top_k``: number of scores."""
         return self._message("state", State, paused=paused, **self._prediction(prediction, top_k))
 
+    def unknown(self, paused: bool, frame: int) -> Message:
+        """Return the state of a model that has classified nothing yet: no label, no scores."""
+        nothing: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}, "since_s": 0.0}
+        return self._message("state", State, paused=paused, partial=True, frame=frame, **nothing)
+
     def result(self, prediction: Prediction, latency_ns: int, top_k: int = TOP_K) -> Message:
         """Return one prediction."""
         fields = self._prediction(prediction, top_k)

@@ -29,10 +29,12 @@ class Announcer:
         self.status_topic: Final = homeassistant.status_topic(run.config.homeassistant.prefix)
         """Where Home Assistant says that it has started."""
         self._announced: dict[str, str] = {}
+        self._labels: tuple[str, ...] | None = None
 
     def publish(self) -> None:
-        """Publish `info`, and announce the device."""
+        """Publish `info`, and announce the device; the state that other labels had is no more."""
         run = self._run
+        labels, self._labels = self._labels, run.engine.card.labels
         self._wire.configure(run.engine.card.labels, run.config.publish)
         self._publish(
             self._wire.info(
@@ -51,6 +53,8 @@ class Announcer:
                 )
             )
         )
+        if labels not in (None, self._labels) and run.last is None:
+            self._publish(self._wire.unknown(run.paused, run.sequence))
         self.announce()
 
     def announce(self) -> None:
