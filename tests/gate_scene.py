@@ -30,7 +30,9 @@ def picture(state: str, seed: int, light: float = 1.0) -> Pixels:
     coat = tuple(random.integers(30, 200, 3).tolist())
     cv2.ellipse(scene, (x, 225 - size), (size // 3, size), 0, 0, 360, coat, -1)
     shaken = np.roll(scene, random.integers(-5, 6, 2).tolist(), (0, 1))
-    noisy = shaken * light * random.uniform(0.9, 1.1) + random.normal(0, 3, shaken.shape)
+    noisy = shaken * light * random.uniform(0.9, 1.1) + random.normal(
+        0, 1 + 2 * light, shaken.shape
+    )
     return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
 
