@@ -55,10 +55,11 @@ class Inbox:
     """Reads one device's requests.
 
     payloads  command -> its payload
+    once      Rule 2; without it, what has a ``transaction`` is done as often as it comes
     """
 
-    def __init__(self, payloads: Mapping[str, type[Request]] = REQUESTS) -> None:
-        self._payloads = payloads
+    def __init__(self, payloads: Mapping[str, type[Request]] = REQUESTS, once: bool = True) -> None:
+        self._payloads, self._once = payloads, once
         self._rate = Rate(RATE)
         self._answers: OrderedDict[tuple[str, str | int], Message] = OrderedDict()
         self._pending: set[tuple[str, str | int]] = set()
@@ -89,7 +90,7 @@ class Inbox:
         except RecursionError:
             return Command(name, None, "nested too deeply", incoming)
         answered = None
-        if body.transaction is not None:
+        if self._once and body.transaction is not None:
             if (name, body.transaction) in self._pending:
                 return None
             answered = self._answers.get((name, body.transaction))
@@ -97,12 +98,12 @@ class Inbox:
 
     def pends(self, command: Command) -> None:
         """Remember that a command is being executed, until it is answered."""
-        if command.transaction is not None:
+        if self._once and command.transaction is not None:
             self._pending.add((command.name, command.transaction))
 
     def answered(self, command: Command, answer: Message) -> None:
         """Remember the answer to a command."""
-        if command.transaction is None or command.body is None:
+        if not self._once or command.transaction is None or command.body is None:
             return
         self._pending.discard((command.name, command.transaction))
         self._answers[command.name, command.transaction] = answer
