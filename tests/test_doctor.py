@@ -468,7 +468,7 @@ def config(tmp_path: Path, rgb: Path, broker: PrivateBroker) -> Path:
     return path
 
 
-NAMES = ["config", "service", "camera", "model", "broker", "published", "clock", "heat", "disk",
+NAMES = ["config", "service", "camera", "model", "broker", "published", "local", "clock", "heat", "disk",
          "memory", "events"]  # fmt: skip
 
 

@@ -39,6 +39,8 @@ TICK_S: Final = 0.01
 takes no longer."""
 PICTURES: Final = 10
 """Pictures a second for all clients."""
+CURRENT: Final = ("info", "state", "telemetry", "snapshot")
+"""What a client gets on connecting, as far as it is there; `online` follows, as on MQTT."""
 ONLINE: Final = b'{"topic":"availability","retained":true,"payload":"online"}\n'
 OFFLINE: Final = b'{"topic":"availability","retained":false,"payload":"offline"}\n'
 Picture = Callable[[Snapshot, Callable[[bytes], None]], Answer]
@@ -143,9 +145,10 @@ class Local:
                 continue
             self._poll.register(client, select.POLLIN)
             self._clients[client.fileno()] = client, self._commands(client)
+            for kind in CURRENT:
+                if message := self._current.get(kind):
+                    client.send(*_parts(kind, message.payload, retained=True))
             client.send(ONLINE)
-            for kind, message in self._current.items():
-                client.send(*_parts(kind, message.payload, retained=True))
 
     def _commands(self, client: Connection) -> Commands:
         """Return what executes the requests of one client: its rate and answers are its own."""
