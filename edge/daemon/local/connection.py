@@ -15,7 +15,7 @@ from edge.messages import PAYLOAD_MAX
 LINE_MAX: Final = PAYLOAD_MAX
 """Bytes of a client's line, without its end."""
 WAITING_MAX: Final = 1_048_576
-"""Bytes that may wait when another message comes."""
+"""Bytes that may wait when another message comes, without the largest part of them."""
 
 
 class Connection:
@@ -72,8 +72,9 @@ class Connection:
         """Queue a message, unless too much waits already."""
         if self.fault:
             return
-        if self._waiting_bytes > WAITING_MAX:
-            self.fault = "does not read"
+        waiting = self._waiting_bytes
+        if waiting > WAITING_MAX and waiting - max(map(len, self._waiting)) > WAITING_MAX:
+            self.fault = "does not read"  # a picture alone may be larger
             return
         self._waiting.extend(parts)
         self._waiting_bytes += sum(map(len, parts))
