@@ -67,7 +67,7 @@ class Local:
         self._rate, self._pictures = Rate(RATE), Rate(PICTURES)
         self._closed, self._closed_total, self._reason = Throttle(LOG_S), 0, ""
 
-    def execute(
+    def answer_with(
         self, wire: Wire, table: Mapping[str, Row], picture: Picture, count: Callable[[], None]
     ) -> None:
         """Say what executes requests. Called once, before the first tick."""
