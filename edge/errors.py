@@ -5,7 +5,8 @@
     |- IdentityError(ValueError)     78  EX_CONFIG
     |- ModelError(ValueError)        78  EX_CONFIG
     |- CameraError(OSError)          74  EX_IOERR: a restart may help
-    `- PublishError(ConnectionError) 69  EX_UNAVAILABLE
+    |- PublishError(ConnectionError) 69  EX_UNAVAILABLE
+    `- LocalError(ConnectionError)   69  EX_UNAVAILABLE
 
 A message is one line: where, what is wrong, what was expected, what came, and a hint. Text from
 outside is escaped in it.
@@ -122,6 +123,12 @@ class CameraError(EdgeError, OSError):
 
 class PublishError(EdgeError, ConnectionError):
     """The broker cannot be used."""
+
+    exit_status = 69
+
+
+class LocalError(EdgeError, ConnectionError):
+    """The local socket cannot be used."""
 
     exit_status = 69
 

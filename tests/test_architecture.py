@@ -28,6 +28,7 @@ LEAVES = {
     "background": set(),
     "baseline": {"cv2", "numpy"},
     "fence": set(),
+    "local": {"msgspec"},
     "cases": {"msgspec", "numpy"},
     "pictures": {"cv2", "numpy"},
     "config": {"msgspec"},

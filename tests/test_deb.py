@@ -324,6 +324,7 @@ def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
         "/usr/share/man/man1/edge.1.gz",
         "/usr/share/man/man5/edge.toml.5.gz",
         "/usr/lib/systemd/catalog/edge-camera.catalog",
+        "/usr/lib/sysusers.d/edge-camera.conf",
         "/usr/share/python3/runtime.d/edge-camera.rtupdate",
         "/usr/share/zsh/vendor-completions/_edge",
     }
@@ -347,6 +348,7 @@ def test_config_and_scripts(packages: list[Path]) -> None:
     assert control("conffiles") == "/etc/edge-camera/edge.toml\n"
     installing, leaving = control("postinst"), control("prerm")
     assert "py3compile" in installing
+    assert installing.index("systemd-sysusers") < installing.index("deb-systemd-invoke")
     assert installing.index("py3compile") < installing.index("deb-systemd-invoke")
     assert "_dh_action=restart" in installing
     assert leaving.count("deb-systemd-invoke stop") == 1

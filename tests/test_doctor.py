@@ -468,8 +468,8 @@ def config(tmp_path: Path, rgb: Path, broker: PrivateBroker) -> Path:
     return path
 
 
-NAMES = ["config", "service", "camera", "model", "broker", "published", "clock", "heat", "disk",
-         "memory", "events"]  # fmt: skip
+NAMES = ["config", "service", "camera", "model", "broker", "published", "local", "clock", "heat",
+         "disk", "memory", "events"]  # fmt: skip
 
 
 def test_the_shape_of_the_json(config: Path) -> None:

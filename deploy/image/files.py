@@ -16,6 +16,8 @@ from deploy.image.config import PLACES, Site, Wifi, psk
 
 SECRETS: Final = "/etc/edge-camera/credentials"
 """The folder that the unit loads credentials from."""
+GROUPS: Final = ("sudo", "video", "systemd-journal", "edge-camera-local")
+"""Of the owner: the last one may use the daemon's local socket."""
 Network = Literal["networkd", "NetworkManager"]
 
 
@@ -60,7 +62,7 @@ def _user(site: Site) -> Iterator[File]:
     yield File(
         "/etc/sysusers.d/edge-site.conf",
         f'u {name} 1000 "Owner of this device" {home} /bin/bash\n'
-        + "".join(f"m {name} {group}\n" for group in ("sudo", "video", "systemd-journal")),
+        + "".join(f"m {name} {group}\n" for group in GROUPS),
     )
     yield File(
         "/etc/tmpfiles.d/edge-site.conf",

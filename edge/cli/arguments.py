@@ -85,9 +85,15 @@ def parser() -> argparse.ArgumentParser:
     _config(bench)
     _source(bench)
 
-    watch = command("watch", "show what a subscriber receives, live")
+    watch = command("watch", "show what a device publishes, live")
     _config(watch)
     _broker(watch)
+    watch.add_argument(
+        "--socket",
+        metavar="PATH",
+        type=Path,
+        help="the local socket of a daemon (default: the service's, where one can connect)",
+    )
     watch.add_argument("--device", default="+", type=values.device, help="one device only")
     watch.add_argument("--seconds", type=values.duration, help="end after this many seconds")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edge import config as configs
-from edge.cli import arguments, recordings
+from edge.cli import arguments, recordings, watching
 from edge.text import escaped
 
 BAD_FILE: Final = 1
@@ -143,20 +143,6 @@ def _draw(figures: dict[str, Any], *, stderr: bool) -> None:
             console.print(Text(escaped(f"{name:>22}  {value}")))
 
 
-def watch(args: argparse.Namespace) -> int:
-    """Show what a subscriber receives until Ctrl-C."""
-    from edge.cli import watch
-
-    config = configs.load(args.config, arguments.overrides(args))
-    watch.run(
-        configs.broker(config.mqtt),
-        config.mqtt.base_topic,
-        args.device,
-        seconds=args.seconds,
-    )
-    return 0
-
-
 def purge(args: argparse.Namespace) -> int:
     """Remove a device from the broker and from Home Assistant."""
     from edge.cli import purge
@@ -226,7 +212,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check": check,
     "classify": classify,
     "bench": bench,
-    "watch": watch,
+    "watch": watching.watch,
     "purge": purge,
     "doctor": doctor,
     "teach": teach,

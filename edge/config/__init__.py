@@ -7,6 +7,7 @@ secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  what requests have changed for good: settings, the chosen model
 cases.py      which frames are kept as pictures
+local.py      the socket for programs on the device
 shadow.py     a candidate model beside the one at work
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
@@ -25,6 +26,7 @@ from edge.config.load import (
     spool_path,
     state_folder,
 )
+from edge.config.local import SERVICE_SOCKET, LocalConfig, local_path
 from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.secrets import broker, password, redacted, source, without_credentials
 from edge.config.shadow import ShadowConfig
@@ -45,12 +47,14 @@ __all__ = [
     "CHANGEABLE",
     "RELOADABLE",
     "SERVICE_CONFIG",
+    "SERVICE_SOCKET",
     "SERVICE_STATE",
     "TABLES",
     "CameraConfig",
     "CasesConfig",
     "Config",
     "DriftConfig",
+    "LocalConfig",
     "LogConfig",
     "ModelConfig",
     "MqttConfig",
@@ -67,6 +71,7 @@ __all__ = [
     "change",
     "check_host",
     "load",
+    "local_path",
     "over",
     "password",
     "redacted",

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
+from edge.config.local import LocalConfig
 from edge.config.patterns import Login, Topic, WebPath
 from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.shadow import ShadowConfig
@@ -203,6 +204,7 @@ class Config(Table, frozen=True):
     smoothing: SmoothingConfig = SmoothingConfig()
     mqtt: MqttConfig = MqttConfig()
     spool: SpoolConfig = SpoolConfig()
+    local: LocalConfig = LocalConfig()
     publish: PublishConfig = PublishConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
     drift: DriftConfig = DriftConfig()

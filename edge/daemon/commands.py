@@ -44,11 +44,17 @@ def row(payload: type[Body], handle: Callable[[Body], Answer | Pending]) -> Row:
 
 
 class Commands:
-    """Executes the requests of one device. count: called for each one that arrives."""
+    """Executes the requests of one device.
 
-    def __init__(self, wire: Wire, table: Mapping[str, Row], count: Callable[[], None]) -> None:
+    count  called for each one that arrives
+    once   whether one with a ``transaction`` that comes twice is done once
+    """
+
+    def __init__(
+        self, wire: Wire, table: Mapping[str, Row], count: Callable[[], None], once: bool = True
+    ) -> None:
         self._wire, self._table, self._count = wire, table, count
-        self._inbox = Inbox({name: row.payload for name, row in table.items()})
+        self._inbox = Inbox({name: row.payload for name, row in table.items()}, once)
 
     def execute(
         self, incoming: Incoming, now_s: Seconds, answer: Callable[[Message], None]

@@ -35,6 +35,7 @@ from edge.daemon.events import Events
 from edge.daemon.figures import Meter
 from edge.daemon.framepath import FramePath
 from edge.daemon.identity import Identity
+from edge.daemon.local import Local
 from edge.daemon.mail import Mail
 from edge.daemon.models import Models
 from edge.daemon.pausing import Pausing
@@ -114,7 +115,9 @@ def compose(
         claim=identity.claim,
         user=("schema", str(SCHEMA)),
     )
-    publish, stages = publisher.publish, Stages()
+    stages, path = Stages(), configs.local_path(config.local)
+    local = None if path is None else Local(path, config.local.clients, base)
+    publish = publisher.publish if local is None else _both(publisher.publish, local.publish)
     snapshots = Snapshots(run, wire, camera, publish)
     plugged = plug(run, wire, publish, snapshots.take, stages, closing)
     plugs, rooms, events = plugged.plugs, plugged.rooms, plugged.events
@@ -126,7 +129,7 @@ def compose(
     closing.callback(reload.close)
     takeover = Takeover(run, reload, camera, rooms, announcer, events, notifier)
     models = Models(run, takeover, events, recovered)
-    meter = Meter(run, wire, camera, publisher, spool, plugs, stages, events, notifier)
+    meter = Meter(*(run, wire, camera, publisher, publish, spool, plugs, stages, events, notifier))
     table: dict[str, Row] = {
         "ping": row(Request, meter.ping),
         "stats": row(Request, meter.stats),
@@ -140,17 +143,31 @@ def compose(
         **rooms.rows(),
     }
     commands = Commands(wire, table, run.count_request)
+    if local is not None:
+        local.answer_with(wire, table, snapshots.handle, run.count_request)
+        closing.callback(local.close)
     mail = Mail(publisher, base, identity, commands, announcer, events)
     firmware = Firmware()
     throttle = (Throttle(firmware, events).tick,) if firmware.present else ()
+    last = (local.tick,) if local else ()  # it sends what the others publish
     return Parts(
         *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages, plugged.publishing)),
         *(announcer, events, meter, takeover),
         ticks=(
             *(publisher.poll, pausing.tick, mail.tick, takeover.tick, models.tick),
-            *(rooms.tick, shadows.tick, meter.tick, *throttle),
+            *(rooms.tick, shadows.tick, meter.tick, *throttle, *last),
         ),
     )
+
+
+def _both(
+    first: Callable[[Message], None], second: Callable[[Message], None]
+) -> Callable[[Message], None]:
+    def publish(message: Message) -> None:
+        first(message)
+        second(message)
+
+    return publish
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from edge import __version__
 from edge.camera.reconnect import Recovery
@@ -13,6 +14,7 @@ from edge.daemon.commands import Answer
 from edge.daemon.events import Events
 from edge.daemon.run import Run
 from edge.daemon.systemd import Notifier
+from edge.messages import Message
 from edge.mqtt import Publisher
 from edge.mqtt.spool import Spool
 from edge.pipeline.plugs import Plugs
@@ -28,6 +30,7 @@ class Meter:
         wire: Wire,
         camera: Recovery,
         publisher: Publisher,
+        publish: Callable[[Message], None],
         spool: Spool,
         plugs: Plugs,
         stages: Stages,
@@ -35,7 +38,8 @@ class Meter:
         notifier: Notifier,
     ) -> None:
         self._run, self._wire, self._camera = run, wire, camera
-        self._publisher, self._spool, self._plugs = publisher, spool, plugs
+        self._publisher, self._publish_message = publisher, publish
+        self._spool, self._plugs = spool, plugs
         self._stages, self._events, self._notifier = stages, events, notifier
         self._health = HealthReader()
         self._corrupt_reported = 0
@@ -57,7 +61,7 @@ class Meter:
         figures = self.figures()
         self.begin()
         self._report_corrupt(figures.frames.corrupt_total)
-        self._publisher.publish(self._wire.telemetry(figures))
+        self._publish_message(self._wire.telemetry(figures))
         run = self._run
         sees = "paused" if run.paused else statusline.label(run.last, run.has_scores)
         line = statusline.line(figures, sees, self._camera.state, self._publisher.online)

@@ -55,10 +55,12 @@ class Inbox:
     """Reads one device's requests.
 
     payloads  command -> its payload
+    once      Rule 2; without it, as where nothing is delivered twice, what has a ``transaction`` is
+              done as often as it comes, and every error has it
     """
 
-    def __init__(self, payloads: Mapping[str, type[Request]] = REQUESTS) -> None:
-        self._payloads = payloads
+    def __init__(self, payloads: Mapping[str, type[Request]] = REQUESTS, once: bool = True) -> None:
+        self._payloads, self._once = payloads, once
         self._rate = Rate(RATE)
         self._answers: OrderedDict[tuple[str, str | int], Message] = OrderedDict()
         self._pending: set[tuple[str, str | int]] = set()
@@ -70,13 +72,16 @@ class Inbox:
         name = incoming.topic.rpartition("/")[2]
         name = name if name in self._payloads else ""
         if not self._rate.take(now_s):
-            return Command(name, None, f"too many requests: at most {RATE} a second", incoming)
+            error = f"too many requests: at most {RATE} a second"
+            transaction = None if self._once else _transaction(incoming.payload)
+            return Command(name, None, error, incoming, transaction)
         if now_s - incoming.came_s > WAIT_S:
             error = f"waited longer than {WAIT_S:.0f} s: send it again"
             return Command(name, None, error, incoming, _transaction(incoming.payload))
         if not name:
             known = ", ".join(self._payloads)
-            return Command(name, None, f"unknown command: expected one of {known}", incoming)
+            error = f"unknown command: expected one of {known}"
+            return Command(name, None, error, incoming, _transaction(incoming.payload))
         size = len(incoming.payload) + incoming.cut_bytes
         if size > SIZE_MAX:
             error = f"{size} bytes: expected at most {SIZE_MAX}"
@@ -89,7 +94,7 @@ class Inbox:
         except RecursionError:
             return Command(name, None, "nested too deeply", incoming)
         answered = None
-        if body.transaction is not None:
+        if self._once and body.transaction is not None:
             if (name, body.transaction) in self._pending:
                 return None
             answered = self._answers.get((name, body.transaction))
@@ -97,12 +102,12 @@ class Inbox:
 
     def pends(self, command: Command) -> None:
         """Remember that a command is being executed, until it is answered."""
-        if command.transaction is not None:
+        if self._once and command.transaction is not None:
             self._pending.add((command.name, command.transaction))
 
     def answered(self, command: Command, answer: Message) -> None:
         """Remember the answer to a command."""
-        if command.transaction is None or command.body is None:
+        if not self._once or command.transaction is None or command.body is None:
             return
         self._pending.discard((command.name, command.transaction))
         self._answers[command.name, command.transaction] = answer

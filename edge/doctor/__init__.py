@@ -8,6 +8,7 @@ model.py         the attested start, again
 broker.py        the way to the broker: name, port, login
 tls.py           the broker's certificate, and why it is refused
 certificates.py  hints for OpenSSL's verify codes
+local.py         the daemon itself, over its local socket
 published.py     what subscribers receive from this device, and how old it is
 machine.py       clock, temperature, power supply and memory
 disk.py          free space on the disk, events in the spool, wear
@@ -99,6 +100,7 @@ def _probes(config: Config | None, unit: Unit) -> dict[str, tuple[Probe, Seconds
         "camera": (lambda: _camera(config, unit), CAMERA_S),
         "model": (lambda: _model(config), MODEL_S),
         "broker": (lambda: _broker(config, unit), DEADLINE_S),
+        "local": (lambda: _local(config, unit), DEADLINE_S),
         "clock": (machine.clock, DEADLINE_S),
         "heat": (machine.heat, DEADLINE_S),
         "disk": (lambda: disk.check(events, spool, state), DEADLINE_S),
@@ -126,6 +128,12 @@ def _broker(config: Config | None, unit: Unit) -> list[Check]:
     if config is None:
         return [_without_config("broker"), _without_config("published")]
     return broker.check(config, unit)
+
+
+def _local(config: Config | None, unit: Unit) -> Check:
+    from edge.doctor import local
+
+    return local.check(config, unit) if config else _without_config("local")
 
 
 def _without_config(name: str) -> Check:
