@@ -22,8 +22,8 @@ from edge.learn.samples import Samples, groups, lone
 from edge.learn.solver import Array, Fit
 
 STEPS: Final = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
-"""Thresholds to recommend. Above 0.8 one unsure frame in a window of ten, a passer-by, keeps the label
-from changing."""
+"""Thresholds to recommend. Above 0.8 one unsure frame in a window of ten, as when somebody passes,
+keeps the label from changing."""
 WRONG_SHARE: Final = 0.02
 """Of the pictures that are shown as something, wrong ones that a threshold may let through."""
 LEAST_RIGHT: Final = 0.85
