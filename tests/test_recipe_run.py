@@ -50,6 +50,27 @@ from models import prune
 kernels = prune.prunable(keras.models.load_model(sys.argv[1], compile=False))
 print(len(kernels), sum(float((k.numpy() == 0).mean()) for k in kernels) / len(kernels))
 """
+TWO_STAGES = """
+import argparse, os, pathlib, sys
+from models import augment, batches, schedule, train
+from models.schedule import Schedule, Stage
+stages = Stage("first", None, 3, 1e-3, 96), Stage("second", None, 2, 1e-3, 96)
+schedule.SCHEDULES["mobilenet"] = Schedule((stages,), refit=False)
+folder, limit, begun = pathlib.Path(sys.argv[1]), int(sys.argv[2]), []
+class Ending(batches.Batches):
+    def on_epoch_end(self):
+        begun.append(1)
+        if len(begun) == limit:
+            os._exit(9)
+        super().on_epoch_end()
+train.Batches = Ending
+train.train(argparse.Namespace(
+    out=folder / "out", name="resumed", backbone="mobilenet", weights=folder / "student.npz",
+    quick=False, side=96, seed=7, distil=0,
+))
+"""
+"""Trains two stages; the process ends after so many ends of epochs, of which the first is before
+any."""
 pytestmark = pytest.mark.skipif(
     not PYTHON.is_file(), reason="LEFT OUT: the recipe, for want of deploy/setup.sh train"
 )
@@ -202,3 +223,13 @@ def test_an_export_that_fails_leaves_the_good_model(made: Path) -> None:
     assert done.returncode == 1
     assert "no trained network" in done.stderr.strip().splitlines()[-1]
     assert (made / "model" / "model.tflite").read_bytes() == before
+
+
+def test_a_stage_after_a_resumed_one_trains_all_its_epochs(made: Path) -> None:
+    """Ended after the second epoch of the first stage: one more of it, and two of the second."""
+    command: list[str | Path] = [*COMMAND, "-c", TWO_STAGES, made, "3"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 9, ended.stderr[-2000:]
+    python("-c", TWO_STAGES, made, 0)
+    rows = (made / "out" / "resumed.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == [0, 1, 2, 0, 1]
