@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 
 from edge.fingerprint import distance, fingerprint
 from tests.case_files import pixels
+from tests.conftest import ROOT
 
 RNG = np.random.default_rng(3)
 
@@ -65,3 +69,27 @@ def test_any_shape_has_a_hash(shape: tuple[int, int, int]) -> None:
 def test_the_distance_counts_bits() -> None:
     """From none to all."""
     assert [distance(5, 5), distance(0, 7), distance(0, 2**64 - 1)] == [0, 3, 64]
+
+
+LATE = """
+import sys
+import numpy as np
+from edge.fingerprint import fingerprint
+from edge.observers.drift_window import Range, Window
+before = {*sys.modules}
+fingerprint(np.zeros((480, 640, 3), np.uint8))
+one = np.ones(1, np.float32)
+window = Window(Range(0 * one, one, np.zeros((1, 2), np.float32)))
+for value in (3, 1, 2, 8):
+    window.add(value * one)
+assert window.median(0) == 2.5, window.median(0)
+print(*sorted({*sys.modules} - before))
+"""
+
+
+def test_nothing_is_imported_while_frames_are_handled() -> None:
+    """numpy.median imports numpy.ma when it is first called: 20 ms, with the interpreter's lock."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATE], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
