@@ -22,10 +22,10 @@ setup: ## install all that `make test` needs; each verb installs its own
 	@deploy/setup.sh test train runtime
 
 # make passes Ctrl-C on and would then print an error of its own for the recipe's status.
-run: ## show the daemon at work [SOURCE= MODEL= BROKER=host:port CONFIG=]
-	@deploy/setup.sh run
+run: ## show the daemon at work, and its page [SOURCE= MODEL= BROKER=host:port CONFIG= WEB=0]
+	@deploy/setup.sh run $(if $(filter 0,$(WEB)),,web)
 	@exec .venv/bin/python deploy/run.py "--source=$${SOURCE-}" "--model=$${MODEL-}" \
-	  "--broker=$${BROKER-}" "--config=$${CONFIG-}"
+	  "--broker=$${BROKER-}" "--config=$${CONFIG-}" $(if $(filter 0,$(WEB)),,--web)
 
 # Files run side by side, two for each core, the longest first (tests/conftest.py says which); the ten
 # slowest tests are listed at the end. A test that hangs for twenty minutes ends its worker: it fails
@@ -179,8 +179,12 @@ test-image: ## build SD card images of both suites and boot them, emulated: an h
 
 lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	@deploy/setup.sh dev
-	@for name in dev run train; do \
-	  [ $$name = run ] && part='-c deploy/lock/dev.txt' || part="--extra $$name"; \
+	@for name in dev run train web; do \
+	  case $$name in \
+	    run) part='-c deploy/lock/dev.txt' ;; \
+	    web) part='-c deploy/lock/dev.txt --extra web' ;; \
+	    *) part="--extra $$name" ;; \
+	  esac; \
 	  .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --custom-compile-command 'make lock' $$part -o deploy/lock/$$name.txt pyproject.toml; \

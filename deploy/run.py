@@ -1,10 +1,11 @@
 """The demo, ``make run``: a broker unless one is given, the daemon, and what a subscriber receives.
 
-    python deploy/run.py [--source S] [--model M] [--broker HOST:PORT] [--config FILE]
+    python deploy/run.py [--source S] [--model M] [--broker HOST:PORT] [--config FILE] [--web]
 
-Three processes: mosquitto, ``edge run`` and this one, which prints what arrives over MQTT. They end
-in one order, whether by Ctrl-C, SIGTERM or a daemon that failed: the daemon is terminated and
-waited for, its "offline" is printed, the broker stops last.
+Three processes: mosquitto, ``edge run`` and this one, which prints what arrives over MQTT; with
+--web also ``edge web``, beside a daemon with the demo's config. They end in one order, whether by
+Ctrl-C, SIGTERM or a daemon that failed: the daemon is terminated and waited for, its "offline" is
+printed, the page and the broker stop last.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,7 +36,13 @@ DEMO: Final = """\
 result = true
 result_rate = 5.0
 telemetry_interval_s = 2.0
+[snapshot]
+enabled = true
+[local]
+path = "{folder}/edge.sock"
 """
+PORT: Final = 8080
+"""Of the page; another one where this is taken."""
 STOP_S: Final = 1.5
 """Longest wait for the daemon to end before it is killed."""
 
@@ -44,6 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="show the daemon at work")
     for option in ("source", "model", "broker", "config"):
         parser.add_argument(f"--{option}", default="")
+    parser.add_argument("--web", action="store_true")
     args = parser.parse_args()
     try:
         return show(args)
@@ -74,6 +83,8 @@ def show(args: argparse.Namespace) -> int:
         mqtt = load(Path(args.config) if args.config else None, arguments.overrides(args)).mqtt
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-run-")))
         daemon = _start(args, folder)
+        if args.web and not args.config:
+            stack.callback(_end, _page(folder))
         try:
             watch.run(
                 broker(mqtt),
@@ -97,7 +108,7 @@ def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
     config = args.config
     if not config:
         config = str(folder / "demo.toml")
-        Path(config).write_text(DEMO)
+        Path(config).write_text(DEMO.replace("{folder}", str(folder)))
     command = [sys.executable, "-m", "edge", "run", "--config", config]
     command += ["--broker", args.broker] if args.broker else []
     source = args.source or ("" if args.config else str(CLIP))
@@ -112,8 +123,27 @@ def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def _page(folder: Path) -> subprocess.Popen[bytes]:
+    """Start the page beside the daemon, for this machine alone; its log is ``folder/web.log``."""
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", PORT)) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1] if taken else PORT
+    print(f"page: http://127.0.0.1:{port}/", flush=True)
+    command = [sys.executable, "-m", "edge", "web", "--config", str(folder / "demo.toml")]
+    with (folder / "web.log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, "--port", str(port)],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+
 def _end(daemon: subprocess.Popen[bytes]) -> None:
-    """Terminate the daemon and wait; kill it after ``STOP_S``."""
+    """Terminate a process and wait; kill it after ``STOP_S``."""
     daemon.terminate()
     try:
         daemon.wait(STOP_S)

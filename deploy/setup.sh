@@ -5,6 +5,7 @@
 #
 # python    Python, and in .venv what the daemon imports (deploy/lock/run.txt)
 # run       python, and a broker: `make run`, `make load`
+# web       python, and in .venv what `edge web` imports (deploy/lock/web.txt)
 # dev       python, and the development tools in .venv (deploy/lock/dev.txt)
 # lint      dev, and shellcheck
 # test      lint and run, and what the tests use of Debian
@@ -55,6 +56,10 @@ need() {
       need python
       packages+=(mosquitto mosquitto-clients)
       ;;
+    web)
+      need python
+      lock .venv:web
+      ;;
     dev)
       need python
       lock .venv:dev
@@ -66,6 +71,7 @@ need() {
     test)
       need lint
       need run
+      need web
       packages+=(
         gcc libc6-dev linux-libc-dev                     # faults to load, layouts to compare
         nodejs node-mqtt                                 # a subscriber in another language
@@ -119,7 +125,7 @@ need() {
       [ "$(dpkg --print-architecture)" != armhf ] || packages+=(gcc)
       ;;
     *)
-      fail 64 "unknown set '$1'; expected python, run, dev, lint, test, train, machine, flash," \
+      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, test, train, machine, flash," \
         "package, install, image, system, runtime, measure or homeassistant"
       ;;
   esac

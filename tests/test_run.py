@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -10,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, WAIT_S
+from tests.conftest import ROOT, WAIT_S, wait_until
 
 RUN = [sys.executable, "deploy/run.py"]
 
@@ -60,6 +62,39 @@ def test_ctrl_c_ends_everything(number: int, rgb: Path) -> None:
     assert re.search(r"mosquitto_sub -h 127.0.0.1 -p \d+ -v -t 'edge/#'", output)
     for kind in ("info", "availability online", "state", "result", "telemetry"):
         assert kind in output
+
+
+def test_the_page_is_live_and_ends_with_the_demo(rgb: Path) -> None:
+    """Its address is printed; what it says comes from the daemon; no process is left."""
+    name, value = "EDGE_TEST", f"{os.getpid()}-page"
+    running = subprocess.Popen(
+        [*RUN, "--source", "synthetic", "--model", str(rgb), "--web"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, name: value},
+    )
+    assert running.stdout is not None
+    address = next(line.split()[1] for line in running.stdout if line.startswith("page: "))
+
+    def live() -> bool:
+        try:
+            with urllib.request.urlopen(f"{address}api/state", timeout=WAIT_S) as answer:
+                state = json.load(answer)
+        except OSError:
+            return False
+        scores = (state["payload"] or {}).get("scores", {})
+        return not state["stale"] and set(scores) == {"red", "green", "blue"}
+
+    wait_until(live)
+    with urllib.request.urlopen(f"{address}snapshot.jpg", timeout=WAIT_S) as picture:
+        assert picture.read(2) == b"\xff\xd8"
+    assert len(processes(f"{name}={value}")) == 4
+    running.send_signal(signal.SIGINT)
+    rest, _ = running.communicate(timeout=WAIT_S)
+    assert running.returncode == 0
+    assert rest.endswith("stopped\n")
+    assert processes(f"{name}={value}") == []
 
 
 def test_a_terminal_shows_a_screen(rgb: Path) -> None:

@@ -23,7 +23,7 @@ SDCARD = {"python3", "bmap-tools", "zstd", "xz-utils", "gzip", "util-linux", "op
 TRAIN = {"python3", "python3-pip-whl", "libegl1", "libgles2", ".venv-train:train"}
 VERBS = {
     "bench": PYTHON,
-    "run": RUN,
+    "run": RUN | {".venv:web"},
     "load": RUN,
     "lock": PYTHON | {".venv:dev"},
     "lint": PYTHON | {".venv:dev", "shellcheck"},
@@ -64,14 +64,21 @@ def test_a_verb_installs_what_it_needs_and_no_more(verb: str, tmp_path: Path) ->
 def test_make_test_installs_what_make_run_does() -> None:
     """One environment serves both, so tests run with what a user runs with."""
     done = shell("deploy/setup.sh", "--list", "test", "train", "runtime")
-    assert set(done.stdout.split()) >= RUN | VERBS["lint"] | SDCARD
+    assert set(done.stdout.split()) >= VERBS["run"] | VERBS["lint"] | SDCARD
+
+
+def test_make_run_without_the_page_installs_nothing_for_it(tmp_path: Path) -> None:
+    """WEB=0."""
+    done = shell("make", "-n", "run", "WEB=0")
+    assert "deploy/setup.sh run\n" in done.stdout.replace("run \n", "run\n")
+    assert "--web" not in done.stdout
 
 
 def test_an_unknown_set_is_refused() -> None:
     """With those that there are."""
     done = shell("deploy/setup.sh", "all")
     assert done.returncode == 64
-    assert done.stderr.startswith("setup: unknown set 'all'; expected python, run, dev, lint")
+    assert done.stderr.startswith("setup: unknown set 'all'; expected python, run, web, dev")
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -84,6 +91,13 @@ def pins(lock: str) -> dict[str, str]:
 def test_the_run_time_is_a_part_of_what_is_tested() -> None:
     """The same versions with the same checksums: tests are added to it, and replace nothing."""
     assert pins("run").items() < pins("dev").items()
+
+
+def test_the_page_adds_to_the_run_time_and_replaces_nothing() -> None:
+    """Where both locks have a package, it is the same version."""
+    run, web = pins("run"), pins("web")
+    names = {requirement.partition("==")[0] for requirement in run}
+    assert {one for one in web if one.partition("==")[0] in names} <= run.keys()
 
 
 def test_the_run_time_has_what_the_project_declares() -> None:
@@ -100,7 +114,7 @@ def test_sizes_are_those_of_the_locks() -> None:
     """A lock that changed is weighed again: make lock."""
     rows = [line.split() for line in weigh.SIZES.read_text().splitlines() if line[0] != "#"]
     assert {(row[0], row[2]) for row in rows} >= {
-        (lock, machine) for lock in ("run", "dev") for machine in weigh.MACHINES
+        (lock, machine) for lock in ("run", "dev", "web") for machine in weigh.MACHINES
     }
     for lock, start, *_ in rows:
         assert hashlib.sha256((LOCK / f"{lock}.txt").read_bytes()).hexdigest().startswith(start)

@@ -3,8 +3,8 @@
     python -m deploy.lock.weigh
 
 Downloads what a lock pins for each machine, adds up the wheels and their unpacked files, and writes
-``sizes.txt``, which deploy/setup.sh reads. ``dev`` is added to ``run``, and is counted without it.
-A lock with a package that has no wheel for a machine gets no line.
+``sizes.txt``, which deploy/setup.sh reads. ``dev`` and ``web`` are added to ``run``, and counted
+without it. A lock with a package that has no wheel for a machine gets no line.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
 SIZES: Final = HERE / "sizes.txt"
-LOCKS: Final = ("run", "dev", "train")
+LOCKS: Final = ("run", "dev", "train", "web")
 """Those whose packages are all wheels."""
-BASE: Final = {"dev": "run"}
+BASE: Final = {"dev": "run", "web": "run"}
 """Lock -> the lock that is installed before it."""
 MACHINES: Final = ("x86_64", "aarch64")
 PYTHON: Final = "3.13.5"

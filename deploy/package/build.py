@@ -35,6 +35,8 @@ SUITES: Final = {"bookworm": ("3.11", "deb12"), "trixie": ("3.13", "deb13")}
 """Suite -> Python's version, and the end of the package's version: newer suites sort later."""
 GLIBC: Final = {"bookworm": elf.NEWEST_GLIBC, "trixie": (2, 41)}
 """Suite -> glibc's version."""
+MULTIPART: Final = {"bookworm": "python3-multipart", "trixie": "python3-python-multipart"}
+"""Suite -> the package of python-multipart; trixie's python3-multipart is another library."""
 PYPI: Final = "pypi"
 """The runtime's name for PyPI's TensorFlow Lite, in place of a wheel of `make runtime`."""
 TOOLS: Final = {
@@ -115,8 +117,7 @@ def build(arch: str, suite: str, runtime: str = "") -> Path:
             got=", ".join(sorted(absent)),
             hint=f"apt-get install {' '.join(sorted(set(absent.values())))}",
         )
-    python, end = SUITES[suite]
-    here = ROOT / "build" / "package"
+    (python, end), here = SUITES[suite], ROOT / "build" / "package"
     if runtime == PYPI:
         wheel = carried.pypi_runtime(arch, python, here)
     else:
@@ -130,7 +131,7 @@ def build(arch: str, suite: str, runtime: str = "") -> Path:
     generate(folder / "generated")
     version = f"{__version__}~{end}"
     debian(folder / "debian", version, suite, python, libraries(private, suite))
-    return pack(folder, f"edge-camera_{version}_{arch}.deb", arch)
+    return pack(folder, version, arch)
 
 
 def lay_out(folder: Path) -> None:
@@ -184,13 +185,12 @@ def debian(folder: Path, version: str, suite: str, python: str, depends: str) ->
     exactly = f"python3 (>= {python}), python3 (<< {major}.{int(minor) + 1})"
     (folder / "target.mk").write_text(
         f"PYTHON = {python}\nPYTHON_DEPENDS = {exactly}\nLIBRARIES = {depends}\n"
+        f"MULTIPART = {MULTIPART[suite]}\n"
     )
-    shutil.copy(ROOT / "deploy" / "systemd" / "edge-camera.service", folder)
-    maintainer = next(
-        line.removeprefix("Maintainer: ")
-        for line in (folder / "control").read_text().splitlines()
-        if line.startswith("Maintainer: ")
-    )
+    for unit in ("edge-camera.service", "edge-camera-web.service", "edge-camera-web.socket"):
+        shutil.copy(ROOT / "deploy" / "systemd" / unit, folder)
+    control = (folder / "control").read_text()
+    maintainer = control.split("\nMaintainer: ")[1].partition("\n")[0]
     (folder / "changelog").write_text(
         f"edge-camera ({version}) {suite}; urgency=medium\n\n"
         + changes((ROOT / "CHANGELOG.md").read_text())
@@ -218,12 +218,11 @@ def epoch() -> int:
     return int(done.stdout) if done.stdout.strip() else EPOCH
 
 
-def pack(folder: Path, name: str, arch: str) -> Path:
-    """Pack with debhelper; return the package's path in build/dist."""
+def pack(folder: Path, version: str, arch: str) -> Path:
+    """Pack both packages with debhelper; return the daemon's path in build/dist."""
     log = folder.with_name("build.log")
     command = ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"]
     print(f"package: packing, log in {log.relative_to(ROOT)}", flush=True)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch()), "LC_ALL": "C.UTF-8"}
     with log.open("w") as stream:
         done = subprocess.run(
             [*command, f"--host-arch={arch}"],
@@ -231,10 +230,10 @@ def pack(folder: Path, name: str, arch: str) -> Path:
             stderr=subprocess.STDOUT,
             check=False,
             cwd=folder,
-            env=environment,
+            env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch()), "LC_ALL": "C.UTF-8"},
         )
     if done.returncode:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if "rror" in line]
+        lines = [line for line in log.read_text("utf-8", "replace").splitlines() if "rror" in line]
         raise BuildError(
             70,
             "dpkg-buildpackage failed",
@@ -242,7 +241,9 @@ def pack(folder: Path, name: str, arch: str) -> Path:
             got=(lines or [f"status {done.returncode}"])[0],
         )
     DIST.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(folder.with_name(name), DIST / name))
+    for name in (f"edge-camera-web_{version}_all.deb", f"edge-camera_{version}_{arch}.deb"):
+        made = shutil.copy(folder.with_name(name), DIST / name)
+    return Path(made)
 
 
 def lint(path: Path) -> None:
