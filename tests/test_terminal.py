@@ -338,6 +338,7 @@ OWN = {
     "deploy/run.py": [
         "f'private broker on {private.address}; see it all with:'",
         "f\"  mosquitto_sub -h {private.host} -p {private.port} -v -t 'edge/#'\"",
+        "f'page: http://127.0.0.1:{port}/'",
     ],
 }
 """File -> what it prints that is ours, or has been escaped before."""

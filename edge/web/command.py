@@ -13,6 +13,7 @@ from typing import Final
 from edge import config as configs
 from edge.config import Config, ModelConfig, persisted
 from edge.errors import ConfigError
+from edge.text import escaped
 from edge.web.password import MOST_BYTES, Passwords
 from edge.web.tokens import Tokens
 from edge.web.vault import Vault, home
@@ -31,12 +32,12 @@ def run(args: argparse.Namespace) -> int:
     if args.set_password:
         return _set_password(vault)
     if args.new_token:
-        print(tokens.add(args.new_token))
-        print(f"token {args.new_token}: shown this once, stored hashed", file=sys.stderr)
+        print(escaped(tokens.add(args.new_token)))
+        print(escaped(f"token {args.new_token}: shown this once, stored hashed"), file=sys.stderr)
         return 0
     if args.remove_token:
         tokens.remove(args.remove_token)
-        print(f"token {args.remove_token} removed")
+        print(escaped(f"token {args.remove_token} removed"))
         return 0
     _serve(args, Passwords(vault), tokens)
     return 0
@@ -86,7 +87,7 @@ def socket_path(config: Config) -> Path:
 
 def _set_password(vault: Vault) -> int:
     passwords_file = Passwords.store(vault, _typed())
-    print(f"password set: {passwords_file}")
+    print(escaped(f"password set: {passwords_file}"))
     return 0
 
 
