@@ -34,6 +34,8 @@ PICTURE_MAX: Final = 10_000_000
 """Bytes of what the daemon sends: a line, a picture (the most that snapshot.max_bytes allows)."""
 CHUNK: Final = 65_536
 TIMEOUT_S: Final = 5.0
+AGAIN_S: Final = 0.01
+"""Between two tries to connect to a daemon whose queue is full: the kernel does not wait for it."""
 KEPT: Final = 1000
 KEPT_BYTES: Final = 4_194_304
 """Messages kept for later while an answer is waited for; beyond, the oldest is dropped."""
@@ -88,8 +90,7 @@ class LocalClient:
         """Whether the daemon has closed the connection, without an error."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(timeout_s)
-            self._socket.connect(self._where)
+            self._connect(time.monotonic() + timeout_s)
         except (OSError, ValueError) as exc:
             self._socket.close()
             hint = "is the daemon running? see [local] of its config"
@@ -150,6 +151,19 @@ class LocalClient:
         """Close the connection."""
         self.close()
 
+    def _connect(self, until_s: float) -> None:
+        """Connect; wait while the daemon has not accepted those before. Raises OSError."""
+        self._socket.setblocking(False)
+        while True:
+            try:
+                self._socket.connect(self._where)
+            except BlockingIOError as exc:
+                if time.monotonic() > until_s:
+                    raise TimeoutError("no answer") from exc
+                time.sleep(AGAIN_S)
+            else:
+                return
+
     def _ask(
         self, command: str, payload: dict[str, Any]
     ) -> tuple[dict[str, Any], LocalMessage | None]:
@@ -202,6 +216,8 @@ class LocalClient:
                 chunk = self._socket.recv(CHUNK)
             except (TimeoutError, BlockingIOError):
                 return None
+            except ConnectionResetError:
+                chunk = b""
             except OSError as exc:
                 raise LocalError(exc.strerror or str(exc), where=self._where) from exc
             if not chunk:

@@ -37,7 +37,7 @@ class Server:
             "later": row(Request, self._later),
             "broken": row(Request, lambda _: {"never": 1 // 0}),
         }
-        self.local.execute(self.wire, table, self._snapshot, self._count)
+        self.local.answer_with(self.wire, table, self._snapshot, self._count)
         self.local.tick()
 
     def _later(self, _: Request) -> Pending:

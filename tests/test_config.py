@@ -52,6 +52,10 @@ WRONG = {
     "[cases]\nmask = [[0.5, 0, 0.6, 1]]": ["cases.mask", "inside 1", "[0.5, 0.0, 0.6, 1.0]"],
     "[cases]\nmask = [[0, 0, 1]]": ["cases.mask", "length 4"],
     "[cases]\nbytes = 10": ["cases.bytes", ">= 100000", "got 10"],
+    '[local]\npath = ""': ["local.path", "length >= 1"],
+    f'[local]\npath = "/{"x" * 107}"': ["local.path", "at most 107", "got /xxx"],
+    '[local]\npath = "/a\\u001bb"': ["local.path", "printable", "got /a\\x1bb"],
+    "[local]\nclients = 0": ["local.clients", ">= 1", "got 0"],
     "a = " + "[" * 5000: ["nested too deeply"],
 }
 

@@ -20,17 +20,18 @@ def watch(args: argparse.Namespace) -> int:
     named = args.broker or args.username or args.password_file or args.device != "+"
     if args.socket and named:
         raise argparse.ArgumentTypeError("expected --socket, or a broker and a device, not both")
-    path, note = args.socket or (None if named else _socket(args.config, config)), ""
+    path = args.socket or (None if named else _socket(args.config, config))
+    note = "" if named else f"watching broker {address}"
     if path is not None:
         try:
-            note = f"watching {path}; --broker {address} shows what the broker has"
-            watch.run_local(path, base, seconds=args.seconds, note=note)
+            here = f"watching {path}; --broker {address} shows what the broker has"
+            watch.run_local(path, base, seconds=args.seconds, note=here)
             return 0
         except LocalError as exc:
             if args.socket:
                 raise
-            reason = f" ({exc})" if isinstance(exc.__cause__, PermissionError) else ""
-            note = f"watching broker {address}{reason}"
+            if isinstance(exc.__cause__, PermissionError):
+                note = f"{note} ({exc})"
     watch.run(configs.broker(config.mqtt), base, args.device, seconds=args.seconds, note=note)
     return 0
 

@@ -144,7 +144,7 @@ def compose(
     }
     commands = Commands(wire, table, run.count_request)
     if local is not None:
-        local.execute(wire, table, snapshots.handle, run.count_request)
+        local.answer_with(wire, table, snapshots.handle, run.count_request)
         closing.callback(local.close)
     mail = Mail(publisher, base, identity, commands, announcer, events)
     firmware = Firmware()

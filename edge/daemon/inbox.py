@@ -55,7 +55,8 @@ class Inbox:
     """Reads one device's requests.
 
     payloads  command -> its payload
-    once      Rule 2; without it, what has a ``transaction`` is done as often as it comes
+    once      Rule 2; without it, as where nothing is delivered twice, what has a ``transaction`` is
+              done as often as it comes, and every error has it
     """
 
     def __init__(self, payloads: Mapping[str, type[Request]] = REQUESTS, once: bool = True) -> None:
@@ -71,13 +72,16 @@ class Inbox:
         name = incoming.topic.rpartition("/")[2]
         name = name if name in self._payloads else ""
         if not self._rate.take(now_s):
-            return Command(name, None, f"too many requests: at most {RATE} a second", incoming)
+            error = f"too many requests: at most {RATE} a second"
+            transaction = None if self._once else _transaction(incoming.payload)
+            return Command(name, None, error, incoming, transaction)
         if now_s - incoming.came_s > WAIT_S:
             error = f"waited longer than {WAIT_S:.0f} s: send it again"
             return Command(name, None, error, incoming, _transaction(incoming.payload))
         if not name:
             known = ", ".join(self._payloads)
-            return Command(name, None, f"unknown command: expected one of {known}", incoming)
+            error = f"unknown command: expected one of {known}"
+            return Command(name, None, error, incoming, _transaction(incoming.payload))
         size = len(incoming.payload) + incoming.cut_bytes
         if size > SIZE_MAX:
             error = f"{size} bytes: expected at most {SIZE_MAX}"

@@ -191,6 +191,20 @@ def test_the_limit_is_the_kernels(service: Machine) -> None:
     assert service.output("journalctl -q -k -g 'Killed process.*python3' -o cat")
 
 
+def test_the_local_socket_is_for_its_group_alone(service: Machine) -> None:
+    """Without a broker: for root, for a member, and for another unit of the same dynamic user."""
+    service.run("systemctl stop mosquitto; useradd -G edge-camera-local member; useradd stranger")
+    modes = service.output("stat -c '%a %G' /run/edge-camera /run/edge-camera/edge.sock")
+    assert modes.split("\n") == ["750 edge-camera-local", "660 edge-camera-local"]
+    watch = "edge watch --seconds 3 --socket /run/edge-camera/edge.sock"
+    same = "systemd-run -q --wait --pipe -p DynamicUser=yes -p User=edge-camera"
+    for who in ("", "runuser -u member -- ", f"{same} "):
+        assert " state " in service.output(f"{who}{watch}"), who
+    refused = service.run(f"runuser -u stranger -- {watch}", check=False)
+    assert (refused.status, "Permission denied; use sudo" in refused.output) == (69, True)
+    service.run("userdel member; userdel stranger; systemctl start mosquitto")
+
+
 def test_secrets_come_as_credentials(service: Machine, subscribe: Subscribe, settings: str) -> None:
     """A password that only root can read is used to log in."""
     service.put(
@@ -434,3 +448,4 @@ def test_a_purge_leaves_nothing(machine: Machine) -> None:
     )
     assert left == ""
     assert machine.run("getent passwd edge-camera", check=False).output == ""
+    assert machine.run("getent group edge-camera-local", check=False).output == ""

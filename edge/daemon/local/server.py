@@ -37,8 +37,10 @@ REQUESTS: Final = 8
 TICK_S: Final = 0.01
 """Most new clients and requests between two frames; longest time for requests, if the last one
 takes no longer."""
+RATE: Final = 40
+"""Requests a second for all clients; further ones wait. Of each client the inbox has a limit."""
 PICTURES: Final = 10
-"""Pictures a second for all clients."""
+"""Pictures a second for all clients; further ones are refused."""
 CURRENT: Final = ("info", "state", "telemetry", "snapshot")
 """What a client gets on connecting, as far as it is there; `online` follows, as on MQTT."""
 ONLINE: Final = b'{"topic":"availability","retained":true,"payload":"online"}\n'
@@ -62,10 +64,10 @@ class Local:
         self._poll = select.poll()
         self._place: Place | None = None
         self._tend_s, self._fault = 0.0, ""
-        self._pictures = Rate(PICTURES)
+        self._rate, self._pictures = Rate(RATE), Rate(PICTURES)
         self._closed, self._closed_total, self._reason = Throttle(LOG_S), 0, ""
 
-    def execute(
+    def answer_with(
         self, wire: Wire, table: Mapping[str, Row], picture: Picture, count: Callable[[], None]
     ) -> None:
         """Say what executes requests. Called once, before the first tick."""
@@ -170,8 +172,12 @@ class Local:
         turn = list(self._clients.items())
         while turn and left and time.monotonic() < until_s:
             fd, (client, commands) = turn.pop(0)
+            if not client.has_line:
+                continue
+            if not self._rate.take(now_s):
+                return
             line = client.line()
-            if line is None:
+            if line is None:  # it was refused
                 continue
             self._request(client, commands, line, now_s)
             left -= 1
