@@ -30,7 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_MAX: Final = 16_384
 """Bytes of a request's body, where a route says nothing else."""
-HELD_MAX: Final = 64_000_000
+HELD_MAX: Final = 48_000_000
 """Bytes of all bodies that are held at the same time."""
 PIECE_S: Final = 10.0
 BODY_S: Final = 60.0
