@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge import baseline
 from edge.errors import ConfigError
 from edge.learn import curve, doubts, page, report, samples, solver, times, validation
 from edge.learn.samples import Samples
@@ -70,10 +72,40 @@ def test_a_head_gives_the_same_scores_on_the_features_themselves() -> None:
     """The basis in which it was found is gone from it, with fewer samples than features or more."""
     for count, size in ((20, 50), (90, 30)):
         features = np.random.default_rng(2).normal(3, 2, (count, size)).astype(np.float32)
-        basis, x = validation.basis(features)
+        basis, x = validation.basis(features.copy())
         fit = solver.fit(x, np.arange(count) % 3, 3, 0.1)
         own = basis.head(fit).scores(features.astype(np.float64))
         assert own == pytest.approx(fit.scores(x), abs=1e-4)
+        if basis.axes is None:
+            basis.restore(x)
+            assert x == pytest.approx(features, abs=1e-5)
+
+
+def test_many_pictures_take_no_multiple_of_their_features() -> None:
+    """Of 3,000 the features take 15 MB; all else less than that, and the process 150 MB."""
+    random = np.random.default_rng(6)
+    classes = np.arange(3000) % 3
+    features = random.normal(size=(3000, 1280)).astype(np.float32)
+    features[:, :3] += 3 * np.eye(3, dtype=np.float32)[classes]
+    before = features.copy()
+    many = made(1000, features=features, classes=classes, times_s=np.arange(3000.0) * 3600)
+    tracemalloc.start()
+    taught = teach(many)
+    baseline.build(random.random((3000, 8), np.float32), features)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < features.nbytes
+    assert taught.accuracy > 0.8
+    assert features == pytest.approx(before, abs=1e-5)
+
+
+def test_pictures_that_are_all_alike_are_one_group() -> None:
+    """Also where one of them joins two that are not alike."""
+    prints = (0b0, 0b111111, 0b111111_111111, 0b0, 1 << 60 | 0xFFFF << 30)
+    alike = made(5, ("open",), prints=prints)
+    assert samples.groups(alike).tolist() == [0, 0, 0, 0, 1]
+    ends = made(3, ("open",), prints=(0b0, 0b111111_111111, 0b111111))
+    assert samples.groups(ends).tolist() == [0, 0, 0]
 
 
 @settings(max_examples=30)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from edge.config import ModelConfig
 from edge.model import engine, locate
+from edge.pictures.read import read_pixels
 from tests.conftest import ROOT, edge
 
 COLORS = {"closed": (40, 40, 200), "open": (200, 120, 40)}
@@ -33,6 +35,13 @@ def gate(folder: Path, each: int = 12, **colors: tuple[int, int, int]) -> Path:
             cv2.rectangle(picture, (x, y), (x + 70, y + 30), color, -1)
             cv2.imwrite(str(folder / label / f"{number}.png"), picture)
     return folder
+
+
+def at(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in another working folder."""
+    command = [sys.executable, "-m", "edge", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +159,110 @@ def test_another_folder_is_not_overwritten(pictures: Path, tmp_path: Path) -> No
     done = edge("teach", pictures, "--out", tmp_path / "mine")
     assert (done.returncode, "is no model" in done.stderr) == (78, True)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_by_default_the_model_lies_beside_the_pictures(pictures: Path, tmp_path: Path) -> None:
+    """Nobody has to give --out, also where the pictures have the model's name."""
+    shutil.copytree(pictures, tmp_path / "gate")
+    done = at(tmp_path, "teach", "gate")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "gate-model" / "model.toml").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gate", "gate-model"]
+
+
+@pytest.mark.parametrize(
+    ("place", "match"),
+    [
+        ("gate/new", "lies among the pictures"),
+        (".", "is there, and is no model"),
+        ("file", "is there, and is no model"),
+        ("file/new", "cannot be written"),
+        ("/proc/none/new", "cannot be written"),
+        ("loop", "cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_is_one_line_before_the_work(
+    place: str, match: str, pictures: Path, tmp_path: Path
+) -> None:
+    """No network is even loaded; the pictures are never within what is replaced."""
+    shutil.copytree(pictures, tmp_path / "gate")
+    (tmp_path / "model.toml").write_text("")
+    (tmp_path / "file").write_text("dear")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.rglob("*"))
+    done = at(tmp_path, "teach", "gate", "--out", place)
+    assert done.returncode in (1, 78)
+    (line,) = done.stderr.splitlines()
+    assert match in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_link_to_a_model_stays_a_link(pictures: Path, tmp_path: Path) -> None:
+    """What it leads to is replaced."""
+    assert edge("teach", pictures, "--out", tmp_path / "real").returncode == 0
+    (tmp_path / "link").symlink_to("real")
+    done = edge("teach", pictures, "--out", tmp_path / "link")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "link").is_symlink()
+    assert locate.read(tmp_path / "real" / "model.toml").version == "2"
+
+
+def test_names_that_are_no_text_are_reported(pictures: Path, tmp_path: Path) -> None:
+    """A file's name may be any bytes; the report is text."""
+    folder = tmp_path / "gate"
+    shutil.copytree(pictures, folder)
+    names = [os.fsdecode(b"b\xffd.jpg"), os.fsdecode(b"closed\xfe.png")]
+    (folder / "open" / names[0]).write_text("no picture")
+    shutil.copy(folder / "closed" / "0.png", folder / "open" / names[1])  # a suspect
+    done = edge("teach", folder, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["unread"] == [{"picture": "open/b\\udcffd.jpg", "reason": ANY}]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 'alt="open/closed\\udcfe.png" src="data:image/jpeg;base64,' in page
+
+
+VANISHED = """
+import shutil, sys
+from edge.cli import arguments, teach
+from edge.errors import EdgeError
+real = teach.teach
+def taught(*args):
+    done = real(*args)
+    shutil.rmtree(sys.argv[2])
+    return done
+teach.teach = taught
+try:
+    teach.run(arguments.parser().parse_args(sys.argv[1:]))
+except EdgeError as exc:
+    print(exc)
+"""
+
+
+def test_pictures_that_go_away_meanwhile_are_one_line(pictures: Path, tmp_path: Path) -> None:
+    """The golden picture is read again at the end."""
+    shutil.copytree(pictures, tmp_path / "gate")
+    command: list[str | Path] = [
+        sys.executable,
+        "-c",
+        VANISHED,
+        "teach",
+        tmp_path / "gate",
+        "--out",
+        tmp_path / "out",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "has changed meanwhile: no such file" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_jpeg_is_decoded_smaller(tmp_path: Path) -> None:
+    """Decoding one of 24 megapixels whole takes 144 MB."""
+    path = tmp_path / "large.jpg"
+    cv2.imwrite(str(path), np.zeros((4000, 6000, 3), np.uint8))
+    assert read_pixels(path, jpeg_bytes=24_000_000).shape == (1000, 1500, 3)
+    assert read_pixels(path, jpeg_bytes=40_000_000).shape == (2000, 3000, 3)
+    assert read_pixels(path, jpeg_bytes=1).shape == (500, 750, 3)
 
 
 def test_neither_is_background_by_itself(tmp_path: Path) -> None:

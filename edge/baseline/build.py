@@ -23,6 +23,8 @@ from edge.baseline.figures import DISTANCE, FIGURES, OF_PICTURES, OF_SCORES
 Floats = NDArray[np.float32]
 
 BINS: Final = 10
+BLOCK: Final = 256
+"""Pictures whose features are looked at together."""
 FEWEST: Final = 20
 """Pictures; the range of fewer says little."""
 MOST: Final = 10_000_000
@@ -64,9 +66,10 @@ def build(figures: Floats, features: Floats | None = None) -> Baseline:
         if features.ndim != 2 or len(features) != total:
             raise ValueError(f"features of {features.shape} for {total} pictures")
         mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        std = features.std(axis=0, dtype=np.float64).astype(np.float32)
+        std = _std(features, mean)
         std = np.maximum(std, max(float(std.mean()) * STD_SHARE, 2 * STD_MIN))
-        figures = np.column_stack([figures, distances(features, mean, std)])
+        far = [distances(features[rows], mean, std) for rows in _blocks(total)]
+        figures = np.column_stack([figures, np.concatenate(far)])
         rows = (*rows, DISTANCE)
     edges = np.empty((len(rows), BINS + 1), np.float32)
     shares = np.empty((len(rows), BINS + 2), np.float32)
@@ -83,6 +86,19 @@ def build(figures: Floats, features: Floats | None = None) -> Baseline:
     if mean is not None and std is not None:
         made |= {"mean": mean, "std": std}
     return checked(made)
+
+
+def _std(features: Floats, mean: Floats) -> Floats:
+    """Return the standard deviation of each feature; no array of all of them is allocated."""
+    square = np.zeros(features.shape[1])
+    for rows in _blocks(len(features)):
+        square += ((features[rows] - mean.astype(np.float64)) ** 2).sum(axis=0)
+    deviation: Floats = np.sqrt(square / len(features)).astype(np.float32)
+    return deviation
+
+
+def _blocks(total: int) -> list[slice]:
+    return [slice(begin, begin + BLOCK) for begin in range(0, total, BLOCK)]
 
 
 def distances(features: Floats, mean: Floats, std: Floats) -> Floats:

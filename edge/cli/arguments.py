@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="backbone: features (default), or features-large for accuracy",
     )
-    teach.add_argument("--out", metavar="DIR", help="where the model goes (default: ./NAME)")
+    teach.add_argument("--out", metavar="DIR", help="where the model goes (default: ./NAME-model)")
     teach.add_argument(
         "--background",
         action="append",

@@ -7,6 +7,7 @@ model is proven before it replaces an older one; interrupted, nothing is changed
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import shutil
 import sys
@@ -19,28 +20,26 @@ from typing import Any, Final
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from edge import baseline, folders
+from edge.cli import teach_pictures
+from edge.cli.teach_pictures import Figures, Pictures
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError
-from edge.fingerprint import fingerprint
-from edge.learn import bundle, report, times
-from edge.learn.page import SUSPECTS
-from edge.learn.samples import Folder, Samples, scan
+from edge.learn import bundle, report
+from edge.learn.samples import Folder, scan
 from edge.learn.teach import Taught, teach
 from edge.model import backbone, baselinefile, engine, installed, locate
 from edge.model.backbone import Backbone
-from edge.model.survey import Survey
 from edge.pictures.picture import Unreadable
 from edge.text import escaped
 
-Figures = NDArray[np.float32]
 BACKGROUND: Final = "neither"
 GOLDEN: Final = "golden.png"
 TOLERANCE: Final = 0.15
 """Of a score of the golden picture: kernels of other processors round otherwise."""
-THUMBNAIL: Final = 144
+ENDING: Final = "-model"
+"""Of the folder that a model goes to by default: NAME is often that of the pictures."""
 UNDERWAY: Final = ".teach-"
 """What the folder of a model that is being written begins with; a kill leaves it behind."""
 STALE_S: Final = 3600.0
@@ -52,95 +51,88 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     folder = Path(args.folder)
     name = args.name or folder.resolve().name
     _check_name(name)
-    out = Path(args.out or name)
-    version = _next_version(out, name)
+    out = Path(args.out or f"{name}{ENDING}")
     found = scan(folder)
     background = _background(args.background, found)
+    place = _place(out, folder)
+    version = _next_version(place, name)
     network = backbone.start(ModelConfig(path=args.features))
     show = _progress()
-    samples, pictures = read(folder, found, network, show)
-    taught = teach(samples, lambda: show("judging what was taught"))
+    pictures = teach_pictures.read(folder, found, network, show)
     card = {
         "name": name,
         "version": version,
-        "description": f"taught with {len(samples.names)} pictures on `{network.engine.card.name}`",
+        "description": f"taught with {len(pictures.paths)} pictures on"
+        f" `{network.engine.card.name}`",
         "backbone": _reference(args.features),
         "sha256": network.engine.sha256,
         **({"background": background} if background else {}),
         "preprocessing": _preprocessing(network),
     }
+    del network  # its memory
+    taught = teach(pictures.samples, lambda: show("judging what was taught"))
     show("proving the model")
-    try:
-        _install(out, folder, taught, card, pictures)
-    except OSError as exc:
-        raise EdgeError(f"the model cannot be written: {exc.strerror}", where=str(out)) from exc
+    with _writing(out):
+        _install(place, taught, card, pictures)
     show("")
     for line in () if args.json else report.text(taught).splitlines():
         print(escaped(line))
     return {"model": str(out), "name": name, "version": version, **report.figures(taught)}
 
 
-def read(
-    folder: Path, found: Folder, network: Backbone, show: Callable[[str], None]
-) -> tuple[Samples, Figures]:
-    """Return the pictures with their features; those that cannot be read are listed.
+def _place(out: Path, folder: Path) -> Path:
+    """Return where the model goes, links followed; that it can go there is known before the work.
 
-    Also returns what drift compares later pictures with, (N, 6).
+    Raises EdgeError.
     """
-    survey, figures = Survey(network.engine), []
-    kept: list[tuple[Path, int]] = []
-    features, prints, bright = [], [], []
-    unread: list[tuple[str, str]] = []
-    for number, (path, label) in enumerate(found.files):
-        show(f"{number + 1} of {len(found.files)} pictures")
-        try:
-            frame = engine.read_picture(path)
-        except Unreadable as exc:
-            unread.append((str(path.relative_to(folder)), str(exc)))
-            continue
-        features.append(network.features(frame))
-        figures.append(np.empty(len(baseline.OF_PICTURES), np.float32))
-        survey.picture(figures[-1])
-        prints.append(fingerprint(frame.pixels))
-        bright.append(float(frame.pixels[::4, ::4].mean()))
-        kept.append((path, label))
-    if not kept:
-        raise ConfigError("no picture can be read", where=str(folder), got=unread[0][1])
-    samples = Samples(
-        labels=found.labels,
-        names=tuple(str(path.relative_to(folder)) for path, _ in kept),
-        classes=np.array([label for _, label in kept], np.int64),
-        features=np.stack(features),
-        prints=tuple(prints),
-        bright=np.array(bright),
-        times_s=times.of_all([path for path, _ in kept]),
-        unread=tuple(unread),
-    )
-    return samples, np.stack(figures)
+    with _writing(out):
+        place, pictures = out.resolve(), folder.resolve()
+        if place.exists() and not _is_bundle(place):
+            raise ConfigError(
+                "is there, and is no model", where=str(out), hint="give another place with --out"
+            )
+        if pictures in place.parents:
+            raise ConfigError(
+                "lies among the pictures",
+                where=str(out),
+                hint=f"give a place outside {folder} with --out",
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for left in place.parent.glob(f"{UNDERWAY}*"):
+            with contextlib.suppress(FileNotFoundError):  # another one has ended
+                if time.time() - left.stat().st_mtime > STALE_S:
+                    shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=UNDERWAY, dir=place.parent):
+            return place
 
 
-def _install(
-    out: Path, folder: Path, taught: Taught, card: Mapping[str, Any], pictures: Figures
-) -> None:
-    """Write the bundle beside ``out``, prove it, and put it there."""
-    if out.exists() and not (out / bundle.CARD).is_file():
-        raise ConfigError(
-            "is there, and is no model", where=str(out), hint="give another place with --out"
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f"{UNDERWAY}*"):
-        if time.time() - left.stat().st_mtime > STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=UNDERWAY, dir=out.parent) as temporary:
+def _is_bundle(place: Path) -> bool:
+    """Return whether a folder can be replaced: it has a card, and no folder of somebody's."""
+    return (place / bundle.CARD).is_file() and not any(path.is_dir() for path in place.iterdir())
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as exc:  # a loop of links
+        reason = exc.strerror if isinstance(exc, OSError) else "its links lead to themselves"
+        raise EdgeError(f"the model cannot be written: {reason}", where=str(out)) from exc
+
+
+def _install(place: Path, taught: Taught, card: Mapping[str, Any], pictures: Pictures) -> None:
+    """Write the bundle beside ``place``, prove it, and put it there."""
+    with tempfile.TemporaryDirectory(prefix=UNDERWAY, dir=place.parent) as temporary:
         made = Path(temporary) / "model"
         made.mkdir()
-        bundle.write(made, taught, card, _thumbnails(folder, taught))
-        _add_baseline(made, taught, pictures)
-        golden = _golden(made, folder, taught)
+        bundle.write(made, taught, card, teach_pictures.thumbnails(pictures, taught))
+        _add_baseline(made, taught, pictures.figures)
+        golden = _golden(made, taught, pictures)
         with (made / bundle.CARD).open("a") as file:
             file.write(bundle.toml({"golden": golden}))
-        engine.load(ModelConfig(path=str(made.resolve())))
-        folders.replace(made, out)
+        engine.load(ModelConfig(path=str(made)))
+        folders.replace(made, place)
 
 
 def _add_baseline(made: Path, taught: Taught, pictures: Figures) -> None:
@@ -153,13 +145,16 @@ def _add_baseline(made: Path, taught: Taught, pictures: Figures) -> None:
         file.write(bundle.toml({"baseline": msgspec.to_builtins(table)}))
 
 
-def _golden(made: Path, folder: Path, taught: Taught) -> dict[str, Any]:
+def _golden(made: Path, taught: Taught, pictures: Pictures) -> dict[str, Any]:
     """Write the golden picture: the one that is surest of its class; return its scores."""
     rows = np.arange(len(taught.samples.names))
-    surest = taught.samples.names[int(taught.scores[rows, taught.samples.classes].argmax())]
-    started = engine.load(ModelConfig(path=str(made.resolve())))
+    surest = pictures.paths[int(taught.scores[rows, taught.samples.classes].argmax())]
+    started = engine.load(ModelConfig(path=str(made)))
     side = started.classifier.input.shape[1]
-    pixels = engine.read_picture(folder / surest).pixels
+    try:
+        pixels = teach_pictures.small(surest)
+    except Unreadable as exc:
+        raise EdgeError(f"it has changed meanwhile: {exc}", where=str(surest)) from exc
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(made / GOLDEN), small)
     scores = np.empty(len(taught.samples.labels), np.float32)
@@ -167,22 +162,6 @@ def _golden(made: Path, folder: Path, taught: Taught) -> dict[str, Any]:
         raise EdgeError("the golden picture has no scores", got=started.classifier.fault())
     kept = [round(float(score), 4) for score in scores]
     return {"picture": GOLDEN, "scores": kept, "tolerance": TOLERANCE}
-
-
-def _thumbnails(folder: Path, taught: Taught) -> dict[str, bytes]:
-    names = [taught.samples.names[one.index] for one in taught.suspects[:SUSPECTS]]
-    return {name: jpeg for name in names for jpeg in _thumbnail(folder / name)}
-
-
-def _thumbnail(path: Path) -> Iterator[bytes]:
-    try:
-        pixels = engine.read_picture(path).pixels
-    except Unreadable:  # it has gone meanwhile
-        return
-    scale = THUMBNAIL / max(pixels.shape[:2])
-    size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    yield cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes()
 
 
 def _check_name(name: str) -> None:

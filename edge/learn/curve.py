@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.learn import solver
-from edge.learn.solver import Array
+from edge.learn.solver import Array, Points
 from edge.learn.validation import Classes, accuracy, balance
 
 SHARES: Final = (0.25, 0.5, 0.75)
@@ -32,7 +32,7 @@ class Point:
 
 
 def curve(
-    x: Array,
+    x: Points,
     classes: Classes,
     groups: Classes,
     fold: Classes,

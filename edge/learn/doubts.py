@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge.learn import solver
 from edge.learn.samples import Samples, twins
-from edge.learn.solver import Array
+from edge.learn.solver import Array, Points
 from edge.learn.validation import Classes, balance
 
 SURER: Final = 0.35
@@ -47,7 +47,7 @@ class Suspect:
 
 
 def suspects(
-    x: Array,
+    x: Points,
     classes: Classes,
     fold: Classes,
     labels_total: int,

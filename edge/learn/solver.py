@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Points = NDArray[np.floating]
+"""Of samples: float64 of a few, float32 of many."""
 Loss = Callable[[Array], tuple[float, Array]]
 """Values -> the loss and its gradient."""
 MEMORY: Final = 12
@@ -32,9 +34,9 @@ class Fit(NamedTuple):
     weights: Array
     bias: Array
 
-    def scores(self, x: Array) -> Array:
+    def scores(self, x: Points) -> Array:
         """Return the probabilities of x (N, D), (N, C)."""
-        return softmax(x @ self.weights + self.bias)
+        return softmax(x @ self.weights.astype(x.dtype) + self.bias)
 
 
 def softmax(logits: Array) -> Array:
@@ -44,7 +46,7 @@ def softmax(logits: Array) -> Array:
 
 
 def fit(
-    x: Array,
+    x: Points,
     classes: NDArray[np.int64],
     classes_total: int,
     strength: float,
@@ -53,7 +55,7 @@ def fit(
 ) -> Fit:
     """Return the regression.
 
-    x         (N, D)
+    x         (N, D) float32 or float64; nothing of its size is allocated
     classes   (N,) numbers below ``classes_total``
     strength  C, the inverse of the penalty
     weights   (N,) how much each sample counts; None: 1 each
@@ -61,21 +63,24 @@ def fit(
     """
     count, size = x.shape
     often = np.ones(count) if weights is None else weights
-    truth = np.zeros((count, classes_total))
-    truth[np.arange(count), classes] = 1.0
-    design = np.hstack([x, np.ones((count, 1))])
-    penalty = np.full((size + 1, 1), 1.0 / strength)
-    penalty[-1] = 0.0
+    rows = np.arange(count)
 
     def loss(values: Array) -> tuple[float, Array]:
         theta = values.reshape(size + 1, classes_total)
-        logits = design @ theta
+        inner = theta[:-1]
+        logits = (x @ inner.astype(x.dtype)).astype(np.float64) + theta[-1]
         logits -= logits.max(axis=1, keepdims=True)
-        exponent = np.exp(logits)
-        total = exponent.sum(axis=1, keepdims=True)
-        likelihood = (np.log(total[:, 0]) - (truth * logits).sum(1)) @ often
-        gradient = design.T @ ((exponent / total - truth) * often[:, None]) + penalty * theta
-        return float(likelihood + 0.5 * (penalty * theta**2).sum()), gradient.ravel()
+        own = logits[rows, classes]
+        off = np.exp(logits, out=logits)
+        total = off.sum(axis=1, keepdims=True)
+        likelihood = (np.log(total[:, 0]) - own) @ often
+        off /= total
+        off[rows, classes] -= 1.0
+        off *= often[:, None]
+        gradient = np.empty_like(theta)
+        gradient[:-1] = x.T @ off.astype(x.dtype) + inner / strength
+        gradient[-1] = off.sum(0)
+        return float(likelihood + 0.5 * (inner**2).sum() / strength), gradient.ravel()
 
     begin = np.zeros((size + 1, classes_total))
     if start is not None:

@@ -6,6 +6,7 @@ curve, and the head, which is taught with every picture. Deterministic.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -60,6 +61,8 @@ class Taught:
 def teach(samples: Samples, tick: Callable[[], None] = lambda: None) -> Taught:
     """Return the head that the samples teach. Raises ConfigError where they cannot teach any.
 
+    Their features are overwritten meanwhile, and the same afterwards, but for rounding.
+
     tick  called after every part of the work
     """
     labels_total = len(samples.labels)
@@ -75,6 +78,7 @@ def teach(samples: Samples, tick: Callable[[], None] = lambda: None) -> Taught:
     points = curve.curve(x, samples.classes, group, fold, found.scores, found.strength, tick)
     often = validation.balance(samples.classes, labels_total)
     fit = solver.fit(x, samples.classes, labels_total, found.strength, often)
+    basis.restore(x)
     return Taught(
         samples=samples,
         head=basis.head(fit),
@@ -113,11 +117,14 @@ def _check(samples: Samples) -> None:
             raise ConfigError(f"class `{label}` has no picture that can be read", where=label)
     if not np.isfinite(samples.features).all():
         raise ConfigError("features are not finite", hint="use another backbone")
+    rows = [hashlib.sha256(row.tobytes()).digest() for row in samples.features]
+    pictures = [
+        {rows[index] for index in np.flatnonzero(samples.classes == label)}
+        for label in range(len(samples.labels))
+    ]
     for a in range(len(samples.labels)):
         for b in range(a + 1, len(samples.labels)):
-            mine = {row.tobytes() for row in samples.features[samples.classes == a]}
-            theirs = {row.tobytes() for row in samples.features[samples.classes == b]}
-            if mine == theirs:
+            if pictures[a] == pictures[b]:
                 raise ConfigError(
                     "two classes are the same pictures",
                     got=f"{samples.labels[a]} and {samples.labels[b]}",

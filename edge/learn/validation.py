@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.learn import solver
-from edge.learn.solver import Array, Fit
+from edge.learn.solver import Array, Fit, Points
 
 Classes = NDArray[np.int64]
 STRENGTHS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """To choose from: C of ``solver.fit``, for features of size 1."""
 FOLDS: Final = 5
+TURNED_MAX: Final = 512
+"""Pictures whose features are turned; with more, that takes more memory than it saves time."""
 PROBABLE: Final = 1e-6
 """Least probability that counts in a loss."""
 SURE: Final = 1.96
@@ -37,30 +39,42 @@ class Basis:
     """Features in their own coordinates: x = ((features - mean) / scale) @ axes.
 
     One scale for all features: with a few pictures, their own deviations say little. Turning them
-    changes no fit, only its time.
+    changes no fit, only its time; with many pictures it saves none. axes: None where not turned.
     """
 
     mean: NDArray[np.float32]
     scale: float
-    axes: NDArray[np.float32]
+    axes: NDArray[np.float32] | None
 
     def head(self, fit: Fit) -> Fit:
         """Return the fit for the features themselves."""
-        weights = self.axes.astype(np.float64) @ fit.weights / self.scale
+        turned = fit.weights if self.axes is None else self.axes.astype(np.float64) @ fit.weights
+        weights = turned / self.scale
         return Fit(weights, fit.bias - self.mean @ weights)
 
+    def restore(self, x: Points) -> None:
+        """Make the features of x again, where ``basis`` has overwritten them."""
+        if self.axes is None:
+            x *= self.scale
+            x += self.mean
 
-def basis(features: NDArray[np.float32]) -> tuple[Basis, Array]:
-    """Return the basis of the features (N, F), and the same in it, (N, min(N, F))."""
-    mean = features.mean(axis=0)
-    centred = (features - mean).astype(np.float64)
-    scale = max(float(np.sqrt(np.mean(centred**2))), 1e-12)
-    centred /= scale
-    if len(features) <= features.shape[1]:
-        left, values, axes = np.linalg.svd(centred, full_matrices=False)
-        return Basis(mean, scale, axes.T.astype(np.float32)), left * values
-    _, turned = np.linalg.eigh(centred.T @ centred)
-    return Basis(mean, scale, turned.astype(np.float32)), centred @ turned
+
+def basis(features: NDArray[np.float32]) -> tuple[Basis, Points]:
+    """Return the basis of the features (N, F), and the same in it.
+
+    Of few pictures (N, N) float64. Of more than ``TURNED_MAX`` the features themselves, which are
+    overwritten: a copy would take as much memory again.
+    """
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    square = sum(float(np.square(row - mean).sum(dtype=np.float64)) for row in features)
+    scale = max(math.sqrt(square / features.size), 1e-12)
+    if len(features) > min(TURNED_MAX, features.shape[1]):
+        features -= mean
+        features /= np.float32(scale)
+        return Basis(mean, scale, None), features
+    centred = (features - mean).astype(np.float64) / scale
+    left, values, axes = np.linalg.svd(centred, full_matrices=False)
+    return Basis(mean, scale, axes.T.astype(np.float32)), left * values
 
 
 def balance(classes: Classes, labels_total: int) -> Array:
@@ -94,7 +108,7 @@ class Validated:
 
 
 def validate(
-    x: Array,
+    x: Points,
     classes: Classes,
     fold: Classes,
     labels_total: int,
@@ -105,7 +119,7 @@ def validate(
 
     tick  called after every fold
     """
-    scores = np.zeros((len(strengths), len(classes), labels_total))
+    scores = np.zeros((len(strengths), len(classes), labels_total), np.float32)
     for number in range(int(fold.max()) + 1):
         train, test = fold != number, fold == number
         start: Fit | None = None
@@ -114,10 +128,10 @@ def validate(
             start = solver.fit(x[train], classes[train], labels_total, strength, often, start)
             scores[place, test] = start.scores(x[test])
         tick()
-    own = scores[:, np.arange(len(classes)), classes]
+    own = scores[:, np.arange(len(classes)), classes].astype(np.float64)
     losses = -(np.log(np.maximum(own, PROBABLE)) * balance(classes, labels_total)).mean(axis=1)
     best = int(losses.argmin())
-    return Validated(strengths[best], scores[best])
+    return Validated(strengths[best], scores[best].astype(np.float64))
 
 
 def accuracy(right: NDArray[np.bool_], classes: Classes) -> float:

@@ -16,10 +16,14 @@ MAX_BYTES: Final = 32_000_000
 
 
 def read_pixels(
-    path: Path, max_pixels: int = picture.MAX_PIXELS, max_bytes: int = MAX_BYTES
+    path: Path,
+    max_pixels: int = picture.MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    jpeg_bytes: int | None = None,
 ) -> NDArray[np.uint8]:
     """Return the picture in ``path`` as (H, W, 3) BGR uint8, turned as its EXIF says.
 
+    jpeg_bytes  a JPEG that takes more memory is decoded at a half, a quarter, an eighth of its size
     Raises picture.Unreadable, whose message fits after the file's name.
     """
     try:
@@ -28,4 +32,14 @@ def read_pixels(
         raise picture.Unreadable("no such file") from exc
     except OSError as exc:
         raise picture.Unreadable(exc.strerror or str(exc)) from exc
-    return picture.decode(np.frombuffer(content, np.uint8), max_pixels)
+    encoded = np.frombuffer(content, np.uint8)
+    reduced = 1 if jpeg_bytes is None else _reduced(encoded, jpeg_bytes)
+    return picture.decode(encoded, max_pixels, reduced)
+
+
+def _reduced(content: NDArray[np.uint8], most: int) -> int:
+    """Return by how much a JPEG's sides are divided, so that it takes ``most`` bytes or less."""
+    header = picture.read_header(content)
+    if header is None:
+        return 1  # decoding says what is wrong
+    return next((way for way in picture.FLAGS if picture.memory_bytes(header, way) <= most), 8)
