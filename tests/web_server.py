@@ -196,7 +196,8 @@ class FakeDaemon:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def say(self, content: bytes) -> None:
         """Send bytes to every client."""
@@ -208,6 +209,7 @@ class FakeDaemon:
         with contextlib.suppress(OSError):  # closed before
             self._listener.shutdown(socket.SHUT_RDWR)
             self._path.unlink(missing_ok=True)
+        self._thread.join()  # who has connected just now is among the clients
         self._listener.close()
         for client in self.clients:
             with contextlib.suppress(OSError):
