@@ -14,7 +14,7 @@ from PIL import Image
 from edge.config import ModelConfig
 from edge.errors import ConfigError
 from edge.model.engine import start
-from models import data, dataset, judge, options
+from models import data, dataset, folders, judge, options
 from models.folders import Sample
 
 
@@ -254,3 +254,13 @@ def test_no_test_picture_is_an_error_not_a_zero(tmp_path: Path) -> None:
     gone = [Sample(tmp_path / "gone.jpg", 0)]
     with pytest.raises(ConfigError, match="none of the test pictures can be read"):
         judge.judge(start(ModelConfig()), gone)
+
+
+def test_side_cars_of_cases_are_no_pictures(tmp_path: Path) -> None:
+    """An exported archive is taken as it is; a JSON file of its own is reported, as any other."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    for name in ("a.jpg", "a.json", "alone.json", "manifest.csv"):
+        (folder / name).write_text("file\n")
+    found = folders.scan({"open": folder}, ["open"])
+    assert [sample.path.name for sample in found] == ["a.jpg", "alone.json"]
