@@ -112,6 +112,7 @@ def test_frames_are_kept_counted_and_handled_by_request(
     (folder / "alone.json").write_text("{}")
     start(BASE + EAGER)
     wait_until(lambda: len(kept(folder)) > len(before))
+    listener.wait_for(lambda: listener.payloads("availability")[-2:] == ["offline", "online"])
     assert not (folder / "alone.json").exists()
     assert asker.ask("cases-purge", {"which": "all"})["data"]["removed"] > len(before)
     assert not (folder / "sorted" / "red").exists()
