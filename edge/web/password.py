@@ -31,8 +31,8 @@ MOST_BYTES: Final = 1024
 class Hash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A password that cannot be read back. The limits bound the memory that checking it takes."""
 
-    salt: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-    hash: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
+    salt: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    hash: Annotated[str, Meta(pattern=r"\A[0-9a-f]{128}\Z")]
     n: Annotated[int, Meta(ge=2**14, le=2**16)] = 2**14
     r: Annotated[int, Meta(ge=8, le=8)] = 8
     p: Annotated[int, Meta(ge=1, le=16)] = 5
