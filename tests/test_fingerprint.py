@@ -75,7 +75,9 @@ LATE = """
 import sys
 import numpy as np
 from edge.fingerprint import fingerprint
+from edge.observers.drift_learning import ROWS, Learning
 from edge.observers.drift_window import Range, Window
+rows = np.random.default_rng(1).random((ROWS, 8), np.float32)
 before = {*sys.modules}
 fingerprint(np.zeros((480, 640, 3), np.uint8))
 one = np.ones(1, np.float32)
@@ -83,12 +85,13 @@ window = Window(Range(0 * one, one, np.zeros((1, 2), np.float32)))
 for value in (3, 1, 2, 8):
     window.add(value * one)
 assert window.median(0) == 2.5, window.median(0)
+assert Learning(rows, lambda rows: None).baseline() is not None
 print(*sorted({*sys.modules} - before))
 """
 
 
 def test_nothing_is_imported_while_frames_are_handled() -> None:
-    """numpy.median imports numpy.ma when it is first called: 20 ms, with the interpreter's lock."""
+    """numpy.median and quantile import numpy.ma at their first call: 20 ms, with the lock held."""
     done = subprocess.run(
         [sys.executable, "-c", LATE], cwd=ROOT, capture_output=True, text=True, check=True
     )
