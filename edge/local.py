@@ -59,7 +59,9 @@ class LocalMessage:
         return json.loads(self.payload)
 
 
-class _Line(msgspec.Struct):
+class Line(msgspec.Struct):
+    """What a line of the daemon may have; ``bytes``: of the picture that follows."""
+
     topic: str = ""
     retained: bool = False
     payload: msgspec.Raw = msgspec.Raw(b"null")
@@ -234,7 +236,7 @@ class LocalClient:
                     raise LocalError("line too long: no daemon of this kind", where=self._where)
                 return None
             try:
-                line = msgspec.json.decode(self._received[:end], type=_Line)
+                line = msgspec.json.decode(self._received[:end], type=Line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 raise LocalError("no daemon of this kind", where=self._where) from exc
             del self._received[: end + 1]

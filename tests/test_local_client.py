@@ -25,7 +25,7 @@ Say = Callable[..., LocalClient]
 
 
 class Speaker:
-    """A server of one client: says what it is told, then what ``answer`` makes of each line."""
+    """A server of one client: sends the given lines, then what ``answer`` makes of each line."""
 
     def __init__(self, path: Path, first: bytes, answer: Callable[[Any], bytes] | None) -> None:
         self._listener = socket.socket(socket.AF_UNIX)

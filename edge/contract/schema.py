@@ -58,17 +58,17 @@ def schema(
             "title": f"edge/<device_id>/request/{command}, QoS 1",
             **msgspec.json.schema(body),
         }
-    cleaned: dict[str, Any] = _clean(schemas)
+    cleaned: dict[str, Any] = clean(schemas)
     return cleaned
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """Return the schema with its descriptions as Python 3.13 has docstrings: not indented."""
     if isinstance(value, dict):
         return {
             key: inspect.cleandoc(inner)
             if key == "description" and isinstance(inner, str)
-            else _clean(inner)
+            else clean(inner)
             for key, inner in value.items()
         }
-    return [_clean(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return [clean(inner) for inner in value] if isinstance(value, list | tuple) else value

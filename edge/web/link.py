@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from edge.errors import LocalError
-from edge.local import LINE_MAX, PICTURE_MAX
+from edge.local import LINE_MAX, PICTURE_MAX, Line
 from edge.messages import PAYLOAD_MAX
 
 CONNECT_S: Final = 5.0
@@ -44,14 +44,6 @@ class Reply:
     status: str
     error: str
     picture: bytes | None
-
-
-class _Line(msgspec.Struct):
-    topic: str = ""
-    retained: bool = False
-    payload: msgspec.Raw = msgspec.Raw(b"null")
-    bytes: int | None = None
-    error: str = ""
 
 
 class _Answer(msgspec.Struct):
@@ -91,7 +83,7 @@ class Link:
         while True:
             try:
                 raw = await self._reader.readuntil(b"\n")
-                line = msgspec.json.decode(raw, type=_Line)
+                line = msgspec.json.decode(raw, type=Line)
                 if line.error:
                     raise LocalError(line.error, where=self._where)
                 if line.bytes is not None:

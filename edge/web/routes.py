@@ -6,7 +6,6 @@ and returns an answer or raises Refused.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from edge import __version__
+from edge.contract.schema import clean
 from edge.web import schemas
 from edge.web.answers import JSON, Refused, answer, refusal
 from edge.web.guard import Rule
@@ -168,7 +168,7 @@ def document(app: FastAPI) -> Schema:
     )
     _, _, components = schemas.contract()
     made["components"] = {
-        "schemas": _clean(components),
+        "schemas": clean(components),
         "securitySchemes": {
             "token": {"type": "http", "scheme": "bearer"},
             "session": {"type": "apiKey", "in": "cookie", "name": "edge_session"},
@@ -176,18 +176,6 @@ def document(app: FastAPI) -> Schema:
     }
     made["security"] = [{"token": []}, {"session": []}, {}]
     return made
-
-
-def _clean(value: Any) -> Any:
-    """Return schemas with descriptions that are not indented, whichever Python runs."""
-    if isinstance(value, dict):
-        return {
-            key: inspect.cleandoc(inner)
-            if key == "description" and isinstance(inner, str)
-            else _clean(inner)
-            for key, inner in value.items()
-        }
-    return [_clean(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 async def _refused(_: Request, exc: Exception) -> Response:

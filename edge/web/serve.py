@@ -182,7 +182,7 @@ def _swept(connections: set[Any], since: Waits, now_s: float) -> Waits:
 def _wait(connection: Any) -> Wait | None:
     """Return what a connection of uvicorn's waits for, its end or its next request; or neither.
 
-    With it comes its last request, so that the wait for the next one begins anew.
+    With it comes its last request, so that the wait for the next one begins again.
     """
     if connection.transport.is_closing():
         return "closing", None
