@@ -11,6 +11,8 @@ from typing import Final
 
 from edge.errors import ConfigError
 
+SIDECAR: Final = ".json"
+"""Beside each picture that `edge cases export` has written."""
 MANIFEST: Final = "manifest.csv"
 """Beside the pictures, if present: file, dataset (its source) and group of each."""
 
@@ -86,7 +88,7 @@ def scan(folders: Mapping[str, Path], labels: Sequence[str]) -> list[Sample]:
             files = sorted(p for p in folder.iterdir() if p.name[0] != "." and p.is_file())
         except OSError as exc:
             raise ConfigError(f"folder cannot be read: {exc.strerror}", where=str(folder)) from exc
-        files = [file for file in files if file.name != MANIFEST]
+        files = [file for file in files if file.name != MANIFEST and file.suffix != SIDECAR]
         if not files:
             raise ConfigError(
                 f"class `{name}` has no pictures",
