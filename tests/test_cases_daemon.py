@@ -111,6 +111,7 @@ def test_frames_are_kept_counted_and_handled_by_request(
     assert before == whole
     (folder / "alone.json").write_text("{}")
     start(BASE + EAGER)
+    online(broker)
     wait_until(lambda: len(kept(folder)) > len(before))
     assert not (folder / "alone.json").exists()
     assert asker.ask("cases-purge", {"which": "all"})["data"]["removed"] > len(before)
