@@ -12,7 +12,7 @@ from typing import Final
 from edge.errors import ConfigError
 
 SIDECAR: Final = ".json"
-"""Beside each picture that `edge cases export` has written."""
+"""Of what lies beside a picture, as `edge cases export` writes it."""
 MANIFEST: Final = "manifest.csv"
 """Beside the pictures, if present: file, dataset (its source) and group of each."""
 
@@ -81,14 +81,19 @@ def check_names(names: Sequence[str], where: Path) -> None:
 
 
 def scan(folders: Mapping[str, Path], labels: Sequence[str]) -> list[Sample]:
-    """Return every file of every class; a class without pictures raises ConfigError."""
+    """Return every file of every class but side-cars; one without pictures raises ConfigError."""
     samples: list[Sample] = []
     for name, folder in folders.items():
         try:
             files = sorted(p for p in folder.iterdir() if p.name[0] != "." and p.is_file())
         except OSError as exc:
             raise ConfigError(f"folder cannot be read: {exc.strerror}", where=str(folder)) from exc
-        files = [file for file in files if file.name != MANIFEST and file.suffix != SIDECAR]
+        others = {file.stem for file in files if file.suffix != SIDECAR}
+        files = [
+            file
+            for file in files
+            if file.name != MANIFEST and not (file.suffix == SIDECAR and file.stem in others)
+        ]
         if not files:
             raise ConfigError(
                 f"class `{name}` has no pictures",

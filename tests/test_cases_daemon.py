@@ -105,17 +105,19 @@ def test_frames_are_kept_counted_and_handled_by_request(
     assert "not a class" in asker.ask("cases-sort", {"names": [name], "label": "../x"})["error"]
     assert "which" in asker.ask("cases-purge", {})["error"]
     assert running.stop(signal.SIGKILL) == -signal.SIGKILL
+    listener.wait_for(lambda: listener.payloads("availability")[-1] == "offline")
     with Store(folder) as store:
         before = store.names("")
         whole = [one for one in before if store.sidecar(one, "") is not None]
     assert before == whole
     (folder / "alone.json").write_text("{}")
-    start(BASE + EAGER)
-    online(broker)
+    running = start(BASE + EAGER)
     wait_until(lambda: len(kept(folder)) > len(before))
+    online(broker)  # once more: it has subscribed by then
     assert not (folder / "alone.json").exists()
     assert asker.ask("cases-purge", {"which": "all"})["data"]["removed"] > len(before)
     assert not (folder / "sorted" / "red").exists()
+    assert running.stop() == 0  # a file that it is writing would vanish
     modes = {path.stat().st_mode & 0o077 for path in (folder, *folder.rglob("*"))}
     assert modes == {0}
     asker.close()
