@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -15,14 +16,25 @@ RENAME_EXCHANGE: Final = 2
 def replace(new: Path, old: Path) -> None:
     """Move ``new`` to ``old``; what stood there is removed. Raises OSError.
 
-    At no instant is there half a folder, or none where there was one. Both must be on one file
-    system.
+    At no instant is there half a folder, or none where there was one; nor after a loss of power.
+    Both must be on one file system.
     """
+    sync(new)
     if not old.is_dir():
         new.rename(old)
         return
     exchange(new, old)
     shutil.rmtree(new)
+
+
+def sync(folder: Path) -> None:
+    """Have the files of a folder, and their names, on the disk. Raises OSError."""
+    for path in (*(path for path in folder.iterdir() if path.is_file()), folder):
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def exchange(one: Path, other: Path) -> None:
