@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -20,9 +21,12 @@ def replace(new: Path, old: Path) -> None:
     Both must be on one file system.
     """
     sync(new)
-    if not old.is_dir():
+    try:
         new.rename(old)
         return
+    except OSError as exc:  # not looked up before: another one may put it there meanwhile
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
     exchange(new, old)
     shutil.rmtree(new)
 

@@ -379,3 +379,17 @@ def test_a_model_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(folders, "exchange", lambda *_: calls.append("exchanged"))
     folders.replace(tmp_path / "new", tmp_path / "old")
     assert calls == ["head.npz", "new", "exchanged"]
+
+
+def test_two_at_once_put_their_models_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that looked before the other was done replaces it, and neither fails."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "head.npz").write_text(name)
+    monkeypatch.setattr(Path, "is_dir", lambda _: False)
+    for name in ("one", "two", "three"):
+        folders.replace(tmp_path / name, tmp_path / "gate")
+        assert (tmp_path / "gate" / "head.npz").read_text() == name
+    assert [path.name for path in tmp_path.iterdir()] == ["gate"]
