@@ -62,6 +62,18 @@ def test_an_archive_unpacks_to_a_folder_for_each_class(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="LEFT OUT: only root can give files away")
+def test_an_archive_that_root_writes_belongs_to_who_is_at_home_there(tmp_path: Path) -> None:
+    """`sudo edge cases export` at home, and then `tar -xf` without sudo."""
+    fill(tmp_path / "cases", 1, "open")
+    (tmp_path / "home").mkdir()
+    os.chown(tmp_path / "home", 4242, 4343)
+    with Store(tmp_path / "cases") as store:
+        archive.export(store, tmp_path / "home" / "gate.tar", ["open"])
+    status = (tmp_path / "home" / "gate.tar").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (4242, 4343, 0o600)
+
+
 def test_a_tar_made_by_hand_is_taken_too(tmp_path: Path) -> None:
     """`tar -C DIR -cf FILE .`, with pictures that have no side-car."""
     (tmp_path / "mine" / "open").mkdir(parents=True)

@@ -33,7 +33,7 @@ def test_a_list_is_a_row_for_each_case(tmp_path: Path) -> None:
     with Store(tmp_path, lock=True) as store:
         more = sidecar(9, reason="drift", label=None, scores={})
         store.add("c000009", jpeg(9), sidecars.encode(more))
-        store.sort("c000001", "", "open")
+        store.sort(["c000001"], "", "open")
     (tmp_path / "mine.jpg").write_bytes(jpeg())
     rows = run(tmp_path, "list")
     assert [row.split()[0] for row in rows] == ["c000000", "c000001", "c000002", "c000009", "mine"]

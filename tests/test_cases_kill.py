@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from edge.cases.names import PICTURE, SIDECAR
 from edge.cases.store import Store
 from tests.case_files import fill, jpeg, sidecar, snapshot
 
-CALLS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "rmdir", "fchown", "close")
+CALLS = ("open", "write", "fsync", "link", "rename", "unlink", "mkdir", "rmdir", "fchown", "close")
 Deed = Callable[[Path], object]
 
 
@@ -151,6 +152,33 @@ def test_a_kill_at_any_call_leaves_whole_cases_and_rubbish(deed: str, tmp_path: 
         "export": before,
     }
     assert after == expected[deed]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_many_are_sorted_without_many_waits_for_the_disk(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an SD card each wait takes some hundredths of a second; the daemon waits for the lock."""
+    fill(tmp_path, 50)
+    syncs: list[int] = []
+    plain = os.fsync
+
+    def counted(descriptor: int) -> None:
+        syncs.append(descriptor)
+        plain(descriptor)
+
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", counted)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    before = whole_cases(tmp_path)
+    with Store(tmp_path, lock=True) as store:
+        store.sort_all(sorted(before), "open")
+    assert whole_cases(tmp_path) == dict.fromkeys(before, "open")
+    assert len(syncs) <= (8 if links else 60)
+    assert not list(tmp_path.glob("*.j*"))
 
 
 def test_content_is_on_the_disk_before_its_name_and_the_picture_comes_last(

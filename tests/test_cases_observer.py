@@ -487,7 +487,7 @@ def test_the_store_of_the_observer_is_the_commands_store(
     take(cases, *(seen(n) for n in range(3)))
     with Store(tmp_path / "cases", lock=True) as store:
         name = store.names("")[0]
-        store.sort(name, "", "open")
+        store.sort([name], "", "open")
     take(cases, seen(4))
     with Store(tmp_path / "cases") as store:
         assert store.where(name) == "open"

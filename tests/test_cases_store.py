@@ -47,7 +47,7 @@ def test_a_case_is_a_picture_and_its_side_car_for_its_owner_alone(tmp_path: Path
     try:
         (name,) = fill(tmp_path / "cases", 1)
         with Store(tmp_path / "cases", lock=True) as store:
-            store.sort(name, "", "open")
+            store.sort([name], "", "open")
     finally:
         os.umask(before)
     there = sorted(tmp_path.rglob("*"))
@@ -69,7 +69,7 @@ def test_what_root_makes_belongs_to_the_folders_owner(tmp_path: Path) -> None:
     os.chown(state, 4242, 4343)
     (name,) = fill(state / "cases", 1)
     with Store(state / "cases", lock=True) as store:
-        store.sort(name, "", "open")
+        store.sort([name], "", "open")
     owners = {(path.stat().st_uid, path.stat().st_gid) for path in state.rglob("*")}
     assert owners == {(4242, 4343)}
 
@@ -83,19 +83,19 @@ def test_no_command_follows_a_symbolic_link(tmp_path: Path) -> None:
     name, other = fill(folder, 2)
     (folder / "sorted").symlink_to(elsewhere)
     with Store(folder, lock=True) as store, pytest.raises(OSError, match="Not a directory"):
-        store.sort(name, "", "open")
+        store.sort([name], "", "open")
     (folder / "sorted").unlink()
     (folder / "sorted").mkdir()
     (folder / "sorted" / "open").symlink_to(elsewhere)
     with Store(folder, lock=True) as store, pytest.raises(OSError, match="Not a directory"):
-        store.sort(name, "", "open")
+        store.sort([name], "", "open")
     (folder / "linked.jpg").symlink_to(secret)
     (folder / f"{other}.json").unlink()
     (folder / f"{other}.json").symlink_to(secret)
     with Store(folder, lock=True) as store:
         assert store.where("linked") is None
         assert store.sidecar(other, "") is None
-        store.sort(other, "", "shut")
+        store.sort([other], "", "shut")
         tidy(store)
     assert snapshot(elsewhere) == {"secret": b"secret"}
     (tmp_path / "link").symlink_to(folder)
@@ -104,7 +104,7 @@ def test_no_command_follows_a_symbolic_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["", ".", "..", ".x", "a/b", "a\nb", "\x1b[31m", "a ", "\udc80", "é" * 65]
+    "label", ["", ".", "..", ".x", "a/b", "a\nb", "\x1b[31m", "a ", "\udc80", "é" * 65, "x" * 65]
 )
 def test_a_class_is_one_plain_folder(label: str) -> None:
     """Nothing else gets into a path."""
@@ -136,11 +136,11 @@ def test_a_name_that_is_taken_is_never_overwritten(tmp_path: Path) -> None:
     index.start()
     assert [keep(index, 1), keep(index, 1)] == ["c000001", "c000001-1"]
     with Store(tmp_path, lock=True) as store:
-        store.sort("c000001", "", "open")
+        store.sort(["c000001"], "", "open")
     assert keep(index, 1) == "c000001-2"
     (tmp_path / "c000001.jpg").write_bytes(b"another")
     with Store(tmp_path, lock=True) as store, pytest.raises(OSError, match="has a c000001 already"):
-        store.sort("c000001", "", "open")
+        store.sort(["c000001"], "", "open")
 
 
 def test_beyond_the_bytes_the_oldest_unsorted_is_dropped_and_never_a_sorted_one(
@@ -263,7 +263,7 @@ def test_another_process_may_sort_purge_or_remove_the_folder_meanwhile(tmp_path:
     index.start()
     keep(index, 0), keep(index, 1)
     with Store(folder, lock=True) as store:
-        store.sort("c000000", "", "open")
+        store.sort(["c000000"], "", "open")
     keep(index, 2)
     assert (index.totals.unsorted, index.totals.sorted) == (3, 0)
     now[0] += indexes.AGAIN_S
@@ -364,7 +364,7 @@ def test_a_hostile_side_car_is_none(kind: str, tmp_path: Path) -> None:
         (case,) = cases(store, Filter())
         assert case.sidecar is None
         assert list(cases(store, Filter(reason="margin"))) == []
-        store.sort(name, "", "open")
+        store.sort([name], "", "open")
         assert store.names("open") == [name]
 
 

@@ -157,6 +157,15 @@ def test_the_command_adds_only_what_proves_itself(state: Path, tmp_path: Path) -
     kept = edge("models", "remove", "hues@1")
     assert (kept.returncode, "in use" in kept.stderr) == (78, True)
     persisted.choose(None)
+    lines = edge("models").stdout.splitlines()
+    assert [line for line in lines if not line.startswith(("catdog", "features"))] == [
+        f"hues@1, {sum(path.stat().st_size for path in source.iterdir()):,} bytes"
+    ]
+    config = tmp_path / "edge.toml"
+    for key in ("model.path", "shadow.model"):
+        config.write_text(f'{key} = "hues"\n')
+        kept = edge("models", "remove", "hues@1", "--config", config)
+        assert (kept.returncode, f"{key} in the config" in kept.stderr) == (78, True)
     assert edge("models", "remove", "hues@1").stdout == "hues@1 removed\n"
     assert edge("models", "add").returncode == 2
 
@@ -348,6 +357,25 @@ def test_a_model_that_ends_the_daemon_is_taken_back(
         running.stop(signal.SIGKILL)
     chosen = persisted.choice()
     assert chosen == Choice("rgb@1")
+    listener.close()
+
+
+def test_a_clock_that_is_set_back_is_no_longer_probation(
+    broker: PrivateBroker, daemon: Callable[..., Daemon], state: Path, tmp_path: Path
+) -> None:
+    """Chosen in 2100 by a wrong clock: it has proven itself after its time, not after years."""
+    for name in ("rgb", "hues"):
+        store.add(bundle(tmp_path / name, name), name, "1")
+    persisted.choose(Choice("hues@1", "rgb@1", chosen=True, until_s=4.1e9))
+    running = daemon(
+        *("--source", "synthetic", "--broker", broker.address),
+        config=CONFIG + "model.probation_s = 0.5\n",
+        STATE_DIRECTORY=str(state),
+    )
+    listener = Listener(broker)
+    proven = Choice("hues@1", "rgb@1", chosen=True, starts=1)
+    listener.wait_for(lambda: persisted.choice() == proven)
+    running.stop()
     listener.close()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -11,11 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge.cases import archive
+from edge.cases.store import Store
 from edge.config import ModelConfig
 from edge.errors import ConfigError
 from edge.model.engine import start
 from models import data, dataset, folders, judge, options
 from models.folders import Sample
+from tests import case_files
 
 
 def pictures(folder: Path, seed: int = 0, **counts: int) -> Path:
@@ -143,6 +148,22 @@ def test_frames_sorted_by_a_person_only_train(tmp_path: Path) -> None:
     assert [part[extra / "cat" / f"cat{i}.png"] for i in range(3)] == ["train"] * 3
     assert part[extra / "cat" / "leak.png"] == "none"
     assert found.parts.count("held_out") == 4
+
+
+def test_an_archive_of_cases_is_taken_as_it_is(tmp_path: Path) -> None:
+    """`edge cases export`, unpacked: every picture trains, and no side-car is reported as none."""
+    pictures(tmp_path / "train", cat=8, dog=8)
+    case_files.fill(tmp_path / "cases", 3, "cat", first=20)
+    case_files.fill(tmp_path / "cases", 2, "fox", first=30)
+    with Store(tmp_path / "cases") as store:
+        archive.export(store, tmp_path / "cases.tar", store.labels())
+    (tmp_path / "extra").mkdir()
+    subprocess.run(["tar", "-xf", tmp_path / "cases.tar", "-C", tmp_path / "extra"], check=True)
+    found = dataset.prepare(arguments(tmp_path, extra=tmp_path / "extra"))
+    assert found.labels == ("cat", "dog", "fox")
+    mine = [p for s, p in zip(found.samples, found.parts, strict=True) if "extra" in str(s.path)]
+    assert mine == ["train"] * 5
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"] == []
 
 
 def test_a_small_source_trains_more_often_than_it_is_large() -> None:

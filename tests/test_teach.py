@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edge import folders
 from edge.config import ModelConfig
 from edge.model import engine, locate
 from edge.pictures.read import read_pixels
 from tests.conftest import ROOT, edge
+from tests.loops import tmpfs
 
 COLORS = {"closed": (40, 40, 200), "open": (200, 120, 40)}
 """BGR of a gate."""
@@ -288,7 +290,6 @@ def counted(real):
     return call
 for name in ("write_bytes", "write_text", "rename", "mkdir"):
     setattr(pathlib.Path, name, counted(getattr(pathlib.Path, name)))
-teach.cv2.imwrite = counted(teach.cv2.imwrite)
 teach.folders.exchange = counted(teach.folders.exchange)
 teach.run(arguments.parser().parse_args(sys.argv[2:]))
 print("whole")
@@ -333,4 +334,62 @@ def test_a_full_disk_is_one_line(pictures: Path, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "cannot be written: File too large" in done.stderr
     assert sorted((path.name, path.read_bytes()) for path in out.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["gate"]
+
+
+def test_a_disk_that_is_full_at_any_file_is_one_line(pictures: Path, tmp_path: Path) -> None:
+    """Whatever still fits: card, head, report, baseline, golden picture; nothing stays behind."""
+    status = 1
+    for kilobytes in range(16, 300, 12):
+        with tmpfs(tmp_path / "disk", f"{kilobytes}k") as disk:
+            done = edge("teach", pictures, "--out", disk / "gate")
+            status = done.returncode
+            if status == 0:
+                break
+            lines = [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+            assert lines == [
+                f"edge: {disk}/gate: the model cannot be written: No space left on device"
+            ]
+            assert list(disk.iterdir()) == []
+    assert status == 0
+    assert kilobytes > 16
+
+
+def test_a_model_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss of power would else leave the new name with empty files, and the old ones gone."""
+    calls: list[str] = []
+    real_open, real_sync, opened = os.open, os.fsync, dict[int, str]()
+
+    def opening(path: Path, *args: int, **options: int) -> int:
+        file = real_open(path, *args, **options)
+        opened[file] = Path(path).name
+        return file
+
+    def syncing(file: int) -> None:
+        calls.append(opened[file])
+        real_sync(file)
+
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "head.npz").write_text(name)
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(folders, "exchange", lambda *_: calls.append("exchanged"))
+    folders.replace(tmp_path / "new", tmp_path / "old")
+    assert calls == ["head.npz", "new", "exchanged"]
+
+
+def test_two_at_once_put_their_models_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that looked before the other was done replaces it, and neither fails."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "head.npz").write_text(name)
+    monkeypatch.setattr(Path, "is_dir", lambda _: False)
+    for name in ("one", "two", "three"):
+        folders.replace(tmp_path / name, tmp_path / "gate")
+        assert (tmp_path / "gate" / "head.npz").read_text() == name
     assert [path.name for path in tmp_path.iterdir()] == ["gate"]

@@ -1,6 +1,6 @@
 """Writes sorted cases into a tar file: a folder for each class, pictures and side-cars.
 
-Written whole or not at all, readable by its owner alone.
+Written whole or not at all, readable by its owner alone: the owner of the folder that it is in.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def export(store: Store, file: Path, labels: Sequence[str]) -> dict[str, int]:
     descriptor = os.open(part, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as out:
+            _give(descriptor, file.parent)
             with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 counts = {label: _write(store, tar, label) for label in labels}
             out.flush()
@@ -39,6 +40,13 @@ def export(store: Store, file: Path, labels: Sequence[str]) -> dict[str, int]:
             part.unlink(missing_ok=True)
         raise
     return counts
+
+
+def _give(descriptor: int, folder: Path) -> None:
+    """Give what root has made to the owner of its folder: with sudo, to who is at home there."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _write(store: Store, tar: tarfile.TarFile, label: str) -> int:

@@ -93,6 +93,16 @@ class Folder:
         """Move a file, at once."""
         os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=to.descriptor)
 
+    def link(self, name: str, to: Folder, content: bytes) -> None:
+        """Give a file, whose ``content`` is known, a name in another folder as well."""
+        folders = {"src_dir_fd": self.descriptor, "dst_dir_fd": to.descriptor}
+        try:
+            os.link(name, name, **folders, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            to.write(name, content)  # a file system without links, as on a USB stick
+
     def remove(self, name: str) -> bool:
         """Remove a file; return whether there was one."""
         try:

@@ -1,4 +1,4 @@
-"""Takes cases out of a tar file, whoever made it: all of them, or an error and nothing.
+"""Takes cases out of a tar file, trusted or not: all of them, or an error and nothing.
 
 Rule 1: a member is ``LABEL/NAME.jpg``, ``LABEL/NAME.json`` or the folder ``LABEL``; a link, a
         device, a sparse file or any other name refuses the whole archive.

@@ -15,6 +15,8 @@ SORTED: Final = "sorted"
 UNSORTED: Final = "unsorted"
 """No class: what is sorted into it goes back to where it was."""
 NAME_MAX_BYTES: Final = 128
+LABEL_MAX: Final = 64
+"""Characters of a class, as `edge teach` takes them."""
 LABELS_MAX: Final = 100
 """Classes that a folder of cases may have."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -35,7 +37,8 @@ def is_name(name: str) -> bool:
 def is_label(label: str) -> bool:
     """Return whether a class may have this name: one folder, printable, not hidden."""
     plain = label.isprintable() and label.strip() == label and "/" not in label
-    return plain and 0 < len(label.encode()) <= NAME_MAX_BYTES and label[0] != "."
+    short = 0 < len(label) <= LABEL_MAX
+    return plain and short and len(label.encode()) <= NAME_MAX_BYTES and label[0] != "."
 
 
 def check_label(label: str) -> str:
@@ -43,7 +46,8 @@ def check_label(label: str) -> str:
     if not is_label(label):
         raise EdgeError(
             "not a class",
-            expected=f"one folder's name, at most {NAME_MAX_BYTES} bytes, not beginning with a dot",
+            expected=f"one folder's name of at most {LABEL_MAX} printable characters and"
+            f" {NAME_MAX_BYTES} bytes, not beginning with a dot",
             got=label,
         )
     return "" if label == UNSORTED else label

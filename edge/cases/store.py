@@ -154,18 +154,26 @@ class Store:
                 folder.remove(name + SIDECAR)
             return there
 
-    def sort(self, name: str, before: str, label: str) -> None:
-        """Move a case from the class ``before`` to ``label``, at once; empty is unsorted."""
-        if before == label:
-            return
+    def sort(self, cases: Sequence[str], before: str, label: str) -> None:
+        """Move cases from the class ``before`` to ``label``, each at once; empty is unsorted.
+
+        However many there are, the disk is waited for four times.
+        """
         with self.folder(before) as source, self.folder(label, create=bool(label)) as to:
-            if to.size(name + PICTURE) is not None:
-                raise OSError(errno.EEXIST, f"{label or names.UNSORTED} has a {name} already")
-            if content := content_of(source, name):
-                to.write(name + SIDECAR, content)
-            source.move(name + PICTURE, to, name + PICTURE)
+            for name in cases:
+                if to.size(name + PICTURE) is not None:
+                    raise OSError(errno.EEXIST, f"{label or names.UNSORTED} has a {name} already")
+            for name in cases:
+                if content := content_of(source, name):
+                    to.remove(name + SIDECAR)
+                    source.link(name + SIDECAR, to, content)
             to.sync()
-            source.remove(name + SIDECAR)
+            for name in cases:
+                source.move(name + PICTURE, to, name + PICTURE)
+            to.sync()
+            source.sync()
+            for name in cases:
+                source.remove(name + SIDECAR)
             source.sync()
         self._forget_class(before)
 
@@ -178,8 +186,8 @@ class Store:
                 raise EdgeError("no such case", where=str(self.path), got=name, hint=hint)
         if label not in ("", *self.labels()) and len(self.labels()) >= names.LABELS_MAX:
             raise EdgeError(f"{names.LABELS_MAX} classes are there already", got=label)
-        for name, before in places.items():
-            self.sort(name, before or "", label)
+        for before in {*places.values()} - {label}:
+            self.sort([name for name in places if places[name] == before], before or "", label)
 
     def purge(self, label: str) -> int:
         """Remove every case of a class, the unsorted ones for an empty ``label``; count them."""

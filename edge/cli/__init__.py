@@ -10,6 +10,7 @@ watch.py         `edge watch`: what a subscriber receives, live
 screen.py        MQTT messages drawn for `edge watch`
 models.py        `edge models`: models of this device
 teach.py         `edge teach`: a model of one's own pictures
+teach_pictures.py  its pictures, each read once
 record.py        `edge record`: what a camera's model sees and says, into a file
 replay.py        `edge replay`: a recording through one model or several, compared
 purge.py         `edge purge`: a broker forgets one device

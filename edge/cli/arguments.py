@@ -130,6 +130,9 @@ def parser() -> argparse.ArgumentParser:
     models = command("models", "list, add and remove models of this device")
     models.add_argument("action", nargs="?", choices=("list", "add", "remove"), default="list")
     models.add_argument("model", nargs="?", help="folder of the model to add; name to remove")
+    models.add_argument(
+        "--config", metavar="FILE", type=Path, help="edge.toml (default: the service's, if present)"
+    )
     models.add_argument("--json", action="store_true", help="one JSON object")
 
     _record(command("record", "record what the model sees and says, to replay it later"))

@@ -188,7 +188,8 @@ def models(args: argparse.Namespace) -> int:
 
     if (args.action == "list") != (args.model is None):
         raise argparse.ArgumentTypeError("expected `list`, `add FOLDER` or `remove NAME`")
-    print(escaped(models.ACTIONS[args.action](args.model, args.json)))
+    for line in models.run(args):
+        print(escaped(line))
     return 0
 
 

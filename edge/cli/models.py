@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from edge import config as configs
 from edge.config import ModelConfig, persisted
 from edge.errors import ModelError
 from edge.model import installed, store
 from edge.model.engine import start
 
 
-def listing(_: str, as_json: bool) -> str:
-    """Return every installed model: name, bytes of an added one, and which is chosen."""
+def run(args: argparse.Namespace) -> Iterator[str]:
+    """Do what is asked; yield lines to print. Raises EdgeError."""
     _of_the_service()
+    yield from ACTIONS[args.action](args).splitlines()
+
+
+def _list(args: argparse.Namespace) -> str:
+    """Return every installed model: name, bytes of an added one, and which is chosen."""
     sizes = {one.reference: one.bytes for one in store.listing()}
     chosen = persisted.choice()
     rows = [
         {"name": name, "bytes": sizes.get(name), "chosen": bool(chosen and chosen.path == name)}
         for name in installed.names()
     ]
-    if as_json:
+    if args.json:
         return json.dumps({"models": rows})
     return "\n".join(
         f"{row['name']}{', chosen by request' if row['chosen'] else ''}"
@@ -32,35 +39,41 @@ def listing(_: str, as_json: bool) -> str:
     )
 
 
-def add(source: str, as_json: bool) -> str:
+def _add(args: argparse.Namespace) -> str:
     """Prove the model in a folder, copy it; return the name it has now. Raises EdgeError."""
-    _of_the_service()
     store.tidy()
-    path = Path(source)
+    path = Path(args.model)
     if not path.is_dir():
-        raise ModelError("not a folder of a model", where=source, hint=f"with {installed.CARD}")
+        raise ModelError("not a folder of a model", where=args.model, hint=f"with {installed.CARD}")
     card = start(ModelConfig(path=f"{path.resolve()}")).card
     added = store.add(path, card.name, card.version)
-    if as_json:
+    if args.json:
         return json.dumps({"name": added.reference, "bytes": added.bytes})
     request = json.dumps({"action": "use", "name": added.reference})
     return f"{added.reference} added; the request `model` with {request} uses it"
 
 
-def remove(name: str, as_json: bool) -> str:
+def _remove(args: argparse.Namespace) -> str:
     """Remove an added model that is not in use; return its name. Raises EdgeError."""
-    _of_the_service()
-    chosen = persisted.choice()
+    name, chosen = args.model, persisted.choice()
     if chosen and name in (chosen.path, chosen.before):
         raise ModelError("is in use, or the one before", where=name, hint="use another first")
+    path = args.config
+    if path is None and configs.SERVICE_CONFIG.exists():
+        path = configs.SERVICE_CONFIG
+    config = configs.load(path)
+    for key, model in (("model.path", config.model.path), ("shadow.model", config.shadow.model)):
+        folder = installed.folder(model)
+        if folder is not None and folder.name == name:
+            raise ModelError("is in use", where=name, hint=f"{key} in the config names it")
     store.remove(name)
-    return json.dumps({"removed": name}) if as_json else f"{name} removed"
+    return json.dumps({"removed": name}) if args.json else f"{name} removed"
 
 
-ACTIONS: Final[dict[str, Callable[[str, bool], str]]] = {
-    "list": listing,
-    "add": add,
-    "remove": remove,
+ACTIONS: Final[dict[str, Callable[[argparse.Namespace], str]]] = {
+    "list": _list,
+    "add": _add,
+    "remove": _remove,
 }
 
 

@@ -156,7 +156,7 @@ def _golden(made: Path, taught: Taught, pictures: Pictures) -> dict[str, Any]:
     except Unreadable as exc:
         raise EdgeError(f"it has changed meanwhile: {exc}", where=str(surest)) from exc
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-    cv2.imwrite(str(made / GOLDEN), small)
+    (made / GOLDEN).write_bytes(cv2.imencode(".png", small)[1].tobytes())
     scores = np.empty(len(taught.samples.labels), np.float32)
     if not started.classify(engine.read_picture(made / GOLDEN), scores):
         raise EdgeError("the golden picture has no scores", got=started.classifier.fault())

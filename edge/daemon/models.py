@@ -40,7 +40,8 @@ class Models:
         self._probation: Probation | None = None
         chosen = persisted.choice()
         if chosen is not None and chosen.until_s > time.time():
-            self._probation = Probation(run, chosen.until_s)
+            left_s = chosen.until_s - time.time()  # more than it ever takes: a clock that was set
+            self._probation = Probation(run, min(left_s, run.config.model.probation_s))
 
     def handle(self, request: Model) -> Answer | Pending:
         """List, use, roll back or remove."""
@@ -70,8 +71,9 @@ class Models:
             self._recovered = ""
         if self._probation is None or self._changing:
             return
-        if time.time() >= self._probation.until_s:
+        if self._probation.over:
             self._probation = None
+            self._passed()
         elif fault := self._probation.fault():
             self._probation, chosen = None, persisted.choice()
             try:
@@ -94,8 +96,8 @@ class Models:
             if error:
                 persisted.choose(old)
             elif why == "by request":
-                until_s = new.until_s if new else 0.0
-                self._probation = Probation(self._run, until_s) if until_s else None
+                probation_s = self._run.config.model.probation_s
+                self._probation = Probation(self._run, probation_s) if new and new.until_s else None
                 line = f"model {self._name()} instead of {before}"
                 self._events.add("model_changed", line, model=self._name(), instead_of=before)
             else:
@@ -110,6 +112,15 @@ class Models:
             self._changing = False
             persisted.choose(old)
             raise
+
+    def _passed(self) -> None:
+        """Persist that the model has proven itself, whatever the clock says at the next start."""
+        chosen = persisted.choice()
+        if chosen is not None and chosen.until_s:
+            try:
+                persisted.choose(msgspec.structs.replace(chosen, until_s=0.0))
+            except ConfigError as exc:
+                log.warning("%s", exc)
 
     def _report_back(self, why: str) -> None:
         line = f"model {self._name()} again: {why}"

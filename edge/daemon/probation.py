@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.daemon.run import Run
+from edge.frames import Seconds
 
 CHECK_S: Final = 10.0
 FRAMES_LEAST: Final = 20
@@ -45,14 +46,19 @@ class _Counted:
 class Probation:
     """One model on probation; begins with the model.
 
-    until_s  Unix time at which it is over
+    left_s  how long it still takes: by a clock that nobody sets
     """
 
-    def __init__(self, run: Run, until_s: float) -> None:
-        self._run, self.until_s = run, until_s
+    def __init__(self, run: Run, left_s: Seconds) -> None:
+        self._run, self._end_s = run, time.monotonic() + left_s
         self._before = self._counted()
         self._usual = self._before.dropped_share
         self._bad, self._next_s = 0, time.monotonic() + CHECK_S
+
+    @property
+    def over(self) -> bool:
+        """Whether the model has proven itself."""
+        return time.monotonic() >= self._end_s
 
     def fault(self) -> str:
         """Return what is wrong with the model, in words; empty where nothing is, so far."""

@@ -184,8 +184,9 @@ def _writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
+        denied = isinstance(exc, PermissionError)
         raise ConfigError(
             f"the models cannot be changed: {exc.strerror}",
             where=str(place),
-            hint="as root, or as the service's user",
+            hint="as root, or as the service's user" if denied else "",
         ) from exc

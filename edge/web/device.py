@@ -25,7 +25,7 @@ SLOW_S: Final = 120.0
 """Longest wait for an answer; for one that proves a model first."""
 SLOW: Final = frozenset(("reload", "model", "shadow"))
 PICTURE_S: Final = 0.25
-"""A picture that is younger is given to whoever asks."""
+"""A picture that is younger is given to anyone who asks."""
 
 
 class Device:
