@@ -48,16 +48,22 @@ PARTS = {
 }
 """Each does one thing; they never import each other -> third-party packages."""
 
+WEB = ("fastapi", "starlette", "uvicorn", "prometheus_client")
 COMPOSERS = {
     "daemon": ({*PARTS}, {"msgspec", "systemd"}),
     "doctor": ({"camera", "model", "mqtt", "telemetry"}, {"msgspec", "rich"}),
-    "cli": ({*PARTS, "daemon", "doctor"}, {"cv2", "msgspec", "numpy", "rich"}),
+    "web": (
+        {"model"},
+        {"fastapi", "starlette", "uvicorn", "prometheus_client", "msgspec", "numpy"},
+    ),
+    "cli": ({*PARTS, "daemon", "doctor", "web"}, {"cv2", "msgspec", "numpy", "rich"}),
     "__main__": ({"daemon", "cli"}, set()),
     "__init__": (set(), set()),
 }
 """What puts parts together -> (rooms below it, third-party packages)."""
 
 SOLE = {"paho": {"mqtt"}, "picamera2": {"camera"}, "libcamera": {"camera"}, "systemd": {"daemon"}}
+SOLE |= {package: {"web"} for package in WEB}
 """Third-party package -> the one room that imports it."""
 
 MODULES = sorted((ROOT / "edge").rglob("*.py"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
-from edge.cli import arguments_cases, values
+from edge.cli import arguments_cases, arguments_web, values
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -27,6 +27,7 @@ EXAMPLES: Final = {
     "record": "edge record --seconds 60 --source /dev/video0 porch.edgerec",
     "replay": "edge replay --model old --model new --compare --allow 10 porch.edgerec",
     "cases": "edge cases sort 20260131T174501-250-4711 open",
+    "web": "edge web --port 8080",
     "schema": "edge schema | jq .state",
 }
 
@@ -134,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     _record(command("record", "record what the model sees and says, to replay it later"))
     _replay(command("replay", "classify a recording again, and compare models on it"))
     arguments_cases.add(command("cases", "list, sort, export and remove the frames that were kept"))
+    arguments_web.add(command("web", "serve the page and the HTTP API of this device"))
 
     command("schema", "print the JSON Schema of every payload")
     return top

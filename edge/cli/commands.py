@@ -199,6 +199,13 @@ def cases(args: argparse.Namespace) -> int:
     return cases.run(args)
 
 
+def web(args: argparse.Namespace) -> int:
+    """Serve the page and the HTTP API, or change the password or a token."""
+    from edge.web import command
+
+    return command.run(args)
+
+
 def schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of every payload."""
     from edge import contract
@@ -220,5 +227,6 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "record": recordings.record,
     "replay": recordings.replay,
     "cases": cases,
+    "web": web,
     "schema": schema,
 }

@@ -24,6 +24,13 @@ def count(text: str) -> int:
     return 0 if text == "0" else positive(text)
 
 
+def port(text: str) -> int:
+    """Return a TCP port; 0: any that is free."""
+    if (number := count(text)) > 65_535:
+        raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {text!r}")
+    return number
+
+
 def frames(text: str) -> int:
     """Return how many frames to measure."""
     if (number := positive(text)) > FRAMES_MAX:
