@@ -33,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def seen(number: int, labels: int = 2, valid: bool = True, at_ns: int | None = None) -> Classified:
     """Return a frame whose own scores rise with the label's number, the window's fall."""
-    rising = np.arange(1, labels + 1, dtype=np.float32) / labels
+    rising = np.linspace(1 / labels, 1, labels, dtype=np.float32)
     now_ns = time.monotonic_ns() if at_ns is None else at_ns
     prediction: Prediction | InvalidScores = InvalidScores("not finite")
     if valid:
@@ -98,7 +98,7 @@ def test_a_fast_source_is_thinned_out(server: Server) -> None:
         at_ns = SECOND_NS + number * SECOND_NS // (10 * frames.RATE)
         server.local.frames.classified(seen(number, at_ns=at_ns), LABELS)
     server.event()
-    received = []
+    received: list[int] = []
     while (line := client.lines(1)[0])["topic"] == "frame":
         received.append(line["payload"]["frame"])
     assert frames.RATE <= len(received) <= 2 * frames.RATE
@@ -148,7 +148,7 @@ def test_nobody_else_sees_that_one_has_subscribed(
     daemon(*arguments, config=config).wait_for_log("local socket:")
     with LocalClient(tmp_path / "edge.sock", timeout_s=WAIT_S) as client:
         assert client.request("subscribe", results=True) == {"results": True}
-        received = []
+        received: list[dict[str, Any]] = []
         while len(received) < 50:
             message = client.receive(WAIT_S)
             assert message is not None
