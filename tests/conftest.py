@@ -279,3 +279,19 @@ def serve() -> Iterator[Callable[..., Any]]:
             return server
 
         yield start
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return a function that starts `edge web`; none outlives the test."""
+    from tests.web_server import Web  # which knows this file
+
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str | Path, **options: str) -> Web:
+            running = Web(tmp_path, *arguments, **options)
+            stack.callback(running.process.wait)
+            stack.callback(running.process.kill)
+            return running
+
+        yield start

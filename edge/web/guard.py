@@ -109,6 +109,9 @@ class Guard:
         """Answer one request; anything but HTTP is ignored."""
         if scope["type"] != "http":
             return
+        # Of 2.4 a server's send raises when the reader has gone. uvicorn 0.32 says 2.4 and does not
+        # raise: a stream would never end. Of 2.3, Starlette listens for the end itself.
+        scope["asgi"] = {**scope["asgi"], "spec_version": "2.3"}
         out = _Out(scope, send)
         body = _Body()
         with self._activity.request():

@@ -44,6 +44,9 @@ END_S: Final = 3.0
 INHERITED: Final = 3
 """The first descriptor that systemd passes on. Source: sd_listen_fds(3)."""
 
+Wait = tuple[str, Any]
+Waits = dict[Any, tuple[Wait | None, float]]
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -149,9 +152,9 @@ async def _stop(server: Any, device: Device, stop: asyncio.Event) -> None:
 
 async def _tend(server: Any, activity: Activity, idle_s: float, stop: asyncio.Event) -> None:
     """End connections that go nowhere, and the server when it is idle."""
-    since: dict[Any, tuple[str, float]] = {}
+    since: Waits = {}
     while True:
-        await asyncio.sleep(TEND_S)
+        await asyncio.sleep(min(TEND_S, idle_s or TEND_S))
         if idle_s and activity.idle_s() >= idle_s:
             log.info("no request for %.0f s: ending", idle_s)
             stop.set()
@@ -159,28 +162,32 @@ async def _tend(server: Any, activity: Activity, idle_s: float, stop: asyncio.Ev
         since = _swept(server.server_state.connections, since, time.monotonic())
 
 
-def _swept(
-    connections: set[Any], since: dict[Any, tuple[str, float]], now_s: float
-) -> dict[Any, tuple[str, float]]:
+def _swept(connections: set[Any], since: Waits, now_s: float) -> Waits:
     """Abort what waits too long; return connection -> what it waits for, since when."""
-    waiting: dict[Any, tuple[str, float]] = {}
+    first_s = FIRST_S if len(connections) < CONNECTIONS / 2 else TEND_S
+    waits: Waits = {}
     for connection in list(connections):
-        kind = _kind(connection)
-        before = since.get(connection)
-        begin_s = before[1] if before and before[0] == kind else now_s
-        if kind and now_s - begin_s >= (CLOSING_S if kind == "closing" else FIRST_S):
+        wait = _wait(connection)
+        if wait is None:
+            continue
+        before, begin_s = since.get(connection, (None, now_s))
+        begin_s = begin_s if before == wait else now_s
+        if now_s - begin_s >= (CLOSING_S if wait[0] == "closing" else first_s):
             connection.transport.abort()
-        elif kind:
-            waiting[connection] = kind, begin_s
-    return waiting
+        else:
+            waits[connection] = wait, begin_s
+    return waits
 
 
-def _kind(connection: Any) -> str:
-    """Return what uvicorn's connection waits for: its client's request, or its end; or neither."""
+def _wait(connection: Any) -> Wait | None:
+    """Return what a connection of uvicorn's waits for, its end or its next request; or neither.
+
+    With it comes its last request, so that the wait for the next one begins anew.
+    """
     if connection.transport.is_closing():
-        return "closing"
+        return "closing", None
     cycle = connection.cycle
-    return "request" if cycle is None or cycle.response_complete else ""
+    return ("request", cycle) if cycle is None or cycle.response_complete else None
 
 
 def inherited() -> socket.socket | None:
