@@ -154,8 +154,11 @@ class Store:
                 folder.remove(name + SIDECAR)
             return there
 
-    def sort(self, name: str, before: str, label: str) -> None:
-        """Move a case from the class ``before`` to ``label``, at once; empty is unsorted."""
+    def sort(self, name: str, before: str, label: str, keep_class: bool = False) -> None:
+        """Move a case from the class ``before`` to ``label``, at once; empty is unsorted.
+
+        keep_class  also where it was the last case of its class
+        """
         if before == label:
             return
         with self.folder(before) as source, self.folder(label, create=bool(label)) as to:
@@ -167,7 +170,8 @@ class Store:
             to.sync()
             source.remove(name + SIDECAR)
             source.sync()
-        self._forget_class(before)
+        if not keep_class:
+            self._forget_class(before)
 
     def sort_all(self, cases: Sequence[str], label: str) -> None:
         """Move cases to a class, empty for unsorted. Raises EdgeError, before the first."""

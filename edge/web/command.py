@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from edge import config as configs
-from edge.config import Config, ModelConfig, persisted
+from edge.config import Config
 from edge.errors import ConfigError
 from edge.web.password import MOST_BYTES, Passwords
+from edge.web.place import Place
 from edge.web.tokens import Tokens
 from edge.web.vault import Vault, home
 
@@ -46,12 +47,11 @@ def _serve(args: argparse.Namespace, passwords: Passwords, tokens: Tokens) -> No
     path = args.config
     if path is None and configs.SERVICE_CONFIG.exists():
         path = configs.SERVICE_CONFIG
-    config = configs.load(path, settings=persisted.read())
+    os.environ.setdefault("STATE_DIRECTORY", str(home()))  # for settings and models
+    place = Place(path, home())
+    config = place.load()
     if (args.tls_cert is None) != (args.tls_key is None):
         raise ConfigError("a certificate and its key", expected="both --tls-cert and --tls-key")
-
-    def model() -> ModelConfig:  # again at each new model: the daemon's may have changed
-        return configs.load(path, settings=persisted.read()).model
 
     try:
         from edge.web import serve
@@ -73,7 +73,7 @@ def _serve(args: argparse.Namespace, passwords: Passwords, tokens: Tokens) -> No
         behind_proxy=args.proxy,
         workers=min(WORKERS, len(os.sched_getaffinity(0))),
     )
-    serve.run(options, passwords, tokens, model)
+    serve.run(options, passwords, tokens, place)
 
 
 def socket_path(config: Config) -> Path:
