@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import baseline, folders
+from edge.cli import teach_progress as progress
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError
 from edge.fingerprint import fingerprint
@@ -54,12 +54,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_name(name)
     out = Path(args.out or name)
     version = _next_version(out, name)
-    found = scan(folder)
+    found = scan(folder, skip_empty=args.skip_empty)
+    threads = 1 if args.gently else 0
+    cv2.setNumThreads(threads or -1)
     background = _background(args.background, found)
-    network = backbone.start(ModelConfig(path=args.features))
-    show = _progress()
+    network = backbone.start(ModelConfig(path=args.features, threads=threads))
+    show = progress.show(args.progress)
     samples, pictures = read(folder, found, network, show)
-    taught = teach(samples, lambda: show("judging what was taught"))
+    taught = teach(samples, progress.judging(show))
     card = {
         "name": name,
         "version": version,
@@ -69,19 +71,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         **({"background": background} if background else {}),
         "preprocessing": _preprocessing(network),
     }
-    show("proving the model")
+    show("proving the model", progress.READING + progress.JUDGING)
     try:
         _install(out, folder, taught, card, pictures)
     except OSError as exc:
         raise EdgeError(f"the model cannot be written: {exc.strerror}", where=str(out)) from exc
-    show("")
+    show("", 1.0)
     for line in () if args.json else report.text(taught).splitlines():
         print(escaped(line))
     return {"model": str(out), "name": name, "version": version, **report.figures(taught)}
 
 
 def read(
-    folder: Path, found: Folder, network: Backbone, show: Callable[[str], None]
+    folder: Path, found: Folder, network: Backbone, show: progress.Show
 ) -> tuple[Samples, Figures]:
     """Return the pictures with their features; those that cannot be read are listed.
 
@@ -92,7 +94,8 @@ def read(
     features, prints, bright = [], [], []
     unread: list[tuple[str, str]] = []
     for number, (path, label) in enumerate(found.files):
-        show(f"{number + 1} of {len(found.files)} pictures")
+        total = len(found.files)
+        show(f"{number + 1} of {total} pictures", progress.READING * (number + 1) / total)
         try:
             frame = engine.read_picture(path)
         except Unreadable as exc:
@@ -234,10 +237,3 @@ def _reference(features: str) -> str:
 def _preprocessing(network: Backbone) -> dict[str, Any]:
     found = msgspec.to_builtins(network.engine.card.preprocessing)
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _progress() -> Callable[[str], None]:
-    """Return a function that shows one line on a terminal, over the one before."""
-    if not sys.stderr.isatty():
-        return lambda line: None
-    return lambda line: print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ def of_all(paths: Sequence[Path]) -> NDArray[np.float64]:
     """Return the Unix time of each picture, (N,); NaN where nothing says it."""
     found = np.array([of(path) for path in paths])
     unknown = np.flatnonzero(~np.isfinite(found))
-    if len(unknown) == len(paths):
+    if len(unknown) == len(paths) and not any(_sidecar(path) == 0 for path in paths):
         dates = np.array([_date(path) for path in paths])
         if len(dates) and np.isfinite(dates).all() and np.ptp(dates) > APART_S:
             return dates

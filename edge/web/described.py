@@ -41,6 +41,11 @@ def takes(kind: Any) -> Schema:
     return {"required": True, "content": {JSON: {"schema": schema(kind)}}}
 
 
+def nothing() -> Schema:
+    """Return a body that says nothing, for OpenAPI: none, or an empty object."""
+    return {"required": False, "content": {JSON: {"schema": {"type": "object"}}}}
+
+
 def gives(kind: Any) -> dict[str, Schema]:
     """Return an answer in JSON for OpenAPI."""
     return {JSON: schema(kind)}
