@@ -295,3 +295,18 @@ def web(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             return running
 
         yield start
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return a function that starts a daemon's socket that says what the test wants."""
+    from tests.web_server import FakeDaemon
+
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: Any, **options: Any) -> FakeDaemon:
+            running = FakeDaemon(tmp_path / "edge.sock", *arguments, **options)
+            stack.callback(running.close)
+            return running
+
+        yield start

@@ -28,6 +28,7 @@ from tests.web_server import ASK, FakeDaemon, Web, said
 
 Start = Callable[..., Daemon]
 Serve = Callable[..., Web]
+Fake = Callable[..., FakeDaemon]
 CONFIG = """
 [local]
 path = "{}/edge.sock"
@@ -130,13 +131,12 @@ def test_a_setting_that_the_daemon_refuses_is_a_conflict(pair: Web) -> None:
 
 
 @pytest.mark.parametrize("command", ["ping", "stats", "snapshot", "claim", "../state", "exit"])
-def test_only_listed_requests_are_passed_on(command: str, tmp_path: Path, web: Serve) -> None:
+def test_only_listed_requests_are_passed_on(command: str, fake: Fake, web: Serve) -> None:
     """Another one has no address, and nothing reaches the daemon."""
-    fake = FakeDaemon(tmp_path / "edge.sock", said("state", label=None))
+    device = fake(said("state", label=None))
     server = web().ready().connected()
     assert server.order(command).status == 404
-    assert fake.received == []
-    fake.close()
+    assert device.received == []
 
 
 def test_a_daemon_that_is_killed_is_not_shown_as_fresh(

@@ -205,30 +205,36 @@ class FakeDaemon:
 
     def close(self) -> None:
         """End it, and every connection."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._path.unlink(missing_ok=True)
         self._listener.close()
         for client in self.clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
             client.close()
-        self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
+                self.clients.append(client)
                 client.sendall(self._hello)
+            except ConnectionError:  # it did not like what it heard
+                continue
             except OSError:
                 return
-            self.clients.append(client)
             threading.Thread(target=self._read, args=(client,), daemon=True).start()
 
     def _read(self, client: socket.socket) -> None:
         try:
-            for line in client.makefile("rb"):
-                request = json.loads(line)
-                self.received.append(request)
-                if self._answers:
-                    client.sendall(self.answer(request))
-        except OSError:
+            with client.makefile("rb") as lines:
+                for line in lines:
+                    request = json.loads(line)
+                    self.received.append(request)
+                    if self._answers:
+                        client.sendall(self.answer(request))
+        except (OSError, ValueError):
             return
 
     def answer(self, request: dict[str, Any]) -> bytes:

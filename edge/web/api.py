@@ -112,10 +112,10 @@ class Api:
         newest = list(self._device.newest.events)[: -limit - 1 : -1]
         return answer({"daemon": self._device.daemon(), "events": newest})
 
-    async def live(self, _: Request) -> Response:
+    async def live(self, request: Request) -> Response:
         """Return a stream of events, until the reader leaves."""
         headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}  # the first is nginx's
-        stream = self._device.live.stream()
+        stream = self._device.live.stream(request.scope["edge.done"])
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     async def snapshot(self, _: Request) -> Response:

@@ -1,7 +1,8 @@
 """The way in: every request passes here before any route, every answer on its way out.
 
 Host name, caller, another site's page, rate, then the body, bounded in bytes and time. What a route
-gets is whole; it reads nothing from the network. On the way out: headers, and an end to readers
+gets is whole, in the scope: ``edge.caller``, ``edge.body``, and ``edge.done``, an ExitStack that
+closes once it is answered. On the way out: headers, and an end to readers
 that do not read.
 
 Pure ASGI, on the loop's thread.
@@ -29,7 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_MAX: Final = 16_384
 """Bytes of a request's body, where a route says nothing else."""
-HELD_MAX: Final = 64_000_000
+HELD_MAX: Final = 48_000_000
 """Bytes of all bodies that are held at the same time."""
 PIECE_S: Final = 10.0
 BODY_S: Final = 60.0
@@ -114,7 +115,8 @@ class Guard:
         scope["asgi"] = {**scope["asgi"], "spec_version": "2.3"}
         out = _Out(scope, send)
         body = _Body()
-        with self._activity.request():
+        with self._activity.request(), contextlib.ExitStack() as done:
+            scope["edge.done"] = done
             try:
                 await self._admit(scope, receive, body)
                 await self._app(scope, receive, out.send)

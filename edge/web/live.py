@@ -9,6 +9,7 @@ Source: HTML Living Standard, 9.2 Server-sent events.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -18,7 +19,6 @@ import msgspec
 from edge.web.answers import too_many
 
 READERS: Final = 200
-FULL: Final = f"too many readers: at most {READERS}"
 WAITING: Final = 64
 """Messages that wait for a reader."""
 HEARTBEAT_S: Final = 5.0
@@ -62,35 +62,34 @@ class Live:
         for reader in self._readers:
             reader.woken.set()
 
-    def stream(self) -> AsyncIterator[bytes]:
-        """Return the stream of a new reader. Raises Refused, 429."""
-        if len(self._readers) >= READERS:
-            raise too_many(FULL, 10.0)
-        return self._events()
+    def stream(self, done: contextlib.ExitStack) -> AsyncIterator[bytes]:
+        """Return the stream of a new reader, who leaves when ``done`` closes. Raises Refused, 429.
 
-    async def _events(self) -> AsyncIterator[bytes]:
-        if len(self._readers) >= READERS:  # others have begun since ``stream`` looked
-            yield event("error", {"error": FULL})
-            return
+        A stream whose reader was given up is not closed by itself: whoever raised the error in it
+        may hold it for long.
+        """
+        if len(self._readers) >= READERS:
+            raise too_many(f"too many readers: at most {READERS}", 10.0)
         reader = _Reader()
         self._readers.add(reader)
-        try:
-            yield b"retry: 2000\n\n" + b"".join(self._current())
-            while not self._ending and not reader.dropped:
-                reader.woken.clear()
-                if not reader.waiting:
-                    try:
-                        async with asyncio.timeout(HEARTBEAT_S):
-                            await reader.woken.wait()
-                    except TimeoutError:
-                        yield event("heartbeat", self._heartbeat())
-                        continue
-                together = b"".join(reader.waiting)
-                reader.waiting.clear()
-                if together:
-                    yield together
-        finally:
-            self._readers.discard(reader)
+        done.callback(self._readers.discard, reader)
+        return self._events(reader)
+
+    async def _events(self, reader: _Reader) -> AsyncIterator[bytes]:
+        yield b"retry: 2000\n\n" + b"".join(self._current())
+        while not self._ending and not reader.dropped:
+            reader.woken.clear()
+            if not reader.waiting:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await reader.woken.wait()
+                except TimeoutError:
+                    yield event("heartbeat", self._heartbeat())
+                    continue
+            together = b"".join(reader.waiting)
+            reader.waiting.clear()
+            if together:
+                yield together
 
 
 def event(name: str, body: Any) -> bytes:
