@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -44,7 +45,8 @@ def judging(shown: Show) -> Callable[[], None]:
 
 def gently() -> None:
     """Let everything else that runs come first. Before NumPy is imported: one thread."""
-    os.nice(NICE)
+    with contextlib.suppress(OSError):  # a sandbox may forbid it, and has a weight of its own
+        os.nice(NICE)
     os.environ.update(dict.fromkeys(THREADS, "1"))
 
 

@@ -62,18 +62,27 @@ def _serve(args: argparse.Namespace, passwords: Passwords, tokens: Tokens) -> No
             hint="install the package edge-camera-web, or `pip install 'edge-camera[web]'`",
         ) from exc
     activated = os.environ.get("LISTEN_PID") == str(os.getpid())
-    idle_s = args.idle if args.idle is not None else IDLE_S if activated else 0.0
     options = serve.Options(
         host=args.host,
         port=args.port,
         socket=socket_path(config),
-        idle_s=idle_s,
+        idle_s=idle_s(args.idle, activated, config.web.history),
         tls=(args.tls_cert, args.tls_key) if args.tls_cert else None,
         names=tuple(args.name),
         behind_proxy=args.proxy,
         workers=min(WORKERS, len(os.sched_getaffinity(0))),
     )
     serve.run(options, passwords, tokens, place)
+
+
+def idle_s(given: float | None, activated: bool, history: bool) -> float:
+    """Return after how long without a request the server ends; 0: never.
+
+    Without a gap in the history it cannot end: nobody would keep what the daemon says.
+    """
+    if given is not None:
+        return given
+    return IDLE_S if activated and not history else 0.0
 
 
 def socket_path(config: Config) -> Path:

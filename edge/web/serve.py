@@ -89,7 +89,7 @@ async def _serve(
     predict = Predict(lambda: place.load().model, lambda: device.newest.model, options.workers)
     access = Access(passwords, tokens, options.behind_proxy)
     api = Api(device, predict, Login(access, passwords), passwords, activity)
-    lessons = Lessons(place, activity)
+    lessons = Lessons(place, device, options.socket, activity)
     files, routes = pages(), [*api.routes(), *lessons.routes()]
     names = Names((socket.gethostname(), f"{socket.gethostname()}.local", *options.names))
     app = Guard(application(routes, files), access, names, Rules(rules(routes, files)), activity)

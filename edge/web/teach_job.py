@@ -8,9 +8,6 @@ reads. Runs on the loop's thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +17,7 @@ import msgspec
 
 from edge.errors import EdgeError
 from edge.text import escaped
+from edge.web.child import environment, kill
 
 LONGEST_S: Final = 3600.0
 LINE_MAX: Final = 65_536
@@ -61,7 +59,7 @@ class Job:
             limit=LINE_MAX,
             pass_fds=(lock,),
             start_new_session=True,
-            env=_environment(state),
+            env=environment(state),
         )
         self._process = process
         try:
@@ -89,10 +87,8 @@ class Job:
         self._kill()
 
     def _kill(self) -> None:
-        process = self._process
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+        if self._process is not None:
+            kill(self._process)
 
     async def _follow(self, stream: asyncio.StreamReader) -> None:
         """Take progress and errors from stderr."""
@@ -131,10 +127,3 @@ def _stream(pipe: asyncio.StreamReader | None) -> asyncio.StreamReader:
     if pipe is None:
         raise EdgeError("the child has no pipe")
     return pipe
-
-
-def _environment(state: Path) -> dict[str, str]:
-    """Return the child's: what systemd gave this process is not the child's."""
-    ours = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_PID", "LISTEN_FDS", "WATCHDOG_USEC")
-    kept = {name: value for name, value in os.environ.items() if name not in ours}
-    return {**kept, "STATE_DIRECTORY": str(state)}
