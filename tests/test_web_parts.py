@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.cli import arguments
 from edge.web.access import Names, is_loopback
 from edge.web.answers import Refused
 from edge.web.sessions import (
@@ -17,6 +20,7 @@ from edge.web.sessions import (
     Sessions,
     network,
 )
+from tests.conftest import ROOT
 
 
 def test_a_session_ends_when_it_is_not_used_and_in_the_end_anyway() -> None:
@@ -97,3 +101,15 @@ def test_no_host_raises_anything_else(host: str) -> None:
 def test_this_machine_is_this_machine(address: str, own: bool) -> None:
     """Loopback addresses and a Unix socket; no name, and no other address."""
     assert is_loopback(address) is own
+
+
+@pytest.mark.parametrize("unit", ["service", "socket"])
+def test_the_units_start_what_there_is(unit: str) -> None:
+    """The service's command line is one that the parser takes; the socket is this machine's."""
+    text = (ROOT / f"deploy/systemd/edge-camera-web.{unit}").read_text()
+    if unit == "socket":
+        assert re.findall(r"^ListenStream=(.*)$", text, re.M) == ["127.0.0.1:8080"]
+        return
+    (command,) = re.findall(r"^ExecStart=/usr/bin/edge (.*)$", text, re.M)
+    args = arguments.parser().parse_args(command.split())
+    assert (args.command, args.host, args.idle) == ("web", "127.0.0.1", None)

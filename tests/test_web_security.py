@@ -111,13 +111,19 @@ def test_a_password_file_that_cannot_be_read_locks_everyone_out(
 ) -> None:
     """It never counts as no password; the log says which file, once it is asked for."""
     mine = session(locked)
-    (tmp_path / "web-password.json").write_text("{}")
+    file = tmp_path / "web-password.json"
+    kept = file.rename(tmp_path / "kept")
+    file.write_text("{}")
     for got in (locked.ask("/api/state"), locked.send("GET", "/api/state", None, mine)):
         assert got.status == 403
     assert log_in(locked).status == 403
-    assert "web-password.json: not a password's hash" in locked.log.read_text()
+    line = "web-password.json: not a password's hash"
+    assert locked.log.read_text().count(line) == 1
     again = edge("web", "--port", "0", env={**os.environ, "STATE_DIRECTORY": str(tmp_path)})
     assert (again.returncode, again.stderr.count("\n")) == (78, 1)
+    kept.rename(file)  # the very file that was there before
+    assert locked.ask("/api/state").status == 401
+    assert log_in(locked).status == 200
 
 
 def test_the_password_is_stored_hashed_for_its_owner_alone(tmp_path: Path) -> None:
@@ -240,7 +246,7 @@ def test_without_a_password_no_proxy_is_served(web: Serve) -> None:
     behind = web("--proxy").ready()
     got = behind.send("GET", "/api/state", None, {"X-Forwarded-For": "1.2.3.4"})
     assert got.status == 403
-    assert "only this machine" in got.json()["error"]
+    assert behind.ask("/api/state").status == 403  # a proxy may have forgotten the header
 
 
 def test_behind_a_proxy_each_client_has_its_own_limits(tmp_path: Path, web: Serve) -> None:
@@ -287,6 +293,7 @@ def test_names_of_strangers_are_refused(host: str, status: int, web: Serve) -> N
     "headers",
     [
         {},
+        {"X-Edge-Request": "yes"},
         {"Origin": "http://evil.example", **ASK},
         {"Origin": "null", **ASK},
         {"Origin": "https://127.0.0.1:{port}", **ASK},
@@ -308,7 +315,7 @@ def test_a_page_of_another_site_changes_nothing(
     sent = {name: value.format(port=server.port) for name, value in {**headers, **mine}.items()}
     for path in ("/api/request/reload", "/api/logout"):
         assert server.send("POST", path, b"{}", sent).status == 403
-    if headers:
+    if headers.keys() & {"Origin", "Sec-Fetch-Site"}:
         kind = {"Content-Type": "application/octet-stream"}
         assert server.send("POST", "/api/predict", b"x", {**sent, **kind}).status == 403
     assert device.received == []

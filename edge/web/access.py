@@ -36,13 +36,13 @@ SET_PASSWORD: Final = "set one with `edge web --set-password`"
 class Caller:
     """Who sends a request. address: of the other end; name: of the token."""
 
-    def __str__(self) -> str:
-        """Return who it is, for the log."""
-        return f"{self.kind} {self.name}".strip() + f", from {self.address or 'here'}"
-
     kind: Literal["local", "session", "token", "nobody"]
     name: str
     address: str
+
+    def __str__(self) -> str:
+        """Return who it is, for the log."""
+        return f"{self.kind} {self.name}".strip() + f", from {self.address or 'here'}"
 
 
 class Access:
@@ -55,6 +55,7 @@ class Access:
         self._passwords, self._tokens, self._behind_proxy = passwords, tokens, behind_proxy
         self.sessions = Sessions()
         self._version = passwords.version
+        self._fault = ""
 
     def caller(self, headers: Mapping[str, str], address: str) -> Caller:
         """Return who sends a request with these headers. Raises Refused, 401 or 403."""
@@ -70,8 +71,11 @@ class Access:
                     raise Refused(401, "no such token", {"WWW-Authenticate": "Bearer"})
                 return Caller("token", name, address)
         except ConfigError as exc:
-            log.error("%s; nobody is let in", exc)
+            if str(exc) != self._fault:  # once, however many requests come
+                self._fault = str(exc)
+                log.error("%s; nobody is let in", exc)
             raise locked() from exc
+        self._fault = ""
         if not has_password:
             return self._without_password(headers, address)
         session = cookie(headers, COOKIE)
@@ -80,7 +84,7 @@ class Access:
         raise Refused(401, "log in first, or send a token", {"WWW-Authenticate": "Bearer"})
 
     def _without_password(self, headers: Mapping[str, str], address: str) -> Caller:
-        if not self._behind_proxy and any(name in headers for name in FORWARDED):
+        if self._behind_proxy or any(name in headers for name in FORWARDED):
             raise Refused(403, f"no password is set: no proxy is served; {SET_PASSWORD}")
         if not is_loopback(address):
             raise Refused(403, f"no password is set: only this machine is served; {SET_PASSWORD}")
@@ -110,7 +114,7 @@ def check_origin(headers: Mapping[str, str], scheme: str, caller: Caller, change
     origin = headers.get("origin")
     if origin is not None and origin != f"{scheme}://{headers.get('host', '')}":
         raise Refused(403, "sent by a page of another site")
-    if changes and HEADER not in headers:
+    if changes and headers.get(HEADER) != "1":
         raise Refused(403, "header missing: expected X-Edge-Request: 1")
 
 

@@ -1,9 +1,9 @@
 """The way in: every request passes here before any route, every answer on its way out.
 
-Host name, caller, another site's page, rate, then the body, bounded in bytes and time. What a route
-gets is whole, in the scope: ``edge.caller``, ``edge.body``, and ``edge.done``, an ExitStack that
-closes once it is answered. On the way out: headers, and an end to readers
-that do not read.
+Host name, rate, address, caller, another site's page, then the body, bounded in bytes and time.
+What a route gets is whole, in the scope: ``edge.caller``, ``edge.body``, and ``edge.done``, an
+ExitStack that closes once it is answered. On the way out: headers, and an end to readers that do
+not read.
 
 Pure ASGI, on the loop's thread.
 """
@@ -28,7 +28,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY_MAX: Final = 16_384
+BODY_MAX: Final = 16_000
 """Bytes of a request's body, where a route says nothing else."""
 HELD_MAX: Final = 48_000_000
 """Bytes of all bodies that are held at the same time."""
@@ -113,7 +113,7 @@ class Guard:
         # Of 2.4 a server's send raises when the reader has gone. uvicorn 0.32 says 2.4 and does not
         # raise: a stream would never end. Of 2.3, Starlette listens for the end itself.
         scope["asgi"] = {**scope["asgi"], "spec_version": "2.3"}
-        out = _Out(scope, send)
+        out = _Out(send)
         body = _Body()
         with self._activity.request(), contextlib.ExitStack() as done:
             scope["edge.done"] = done
@@ -171,7 +171,7 @@ class Guard:
         if limit == 0 and length == "0" and "transfer-encoding" not in headers:
             return
         close = {"Connection": "close"}
-        if not length.isdigit() or int(length[:20]) > limit:
+        if not (length.isascii() and length.isdigit()) or int(length[:20]) > limit:
             raise Refused(413, f"body of {length[:20]} bytes: expected at most {limit}", close)
         until_s, more = time.monotonic() + BODY_S, True
         while more:
@@ -210,8 +210,8 @@ class _Gone(Exception):
 class _Out:
     """Sends an answer: with the headers of all, and never waiting longer than SEND_S."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._send, self._path = send, scope["path"]
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self.status = 0
 
     async def send(self, message: MutableMapping[str, Any]) -> None:

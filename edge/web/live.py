@@ -86,10 +86,8 @@ class Live:
                 except TimeoutError:
                     yield event("heartbeat", self._heartbeat())
                     continue
-            together = b"".join(reader.waiting)
-            reader.waiting.clear()
-            if together:
-                yield together
+            if reader.waiting:
+                yield reader.waiting.popleft()  # shared by all readers until it is sent
 
 
 def event(name: str, body: Any) -> bytes:

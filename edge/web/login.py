@@ -40,7 +40,6 @@ class Login:
         self._each, self._all = Buckets(PER_S, BURST), Buckets(ALL_PER_S, ALL_BURST)
         self._waiting = 0
         self._one: asyncio.Lock | None = None
-        self.refused_total = 0
 
     async def open(self, body: bytearray, caller: Caller, secure: bool) -> str:
         """Return the cookie of a new session. Raises Refused, 400, 401, 403, 409 or 429.
@@ -63,7 +62,6 @@ class Login:
         finally:
             self._waiting -= 1
         if not right or self._current() != hashed:
-            self.refused_total += 1
             log.warning("audit: login refused, from %s", caller.address or "here")
             raise Refused(401, "wrong password")
         log.info("audit: login, from %s", caller.address or "here")
@@ -71,8 +69,8 @@ class Login:
 
     def close(self, cookies: str, caller: Caller, secure: bool) -> str:
         """End the session; return the cookie that removes it from the browser."""
-        self._access.sessions.close(cookie({"cookie": cookies}, COOKIE))
-        log.info("audit: logout, from %s", caller.address or "here")
+        if self._access.sessions.close(cookie({"cookie": cookies}, COOKIE)):
+            log.info("audit: logout, from %s", caller.address or "here")
         return set_cookie("", 0, secure)
 
     def _current(self) -> Hash | None:

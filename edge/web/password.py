@@ -19,7 +19,7 @@ from msgspec import Meta
 from edge import files
 from edge.config.secrets import credential
 from edge.errors import ConfigError
-from edge.web.vault import Mark, Vault
+from edge.web.vault import UNREAD, Mark, Vault
 
 NAME: Final = "web-password.json"
 CREDENTIAL: Final = "web-password"
@@ -82,6 +82,7 @@ class Passwords:
         mark = self._vault.mark(NAME)
         if mark != self._mark:
             self._hash, self.version = None, self.version + 1
+            self._mark = UNREAD  # until it is read: the file before it may come back
             content = self._vault.read(NAME)
             self._hash = None if content is None else self._decoded(content)
             self._mark = mark

@@ -225,8 +225,8 @@ def _listen(options: Options, passwords: Passwords) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
         listener.listen(128)
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
         raise ConfigError(f"cannot listen: {reason}", where=where, hint="see --port") from exc
     listener.setblocking(False)
     return listener

@@ -45,9 +45,9 @@ class Sessions:
         self._open.move_to_end(key)
         return True
 
-    def close(self, name: str) -> None:
-        """End a session, if it is open."""
-        self._open.pop(_digest(name), None)
+    def close(self, name: str) -> bool:
+        """End a session; return whether it was open."""
+        return self._open.pop(_digest(name), None) is not None
 
     def clear(self) -> None:
         """End every session."""

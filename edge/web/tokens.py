@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import ConfigError
-from edge.web.vault import Mark, Vault
+from edge.web.vault import UNREAD, Mark, Vault
 
 FILE: Final = "web-tokens.json"
 PREFIX: Final = "edge_"
@@ -84,7 +84,7 @@ class Tokens:
         mark = self._vault.mark(FILE)
         if mark == self._mark:
             return
-        self._tokens = ()  # none counts while the file cannot be read
+        self._tokens, self._mark = (), UNREAD  # none counts while the file cannot be read
         content = self._vault.read(FILE)
         try:
             if content is not None:

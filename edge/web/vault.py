@@ -16,14 +16,16 @@ from edge.errors import ConfigError
 FILE_MAX_BYTES: Final = 65_536
 Mark = tuple[int, int, int]
 """What changes when a file is written again: inode, time in ns, bytes."""
+UNREAD: Final[Mark] = (-1, -1, -1)
+"""Of no file."""
 
 
 def home() -> Path:
-    """Return systemd's state directory; without one the service's, then the user's own."""
+    """Return systemd's state directory; else the service's, for root; else the user's own."""
     state = configs.state_folder()
     if state is not None:
         return state
-    if configs.SERVICE_STATE.is_dir():
+    if os.access(configs.SERVICE_STATE, os.R_OK | os.W_OK | os.X_OK):
         return configs.SERVICE_STATE
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "edge-camera"
