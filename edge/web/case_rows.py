@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge.cases import classes, names
+from edge.cases import names
 from edge.cases.listing import Filter
 from edge.cases.sidecar import SideCar
 from edge.cases.store import Store
@@ -78,28 +78,40 @@ def rows(folder: Path, query: Query) -> Rows:
     except FileNotFoundError:
         return Rows([], None, {names.UNSORTED: 0})
     with store:
-        found = _names(store, query)
+        there = _there(store)
+        counts = {label or names.UNSORTED: len(mine) for label, mine in there.items()}
         made: list[Row] = []
         scanned = ""
-        for count, (name, label) in enumerate(found):
+        for count, (name, label) in enumerate(_newest(there, query)):
             if len(made) == query.limit or count == SCAN:
-                return Rows(made, scanned, classes.counts(store))
+                return Rows(made, scanned, counts)
             scanned = name
             sidecar = store.sidecar(name, label)
             if query.takes(sidecar):
                 made.append(_row(name, label, sidecar))
-        return Rows(made, None, classes.counts(store))
+        return Rows(made, None, counts)
 
 
-def _names(store: Store, query: Query) -> list[tuple[str, str]]:
+def _there(store: Store) -> dict[str, list[str]]:
+    """Return class -> names of its cases; empty for unsorted."""
+    there = {"": store.names("")}
+    for label in store.labels():
+        if label != names.UNSORTED:
+            with contextlib.suppress(FileNotFoundError):
+                there[label] = store.names(label)
+    return there
+
+
+def _newest(there: dict[str, list[str]], query: Query) -> list[tuple[str, str]]:
     """Return name and class of the cases of the class, newest first."""
     wanted = query.which.label
-    found: list[tuple[str, str]] = []
-    for label in ("", *store.labels()) if wanted is None else (wanted,):
-        with contextlib.suppress(FileNotFoundError):
-            found += [(name, label) for name in store.names(label)]
-    if query.before:
-        found = [one for one in found if one[0] < query.before]
+    found = [
+        (name, label)
+        for label, mine in there.items()
+        if wanted in (None, label)
+        for name in mine
+        if not query.before or name < query.before
+    ]
     return sorted(found, reverse=True)
 
 
