@@ -238,6 +238,19 @@ def test_a_link_to_the_config_stays_a_link(tmp_path: Path, monkeypatch: pytest.M
     assert real.stat().st_mode & 0o777 == 0o640
 
 
+def test_settings_that_another_holds_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a short wait, in one line; nothing is written."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(persisted, "LOCK_S", 0.05)
+    with persisted._locked(), pytest.raises(ConfigError, match="another process"):
+        persisted.add({"log": {"level": "debug"}})
+    assert persisted.settings() == {}
+    persisted.add({"log": {"level": "debug"}})
+    assert persisted.settings() == {"log": {"level": "debug"}}
+
+
 def test_daemon_and_page_lose_nothing_of_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,8 +27,7 @@ from edge.errors import ConfigError
 log = logging.getLogger(__name__)
 NAME: Final = "settings.json"
 CHOICE: Final = "model.json"
-LOCK: Final = "settings.lock"
-LOCK_S: Final = 0.2
+LOCK_S: Final = 0.5
 """Longest wait for it: the daemon's loop waits meanwhile."""
 Kept = TypeVar("Kept")
 
@@ -108,15 +107,21 @@ def choose(chosen: Choice | None) -> None:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Keep other processes from changing the settings, as far as a lock can be had soon."""
+    """Keep other processes from changing the settings. Raises ConfigError where another one does.
+
+    The lock is on the state directory; without one, ``_write`` says so.
+    """
     folder, file = state_folder(), -1
     try:
         if folder is not None:
             with contextlib.suppress(OSError):
-                file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                end_s = time.monotonic() + LOCK_S
-                while not _try(file) and time.monotonic() < end_s:
-                    time.sleep(LOCK_S / 100)
+                file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            end_s = time.monotonic() + LOCK_S
+            while file >= 0 and not _try(file):
+                if time.monotonic() >= end_s:
+                    reason = "settings are being changed by another process"
+                    raise ConfigError(reason, where=str(folder), hint="try again")
+                time.sleep(LOCK_S / 100)
         yield
     finally:
         if file >= 0:

@@ -164,9 +164,9 @@ def _write(connection: sqlite3.Connection, row: Stretch | Happened | Figures) ->
 
 def _prepared(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that is whole and has the tables."""
+    _make(path)
     connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
     try:
-        os.chmod(path, 0o600)
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -182,6 +182,23 @@ def _prepared(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make(path: Path) -> None:
+    """Make the file, for the owner of its folder: root may be the first. Raises sqlite3.Error.
+
+    SQLite gives its other files the same owner and mode.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.fchown(file, owner.st_uid, owner.st_gid)
+        finally:
+            os.close(file)
+    except OSError as exc:
+        raise sqlite3.OperationalError(exc.strerror or str(exc)) from exc
 
 
 def _used_pages(connection: sqlite3.Connection) -> int:

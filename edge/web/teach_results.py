@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -70,8 +71,12 @@ class Results:
     def begin(self) -> tuple[Folder, str]:
         """Return the locked folder, and that of a new job; remove what others have left."""
         try:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = Folder.open(self._path)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            state = Folder.open(self._path.parent.resolve())
+            try:
+                folder = state.sub(FOLDER, create=True)
+            finally:
+                state.close()
         except OSError as exc:
             raise self._fault(exc) from exc
         try:
@@ -94,6 +99,7 @@ class Results:
     def write(self, folder: Folder, result: Result) -> None:
         """Make a result the newest one; remove the others' models."""
         try:
+            _belong(self._path / result.job, folder)
             folder.write(RESULT, msgspec.json.encode(result))
             folder.sync()
         except OSError as exc:
@@ -113,3 +119,11 @@ class Results:
 
     def _fault(self, exc: OSError) -> EdgeError:
         return EdgeError(f"cannot be written: {exc.strerror or exc}", where=str(self._path))
+
+
+def _belong(job: Path, folder: Folder) -> None:
+    """Give what root has taught to the owner of the folder."""
+    if os.geteuid() == 0:
+        owner = folder.status()
+        for path in (job, *job.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -11,12 +11,16 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge.cases.archive import PICTURE_MAX_BYTES
 from edge.cases.names import PICTURE
 from edge.cases.store import Store
 from edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KEPT_BYTES: Final = 8_000_000
 """Of thumbnails: some 800 of 240 pixels."""
@@ -79,9 +83,24 @@ class Thumbnails:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
 
 
+def decoded(content: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a picture, BGR; a JPEG no larger than is useful for a longer side of ``side``.
+
+    Raises picture.Unreadable.
+    """
+    from edge.pictures import picture  # OpenCV, which a page that only looks does not need
+
+    header = picture.read_header(content) if len(content) else None
+    if header is None:
+        raise picture.Unreadable("not a picture, or damaged")
+    longer = max(header.width, header.height)
+    reduced = next((way for way in (8, 4, 2) if longer // way >= side), 1)
+    return picture.decode(content, picture.MAX_PIXELS, reduced)
+
+
 def _check(content: bytes, name: str) -> None:
     """Raise EdgeError unless the content begins as a JPEG does."""
-    import numpy as np  # which a page that only looks does not need
+    import numpy as np
 
     from edge.pictures.headers import read_header
 
@@ -94,16 +113,12 @@ def _small(content: bytes, width: int, name: str) -> bytes:
     import cv2
     import numpy as np
 
-    from edge.pictures import picture
+    from edge.pictures.picture import Unreadable
 
     array = np.frombuffer(content, np.uint8)
     try:
-        header = picture.read_header(array) if content else None
-        if header is None:
-            raise picture.Unreadable("not a picture, or damaged")
-        reduced = next((way for way in (8, 4, 2) if header.width // way >= width), 1)
-        pixels = picture.decode(array, picture.MAX_PIXELS, reduced)
-    except picture.Unreadable as exc:
+        pixels = decoded(array, 2 * width)  # it may be twice as high as wide
+    except Unreadable as exc:
         raise EdgeError(str(exc), where=name) from exc
     scale = width / pixels.shape[1]
     if scale < 1:

@@ -4,7 +4,8 @@ Rule 1: nothing of a file is kept as it came: no metadata, no bytes after the pi
 Rule 2: within `cases.bytes`, `cases.free_bytes` and the number of cases, as imports are.
 
 The side-car has the time that EXIF or the file's name gives; 0 where neither does, so that teaching
-does not take pictures that came together for pictures of one moment. Runs on threads of work.py.
+does not take pictures that came together for pictures of one moment. The case is named after now,
+not after that time: the daemon drops the oldest unsorted ones by name. On threads of work.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from edge.errors import EdgeError
 from edge.fingerprint import fingerprint
 from edge.learn import times
 from edge.pictures import picture
+from edge.web import thumbnails
 from edge.web.answers import Refused
 from edge.web.case_changes import LOCK_S, Added, Skipped
 from edge.web.uploads import File
@@ -47,8 +49,8 @@ def take(folder: Path, config: CasesConfig, files: Sequence[tuple[str, File]], l
     added = Added(0, [], [])
     for number, (name, content) in enumerate(files):
         try:
-            jpeg, sidecar, time_s = _case(content, name, config, number)
-            added.names.append(_add(folder, config, jpeg, sidecar, time_s, label))
+            jpeg, sidecar = _case(content, name, config, number)
+            added.names.append(_add(folder, config, jpeg, sidecar, label))
             added.added += 1
         except (picture.Unreadable, Refused) as exc:
             added.skipped.append(Skipped(name, str(exc)))
@@ -61,14 +63,12 @@ def take(folder: Path, config: CasesConfig, files: Sequence[tuple[str, File]], l
     return added
 
 
-def _case(
-    content: File, name: str, config: CasesConfig, number: int
-) -> tuple[bytes, SideCar, float]:
-    """Return picture, side-car and time of a case. Raises Refused, Unreadable."""
+def _case(content: File, name: str, config: CasesConfig, number: int) -> tuple[bytes, SideCar]:
+    """Return picture and side-car of a case. Raises Refused, Unreadable."""
     if isinstance(content, Refused):
         raise content
     taken_s = times.of_upload(bytes(content[: times.HEAD_BYTES]), name)
-    pixels = picture.decode(np.frombuffer(content, np.uint8), picture.MAX_PIXELS)
+    pixels = thumbnails.decoded(np.frombuffer(content, np.uint8), config.side)
     scale = config.side / max(pixels.shape[:2])
     if scale < 1:
         size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
@@ -86,17 +86,15 @@ def _case(
         fingerprint=f"{fingerprint(pixels):016x}",
     )
     jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-    return jpeg, sidecar, taken_s if known else time.time()
+    return jpeg, sidecar
 
 
-def _add(
-    folder: Path, config: CasesConfig, jpeg: bytes, sidecar: SideCar, time_s: float, label: str
-) -> str:
+def _add(folder: Path, config: CasesConfig, jpeg: bytes, sidecar: SideCar, label: str) -> str:
     """Write a case; return its name. Raises EdgeError, OSError where there is no room."""
     encoded = sidecars.encode(sidecar)
     with Store(folder, create=True, lock=True, lock_s=LOCK_S) as store:
         _check_room(store, config, len(jpeg) + len(encoded), label)
-        base = unique = names.new(time_s, sidecar.sequence)
+        base = unique = names.new(time.time(), sidecar.sequence)
         number = 1
         while store.where(unique) is not None:
             unique, number = f"{base}-{number}", number + 1
