@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import re
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -24,7 +27,7 @@ from edge.cases.store import Store
 from edge.errors import EdgeError
 from edge.web.undo import STEPS, Undo
 from tests.case_files import fill, jpeg, pixels, sidecar, snapshot
-from tests.conftest import Daemon, edge, wait_until
+from tests.conftest import ROOT, Daemon, edge, wait_until
 from tests.web_server import ASK, Got, Web
 
 Serve = Callable[..., Web]
@@ -507,3 +510,31 @@ def test_a_folder_that_another_holds_is_a_line(server: Web, tmp_path: Path) -> N
     assert (got.status, got.headers["retry-after"]) == (503, "2")
     assert "another process" in got.json()["error"]
     assert listed(server, **{"class": "unsorted"}) == made
+
+
+def test_nobody_gets_in_who_has_not_logged_in(web: Serve, tmp_path: Path) -> None:
+    """With a password every address of these asks for it; without, a change needs the header."""
+    server = web(config=f'[local]\npath = "{tmp_path}/edge.sock"\n').ready()
+    paths = server.ask("/openapi.json").json()["paths"]
+    mine = {
+        path: methods
+        for path, methods in paths.items()
+        if re.match("/api/(cases|classes|teach|history|why|settings|doctor)", path)
+    }
+    assert len(mine) >= 17
+    for path, methods in mine.items():
+        if "post" in methods:
+            assert server.send("POST", path, b"{}", {}).status == 403, path
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "web", "--set-password"],
+        input=b"long enough\n",
+        cwd=ROOT,
+        env=server.env,
+        check=True,
+        capture_output=True,
+    )
+    assert b"password set" in done.stdout
+    for path, methods in mine.items():
+        for method in methods:
+            sent = b"{}" if method == "post" else None
+            assert server.send(method.upper(), path, sent, ASK).status == 401, (path, method)

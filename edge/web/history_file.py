@@ -88,10 +88,8 @@ class HistoryFile:
                 for row in rows:
                     _write(connection, row)
                 self._trim(connection, now_s)
-        except sqlite3.DatabaseError as exc:
-            self.close()
-            if _is_damaged(exc):
-                self._aside(exc)
+        except sqlite3.Error:
+            self.close()  # it is checked when it is opened again
             raise
 
     def newest_stretch(self) -> Stretch | None:
