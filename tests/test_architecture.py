@@ -53,8 +53,8 @@ COMPOSERS = {
     "daemon": ({*PARTS}, {"msgspec", "systemd"}),
     "doctor": ({"camera", "model", "mqtt", "telemetry"}, {"msgspec", "rich"}),
     "web": (
-        {"model"},
-        {"fastapi", "starlette", "uvicorn", "prometheus_client", "msgspec", "numpy"},
+        {"learn", "model"},
+        {"cv2", "fastapi", "starlette", "uvicorn", "prometheus_client", "msgspec", "numpy"},
     ),
     "cli": ({*PARTS, "daemon", "doctor", "web"}, {"cv2", "msgspec", "numpy", "rich"}),
     "__main__": ({"daemon", "cli"}, set()),

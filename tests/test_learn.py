@@ -278,6 +278,12 @@ def test_a_time_is_found_where_it_is(tmp_path: Path) -> None:
     file.with_suffix(".json").write_text(json.dumps({"time": 1.6e9}))
     assert times.of(file) == 1.6e9
     file.with_suffix(".json").unlink()
+    file.with_suffix(".json").write_text(json.dumps({"time": 0}))
+    assert math.isnan(times.of(file))  # the name is that of an upload
+    file.with_suffix(".json").unlink()
+    assert times.of_upload(file.read_bytes(), "x") == pytest.approx(_local(2023, 1, 2, 3, 4, 5))
+    assert times.of_upload(b"", file.name) == pytest.approx(_local(2024, 5, 6, 7, 8, 9))
+    assert math.isnan(times.of_upload(b"\xff\xd8", "a.jpg"))
     named = tmp_path / "IMG_20240506_070809.png"
     named.touch()
     assert times.of(named) == pytest.approx(_local(2024, 5, 6, 7, 8, 9))
@@ -289,6 +295,9 @@ def test_a_time_is_found_where_it_is(tmp_path: Path) -> None:
         path.touch()
         os.utime(path, (1.5e9, 1.5e9 + number * 1000))
     assert times.of_all(plain).tolist() == [1.5e9, 1.5e9 + 1000, 1.5e9 + 2000]
+    plain[0].with_suffix(".json").write_text(json.dumps({"time": 0, "reason": "upload"}))
+    assert np.isnan(times.of_all(plain)).all()  # the dates are those of uploads
+    plain[0].with_suffix(".json").unlink()
     for path in plain:
         os.utime(path, (1.5e9, 1.5e9))
     assert np.isnan(times.of_all(plain)).all()

@@ -1,6 +1,7 @@
 """Writes sorted cases into a tar file: a folder for each class, pictures and side-cars.
 
-Written whole or not at all, readable by its owner alone: the owner of the folder that it is in.
+A file is written whole or not at all, readable by its owner alone: the owner of the folder that it
+is in. A stream is truncated where it fails, without the zeros that end an archive.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import contextlib
 import io
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ from edge.cases.store import Store, content_of
 
 PICTURE_MAX_BYTES: Final = 8_000_000
 """Of a picture; one of ours has at most some hundred kilobytes."""
+
+PART_BYTES: Final = 262_144
 
 
 def export(store: Store, file: Path, labels: Sequence[str]) -> dict[str, int]:
@@ -42,6 +45,24 @@ def export(store: Store, file: Path, labels: Sequence[str]) -> dict[str, int]:
     return counts
 
 
+def stream(store: Store, labels: Sequence[str]) -> Iterator[bytes]:
+    """Yield the same archive in parts of about ``PART_BYTES``. Raises OSError."""
+    for label in labels:
+        try:
+            found = store.names(label)
+        except FileNotFoundError:
+            continue  # renamed meanwhile
+        for name in found:
+            for file, content in _files(store, label, name):
+                header = _member(file, len(content)).tobuf(tarfile.PAX_FORMAT)
+                yield header + content[:PART_BYTES]
+                for begin in range(PART_BYTES, len(content), PART_BYTES):
+                    yield content[begin : begin + PART_BYTES]
+                if rest := _fill(content):
+                    yield rest
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
 def _give(descriptor: int, folder: Path) -> None:
     """Give what root has made to the owner of its folder: with sudo, to who is at home there."""
     if os.geteuid() == 0:
@@ -52,22 +73,33 @@ def _give(descriptor: int, folder: Path) -> None:
 def _write(store: Store, tar: tarfile.TarFile, label: str) -> int:
     """Write a class; return the number of its cases."""
     count = 0
-    with store.folder(label) as folder:
-        for name in store.names(label):
-            try:
-                picture = folder.read(name + PICTURE, PICTURE_MAX_BYTES)
-            except FileNotFoundError:
-                continue  # sorted elsewhere meanwhile
-            sidecar = content_of(folder, name)
-            _add(tar, f"{label}/{name}{PICTURE}", picture)
-            if sidecar:
-                _add(tar, f"{label}/{name}{SIDECAR}", sidecar)
+    for name in store.names(label):
+        for file, content in _files(store, label, name):
+            tar.addfile(_member(file, len(content)), io.BytesIO(content))
             tar.members.clear()  # type: ignore[attr-defined]  # a record of every file
-            count += 1
+            count += file.endswith(PICTURE)
     return count
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+def _files(store: Store, label: str, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the files of a case; none where it has gone meanwhile."""
+    try:
+        with store.folder(label) as folder:
+            picture = folder.read(name + PICTURE, PICTURE_MAX_BYTES)
+            sidecar = content_of(folder, name)
+    except FileNotFoundError:
+        return
+    yield f"{label}/{name}{PICTURE}", picture
+    if sidecar:
+        yield f"{label}/{name}{SIDECAR}", sidecar
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
-    member.size, member.mode = len(content), 0o600
-    tar.addfile(member, io.BytesIO(content))
+    member.size, member.mode = size, 0o600
+    return member
+
+
+def _fill(content: bytes) -> bytes:
+    """Return the zeros up to the next block."""
+    return bytes(-len(content) % tarfile.BLOCKSIZE)

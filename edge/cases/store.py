@@ -154,11 +154,15 @@ class Store:
                 folder.remove(name + SIDECAR)
             return there
 
-    def sort(self, cases: Sequence[str], before: str, label: str) -> None:
+    def sort(self, cases: Sequence[str], before: str, label: str, keep_class: bool = False) -> None:
         """Move cases from the class ``before`` to ``label``, each at once; empty is unsorted.
 
         However many there are, the disk is waited for four times.
+
+        keep_class  also where none is left in it
         """
+        if before == label:
+            return
         with self.folder(before) as source, self.folder(label, create=bool(label)) as to:
             for name in cases:
                 if to.size(name + PICTURE) is not None:
@@ -175,7 +179,8 @@ class Store:
             for name in cases:
                 source.remove(name + SIDECAR)
             source.sync()
-        self._forget_class(before)
+        if not keep_class:
+            self._forget_class(before)
 
     def sort_all(self, cases: Sequence[str], label: str) -> None:
         """Move cases to a class, empty for unsorted. Raises EdgeError, before the first."""

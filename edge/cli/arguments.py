@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
-from edge.cli import arguments_cases, arguments_web, values
+from edge.cli import arguments_cases, arguments_teach, arguments_web, values
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -109,23 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object")
 
-    teach = command("teach", "teach a model with a folder of pictures for each class")
-    teach.add_argument("folder", metavar="DIR", help="DIR/CLASS/*.jpg")
-    teach.add_argument("--name", help="of the model (default: the folder's)")
-    teach.add_argument(
-        "--features",
-        default="features",
-        metavar="MODEL",
-        help="backbone: features (default), or features-large for accuracy",
-    )
-    teach.add_argument("--out", metavar="DIR", help="where the model goes (default: ./NAME-model)")
-    teach.add_argument(
-        "--background",
-        action="append",
-        metavar="LABEL",
-        help="class in which nothing of interest is there (default: neither, if there is one)",
-    )
-    teach.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    arguments_teach.add(command("teach", "teach a model with a folder of pictures for each class"))
 
     models = command("models", "list, add and remove models of this device")
     models.add_argument("action", nargs="?", choices=("list", "add", "remove"), default="list")

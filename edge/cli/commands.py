@@ -172,6 +172,10 @@ def doctor(args: argparse.Namespace) -> int:
 
 def teach(args: argparse.Namespace) -> int:
     """Teach a model, and print how good it is."""
+    if args.gently:
+        from edge.cli import teach_progress
+
+        teach_progress.gently()
     from edge.cli import teach
 
     figures = teach.run(args)

@@ -10,10 +10,9 @@ import argparse
 import contextlib
 import re
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from edge import baseline, folders
 from edge.cli import teach_pictures
+from edge.cli import teach_progress as progress
 from edge.cli.teach_pictures import Figures, Pictures
 from edge.config import ModelConfig
 from edge.errors import ConfigError, EdgeError
@@ -52,12 +52,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     name = args.name or folder.resolve().name
     _check_name(name)
     out = Path(args.out or f"{name}{ENDING}")
-    found = scan(folder)
+    found = scan(folder, skip_empty=args.skip_empty)
     background = _background(args.background, found)
     place = _place(out, folder)
     version = _next_version(place, name)
-    network = backbone.start(ModelConfig(path=args.features))
-    show = _progress()
+    threads = 1 if args.gently else 0
+    cv2.setNumThreads(threads or -1)
+    network = backbone.start(ModelConfig(path=args.features, threads=threads))
+    show = progress.show(args.progress)
     pictures = teach_pictures.read(folder, found, network, show)
     card = {
         "name": name,
@@ -70,11 +72,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "preprocessing": _preprocessing(network),
     }
     del network  # its memory
-    taught = teach(pictures.samples, lambda: show("judging what was taught"))
-    show("proving the model")
+    taught = teach(pictures.samples, progress.judging(show))
+    show("proving the model", progress.READING + progress.JUDGING)
     with _writing(out):
         _install(place, taught, card, pictures)
-    show("")
+    show("", 1.0)
     for line in () if args.json else report.text(taught).splitlines():
         print(escaped(line))
     return {"model": str(out), "name": name, "version": version, **report.figures(taught)}
@@ -213,10 +215,3 @@ def _reference(features: str) -> str:
 def _preprocessing(network: Backbone) -> dict[str, Any]:
     found = msgspec.to_builtins(network.engine.card.preprocessing)
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _progress() -> Callable[[str], None]:
-    """Return a function that shows one line on a terminal, over the one before."""
-    if not sys.stderr.isatty():
-        return lambda line: None
-    return lambda line: print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

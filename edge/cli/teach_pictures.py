@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import baseline
+from edge.cli import teach_progress as progress
 from edge.errors import ConfigError
 from edge.fingerprint import fingerprint
 from edge.frames import Frame
@@ -47,7 +48,7 @@ class Pictures:
     figures: Figures
 
 
-def read(folder: Path, found: Folder, network: Backbone, show: Callable[[str], None]) -> Pictures:
+def read(folder: Path, found: Folder, network: Backbone, show: progress.Show) -> Pictures:
     """Return the pictures of ``found``; those that cannot be read are listed in the samples."""
     survey, total = Survey(network.engine), len(found.files)
     features = np.empty((total, network.size), np.float32)
@@ -56,7 +57,7 @@ def read(folder: Path, found: Folder, network: Backbone, show: Callable[[str], N
     prints, bright = [], []
     unread: list[tuple[str, str]] = []
     for number, (path, label) in enumerate(found.files):
-        show(f"{number + 1} of {total} pictures")
+        show(f"{number + 1} of {total} pictures", progress.READING * (number + 1) / total)
         try:
             frame = Frame(0, 0, read_pixels(path, jpeg_bytes=JPEG_BYTES), "bgr")
         except Unreadable as exc:

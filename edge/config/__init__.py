@@ -9,6 +9,7 @@ persisted.py  what requests have changed for good: settings, the chosen model
 cases.py      which frames are kept as pictures
 local.py      the socket for programs on the device
 shadow.py     a candidate model beside the one at work
+web.py        the page
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 
@@ -42,6 +43,7 @@ from edge.config.tables import (
     MqttConfig,
     SpoolConfig,
 )
+from edge.config.web import WebConfig
 
 __all__ = [
     "CHANGEABLE",
@@ -66,6 +68,7 @@ __all__ = [
     "SpoolConfig",
     "Tables",
     "Thresholds",
+    "WebConfig",
     "broker",
     "cases_path",
     "change",

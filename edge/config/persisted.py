@@ -3,13 +3,18 @@
 settings.json  tables that a ``set`` request has persisted
 model.json     the model that a ``model`` request has chosen
 
-Each is written whole or not at all. A file that cannot be read is left in place and ignored.
+Each is written whole or not at all. A file that cannot be read is left in place and ignored. Daemon
+and page change the settings under a lock: neither loses what the other has persisted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,6 +27,8 @@ from edge.errors import ConfigError
 log = logging.getLogger(__name__)
 NAME: Final = "settings.json"
 CHOICE: Final = "model.json"
+LOCK_S: Final = 0.5
+"""Longest wait for it: the daemon's loop waits meanwhile."""
 Kept = TypeVar("Kept")
 
 
@@ -49,9 +56,34 @@ def read() -> Tables:
     return over(tables, {"model": {"path": chosen.path}}) if chosen else tables
 
 
-def add(tables: Tables) -> None:
-    """Persist ``tables`` over the settings there are. Raises ConfigError where it cannot."""
-    _write(NAME, over(_read(NAME, Tables) or {}, tables), "settings cannot be persisted")
+def settings() -> Tables:
+    """Return the persisted settings alone; empty where there are none."""
+    return _read(NAME, Tables) or {}
+
+
+def add(tables: Tables) -> Tables:
+    """Persist ``tables`` over the settings there are. Raises ConfigError where it cannot.
+
+    Return what these keys were before; a key that was not persisted is left out.
+    """
+    with _locked():
+        before = settings()
+        _write(NAME, over(before, tables), "settings cannot be persisted")
+    return {
+        table: {key: before[table][key] for key in keys if key in before.get(table, {})}
+        for table, keys in tables.items()
+    }
+
+
+def take_back(tables: Tables, before: Tables) -> None:
+    """Undo an ``add`` of ``tables`` that has returned ``before``. Raises ConfigError."""
+    with _locked():
+        now = settings()
+        for table, keys in tables.items():
+            kept = {k: value for k, value in now.get(table, {}).items() if k not in keys}
+            now[table] = kept | before.get(table, {})
+        now = {table: keys for table, keys in now.items() if keys}
+        _write(NAME, now, "settings cannot be persisted")
 
 
 def choice() -> Choice | None:
@@ -71,6 +103,37 @@ def choose(chosen: Choice | None) -> None:
     except OSError as exc:
         reason = f"the choice of a model cannot be removed: {exc.strerror}"
         raise ConfigError(reason, where=str(folder)) from exc
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Keep other processes from changing the settings. Raises ConfigError where another one does.
+
+    The lock is on the state directory; without one, ``_write`` says so.
+    """
+    folder, file = state_folder(), -1
+    try:
+        if folder is not None:
+            with contextlib.suppress(OSError):
+                file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            end_s = time.monotonic() + LOCK_S
+            while file >= 0 and not _try(file):
+                if time.monotonic() >= end_s:
+                    reason = "settings are being changed by another process"
+                    raise ConfigError(reason, where=str(folder), hint="try again")
+                time.sleep(LOCK_S / 100)
+        yield
+    finally:
+        if file >= 0:
+            os.close(file)
+
+
+def _try(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _file(name: str) -> Path | None:

@@ -17,6 +17,7 @@ from edge.config.publishing import PublishConfig, SnapshotConfig
 from edge.config.shadow import ShadowConfig
 from edge.config.smoothing import SmoothingConfig
 from edge.config.table import Interval, Pixels, Rate, Share, Table
+from edge.config.web import WebConfig
 
 PixelFormats = Literal["auto", "yuyv", "nv12", "yu12", "mjpg", "jpeg", "bgr3", "rgb3", "grey"]
 """V4L2's names."""
@@ -211,6 +212,7 @@ class Config(Table, frozen=True):
     shadow: ShadowConfig = ShadowConfig()
     cases: CasesConfig = CasesConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
+    web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
 
 

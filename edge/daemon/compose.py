@@ -150,8 +150,10 @@ def compose(
     firmware = Firmware()
     throttle = (Throttle(firmware, events).tick,) if firmware.present else ()
     last = (local.tick,) if local else ()  # it sends what the others publish
+    frames = local.frames if local else None
+    frame_path = FramePath(run, plugs, stages, plugged.publishing, frames)
     return Parts(
-        *(run, wire, camera, changes, publisher, FramePath(run, plugs, stages, plugged.publishing)),
+        *(run, wire, camera, changes, publisher, frame_path),
         *(announcer, events, meter, takeover),
         ticks=(
             *(publisher.poll, pausing.tick, mail.tick, takeover.tick, models.tick),

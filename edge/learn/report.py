@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from edge.learn.teach import Taught
 
 SHOWN: Final = 20
 """Suspects on a terminal."""
+WRONG: Final = 500
+"""Pictures behind the confusion, the surest mistakes first."""
 
 
 def figures(taught: Taught) -> dict[str, Any]:
@@ -39,6 +42,7 @@ def figures(taught: Taught) -> dict[str, Any]:
             }
             for one in taught.suspects
         ],
+        "wrong": list(itertools.islice(_wrong(taught), WRONG)),
         "warnings": list(taught.warnings),
         "curve": [
             {"pictures": point.pictures, "accuracy": round(point.accuracy, 4)}
@@ -48,6 +52,20 @@ def figures(taught: Taught) -> dict[str, Any]:
         "strength": taught.strength,
         "smoothing": {"enter": taught.smoothing.enter, "exit": taught.smoothing.exit},
     }
+
+
+def _wrong(taught: Taught) -> Iterator[dict[str, Any]]:
+    """Yield the pictures that count as wrong in the confusion, the surest first."""
+    samples, said = taught.samples, taught.scores.argmax(1)
+    sure = taught.scores.max(1)
+    for index in np.argsort(-sure, kind="stable"):
+        if said[index] != samples.classes[index]:
+            yield {
+                "picture": samples.names[index],
+                "label": samples.labels[samples.classes[index]],
+                "taken_for": samples.labels[said[index]],
+                "score": round(float(sure[index]), 3),
+            }
 
 
 def text(taught: Taught) -> str:

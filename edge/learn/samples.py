@@ -67,13 +67,18 @@ class Samples:
     unread: tuple[tuple[str, str], ...]
 
 
-def scan(folder: Path) -> Folder:
-    """Return the classes and pictures below ``folder``. Raises ConfigError."""
+def scan(folder: Path, skip_empty: bool = False) -> Folder:
+    """Return the classes and pictures below ``folder``. Raises ConfigError.
+
+    skip_empty  classes without pictures are left out; else they are an error
+    """
     try:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
         classes = sorted((path for path in inside if path.is_dir()), key=lambda path: path.name)
     except OSError as exc:
         raise ConfigError(f"cannot be read: {exc.strerror}", where=str(folder)) from exc
+    if skip_empty:
+        classes = [path for path in classes if any(_pictures(path))]
     labels = tuple(path.name for path in classes)
     _check_labels(labels, folder)
     files: list[tuple[Path, int]] = []

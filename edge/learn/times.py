@@ -1,7 +1,8 @@
 """When a picture was taken: as its side-car says, its EXIF, its name, or its file's date.
 
 Everything here comes from outside: a side-car may hold anything, and a time is believed only
-between 2000 and 2100.
+between 2000 and 2100. A side-car with the time 0 says that nobody knows it: of a picture that was
+uploaded, the name has the time of that.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def of_all(paths: Sequence[Path]) -> NDArray[np.float64]:
     """Return the Unix time of each picture, (N,); NaN where nothing says it."""
     found = np.array([of(path) for path in paths])
     unknown = np.flatnonzero(~np.isfinite(found))
-    if len(unknown) == len(paths):
+    if len(unknown) == len(paths) and not any(_sidecar(path) == 0 for path in paths):
         dates = np.array([_date(path) for path in paths])
         if len(dates) and np.isfinite(dates).all() and np.ptp(dates) > APART_S:
             return dates
@@ -45,7 +46,9 @@ def of_all(paths: Sequence[Path]) -> NDArray[np.float64]:
 
 def of(path: Path) -> float:
     """Return what side-car, EXIF or name say; NaN where none does."""
-    for found in (_sidecar(path), _exif(path), _parsed(_NAME.search(path.name))):
+    if (said := _sidecar(path)) == 0:
+        return math.nan
+    for found in (said, _exif(path), _parsed(_NAME.search(path.name))):
         if math.isfinite(found):
             return found
     return math.nan
@@ -58,9 +61,15 @@ def _sidecar(path: Path) -> float:
         return math.nan
     for key in ("time", "ts") if isinstance(content, dict) else ():
         value = content.get(key)
-        if isinstance(value, (int, float)) and FIRST_S < value < LAST_S:
+        if isinstance(value, (int, float)) and (value == 0 or FIRST_S < value < LAST_S):
             return float(value)
     return math.nan
+
+
+def of_upload(content: bytes, name: str) -> float:
+    """Return what a picture's EXIF or the name of its file say; NaN where neither does."""
+    found = _parsed(_EXIF.search(content[:HEAD_BYTES]))
+    return found if math.isfinite(found) else _parsed(_NAME.search(name))
 
 
 def _exif(path: Path) -> float:

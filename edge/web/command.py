@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from edge import config as configs
-from edge.config import Config, ModelConfig, persisted
+from edge.config import Config
 from edge.errors import ConfigError
 from edge.text import escaped
 from edge.web.password import MOST_BYTES, Passwords
+from edge.web.place import Place
 from edge.web.tokens import Tokens
 from edge.web.vault import Vault, home
 
@@ -47,12 +48,11 @@ def _serve(args: argparse.Namespace, passwords: Passwords, tokens: Tokens) -> No
     path = args.config
     if path is None and configs.SERVICE_CONFIG.exists():
         path = configs.SERVICE_CONFIG
-    config = configs.load(path, settings=persisted.read())
+    os.environ.setdefault("STATE_DIRECTORY", str(home()))  # for settings and models
+    place = Place(path, home())
+    config = place.load()
     if (args.tls_cert is None) != (args.tls_key is None):
         raise ConfigError("a certificate and its key", expected="both --tls-cert and --tls-key")
-
-    def model() -> ModelConfig:  # again at each new model: the daemon's may have changed
-        return configs.load(path, settings=persisted.read()).model
 
     try:
         from edge.web import serve
@@ -63,18 +63,27 @@ def _serve(args: argparse.Namespace, passwords: Passwords, tokens: Tokens) -> No
             hint="install the package edge-camera-web, or `pip install 'edge-camera[web]'`",
         ) from exc
     activated = os.environ.get("LISTEN_PID") == str(os.getpid())
-    idle_s = args.idle if args.idle is not None else IDLE_S if activated else 0.0
     options = serve.Options(
         host=args.host,
         port=args.port,
         socket=socket_path(config),
-        idle_s=idle_s,
+        idle_s=idle_s(args.idle, activated, config.web.history),
         tls=(args.tls_cert, args.tls_key) if args.tls_cert else None,
         names=tuple(args.name),
         behind_proxy=args.proxy,
         workers=min(WORKERS, len(os.sched_getaffinity(0))),
     )
-    serve.run(options, passwords, tokens, model)
+    serve.run(options, passwords, tokens, place)
+
+
+def idle_s(given: float | None, activated: bool, history: bool) -> float:
+    """Return after how long without a request the server ends; 0: never.
+
+    Without a gap in the history it cannot end: nobody would keep what the daemon says.
+    """
+    if given is not None:
+        return given
+    return IDLE_S if activated and not history else 0.0
 
 
 def socket_path(config: Config) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ class Device:
         self._path = path
         self._link: Link | None = None
         self.newest = Newest(time.monotonic())
+        self.takers: list[Callable[[News], None]] = []
+        """Called with every message; none raises."""
         self.live = Live(self._current, self.daemon)
         self._picture: tuple[float, bytes] | None = None
         self._taking: asyncio.Task[bytes] | None = None
@@ -107,6 +110,8 @@ class Device:
 
     def _take(self, news: News) -> None:
         self.newest.take(news, time.monotonic(), time.time())
+        for take in self.takers:
+            take(news)
         if news.topic in KEPT or news.topic == "event":
             self.live.publish(self._event(news.topic))
 

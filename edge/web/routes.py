@@ -6,6 +6,7 @@ and returns an answer or raises Refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -66,7 +67,10 @@ class Route:
 def rules(routes: list[Route], pages: Mapping[str, Page]) -> dict[str, Rule]:
     """Return what the guard has to know of every path."""
     shell = dict.fromkeys(pages, Rule(("GET", "HEAD"), public=True))
-    own = {route.path: replace(route.rule, methods=(route.method,)) for route in routes}
+    own: dict[str, Rule] = {}
+    for route in routes:  # of two methods of a path, the last one has the rule
+        before = own[route.path].methods if route.path in own else ()
+        own[route.path] = replace(route.rule, methods=(*before, route.method))
     return {**shell, "/openapi.json": Rule(public=True), **own}
 
 
@@ -130,7 +134,7 @@ def _responses(route: Route) -> dict[int | str, dict[str, Any]]:
 
 
 def _name(route: Route) -> str:
-    return route.method.lower() + route.path.replace("/", "_").replace(".", "_").replace("-", "_")
+    return route.method.lower() + re.sub(r"\W+", "_", route.path).rstrip("_")
 
 
 def _static(app: FastAPI, pages: Mapping[str, Page]) -> None:

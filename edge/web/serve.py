@@ -14,20 +14,21 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.config import ModelConfig
 from edge.errors import ConfigError
 from edge.web.access import Access, Names, is_loopback
 from edge.web.api import Api
 from edge.web.device import Device
 from edge.web.guard import Activity, App, Guard
+from edge.web.lessons import Lessons
 from edge.web.login import Login
 from edge.web.pages import pages
 from edge.web.password import Passwords
+from edge.web.patterns import Rules
+from edge.web.place import Place
 from edge.web.predict import Predict
 from edge.web.routes import application, rules
 from edge.web.tokens import Tokens
@@ -69,13 +70,11 @@ class Options:
     workers: int
 
 
-def run(
-    options: Options, passwords: Passwords, tokens: Tokens, model: Callable[[], ModelConfig]
-) -> None:
+def run(options: Options, passwords: Passwords, tokens: Tokens, place: Place) -> None:
     """Serve until a signal, or until idle. Raises ConfigError."""
     certificates = options.tls and _check_tls(*options.tls)
     listener = inherited() or _listen(options, passwords)
-    asyncio.run(_serve(options, listener, passwords, tokens, model, certificates))
+    asyncio.run(_serve(options, listener, passwords, tokens, place, certificates))
 
 
 async def _serve(
@@ -83,16 +82,17 @@ async def _serve(
     listener: socket.socket,
     passwords: Passwords,
     tokens: Tokens,
-    model: Callable[[], ModelConfig],
+    place: Place,
     tls: tuple[str, str] | None,
 ) -> None:
     device, activity = Device(options.socket), Activity()
-    predict = Predict(model, lambda: device.newest.model, options.workers)
+    predict = Predict(lambda: place.load().model, lambda: device.newest.model, options.workers)
     access = Access(passwords, tokens, options.behind_proxy)
     api = Api(device, predict, Login(access, passwords), passwords, activity)
-    files, routes = pages(), api.routes()
+    lessons = Lessons(place, device, options.socket, activity)
+    files, routes = pages(), [*api.routes(), *lessons.routes()]
     names = Names((socket.gethostname(), f"{socket.gethostname()}.local", *options.names))
-    app = Guard(application(routes, files), access, names, rules(routes, files), activity)
+    app = Guard(application(routes, files), access, names, Rules(rules(routes, files)), activity)
     server = _server(app, tls, options.behind_proxy)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,6 +110,7 @@ async def _serve(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         predict.close()
+        lessons.close()
 
 
 def _server(app: App, tls: tuple[str, str] | None, behind_proxy: bool) -> Any:

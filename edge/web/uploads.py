@@ -11,6 +11,7 @@ import importlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ FILE_MAX: Final = 8_000_000
 BODY_MAX: Final = 24_000_000
 HEADERS_MAX: Final = 2048
 """Bytes of the headers of one part."""
+TEXT_MAX: Final = 512
+"""Of the text of another field, about; of a file's name, characters."""
 PARTS: Final = 64
 PARSE_S: Final = 5.0
 CHUNK: Final = 262_144
@@ -51,11 +54,25 @@ def kind(content_type: str) -> tuple[str, bytes]:
 
 
 def files(body: bytearray, boundary: bytes) -> list[File]:
-    """Return the files of a form's field ``file``, in order; ``body`` is empty after that.
+    """Return the files of a form's field ``file``, in order; see ``form``."""
+    return form(body, boundary).files
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form. files, names: of the field ``file``, in order; fields: texts that were wanted."""
+
+    files: list[File]
+    names: list[str]
+    fields: dict[str, str]
+
+
+def form(body: bytearray, boundary: bytes, fields: tuple[str, ...] = ()) -> Form:
+    """Return a form's files and the text of some other fields; ``body`` is empty after that.
 
     Takes up to PARSE_S: not for the loop's thread. Raises Refused, 400 or 413.
     """
-    form = _Form()
+    form = _Form(fields)
     until_s = time.monotonic() + PARSE_S
     try:
         if not body.startswith(b"--" + boundary):
@@ -76,10 +93,13 @@ def files(body: bytearray, boundary: bytes) -> list[File]:
 
 
 class _Form:
-    """What the parser says of a form; keeps the files."""
+    """What the parser says of a form; keeps the files, and texts of ``fields``."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: tuple[str, ...]) -> None:
         self._files: list[File] = []
+        self._names: list[str] = []
+        self._fields, self._texts = fields, dict[str, bytearray]()
+        self._text: bytearray | None = None
         self._parts = 0
         self._key = self._value = b""
         self._headers_bytes = 0
@@ -99,17 +119,18 @@ class _Form:
             "on_end": self._end,
         }
 
-    def taken(self) -> list[File]:
-        """Return the files. Raises Refused without any."""
+    def taken(self) -> Form:
+        """Return the form. Raises Refused without any file."""
         if not self._files:
             raise Refused(400, "no file: expected the form's field `file`, once or several times")
-        return self._files
+        texts = {name: text.decode("utf-8", "replace") for name, text in self._texts.items()}
+        return Form(self._files, self._names, texts)
 
     def _begin(self) -> None:
         self._parts += 1
         self._headers_bytes, self._disposition = 0, ""
         self._key = self._value = b""
-        self._file = None
+        self._file = self._text = None
         if self._parts > PARTS:
             raise Refused(413, f"too many parts: at most {PARTS}")
 
@@ -134,15 +155,21 @@ class _Form:
     def _headers_finished(self) -> None:
         message = Message()
         message["content-disposition"] = self._disposition.replace("\r", "").replace("\n", "")
-        if message.get_param("name", header="content-disposition") != "file":
+        name = message.get_param("name", header="content-disposition")
+        if name != "file":
+            if name in self._fields:
+                self._text = self._texts.setdefault(str(name), bytearray())
             return
         if len(self._files) >= FILES:
             raise Refused(413, f"too many files: at most {FILES}")
         self._file = bytearray()
+        self._names.append(_text(message.get_filename("")))
 
     def _content(self, content: bytes, begin: int, end: int) -> None:
         if self._file is not None and len(self._file) <= FILE_MAX:
             self._file += content[begin:end]
+        if self._text is not None and len(self._text) <= TEXT_MAX:
+            self._text += content[begin:end][:TEXT_MAX]
 
     def _part_end(self) -> None:
         if self._file is not None:
@@ -150,6 +177,11 @@ class _Form:
 
     def _end(self) -> None:
         raise _End
+
+
+def _text(latin: str) -> str:
+    """Return a file's name, which browsers send as UTF-8."""
+    return latin.encode("latin-1", "replace").decode("utf-8", "replace")[:TEXT_MAX]
 
 
 def checked(file: bytearray) -> File:

@@ -21,6 +21,7 @@ from edge.contract import PAYLOADS, Snapshot
 from edge.contract.encode import Wire
 from edge.daemon.commands import Answer, Commands, Row, row
 from edge.daemon.local.connection import Connection
+from edge.daemon.local.frames import Frames, Subscribe
 from edge.daemon.local.place import Place, listen
 from edge.daemon.rate import Rate, Throttle
 from edge.errors import EdgeError, LocalError
@@ -61,6 +62,7 @@ class Local:
         self._kinds = {f"{base}/{kind}": kind for kind in (*PAYLOADS, "snapshot")}
         self._current: dict[str, Message] = {}
         self._clients: dict[int, tuple[Connection, Commands]] = {}
+        self.frames = Frames()
         self._poll = select.poll()
         self._place: Place | None = None
         self._tend_s, self._fault = 0.0, ""
@@ -163,7 +165,12 @@ class Local:
                 lambda jpeg: client.send(*_parts("snapshot", jpeg, retained=False)),
             )
 
-        table = {**self._table, "snapshot": row(Snapshot, snapshot)}
+        def subscribe(request: Subscribe) -> Answer:
+            self.frames.subscribe(client, request.results)
+            return {"results": request.results}
+
+        own = {"snapshot": row(Snapshot, snapshot), "subscribe": row(Subscribe, subscribe)}
+        table = {**self._table, **own}
         return Commands(self._wire, table, self._count, once=False)
 
     def _execute(self, now_s: Seconds) -> None:
@@ -215,6 +222,7 @@ class Local:
                 self._end(client)
 
     def _end(self, client: Connection) -> None:
+        self.frames.subscribe(client, results=False)
         client.close()
         if client.fault:
             self._closed_total += 1
