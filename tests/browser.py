@@ -1,0 +1,236 @@
+"""A headless Chromium, driven by the DevTools protocol over a pipe: real keys, a real mouse.
+
+Needs Debian's `chromium` and nothing else. Source: chromedevtools.github.io/devtools-protocol, and
+Chromium's --remote-debugging-pipe: messages are JSON, each ended by a zero byte, on descriptors 3
+and 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.conftest import WAIT_S, wait_until
+
+FLAGS: Final = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-extensions", "--hide-scrollbars", "--lang=en-GB"),
+    *("--password-store=basic", "--force-color-profile=srgb", "--remote-debugging-pipe"),
+)
+PHONE: Final = (390, 844)
+DESK: Final = (1280, 800)
+SHIFT, CTRL = 8, 2
+CODES: Final = {
+    **{"Enter": 13, "Escape": 27, " ": 32, "Tab": 9, "Delete": 46, "Backspace": 8},
+    **{"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35},
+}
+TEXTS: Final = {"Enter": "\r", " ": " "}
+
+
+class Browser:
+    """One Chromium with one page. folder: of its profile.
+
+    errors    what the console, the content security policy and exceptions said
+    requests  every address that the page asked for
+    """
+
+    def __init__(self, folder: Path) -> None:
+        to_child, self._out = os.pipe()
+        self._in, from_child = os.pipe()
+        command = f'exec chromium "$@" 3<&{to_child} 4>&{from_child}'
+        self.process = subprocess.Popen(
+            ["bash", "-c", command, "bash", *FLAGS, f"--user-data-dir={folder}", "about:blank"],
+            pass_fds=(to_child, from_child),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(to_child)
+        os.close(from_child)
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._came = threading.Condition()
+        self._number, self._session = 0, ""
+        threading.Thread(target=self._read, daemon=True).start()
+        self._attach()
+
+    def close(self) -> None:
+        """End it."""
+        with contextlib.suppress(BrokenPipeError):
+            self._send("Browser.close")
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._out)
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        """Return the result of a method of the protocol."""
+        number = self._send(method, **parameters)
+        with self._came:
+            assert self._came.wait_for(lambda: number in self._answers, WAIT_S), method
+            answer = self._answers.pop(number)
+        assert "error" not in answer, f"{method}: {answer}"
+        return answer["result"]
+
+    def run(self, script: str) -> Any:
+        """Return what an expression gives; a promise is awaited."""
+        made = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in made, f"{script}: {made['exceptionDetails']}"
+        return made["result"].get("value")
+
+    def wait(self, script: str, longest_s: float = WAIT_S) -> Any:
+        """Return what an expression gives once it is true."""
+        found: list[Any] = []
+
+        def holds() -> bool:
+            found[:] = [self.run(script)]
+            return bool(found[0])
+
+        wait_until(holds, lambda: f"{script}\n{self.text()}\n{self.errors}", longest_s, 0.05)
+        return found[0]
+
+    def go(self, address: str) -> None:
+        """Load a page."""
+        self.call("Page.navigate", url=address)
+        self.wait("document.readyState === 'complete'")
+
+    def text(self, selector: str = "body") -> str:
+        """Return the text that an element shows."""
+        return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
+
+    def sees(self, text: str, selector: str = "body", longest_s: float = WAIT_S) -> None:
+        """Return once an element shows a text."""
+        place = json.dumps(selector)
+        script = f"document.querySelector({place})?.innerText.includes({json.dumps(text)})"
+        self.wait(script, longest_s)
+
+    def size(self, width: int, height: int, *, phone: bool = False, scale: float = 1) -> None:
+        """Change the size of the window; a phone has a touch screen."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            **{"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone},
+        )
+        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+
+    def scheme(self, name: str) -> None:
+        """Prefer dark or light."""
+        features = [
+            {"name": "prefers-color-scheme", "value": name},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def picture(self, *, whole: bool = False, kind: str = "png") -> bytes:
+        """Return a picture of the window, or of the whole page."""
+        quality = {"quality": 80} if kind != "png" else {}
+        made = self.call(
+            "Page.captureScreenshot", format=kind, captureBeyondViewport=whole, **quality
+        )
+        return base64.b64decode(made["data"])
+
+    def place(self, selector: str) -> tuple[float, float]:
+        """Return the middle of an element, scrolled into view."""
+        script = (
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " if (!e) return null; e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            " const b = e.getBoundingClientRect();"
+            " return b.width ? [b.x + b.width / 2, b.y + b.height / 2] : null; })()"
+        )
+        x, y = self.wait(script)
+        return x, y
+
+    def click(self, selector: str, modifiers: int = 0) -> None:
+        """Click on an element with the mouse."""
+        self.mouse("mousePressed", *self.place(selector), modifiers)
+        self.mouse("mouseReleased", *self.place(selector), modifiers)
+
+    def mouse(self, kind: str, x: float, y: float, modifiers: int = 0) -> None:
+        """Send one event of the mouse."""
+        button = {"button": "left", "buttons": 0 if kind == "mouseReleased" else 1, "clickCount": 1}
+        self.call(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, modifiers=modifiers, **button
+        )
+
+    def drag(self, begin: tuple[float, float], end: tuple[float, float]) -> None:
+        """Move the mouse with its button pressed."""
+        self.mouse("mousePressed", *begin)
+        for step in range(1, 6):
+            share = step / 5
+            at = (begin[i] + (end[i] - begin[i]) * share for i in (0, 1))
+            self.mouse("mouseMoved", *at)
+        self.mouse("mouseReleased", *end)
+
+    def key(self, name: str, modifiers: int = 0) -> None:
+        """Press a key: a character, or a name such as Enter."""
+        code = CODES.get(name) or ord(name.upper())
+        text = TEXTS.get(name, name if len(name) == 1 and not modifiers & CTRL else "")
+        event = {"key": name, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        if name in ("Enter", "Tab", "Escape"):
+            event["code"] = name
+        down = {"type": "keyDown" if text else "rawKeyDown", **event}
+        self.call("Input.dispatchKeyEvent", **down, **({"text": text} if text else {}))
+        self.call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def write(self, text: str) -> None:
+        """Type a text into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Choose files for an input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def _attach(self) -> None:
+        targets = self.call("Target.getTargets")["targetInfos"]
+        page = next(one["targetId"] for one in targets if one["type"] == "page")
+        made = self.call("Target.attachToTarget", targetId=page, flatten=True)
+        self._session = made["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
+            self.call(f"{domain}.enable")
+
+    def _send(self, method: str, **parameters: Any) -> int:
+        self._number += 1
+        body = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            body["sessionId"] = self._session
+        os.write(self._out, json.dumps(body).encode() + b"\0")
+        return self._number
+
+    def _read(self) -> None:
+        """Take what comes, until the end."""
+        for message in self._messages():
+            with self._came:
+                if "id" in message:
+                    self._answers[message["id"]] = message
+                    self._came.notify_all()
+                else:
+                    self._take(message["method"], message["params"])
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        rest = b""
+        with open(self._in, "rb", buffering=0) as stream:
+            while piece := stream.read(1_000_000):
+                *whole, rest = (rest + piece).split(b"\0")
+                yield from map(json.loads, whole)
+
+    def _take(self, method: str, body: dict[str, Any]) -> None:
+        if method == "Runtime.exceptionThrown":
+            self.errors.append(str(body["exceptionDetails"].get("exception", body))[:500])
+        elif method == "Log.entryAdded" and body["entry"]["level"] == "error":
+            self.errors.append(f"{body['entry']['text']} {body['entry'].get('url', '')}")
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(body["request"]["url"])
