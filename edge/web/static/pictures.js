@@ -31,7 +31,7 @@ export function make(node) {
   const off = h("div", { class: "note row", hidden: true }, h("p", {}, t("pictures.off")), turnOn);
   const save = h("a", { class: "button", download: "" }, t("pictures.export"));
   node.querySelector(".head").append(age, keep, uploads.button, save);
-  node.append(off, tabs, filters.node, classList.node, note, uploads.node, bar, cells.node, h("p", { class: "row" }, more));
+  node.append(off, tabs, h("div", { class: "cards wide start" }, filters.node, classList.node), note, uploads.node, bar, cells.node, h("p", { class: "row" }, more));
   const end = live.listen(drawOff);
 
   function drawOff() {
@@ -152,7 +152,7 @@ export function make(node) {
     const scores = Object.entries(row.scores);
     const dialog = h("dialog", { class: "closely", "aria-label": row.name, onclose: () => { dialog.remove(); cells.focus(); } },
       h("img", { src: `/api/cases/${row.name}.jpg`, alt: alt(row) }), h("dl", { class: "facts" }, facts),
-      scores.length && table(t("pictures.scores"), [t("now.label"), t("history.what")], scores.map(([name, value]) => [name, percent(value)]), { hidden: true }),
+      scores.length > 0 && table(t("pictures.scores"), [t("now.label"), t("history.what")], scores.map(([name, value]) => [name, percent(value)]), { hidden: true }),
       h("div", { class: "row" }, classes.slice(0, 9).map(([name], n) => button([h("kbd", {}, n + 1), name], () => { dialog.close(); sort(n + 1, [row.name]); }))),
       h("form", { method: "dialog", class: "row end" }, h("button", { autofocus: true }, t("close"))));
     dialog.addEventListener("keydown", (event) => {
