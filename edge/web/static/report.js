@@ -3,6 +3,7 @@ import { busy, button, card, h, number, percent, t, table, toast, toggle, write 
 import * as live from "/live.js";
 
 const SHOWN = 24;
+const words = (text) => text.replace(/`([^`]*)`/g, "“$1”"); // the server quotes labels so
 
 export function report(job, installed, resorted) {
   const { report: said } = job, labels = Object.keys(said.classes), [low, high] = said.interval;
@@ -15,8 +16,8 @@ export function report(job, installed, resorted) {
   const look = h("div", { class: "look" });
   const result = card(t("report.title", { name: job.name, version: job.version }), {},
     h("p", { class: "big" }, percent(said.accuracy, 1)), h("p", { class: "soft" }, t("report.range", { low: percent(low, 1), high: percent(high, 1) })), bar,
-    h("p", {}, h("strong", {}, said.verdict === "enough" ? `${t("sign.ok")} ${t("report.enough")}` : `${t("sign.warning")} ${said.verdict}`)),
-    said.warnings.length > 0 && h("ul", { class: "warnings" }, said.warnings.map((text) => h("li", { "data-kind": "warning" }, `${t("sign.warning")} ${text}`))),
+    h("p", {}, h("strong", {}, said.verdict === "enough" ? `${t("sign.ok")} ${t("report.enough")}` : `${t("sign.warning")} ${words(said.verdict)}`)),
+    said.warnings.length > 0 && h("ul", { class: "warnings" }, said.warnings.map((text) => h("li", { "data-kind": "warning" }, `${t("sign.warning")} ${words(text)}`))),
     h("div", { class: "row" }, job.installed ? h("p", { class: "note" }, `${t("sign.ok")} ${t("report.is", { model: job.installed })}`) : install));
   const suspects = said.suspects.filter((one) => one.case);
   const doubtful = card(t("report.suspects", { n: said.suspects.length }), {}, h("p", { class: "soft" }, t(suspects.length ? "report.suspectsWhat" : "report.noSuspects")),
@@ -24,7 +25,7 @@ export function report(job, installed, resorted) {
   const confusion = card(t("report.confusion"), {}, h("p", { class: "soft" }, t("report.confusionWhat")), matrix(said, labels, look), look);
   const rows = labels.map((label) => [label, number(said.classes[label].pictures), number(said.classes[label].moments), percent(said.classes[label].right)]);
   const classes = card(t("report.classes"), {}, table(t("report.classes"), [t("pictures.class"), t("report.pictures"), t("report.moments"), t("report.right")], rows, { hidden: true }),
-    said.curve.length > 1 && [h("h4", {}, t("report.curve")), table(t("report.curve"), [t("report.pictures"), t("report.accuracy")], said.curve.map((one) => [number(one.pictures), percent(one.accuracy, 1)]), { hidden: true })],
+    new Set(said.curve.map((one) => one.pictures)).size > 1 && [h("h4", {}, t("report.curve")), table(t("report.curve"), [t("report.pictures"), t("report.accuracy")], said.curve.map((one) => [number(one.pictures), percent(one.accuracy, 1)]), { hidden: true })],
     said.unread.length > 0 && h("details", {}, h("summary", {}, t("report.unread", { n: said.unread.length })), table(t("report.unread", { n: said.unread.length }), [t("upload.file"), t("upload.why")], said.unread.map((one) => [one.picture, one.reason]), { hidden: true, figures: 9 })));
   return [h("div", { class: "cards wide start" }, result, doubtful), h("div", { class: "cards wide start" }, confusion, classes)];
 }

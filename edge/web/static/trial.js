@@ -74,6 +74,7 @@ export function trial() {
   drawShadow();
   return {
     node,
+    models,
     draw(installed) { if (newest !== installed) { newest = installed; load(); } },
     open() { load(); end = live.listen((topic) => { if (topic === "telemetry") drawShadow(); if (topic === "info" && known) load(); }); },
     close() { end?.(); },
