@@ -5,7 +5,7 @@ import { language, texts } from "/texts.js";
 
 const SECTIONS = ["now", "history", "why", "pictures", "teach", "settings", "health"];
 const opened = {}; // name -> {node, open, close, key}
-let here = "", hasPassword = false, firstDraw = true;
+let here = "", hasPassword = false, firstDraw = true, beginning = false;
 
 const status = h("p", { class: "status", role: "status" });
 const device = h("p", { class: "device" }, "edge");
@@ -53,6 +53,7 @@ function route(focus) {
 
 let announced;
 function draw() {
+  if (header.classList.contains("locked")) return;
   const state = live.said("state"), why = live.away(), name = live.info()?.device ?? "edge";
   write(device, name);
   write(status, why ? `${t("sign.fault")} ${why}` : `${t("sign.ok")} ${t("server.connected")}`);
@@ -66,29 +67,41 @@ function draw() {
 }
 
 async function begin() {
+  if (beginning) return;
+  beginning = true;
   try {
     const session = await live.get("/api/session");
     hasPassword = session.password;
     logout.hidden = !hasPassword || session.caller !== "session";
-    if (session.caller === "nobody") return hasPassword ? askPassword() : write(status, `${t("sign.fault")} ${t("login.never")}`);
+    if (session.caller === "nobody") return hasPassword ? askPassword() : lock(t("login.never"));
     live.begin();
     header.classList.remove("locked");
     if (firstDraw) route(false);
     firstDraw = false;
   } catch (error) {
-    write(status, `${t("sign.fault")} ${error.message}`);
+    write(status, live.fault(error));
     setTimeout(begin, 2000);
+  } finally {
+    beginning = false;
   }
 }
 
-function askPassword() {
-  if (document.getElementById("password")) return;
+// Nothing of the device stays on the page of somebody who is not logged in.
+function lock(text) {
   live.end();
   opened[here]?.close?.();
   here = "";
   firstDraw = true;
   header.classList.add("locked");
-  write(status, t("login.needed"));
+  document.title = "edge";
+  write(device, "edge");
+  write(status, text);
+  main.replaceChildren();
+}
+
+function askPassword() {
+  if (document.getElementById("password")) return;
+  lock(t("login.needed"));
   const refused = h("p", { role: "alert", class: "refused" });
   const password = h("input", { id: "password", type: "password", autocomplete: "current-password", required: true });
   const form = h("form", { class: "card login", onsubmit: async (event) => {
@@ -98,7 +111,7 @@ function askPassword() {
       main.replaceChildren();
       begin();
     } catch (error) {
-      write(refused, `${t("sign.fault")} ${error.message}`);
+      write(refused, live.fault(error));
       password.select();
     }
   } }, h("h2", {}, t("login.title")), h("label", { for: "password" }, t("login.password")), password, refused,

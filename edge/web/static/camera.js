@@ -12,7 +12,7 @@ export function camera() {
   const part = h("span", { class: "part", hidden: true, "aria-hidden": "true" }, h("span"));
   const caption = h("span");
   let wanted = localStorage.getItem("picture") === "on", isOpen = false, timer = 0, busy = false, address = "", takenMs = null, refused = false;
-  const age = live.aged(h("span", { class: "age" }), () => takenMs, () => takenMs !== null && (refused || Date.now() - takenMs > 8000), place);
+  const age = live.aged(() => takenMs, () => takenMs !== null && (refused || Date.now() - takenMs > 8000), place);
   const control = button("", () => { wanted = !wanted; localStorage.setItem("picture", wanted ? "on" : "off"); draw(); next(0); });
   const node = h("figure", { class: "card picture" }, h("header", {}, h("h3", {}, t("picture.title")), age), place,
     h("figcaption", {}, part, caption, control));
@@ -49,7 +49,7 @@ export function camera() {
     } catch (error) {
       refused = true;
       words.dataset.error = "1";
-      write(words, `${t("sign.fault")} ${error.message}`);
+      write(words, live.fault(error));
     }
     busy = false;
     draw();

@@ -34,6 +34,8 @@ export const button = (text, onclick, kind = "", attributes = {}) =>
 // A control with its label before it.
 export const pair = (text, control) => h("span", { class: "pair" }, h("label", { for: control.id, class: "soft" }, text), control);
 
+export const soft = (...content) => h("p", { class: "soft" }, ...content);
+
 export function toggle(element, name, on) {
   if (element.classList.contains(name) !== Boolean(on)) element.classList.toggle(name, Boolean(on));
 }
@@ -69,11 +71,12 @@ export const clockShort = moment({ hour: "2-digit", minute: "2-digit", hourCycle
 export const day = moment({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const when = (s) => (Math.abs(Date.now() / 1000 - s) < 72000 ? clock(s) : day(s));
 
+export const scroll = (label, kind, ...content) => h("div", { class: `scroll ${kind}`, tabindex: "0", role: "region", "aria-label": label }, ...content);
+
 // A table. head: texts; rows: cells, texts or elements; numbers from column `figures` on.
 export function table(caption, head, rows, { figures = 1, hidden = false, kind: name = "" } = {}) {
   const kind = (column) => (column >= figures ? "figure" : "");
-  return h("div", { class: `scroll ${name}`, tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {},
+  return scroll(caption, name, h("table", {},
       h("caption", { class: hidden ? "unseen" : "" }, caption),
       h("thead", {}, h("tr", {}, head.map((text, n) => h("th", { scope: "col", class: kind(n) }, text)))),
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => h(n ? "td" : "th", n ? { class: kind(n) } : { scope: "row" }, cell)))))));
@@ -96,23 +99,26 @@ export function facts(rows) {
   };
 }
 
-export function card(title, { level = "h3", age = null, kind = "" } = {}, ...children) {
-  return h("section", { class: `card ${kind}` }, h("header", {}, h(level, {}, title), age), ...children);
+export const card = (title, { age = null, kind = "" } = {}, ...children) =>
+  h("section", { class: `card ${kind}` }, h("header", {}, h("h3", {}, title), age), ...children);
+
+// Does something, and shows what went wrong.
+export async function attempt(work) {
+  try {
+    await work();
+  } catch (error) {
+    if (!error.status && error.status !== 0) console.error(error);
+    toast(error.message, { kind: "fault" });
+  }
 }
 
-// Waits for a promise with a button that cannot be pressed twice, and shows what went wrong.
+// The same with a button that cannot be pressed meanwhile.
 export async function busy(control, work) {
   control.disabled = true;
   control.setAttribute("aria-busy", "true");
-  try {
-    return await work();
-  } catch (error) {
-    toast(error.message, { kind: "fault" });
-    return undefined;
-  } finally {
-    control.disabled = false;
-    control.removeAttribute("aria-busy");
-  }
+  await attempt(work);
+  control.disabled = false;
+  control.removeAttribute("aria-busy");
 }
 
 let toastTimer = 0;

@@ -1,5 +1,5 @@
 // Fields of one table of the config, made from the JSON Schema of its keys.
-import { h, known, t } from "/dom.js";
+import { h, known, number, t } from "/dom.js";
 
 // saved: what a restart would give; now: what is in force. oninput gets what is typed.
 export function fields(table, keys, schemas, saved, now, oninput) {
@@ -17,6 +17,8 @@ export function fields(table, keys, schemas, saved, now, oninput) {
     },
   };
 }
+
+const digits = (v) => (Number.isInteger(v) ? 0 : 3);
 
 function field(table, key, schema, saved, now) {
   const optional = schema.anyOf?.some((one) => one.type === "null");
@@ -41,8 +43,8 @@ function field(table, key, schema, saved, now) {
     input.value = begin ?? "";
     value = () => input.value;
   }
-  const bounds = rule.minimum != null && rule.maximum != null && rule.maximum < 1e6 ? t("settings.bounds", { low: rule.minimum, high: rule.maximum }) : "";
-  const fallback = optional ? t("settings.empty") : schema.default !== undefined && typeof schema.default !== "object" ? t("settings.default", { value: schema.default === "" ? "–" : typeof schema.default === "boolean" ? t(schema.default ? "settings.on" : "settings.off") : schema.default }) : "";
+  const bounds = rule.minimum != null && rule.maximum != null && rule.maximum < 1e6 ? t("settings.bounds", { low: number(rule.minimum, digits(rule.minimum)), high: number(rule.maximum) }) : "";
+  const fallback = optional ? (hint ? "" : t("settings.empty")) : schema.default !== undefined && typeof schema.default !== "object" ? t("settings.default", { value: schema.default === "" ? "–" : typeof schema.default === "boolean" ? t(schema.default ? "settings.on" : "settings.off") : schema.default }) : "";
   const words = h("p", { class: "soft", id: `${id}-hint` }, [hint, bounds, fallback].filter(Boolean).join(" "));
   input.setAttribute("aria-describedby", words.id);
   const box = rule.type === "boolean";

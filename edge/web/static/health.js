@@ -1,5 +1,5 @@
 // Health: what `edge doctor` finds, worst first.
-import { busy, button, h, t, write } from "/dom.js";
+import { busy, button, h, soft, t, write } from "/dom.js";
 import * as live from "/live.js";
 
 const ORDER = ["fault", "warning", "unknown", "ok"];
@@ -9,10 +9,10 @@ export function make(node) {
   const list = h("ul", { class: "checks" }), sum = h("p", { class: "verdict", role: "status" }), box = h("div", { class: "card" });
   let takenMs = null, failed = false;
   const again = button(t("health.again"), look);
-  const age = live.aged(h("span", { class: "age" }), () => takenMs, () => failed || (takenMs !== null && Date.now() - takenMs > FRESH_MS), box);
+  const age = live.aged(() => takenMs, () => failed || (takenMs !== null && Date.now() - takenMs > FRESH_MS), box);
   node.querySelector(".head").append(age, again);
   box.append(sum, list);
-  node.append(h("p", { class: "soft" }, t("health.what")), box);
+  node.append(soft(t("health.what")), box);
 
   async function look() {
     if (!takenMs) write(sum, t("health.looking"));
@@ -24,7 +24,7 @@ export function make(node) {
         draw(report);
       } catch (error) {
         failed = true;
-        write(sum, `${t("sign.fault")} ${error.missing ? t("notAvailable") : error.message}`);
+        write(sum, live.fault(error));
       }
     });
   }

@@ -1,8 +1,8 @@
 // History: labels and events as lanes of time, figures as plots.
-import { bytes, card, clock, day, duration, h, number, pair, percent, t, table, toggle, when, write } from "/dom.js";
+import { bytes, card, clock, duration, h, number, pair, percent, soft, t, table, toggle, when, write } from "/dom.js";
 import { eventKind, eventText } from "/events.js";
 import * as live from "/live.js";
-import { plot } from "/plot.js";
+import { moments, plot } from "/plot.js";
 
 const EVERY_MS = 30000;
 const HOURS = [1, 6, 24, 168];
@@ -15,13 +15,13 @@ export function make(node) {
   const shares = h("div"), log = h("div"), empty = h("p", { class: "note" });
   const line = h("section", { class: "card" });
   let first = true, takenMs = null, failed = false, timer = 0, isOpen = false;
-  const age = live.aged(h("span", { class: "age" }), () => takenMs, () => failed || (takenMs !== null && Date.now() - takenMs > 3 * EVERY_MS), line);
+  const age = live.aged(() => takenMs, () => failed || (takenMs !== null && Date.now() - takenMs > 3 * EVERY_MS), line);
   line.append(h("header", {}, h("h3", {}, t("history.labels")), age), lanes, axis, empty,
     h("details", {}, h("summary", {}, t("asTable")), shares));
-  const single = { sync: "history" };
+  const single = { sync: true };
   const plots = {
     fps: plot(t("history.fps"), [{ text: t("history.fps") }], single),
-    latency: plot(t("history.latency"), [{ text: "p50" }, { text: "p99", dash: [5, 4] }], { ...single, format: ms }),
+    latency: plot(t("history.latency"), [{ text: "p50" }, { text: "p99", kind: "dash" }], { ...single, format: ms }),
     invoke: plot(t("history.invoke"), [{ text: "p50" }], { ...single, format: ms }),
     temperature: plot(t("history.temperature"), [{ text: t("history.temperature") }], { ...single, format: (v) => t("machine.celsius", { v: number(v, 1) }) }),
     memory: plot(t("history.memory"), [{ text: t("history.memory") }], { ...single, format: bytes, axis: bytes }),
@@ -30,7 +30,7 @@ export function make(node) {
   const grid = h("div", { class: "cards wide" }, Object.values(plots).map((one) => one.node));
   const events = card(t("history.events"), {}, log);
   node.querySelector(".head").append(pair(t("history.span"), choice));
-  node.append(line, events, grid, h("p", { class: "soft" }, t("history.kept")));
+  node.append(line, events, grid, soft(t("history.kept")));
 
   async function load() {
     clearTimeout(timer);
@@ -45,7 +45,7 @@ export function make(node) {
       draw(past);
     } catch (error) {
       failed = true;
-      write(empty, `${t("sign.fault")} ${error.missing ? t("notAvailable") : error.message}`);
+      write(empty, live.fault(error));
     }
     if (isOpen) timer = setTimeout(() => (document.hidden ? later() : load()), EVERY_MS);
   }
@@ -70,13 +70,13 @@ export function make(node) {
     const text = (label) => label ?? t("now.uncertain");
     lanes.replaceChildren(...sorted.slice(0, LANES).map(([label, { parts, total }]) =>
       lane(text(label), parts, t("history.share", { share: percent(total / known), n: parts.length }), since, until)), happening(happened, since, until));
-    axis.replaceChildren(...marks(since, until));
+    axis.replaceChildren(...moments(since, until, 7).map(([s, text]) => h("span", { "--from": (s - since) / (until - since) }, text)));
     shares.replaceChildren(table(t("history.labels"), [t("now.label"), t("history.part"), t("history.total"), t("history.count"), t("history.longest")],
       sorted.map(([label, { total, count, longest }]) => [text(label), percent(total / known, 1), duration(total), number(count), duration(longest)]), { hidden: true }));
     toggle(lanes, "blank", !labels.length);
     write(empty, labels.length ? (known < 0.5 * (until - since) ? t("history.gaps", { share: percent(known / (until - since)) }) : "") : t("history.nothing"));
     const rows = happened.slice(-100).reverse().map((event) => [when(event.ts), `${eventKind(event.type) ? `${t(`sign.${eventKind(event.type)}`)} ` : ""}${eventText(event)}`]);
-    log.replaceChildren(rows.length ? table(t("history.newest", { n: rows.length }), [t("plot.time"), t("history.what")], rows, { figures: 9, kind: "wordy" }) : h("p", { class: "soft" }, t("history.noEvents")));
+    log.replaceChildren(rows.length ? table(t("history.newest", { n: rows.length }), [t("plot.time"), t("history.what")], rows, { figures: 9, kind: "wordy" }) : soft(t("history.noEvents")));
     const [times, at] = gaps(series.time, step_s), span = [since, until];
     const pick = (key) => at.map((n) => (n < 0 ? null : series[key][n]));
     plots.fps.set(times, [pick("fps")], span);
@@ -115,16 +115,6 @@ function happening(events, since, until) {
   return h("div", { class: "lane" }, h("span", { class: "label" }, t("history.events")), h("div", { class: "track marks", role: "img", "aria-label": t("history.others", { n: other.length }) },
     other.map((event) => h("span", { "--from": (event.ts - since) / (until - since), "data-kind": eventKind(event.type), title: `${clock(event.ts)} ${eventText(event)}` }, eventKind(event.type) ? t(`sign.${eventKind(event.type)}`) : "●"))),
   h("span", { class: "figure soft" }, number(other.length)));
-}
-
-function marks(since, until) {
-  const span = until - since;
-  const step = [300, 600, 900, 3600, 7200, 14400, 21600, 86400].find((s) => span / s <= 7) ?? 86400;
-  const zone = new Date().getTimezoneOffset() * 60, found = [];
-  for (let s = Math.ceil((since - zone) / step) * step + zone; s < until; s += step) {
-    found.push(h("span", { "--from": (s - since) / span }, span > 100000 ? day(s).split(",")[0] : clock(s).slice(0, 5)));
-  }
-  return found;
 }
 
 // Times with an empty place in each gap, and the index of each; -1 is a gap.

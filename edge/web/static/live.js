@@ -7,12 +7,17 @@ const HIDDEN_MS = 60000; // so long after the page was hidden the stream is clos
 const topics = {}; // name -> {payload, ms}: when it was said, by this browser's clock
 const readers = new Set();
 const ages = new Set();
-let source = null, heardMs = Date.now(), daemon = null, daemonMs = 0, hideTimer = 0;
+let source = null, lost = false, heardMs = Date.now(), daemon = null, daemonMs = 0, hideTimer = 0;
 export const events = []; // {payload, ms}, newest first
 
 export class Refused extends Error {
   constructor(text, status) { super(text); this.status = status; }
-  get missing() { return this.status === 404; }
+}
+
+// An error in words. What is none of the server's is a fault of this page, and goes to the console.
+export function fault(error) {
+  if (!(error instanceof Refused)) console.error(error);
+  return `${t("sign.fault")} ${error.message === "no such address" ? t("notAvailable") : error.message}`;
 }
 
 async function call(path, options = {}) {
@@ -49,6 +54,7 @@ export function listen(reader) {
 // Why what is shown is old, as a text; empty while all is well.
 export function away() {
   const since = (s) => ago(Math.max(2, s));
+  if (lost) return t("server.lost", { ago: since((Date.now() - heardMs) / 1000) });
   if (Date.now() - heardMs > DEAF_MS) return t("server.silent", { ago: since((Date.now() - heardMs) / 1000) });
   if (!daemon) return t("server.connecting");
   if (daemon.connected && !daemon.silent) return "";
@@ -65,12 +71,18 @@ export function old(topic) {
 
 // A text that says how old a topic is; `owner` becomes pale where it is too old.
 export function age(topic, owner) {
-  const node = document.createElement("span");
-  node.className = "age";
-  return aged(node, () => saidMs(topic), () => old(topic), owner);
+  return aged(() => saidMs(topic), () => old(topic), owner);
 }
 
-export function aged(node, ms, isOld, owner = null) {
+// The same in the header of a card.
+export function dated(card, topic) {
+  card.querySelector("header").append(age(topic, card));
+  return card;
+}
+
+export function aged(ms, isOld = () => false, owner = null) {
+  const node = document.createElement("span");
+  node.className = "age";
   const entry = { node, draw() {
     const at = ms();
     const stale = isOld();
@@ -96,6 +108,7 @@ function tell(topic) {
 
 function take(event) {
   heardMs = Date.now();
+  lost = false;
   return JSON.parse(event.data);
 }
 
@@ -119,6 +132,8 @@ export function begin() {
   }
   source.addEventListener("result", take);
   source.onerror = () => {
+    lost = true;
+    tell("");
     if (source?.readyState !== EventSource.CLOSED) return; // it tries again by itself
     end();
     setTimeout(() => document.dispatchEvent(new Event("edge-again")), 2000);

@@ -54,9 +54,8 @@ function seen() {
     const { name } = await live.request("cases-keep");
     write(note, t("now.kept", { name }));
   }));
-  const said = h("div", { class: "card said" });
-  said.append(h("header", {}, h("h3", {}, t("now.label")), live.age("state", said)), label,
-    h("p", { class: "under" }, figure), since, scores.node, rule, note, h("div", { class: "row" }, pause, keep));
+  const said = live.dated(card(t("now.label"), { kind: "said" }, label, h("p", { class: "under" }, figure), since, scores.node, rule, note,
+    h("div", { class: "row" }, pause, keep)), "state");
   let last;
   return {
     node: said,
@@ -87,8 +86,7 @@ function seen() {
 // A card of facts: {draw, node}; `fill` gets a payload and what sets a row.
 function factCard(name, topic, rows, fill) {
   const list = facts(rows.map((key) => [key, t(`${name}.${key}`)]));
-  const node = card(t(`${name}.title`), {}, list.node);
-  node.querySelector("header").append(live.age(topic, node));
+  const node = live.dated(card(t(`${name}.title`), {}, list.node), topic);
   return { node, draw() { const payload = live.said(topic); if (payload) fill(payload, list.set, live.info()); } };
 }
 
@@ -131,13 +129,12 @@ function broker() {
   });
 }
 
-const model = () => factCard("model", "info", ["name", "labels", "runtime", "accelerated", "proof", "sum"], ({ model: at }, set) => {
+const model = () => factCard("model", "info", ["name", "labels", "runtime", "accelerated", "proof"], ({ model: at }, set) => {
   set("name", `${at.name} ${at.version}`);
   set("labels", at.labels.length > 8 ? t("model.many", { n: at.labels.length }) : at.labels.join(", "));
   set("runtime", t("model.with", { runtime: at.runtime, kind: at.kind, n: at.threads }));
   set("accelerated", at.xnnpack ? t("model.xnnpack", { share: percent(at.delegated_share) }) : t("model.plain"), at.xnnpack ? "" : "warning");
   set("proof", t(`model.golden.${at.golden}`), at.golden === "passed" ? "ok" : "");
-  set("sum", (at.head_sha256 || at.sha256).slice(0, 12));
 });
 
 const machine = () => factCard("machine", "telemetry", ["temperature", "throttled", "memory", "cpu", "load", "clock", "up", "version", "system"], (said, set, info) => {
@@ -154,15 +151,13 @@ const machine = () => factCard("machine", "telemetry", ["temperature", "throttle
   set("system", info?.machine);
 });
 
-// Drift, cases, shadow and plugs that have failed: only what is switched on.
+// Drift, and parts that an error has switched off.
 const more = () => {
-  const part = factCard("more", "telemetry", ["failed", "drift", "cases", "shadow"], (said, set) => {
-    const { drift, cases, shadow, plugs } = said;
+  const part = factCard("more", "telemetry", ["failed", "drift"], (said, set) => {
+    const { drift, plugs } = said;
     set("failed", plugs?.failed.join(", "), "fault");
     set("drift", drift && (drift.reason || (drift.origin === "learning" ? t("more.learning", { share: percent(drift.learnt_share) }) : t("more.usual"))), drift?.reason ? "warning" : drift?.origin === "learning" ? "" : "ok");
-    set("cases", cases && t("more.kept", { unsorted: number(cases.unsorted), sorted: number(cases.sorted), size: bytes(cases.bytes) }));
-    set("shadow", shadow && t("more.beside", { model: shadow.model, state: t(`shadow.is.${shadow.state}`), share: percent(shadow.hour?.agreement) }));
-    part.node.hidden = !drift && !cases && !shadow && !plugs?.failed.length;
+    part.node.hidden = !drift && !plugs?.failed.length;
   });
   part.node.hidden = true;
   return part;

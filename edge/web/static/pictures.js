@@ -1,5 +1,5 @@
 // Pictures: the cases as a grid; filtered, sorted into classes, added and deleted.
-import { announce, busy, button, confirm, h, number, pair, percent, t, table, toast, toggle, when, write } from "/dom.js";
+import { announce, attempt, busy, button, confirm, h, number, pair, percent, t, table, toast, toggle, when, write } from "/dom.js";
 import { classEditor } from "/classes.js";
 import { alt, grid } from "/grid.js";
 import * as live from "/live.js";
@@ -9,15 +9,16 @@ const PAGE = 60;
 const REASONS = ["shadow", "drift", "request", "flips", "window", "margin", "control", "every", "upload"];
 
 export function make(node) {
+  // shown: a class, unsorted, or null for all
   let classes = [], unsorted = 0, shown = "unsorted", next = null, undo = null, isOpen = false, asking = 0, drawn = "", loadedMs = null;
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": t("pictures.which") });
   const note = h("p", { class: "note" }), more = button(t("pictures.more"), () => busy(more, () => load(true)));
   const cells = grid({ sort, open: closely, remove, undo: takeBack, onselect });
   const count = h("p", { class: "count", role: "status" }), targets = h("div", { class: "targets" });
   const bar = h("div", { class: "sortbar", role: "toolbar", "aria-label": t("pictures.sort") }, count, targets);
-  const age = live.aged(h("span", { class: "age" }), () => loadedMs, () => false);
+  const age = live.aged(() => loadedMs);
   const filters = makeFilters(() => load());
-  const uploads = upload(() => (["unsorted", "all"].includes(shown) ? "" : shown), async () => { await load(); });
+  const uploads = upload(() => (one() ? shown : ""), load);
   const classList = classEditor(async (from, to) => { if (shown === from) shown = to; await load(); });
   const keep = button(t("pictures.keep"), () => busy(keep, async () => {
     await live.request("cases-keep");
@@ -38,14 +39,13 @@ export function make(node) {
     const config = live.settings().cases;
     if (!config) return;
     keep.hidden = !config.request;
-    const reasons = ["shadow", "drift", "request", "flips", "window", "margin", "control", "every_s"];
-    off.hidden = reasons.some((key) => config[key]);
+    off.hidden = [...REASONS, "every_s"].some((key) => config[key]);
   }
 
   async function load(further = false) {
     const mine = ++asking;
     const query = new URLSearchParams(filters.values());
-    if (shown !== "all") query.set("class", shown);
+    if (shown !== null) query.set("class", shown);
     if (further && next) query.set("before", next);
     query.set("limit", PAGE);
     try {
@@ -55,10 +55,9 @@ export function make(node) {
       next = page.next;
       loadedMs = Date.now();
       cells.show(page.cases, further);
-      const total = unsorted + classes.reduce((sum, [, n]) => sum + n, 0);
-      write(note, cells.size() ? "" : t(total ? "pictures.noneHere" : "pictures.none"));
+      write(note, cells.size() ? "" : t(total() ? "pictures.noneHere" : "pictures.none"));
     } catch (error) {
-      write(note, `${t("sign.fault")} ${error.missing ? t("notAvailable") : error.message}`);
+      write(note, live.fault(error));
     }
     draw();
   }
@@ -66,19 +65,17 @@ export function make(node) {
   function draw() {
     more.hidden = !next;
     drawOff();
-    const total = unsorted + classes.reduce((sum, [, n]) => sum + n, 0);
     const state = JSON.stringify([classes, unsorted, shown]);
     if (state !== drawn) {
       drawn = state;
       const tab = (name, text, n) => button([text, " ", h("span", { class: "soft" }, number(n))], () => { shown = name; load(); }, "", { "aria-pressed": String(name === shown) });
-      tabs.replaceChildren(tab("unsorted", t("pictures.unsorted"), unsorted), ...classes.map(([name, n]) => tab(name, name, n)), tab("all", t("pictures.all"), total));
+      tabs.replaceChildren(tab("unsorted", t("pictures.unsorted"), unsorted), ...classes.map(([name, n]) => tab(name, name, n)), tab(null, t("pictures.all"), total()));
       targets.replaceChildren(...classes.map(([name], n) => button([n < 9 ? h("kbd", {}, n + 1) : "", name], () => sort(n + 1), "", { "aria-label": t("pictures.into", { name }) })),
         button([h("kbd", {}, "0"), t("pictures.unsorted")], () => sort(0)), button(t("pictures.delete"), remove, "danger"), button([h("kbd", {}, "u"), t("pictures.undo")], takeBack, "undo"));
       classList.draw(classes);
-      const one = !["unsorted", "all"].includes(shown);
-      save.href = one ? `/api/cases/export.tar?class=${encodeURIComponent(shown)}` : "/api/cases/export.tar";
-      write(save, one ? t("pictures.exportOne", { name: shown }) : t("pictures.export"));
-      save.hidden = !classes.some(([name, n]) => n && (!one || name === shown));
+      save.href = one() ? `/api/cases/export.tar?class=${encodeURIComponent(shown)}` : "/api/cases/export.tar";
+      write(save, one() ? t("pictures.exportOne", { name: shown }) : t("pictures.export"));
+      save.hidden = !classes.some(([name, n]) => n && (!one() || name === shown));
     }
     onselect();
   }
@@ -94,17 +91,15 @@ export function make(node) {
     const to = number_ ? classes[number_ - 1]?.[0] : null;
     if (to === undefined) return announce(t("pictures.noClass", { n: number_ }));
     if (!names.length) return;
-    try {
+    await attempt(async () => {
       const done = await live.post("/api/cases/sort", { names, class: to });
       undo = done.undo || undo;
       const text = t("pictures.sorted", { n: done.sorted, name: to ?? t("pictures.unsorted") });
       toast(done.error ? `${text} ${done.error}` : text, { kind: done.error ? "warning" : "ok", action: undo && t("pictures.undo"), onaction: takeBack });
-      if (shown === "all") for (const name of names) cells.mark(name, to);
+      if (shown === null) for (const name of names) cells.mark(name, to);
       else if ((to ?? "unsorted") !== shown) cells.take(names.filter((name) => !done.missing.includes(name)));
       await refresh();
-    } catch (error) {
-      toast(error.message, { kind: "fault" });
-    }
+    });
   }
 
   // Counts, and a further page where this one has become empty.
@@ -113,6 +108,9 @@ export function make(node) {
     take(await live.get("/api/classes"));
     draw();
   }
+
+  const total = () => classes.reduce((sum, [, n]) => sum + n, unsorted);
+  const one = () => shown !== null && shown !== "unsorted"; // a class is shown
 
   function take(known) {
     classes = Object.entries(known.classes);
@@ -123,26 +121,22 @@ export function make(node) {
     if (!undo) return announce(t("pictures.nothing"));
     const token = undo;
     undo = null;
-    try {
+    await attempt(async () => {
       const done = await live.post("/api/cases/undo", { undo: token });
       toast(t("pictures.undone", { n: done.restored }), { kind: "ok" });
-    } catch (error) {
-      toast(error.message, { kind: "fault" });
-    }
+    });
     await load();
   }
 
   async function remove() {
     const names = cells.chosen();
     if (!names.length || !(await confirm(t("pictures.sure", { n: names.length }), t("pictures.delete")))) return;
-    try {
+    await attempt(async () => {
       const done = await live.post("/api/cases/delete", { names });
       cells.take(names);
       toast(t("pictures.deleted", { n: done.deleted }), { kind: "ok" });
       await refresh();
-    } catch (error) {
-      toast(error.message, { kind: "fault" });
-    }
+    });
   }
 
   function closely(row) {

@@ -1,5 +1,5 @@
 // The part of the picture that is used: drawn with the mouse, or given in numbers. camera.roi.
-import { button, busy, h, number, percent, t, write } from "/dom.js";
+import { busy, button, h, number, pair, percent, soft, t, write } from "/dom.js";
 import * as live from "/live.js";
 
 const LEAST = 0.05;
@@ -11,13 +11,12 @@ export function region(save) {
   const note = h("p", { class: "soft" }), refused = h("p", { class: "refused", role: "alert" });
   const apply = button(t("settings.saveLater"), () => busy(apply, async () => {
     write(refused, "");
-    try { await save({ camera: { roi: now.map((v) => Math.round(v * 1e4) / 1e4) } }); } catch (error) { write(refused, `${t("sign.fault")} ${error.message}`); }
+    try { await save({ camera: { roi: now.map((v) => Math.round(v * 1e4) / 1e4) } }); } catch (error) { write(refused, live.fault(error)); }
   }), "primary");
   const whole = button(t("region.whole"), () => { now = [0, 0, 1, 1]; draw(); });
-  const again = button(t("region.take"), take);
-  const node = h("details", { class: "card", "data-name": "region" }, h("summary", {}, t("region.title")), h("p", { class: "soft" }, t("region.what")), place,
-    h("div", { class: "row" }, SIDES.map((side, n) => h("span", { class: "pair" }, h("label", { for: `roi-${side}`, class: "soft" }, t(`region.${side}`)), inputs[n]))), note, refused,
-    h("div", { class: "row" }, apply, whole, again));
+  const node = h("details", { class: "card", "data-name": "region" }, h("summary", {}, t("region.title")), soft(t("region.what")), place,
+    h("div", { class: "row" }, SIDES.map((side, n) => pair(t(`region.${side}`), inputs[n]))), note, refused,
+    h("div", { class: "row" }, apply, whole));
   let now = [0, 0, 1, 1], drag = null, address = "";
   node.addEventListener("toggle", () => { if (node.open) take(); });
 

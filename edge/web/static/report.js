@@ -1,5 +1,5 @@
 // What teaching has reported: accuracy, confusion one can look into, suspects first.
-import { busy, button, card, h, number, percent, t, table, toast, toggle, write } from "/dom.js";
+import { busy, button, card, h, number, percent, scroll, soft, t, table, toast, toggle, write } from "/dom.js";
 import * as live from "/live.js";
 
 const SHOWN = 24;
@@ -15,14 +15,14 @@ export function report(job, installed, resorted) {
   }), "primary");
   const look = h("div", { class: "look" });
   const result = card(t("report.title", { name: job.name, version: job.version }), {},
-    h("p", { class: "big" }, percent(said.accuracy, 1)), h("p", { class: "soft" }, t("report.range", { low: percent(low, 1), high: percent(high, 1) })), bar,
+    h("p", { class: "big" }, percent(said.accuracy, 1)), soft(t("report.range", { low: percent(low, 1), high: percent(high, 1) })), bar,
     h("p", {}, h("strong", {}, said.verdict === "enough" ? `${t("sign.ok")} ${t("report.enough")}` : `${t("sign.warning")} ${words(said.verdict)}`)),
     said.warnings.length > 0 && h("ul", { class: "warnings" }, said.warnings.map((text) => h("li", { "data-kind": "warning" }, `${t("sign.warning")} ${words(text)}`))),
     h("div", { class: "row" }, job.installed ? h("p", { class: "note" }, `${t("sign.ok")} ${t("report.is", { model: job.installed })}`) : install));
   const suspects = said.suspects.filter((one) => one.case);
-  const doubtful = card(t("report.suspects", { n: said.suspects.length }), {}, h("p", { class: "soft" }, t(suspects.length ? "report.suspectsWhat" : "report.noSuspects")),
+  const doubtful = card(t("report.suspects", { n: said.suspects.length }), {}, soft(t(suspects.length ? "report.suspectsWhat" : "report.noSuspects")),
     h("div", { class: "thumbs" }, suspects.slice(0, SHOWN).map((one) => thumb(one, one.looks_like, resorted))));
-  const confusion = card(t("report.confusion"), {}, h("p", { class: "soft" }, t("report.confusionWhat")), matrix(said, labels, look), look);
+  const confusion = card(t("report.confusion"), {}, soft(t("report.confusionWhat")), matrix(said, labels, look), look);
   const rows = labels.map((label) => [label, number(said.classes[label].pictures), number(said.classes[label].moments), percent(said.classes[label].right)]);
   const classes = card(t("report.classes"), {}, table(t("report.classes"), [t("pictures.class"), t("report.pictures"), t("report.moments"), t("report.right")], rows, { hidden: true }),
     new Set(said.curve.map((one) => one.pictures)).size > 1 && [h("h4", {}, t("report.curve")), table(t("report.curve"), [t("report.pictures"), t("report.accuracy")], said.curve.map((one) => [number(one.pictures), percent(one.accuracy, 1)]), { hidden: true })],
@@ -43,7 +43,7 @@ function matrix(said, labels, look) {
     look.replaceChildren(h("h4", { tabindex: "-1" }, name), h("div", { class: "thumbs" }, wrong.slice(0, SHOWN).map((one) => thumb(one, one.taken_for, null))));
     look.querySelector("h4").focus();
   };
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("report.confusion") }, h("table", { class: "matrix" },
+  return scroll(t("report.confusion"), "", h("table", { class: "matrix" },
     h("caption", { class: "unseen" }, t("report.confusion")),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("report.isFor")), labels.map((label) => h("th", { scope: "col", class: "figure" }, label)))),
     h("tbody", {}, labels.map((label, row) => h("tr", {}, h("th", { scope: "row" }, label), said.confusion[row].map((n, column) => cell(n, row, column)))))));
@@ -51,7 +51,7 @@ function matrix(said, labels, look) {
 
 // A picture that is in one class and looks like another; it can be sorted there.
 function thumb(one, other, resorted) {
-  const state = h("p", { class: "soft" }, t("report.like", { label: one.label, other, score: percent(one.score) }));
+  const state = soft(t("report.like", { label: one.label, other, score: percent(one.score) }));
   const move = (to) => async (event) => {
     await busy(event.currentTarget, async () => {
       await live.post("/api/cases/sort", { names: [one.case], class: to });

@@ -1,5 +1,5 @@
 // Settings: what a request or a reload can change, with the effect beside it.
-import { busy, h, number, score, t, toast, write } from "/dom.js";
+import { busy, card, h, known, number, score, soft, t, toast, write } from "/dom.js";
 import { camera } from "/camera.js";
 import { fields } from "/form.js";
 import * as live from "/live.js";
@@ -25,11 +25,10 @@ const GROUPS = {
 export function make(node) {
   const forms = h("div", { class: "section" }), note = h("p", { class: "note" });
   const picture = camera(), scores = bars(), label = h("p", { class: "big" }), rate = h("p", { class: "soft" }), models = trial();
-  const effect = h("section", { class: "card" });
-  effect.append(h("header", {}, h("h3", {}, t("settings.effect")), live.age("state", effect)), label, scores.node, rate);
+  const effect = live.dated(card(t("settings.effect"), {}, label, scores.node, rate), "state");
   const part = region(save);
-  let known = null, preview = {}, end = null;
-  node.append(h("p", { class: "soft" }, t("settings.what")), note, h("div", { class: "beside" }, forms, h("div", { class: "effects" }, effect, picture.node)));
+  let all = null, preview = {}, end = null;
+  node.append(soft(t("settings.what")), note, h("div", { class: "beside" }, forms, h("div", { class: "effects" }, effect, picture.node)));
 
   function drawEffect() {
     const state = live.said("state"), said = live.said("telemetry"), rule = live.info()?.thresholds;
@@ -42,24 +41,25 @@ export function make(node) {
 
   async function load() {
     try {
-      known = await live.get("/api/settings");
+      all = await live.get("/api/settings");
       write(note, "");
     } catch (error) {
-      return write(note, `${t("sign.fault")} ${error.missing ? t("notAvailable") : error.message}`);
+      return write(note, live.fault(error));
     }
     const open = new Set([...forms.querySelectorAll("details[open]")].map((one) => one.dataset.name));
     const groups = Object.keys(GROUPS).map((name, n) => group(name, open.size ? open.has(name) : n === 0)).filter(Boolean);
-    part.draw(known);
+    part.draw(all);
+    models.models.querySelector("h3").textContent = t("settings.model");
     forms.replaceChildren(models.models, ...groups.slice(0, 4), part.node, ...groups.slice(4));
   }
 
   function group(name, open) {
     const inside = name === "controls";
-    const schemas = inside ? known.choices.camera?.controls?.properties : known.choices[name];
+    const schemas = inside ? all.choices.camera?.controls?.properties : all.choices[name];
     const pick = (tables) => (inside ? tables?.camera?.controls : tables?.[name]);
     if (!schemas) return null;
-    const restarts = name === "camera", byRequest = inside || known.changeable.includes(name);
-    const made = fields(name, GROUPS[name].filter((key) => schemas[key]), schemas, pick(known.saved), restarts ? pick(known.saved) : pick(known.tables),
+    const restarts = name === "camera", byRequest = inside || all.changeable.includes(name);
+    const made = fields(name, GROUPS[name].filter((key) => schemas[key]), schemas, pick(all.saved), restarts ? pick(all.saved) : pick(all.tables),
       (values) => { if (name === "smoothing") { preview = values; drawEffect(); } });
     const keep = h("input", { type: "checkbox", checked: true });
     const submit = h("button", { class: "primary" }, t(restarts ? "settings.saveLater" : "settings.save")), refused = h("p", { role: "alert", class: "refused" });
@@ -78,12 +78,12 @@ export function make(node) {
           preview = {};
           await load();
         } catch (error) {
-          write(refused, `${t("sign.fault")} ${error.message}`);
+          write(refused, live.fault(error));
           made.invalid(error.message);
         }
       });
     } }, made.node, refused, h("div", { class: "row" }, submit, byRequest && h("label", { class: "check" }, keep, t("settings.keep"))));
-    return h("details", { class: "card", open, "data-name": name }, h("summary", {}, t(`settings.of.${name}`)), h("p", { class: "soft" }, t(`settings.about.${name}`)), form);
+    return h("details", { class: "card", open, "data-name": name }, h("summary", {}, t(`settings.of.${name}`)), known(`settings.about.${name}`) && soft(t(`settings.about.${name}`)), form);
   }
 
   async function save(tables) {

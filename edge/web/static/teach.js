@@ -1,5 +1,5 @@
 // Teach: what there is to teach with, the job, its report, and the way of a model to work.
-import { busy, button, card, h, number, pair, t, toast, toggle, write } from "/dom.js";
+import { busy, button, card, h, number, pair, soft, t, toast, toggle, write } from "/dom.js";
 import * as live from "/live.js";
 import { report } from "/report.js";
 import { trial } from "/trial.js";
@@ -17,24 +17,27 @@ export function make(node) {
   const empty = h("div", { class: "row" });
   const go = h("button", { class: "primary" }, t("teach.go"));
   const form = h("form", { class: "card", onsubmit: (event) => { event.preventDefault(); begin(); } },
-    h("header", {}, h("h3", {}, t("teach.step2"))), h("p", { class: "soft" }, t("teach.how")), pair(t("teach.name"), name), sizes,
+    h("header", {}, h("h3", {}, t("teach.step2"))), soft(t("teach.how")), pair(t("teach.name"), name), sizes,
     h("fieldset", {}, h("legend", { class: "soft" }, t("teach.background")), empty), h("div", { class: "row" }, go));
   const progress = h("progress", { max: 1, value: 0, "aria-label": t("teach.running") }), line = h("p", { role: "status" });
   const cancel = button(t("teach.cancel"), () => busy(cancel, async () => { await live.post("/api/teach/cancel", {}); await look(); }));
   const running = h("section", { class: "card", hidden: true }, h("h3", {}, t("teach.running")), progress, line, h("div", { class: "row" }, cancel));
   const failed = h("p", { class: "note", "data-kind": "fault", role: "alert" });
   const place = h("div", { class: "section" }), use = trial();
+  let takenMs = null;
   const collect = card(t("teach.step1"), {}, counts, hint, h("p", { class: "row" }, h("a", { class: "button", href: "#pictures" }, t("teach.sort"))));
-  node.append(h("p", { class: "soft" }, t("teach.what")), h("div", { class: "cards wide" }, collect, form), running, failed, place, use.node);
+  collect.querySelector("header").append(live.aged(() => takenMs));
+  node.append(soft(t("teach.what")), h("div", { class: "cards wide" }, collect, form), running, failed, place, use.node);
 
   async function load() {
     try {
       const known = await live.get("/api/classes");
       classes = known.classes;
+      takenMs = Date.now();
       drawCounts();
       await look();
     } catch (error) {
-      write(hint, `${t("sign.fault")} ${error.missing ? t("notAvailable") : error.message}`);
+      write(hint, live.fault(error));
       go.disabled = true;
     }
   }

@@ -1,5 +1,5 @@
 // From a taught model to the one at work: as a shadow first, with its agreement; promoted; rolled back.
-import { busy, button, card, confirm, duration, facts, h, number, percent, t, table, toast, write } from "/dom.js";
+import { busy, button, card, confirm, duration, facts, h, number, percent, soft, t, table, toast } from "/dom.js";
 import * as live from "/live.js";
 
 const SECONDS = 604800; // a week
@@ -11,8 +11,7 @@ export function trial() {
   const back = button(t("trial.back"), async () => {
     if (await confirm(t("trial.sureBack", { model: before }), t("trial.back"))) await act(back, "model", { action: "rollback" }, t("trial.backDone"));
   });
-  const beside = card(t("trial.beside"), {}, h("p", { class: "soft" }, t("trial.besideWhat")), figures.node, place, h("div", { class: "row" }, promote, stop));
-  beside.querySelector("header").append(live.age("telemetry", beside));
+  const beside = live.dated(card(t("trial.beside"), {}, soft(t("trial.besideWhat")), figures.node, place, h("div", { class: "row" }, promote, stop)), "telemetry");
   const models = card(t("trial.models"), {}, list, h("div", { class: "row" }, back));
   const node = h("div", { class: "cards wide start" }, models, beside);
   let end = null, known = null, before = "", newest = null;

@@ -36,7 +36,7 @@ export function upload(target, done) {
     if (skipped.length) failed.replaceChildren(table(t("upload.skipped"), [t("upload.file"), t("upload.why")], skipped.map(({ file, error }) => [file, error]), { figures: 9 }));
     control.disabled = false;
     input.value = "";
-    await done();
+    await done(false);
   }
 
   document.addEventListener("dragover", (event) => { if (control.isConnected && event.dataTransfer.types.includes("Files")) event.preventDefault(); });

@@ -1,5 +1,5 @@
 // Why: the newest frames, each frame's scores against those of the window, and the rule of the label.
-import { button, card, clock, h, number, pair, score, t, table, toggle, write } from "/dom.js";
+import { button, card, clock, h, number, pair, score, soft, t, table, toggle, write } from "/dom.js";
 import * as live from "/live.js";
 import { plot } from "/plot.js";
 
@@ -11,15 +11,15 @@ export function make(node) {
   const hold = button(t("why.hold"), () => { held = !held; draw(); if (!held) load(); }, "", { "aria-pressed": "false" });
   const slider = h("input", { type: "range", id: "moment", min: 0, max: 0, value: 0, oninput: () => { at = Number(slider.value); held = true; draw(); } });
   const verdict = h("p", { class: "verdict" }), dots = h("p", { class: "dots" }), what = h("p", { class: "soft" }), rows = h("div"), note = h("p", { class: "note" });
-  const scores = plot(t("why.scores"), [{ text: t("why.frame"), points: true, soft: true }, { text: t("why.window") }, { text: t("why.enter"), dash: [8, 4], soft: true }, { text: t("why.exit"), dash: [2, 4], soft: true }],
-    { format: score, height: 240, range: [0, 1.02], onhover: (index) => { if (index !== null && data && !moving) { at = index; explain(); } } });
+  const scores = plot(t("why.scores"), [{ text: t("why.frame"), kind: "dots" }, { text: t("why.window") }, { text: t("why.enter"), kind: "dash faint" }, { text: t("why.exit"), kind: "dotted faint" }],
+    { format: score, height: 240, range: [0, 1.02], onhover: (index) => { at = index; explain(); } });
   const change = (step) => button(t(step < 0 ? "why.before" : "why.after"), () => jump(step));
-  let data = null, at = -1, held = false, timer = 0, isOpen = false, moving = false, takenMs = null, failed = false;
+  let data = null, at = -1, held = false, timer = 0, isOpen = false, takenMs = null, failed = false;
   const moment = card(t("why.moment"), {}, verdict, dots, what, rows);
-  moment.querySelector("header").append(live.aged(h("span", { class: "age" }), () => takenMs, () => failed || (!held && takenMs !== null && Date.now() - takenMs > 6000), moment));
+  moment.querySelector("header").append(live.aged(() => takenMs, () => failed || (!held && takenMs !== null && Date.now() - takenMs > 6000), moment));
   node.querySelector(".head").append(pair(t("now.label"), labels), pair(t("why.last"), seconds), hold);
   scores.node.append(h("label", { for: "moment", class: "soft" }, t("why.slide")), slider, h("div", { class: "row" }, change(-1), change(1)));
-  node.append(h("p", { class: "soft" }, t("why.what")), note, scores.node, moment);
+  node.append(soft(t("why.what")), note, scores.node, moment);
 
   async function load() {
     clearTimeout(timer);
@@ -34,7 +34,7 @@ export function make(node) {
         draw();
       } catch (error) {
         failed = true;
-        write(note, `${t("sign.fault")} ${error.missing ? t("notAvailable") : error.message}`);
+        write(note, live.fault(error));
       }
     }
     if (isOpen && !held) timer = setTimeout(load, EVERY_MS);
@@ -49,9 +49,7 @@ export function make(node) {
     if (names.join("\n") !== [...labels.options].map((one) => one.value).join("\n")) labels.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
     labels.value = wanted;
     const frames = data.frames, flat = (v) => frames.map(() => v);
-    moving = true;
     scores.set(frames.map((one) => one.time), [frames.map((one) => one.scores[wanted] ?? null), frames.map((one) => one.smoothed[wanted] ?? null), flat(data.enter), flat(data.exit)]);
-    moving = false;
     slider.max = frames.length - 1;
     slider.value = at;
     explain();
