@@ -5,11 +5,11 @@ import { language, texts } from "/texts.js";
 
 const SECTIONS = ["now", "history", "why", "pictures", "teach", "settings", "health"];
 const opened = {}; // name -> {node, open, close, key}
-let here = "", hasPassword = false, firstDraw = true, beginning = false;
+let here = "", hasPassword = false, firstDraw = true, beginning = false, lacking = false;
 
 const status = h("p", { class: "status", role: "status" });
 const device = h("p", { class: "device" }, "edge");
-const links = Object.fromEntries(SECTIONS.map((name) => [name, h("a", { href: `#${name}` }, t(`${name}.title`))]));
+const links = Object.fromEntries(SECTIONS.map((name) => [name, h("a", { href: `#/${name}` }, t(`${name}.title`))]));
 const logout = button(t("login.out"), leave, "plain", { hidden: true });
 const main = h("main", { id: "main", tabindex: "-1" });
 const header = h("header", { class: "top" },
@@ -34,20 +34,21 @@ async function show(name, focus) {
   }
   links[name].scrollIntoView({ block: "nearest", inline: "center" });
   if (!opened[name]) {
-    const { make } = await import(`/${name}.js`);
-    const title = h("h2", { tabindex: "-1" }, t(`${name}.title`));
+    const { make } = await import(`/${name}.js`).catch(() => ({}));
+    if (!make) return (lacking = true); // the server has gone: all is loaded again when it is back
+    const title = h("h1", { tabindex: "-1" }, t(`${name}.title`));
     opened[name] ??= make(h("section", { class: `section ${name}` }, h("div", { class: "head" }, title)));
   }
   if (here !== name) return; // somebody was faster
   main.replaceChildren(opened[name].node);
   opened[name].open?.();
-  if (focus) opened[name].node.querySelector("h2").focus({ preventScroll: true });
+  if (focus) opened[name].node.querySelector("h1").focus({ preventScroll: true });
   scrollTo(0, 0);
   draw();
 }
 
 function route(focus) {
-  const name = location.hash.slice(1);
+  const name = location.hash.slice(2);
   show(SECTIONS.includes(name) ? name : "now", focus);
 }
 
@@ -74,6 +75,7 @@ async function begin() {
     hasPassword = session.password;
     logout.hidden = !hasPassword || session.caller !== "session";
     if (session.caller === "nobody") return hasPassword ? askPassword() : lock(t("login.never"));
+    if (lacking) return location.reload();
     live.begin();
     header.classList.remove("locked");
     if (firstDraw) route(false);
@@ -114,7 +116,7 @@ function askPassword() {
       write(refused, live.fault(error));
       password.select();
     }
-  } }, h("h2", {}, t("login.title")), h("label", { for: "password" }, t("login.password")), password, refused,
+  } }, h("h1", {}, t("login.title")), h("label", { for: "password" }, t("login.password")), password, refused,
   h("button", { class: "primary" }, t("login.in")));
   main.replaceChildren(form);
   password.focus();
@@ -129,12 +131,11 @@ async function leave() {
 export const keysOn = () => localStorage.getItem("keys") !== "off";
 
 function showKeys() {
-  const rows = (part) => Object.entries(texts.keys.list[part]).map(([key, text]) => [h("kbd", {}, key), text]);
   const box = h("input", { type: "checkbox", checked: keysOn(), onchange: () => localStorage.setItem("keys", box.checked ? "on" : "off") });
   const dialog = h("dialog", { class: "keys", onclose: () => dialog.remove(), "aria-labelledby": "keys-title" },
-    h("h2", { id: "keys-title" }, t("keys.title")),
-    ["all", "pictures", "why"].map((part) => [h("h3", {}, t(`keys.in.${part}`)),
-      h("dl", {}, rows(part).map(([key, text]) => h("div", {}, h("dt", {}, key), h("dd", {}, text))))]),
+    h("h1", { id: "keys-title" }, t("keys.title")),
+    ["all", "pictures", "why"].map((part) => [h("h2", {}, t(`keys.in.${part}`)),
+      h("dl", {}, Object.entries(texts.keys.list[part]).map(([key, text]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, text))))]),
     h("label", { class: "check" }, box, t("keys.on")),
     h("form", { method: "dialog", class: "row end" }, h("button", { autofocus: true }, t("close"))));
   document.body.append(dialog);
@@ -148,12 +149,12 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "?") { event.preventDefault(); showKeys(); }
   if (event.key === "[" || event.key === "]") {
     const step = event.key === "]" ? 1 : SECTIONS.length - 1;
-    location.hash = SECTIONS[(SECTIONS.indexOf(here) + step) % SECTIONS.length];
+    location.hash = `/${SECTIONS[(SECTIONS.indexOf(here) + step) % SECTIONS.length]}`;
   }
 });
 addEventListener("hashchange", () => { if (!header.classList.contains("locked")) route(true); });
 document.addEventListener("edge-login", askPassword);
 document.addEventListener("edge-again", begin);
-live.listen((topic) => { if (topic !== "telemetry") draw(); });
+live.listen((topic) => { if (lacking && !live.away()) location.reload(); else if (topic !== "telemetry") draw(); });
 setInterval(() => { live.tick(); draw(); }, 1000);
 begin();

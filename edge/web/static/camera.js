@@ -14,7 +14,7 @@ export function camera() {
   let wanted = localStorage.getItem("picture") === "on", isOpen = false, timer = 0, busy = false, address = "", takenMs = null, refused = false;
   const age = live.aged(() => takenMs, () => takenMs !== null && (refused || Date.now() - takenMs > 8000), place);
   const control = button("", () => { wanted = !wanted; localStorage.setItem("picture", wanted ? "on" : "off"); draw(); next(0); });
-  const node = h("figure", { class: "card picture" }, h("header", {}, h("h3", {}, t("picture.title")), age), place,
+  const node = h("figure", { class: "card picture" }, h("header", {}, h("h2", {}, t("picture.title")), age), place,
     h("figcaption", {}, part, caption, control));
 
   function draw() {
@@ -29,7 +29,7 @@ export function camera() {
     write(caption, !config.camera ? "" : cut ? t("picture.part") : t("picture.whole"));
     image.hidden = !wanted || off || !address;
     age.hidden = image.hidden;
-    if (off) words.replaceChildren(t("picture.off"), " ", h("a", { href: "#settings" }, t("picture.how")));
+    if (off) words.replaceChildren(t("picture.off"), " ", h("a", { href: "#/settings" }, t("picture.how")));
     else if (!wanted) write(words, t("picture.hidden"));
     else if (!address && !words.dataset.error) write(words, t("picture.waiting"));
     toggle(place, "empty-screen", image.hidden);

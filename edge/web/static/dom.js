@@ -100,7 +100,7 @@ export function facts(rows) {
 }
 
 export const card = (title, { age = null, kind = "" } = {}, ...children) =>
-  h("section", { class: `card ${kind}` }, h("header", {}, h("h3", {}, title), age), ...children);
+  h("section", { class: `card ${kind}` }, h("header", {}, h("h2", {}, title), age), ...children);
 
 // Does something, and shows what went wrong.
 export async function attempt(work) {

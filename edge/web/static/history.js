@@ -16,7 +16,7 @@ export function make(node) {
   const line = h("section", { class: "card" });
   let first = true, takenMs = null, failed = false, timer = 0, isOpen = false;
   const age = live.aged(() => takenMs, () => failed || (takenMs !== null && Date.now() - takenMs > 3 * EVERY_MS), line);
-  line.append(h("header", {}, h("h3", {}, t("history.labels")), age), lanes, axis, empty,
+  line.append(h("header", {}, h("h2", {}, t("history.labels")), age), lanes, axis, empty,
     h("details", {}, h("summary", {}, t("asTable")), shares));
   const single = { sync: true };
   const plots = {

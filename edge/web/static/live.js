@@ -3,7 +3,7 @@
 import { ago, t, toggle, write } from "/dom.js";
 
 const DEAF_MS = 16000; // three heartbeats
-const HIDDEN_MS = 60000; // so long after the page was hidden the stream is closed
+const HIDDEN_MS = 10000; // so long after the page was hidden the stream is closed: a browser has six connections
 const topics = {}; // name -> {payload, ms}: when it was said, by this browser's clock
 const readers = new Set();
 const ages = new Set();
@@ -145,6 +145,8 @@ export function end() {
   source = null;
 }
 
+addEventListener("pagehide", end); // else the browser keeps it, with a page that one may come back to
+addEventListener("pageshow", (event) => { if (event.persisted) document.dispatchEvent(new Event("edge-again")); });
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hideTimer);
   if (document.hidden) hideTimer = setTimeout(end, HIDDEN_MS);

@@ -1,5 +1,5 @@
 // Now: what the device sees, and how it is. Every figure with its age.
-import { busy, button, bytes, card, clock, duration, facts, h, number, percent, score, t, table, toggle, write } from "/dom.js";
+import { busy, button, bytes, card, clock, duration, facts, h, number, percent, score, t, table, toggle, when, write } from "/dom.js";
 import { eventText } from "/events.js";
 import * as live from "/live.js";
 import { camera } from "/camera.js";
@@ -90,6 +90,8 @@ function factCard(name, topic, rows, fill) {
   return { node, draw() { const payload = live.said(topic); if (payload) fill(payload, list.set, live.info()); } };
 }
 
+const some = (n) => (n ? number(n) : "");
+
 const frames = () => factCard("frames", "telemetry", ["fps", "latency", "total", "dropped", "skipped", "corrupt", "invalid"], (said, set) => {
   const skipped = Object.entries(said.plugs?.skipped_total ?? {}).map(([why, n]) => `${why} ${number(n)}`);
   set("fps", t("frames.rate", { fps: number(said.fps, 1) }), said.camera_problem ? "fault" : "");
@@ -97,8 +99,8 @@ const frames = () => factCard("frames", "telemetry", ["fps", "latency", "total",
   set("total", number(said.frames_total));
   set("dropped", number(said.dropped_total));
   set("skipped", skipped.join(", "));
-  set("corrupt", said.corrupt_total ? number(said.corrupt_total) : "", "warning");
-  set("invalid", said.invalid_scores_total ? number(said.invalid_scores_total) : "", "warning");
+  set("corrupt", some(said.corrupt_total), "warning");
+  set("invalid", some(said.invalid_scores_total), "warning");
 });
 
 const cameraCard = () => factCard("camera", "info", ["state", "error", "source", "device", "size", "rate", "turned", "part"], (said, set) => {
@@ -117,15 +119,15 @@ const cameraCard = () => factCard("camera", "info", ["state", "error", "source",
 function broker() {
   let before = null, newest = null;
   return factCard("broker", "telemetry", ["address", "state", "waiting", "lost", "again", "disk"], (said, set, info) => {
-    if (newest?.seq !== said.seq) [before, newest] = [newest, said];
-    const mqtt = info?.config.mqtt, away = before && said.uptime_s > before.uptime_s && said.unsent_total > before.unsent_total;
+    if (newest?.ts !== said.ts) [before, newest] = [newest?.uptime_s < said.uptime_s ? newest : null, said];
+    const mqtt = info?.config.mqtt, away = said.unsent_total > before?.unsent_total;
     set("address", mqtt && `${mqtt.host}:${mqtt.port || (mqtt.tls ? 8883 : 1883)}${mqtt.tls ? " (TLS)" : ""}`);
     if (!before) set("state", t("broker.unknown"));
     else set("state", t(away ? "broker.away" : "broker.reached"), away ? "warning" : "ok");
     set("waiting", number(said.spooled), said.spooled > 20 ? "warning" : "");
     set("lost", number(said.unsent_total));
     set("again", number(said.reconnects_total));
-    set("disk", said.spool_failures_total ? number(said.spool_failures_total) : "", "warning");
+    set("disk", some(said.spool_failures_total), "warning");
   });
 }
 
@@ -137,7 +139,7 @@ const model = () => factCard("model", "info", ["name", "labels", "runtime", "acc
   set("proof", t(`model.golden.${at.golden}`), at.golden === "passed" ? "ok" : "");
 });
 
-const machine = () => factCard("machine", "telemetry", ["temperature", "throttled", "memory", "cpu", "load", "clock", "up", "version", "system"], (said, set, info) => {
+const machine = () => factCard("machine", "telemetry", ["temperature", "throttled", "memory", "cpu", "load", "clock", "up", "version"], (said, set, info) => {
   const bits = said.throttled_bits, hot = said.temperature_celsius;
   set("temperature", hot == null ? t("machine.none") : t("machine.celsius", { v: number(hot, 1) }), hot >= 80 ? "fault" : hot >= 70 ? "warning" : "");
   const now = THROTTLED.filter((_, bit) => bits & (1 << bit));
@@ -148,7 +150,6 @@ const machine = () => factCard("machine", "telemetry", ["temperature", "throttle
   set("clock", said.cpu_clock_hz ? t("machine.mhz", { v: number(said.cpu_clock_hz / 1e6) }) : "");
   set("up", duration(said.uptime_s));
   set("version", info?.version);
-  set("system", info?.machine);
 });
 
 // Drift, and parts that an error has switched off.
@@ -165,7 +166,7 @@ const more = () => {
 
 function newest() {
   const list = h("ol", { class: "events" });
-  const node = card(t("now.events"), {}, list, h("p", { class: "row end" }, h("a", { href: "#history" }, t("now.allEvents"))));
+  const node = card(t("now.events"), {}, list, h("p", { class: "row end" }, h("a", { href: "#/history" }, t("now.allEvents"))));
   let asked = false, drawn = null;
   return { node, async draw() {
     if (!asked) {
@@ -176,7 +177,7 @@ function newest() {
     }
     if (drawn === live.events[0]?.payload.id && list.children.length) return;
     drawn = live.events[0]?.payload.id;
-    list.replaceChildren(...live.events.slice(0, 6).map(({ payload }) => h("li", {}, h("time", {}, clock(payload.ts)), h("span", {}, eventText(payload)))));
+    list.replaceChildren(...live.events.slice(0, 6).map(({ payload }) => h("li", {}, h("time", {}, when(payload.ts)), h("span", {}, eventText(payload)))));
     if (!drawn) list.replaceChildren(h("li", { class: "soft" }, t("now.noEvents")));
   } };
 }

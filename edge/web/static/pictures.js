@@ -70,7 +70,7 @@ export function make(node) {
       drawn = state;
       const tab = (name, text, n) => button([text, " ", h("span", { class: "soft" }, number(n))], () => { shown = name; load(); }, "", { "aria-pressed": String(name === shown) });
       tabs.replaceChildren(tab("unsorted", t("pictures.unsorted"), unsorted), ...classes.map(([name, n]) => tab(name, name, n)), tab(null, t("pictures.all"), total()));
-      targets.replaceChildren(...classes.map(([name], n) => button([n < 9 ? h("kbd", {}, n + 1) : "", name], () => sort(n + 1), "", { "aria-label": t("pictures.into", { name }) })),
+      targets.replaceChildren(...classes.map(([name], n) => button([n < 9 ? h("kbd", {}, n + 1) : "", name], () => sort(n + 1))),
         button([h("kbd", {}, "0"), t("pictures.unsorted")], () => sort(0)), button(t("pictures.delete"), remove, "danger"), button([h("kbd", {}, "u"), t("pictures.undo")], takeBack, "undo"));
       classList.draw(classes);
       save.href = one() ? `/api/cases/export.tar?class=${encodeURIComponent(shown)}` : "/api/cases/export.tar";

@@ -34,10 +34,10 @@ export function moments(since, until, most) {
 
 // series: [{text, kind}], kind: line, dash, dots, faint; format: a value as text; range: [lowest, highest] where fixed.
 export function plot(title, series, { format = (v) => number(v, 1), axis = (v) => compact.format(v), height = 150, range = null, sync = false, onhover = null, tabular = true } = {}) {
-  const chart = svg("svg", { role: "img", class: "plot", height });
+  const chart = svg("svg", { role: "img", class: "plot", height, "aria-label": title });
   const words = h("p", { class: "soft" }), rows = h("div");
   const detail = h("details", { ontoggle: fill }, h("summary", {}, t("asTable")), rows);
-  const node = h("figure", { class: "card" }, h("header", {}, h("h3", {}, title), words), chart, tabular && detail);
+  const node = h("figure", { class: "card" }, h("header", {}, h("h2", {}, title), words), chart, tabular && detail);
   const cursor = svg("line", { class: "cursor", y1: TOP, y2: height - BOTTOM });
   let times = [], values = [], since = 0, until = 1, width = 0;
   const x = (s) => LEFT + ((s - since) / (until - since)) * (width - LEFT - RIGHT);

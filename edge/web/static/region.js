@@ -1,5 +1,5 @@
 // The part of the picture that is used: drawn with the mouse, or given in numbers. camera.roi.
-import { busy, button, h, number, pair, percent, soft, t, write } from "/dom.js";
+import { busy, button, h, number, pair, soft, t, write } from "/dom.js";
 import * as live from "/live.js";
 
 const LEAST = 0.05;
@@ -42,7 +42,6 @@ export function region(save) {
       box.style.setProperty(`--${side}`, `${now[n] * 100}%`);
       inputs[n].value = number(now[n] * 100).replace(/[^\d.]/g, "");
     }
-    box.setAttribute("aria-label", percent(now[2] * now[3]));
   }
 
   function typed() {

@@ -25,7 +25,7 @@ export function report(job, installed, resorted) {
   const confusion = card(t("report.confusion"), {}, soft(t("report.confusionWhat")), matrix(said, labels, look), look);
   const rows = labels.map((label) => [label, number(said.classes[label].pictures), number(said.classes[label].moments), percent(said.classes[label].right)]);
   const classes = card(t("report.classes"), {}, table(t("report.classes"), [t("pictures.class"), t("report.pictures"), t("report.moments"), t("report.right")], rows, { hidden: true }),
-    new Set(said.curve.map((one) => one.pictures)).size > 1 && [h("h4", {}, t("report.curve")), table(t("report.curve"), [t("report.pictures"), t("report.accuracy")], said.curve.map((one) => [number(one.pictures), percent(one.accuracy, 1)]), { hidden: true })],
+    new Set(said.curve.map((one) => one.pictures)).size > 1 && [h("h3", {}, t("report.curve")), table(t("report.curve"), [t("report.pictures"), t("report.accuracy")], said.curve.map((one) => [number(one.pictures), percent(one.accuracy, 1)]), { hidden: true })],
     said.unread.length > 0 && h("details", {}, h("summary", {}, t("report.unread", { n: said.unread.length })), table(t("report.unread", { n: said.unread.length }), [t("upload.file"), t("upload.why")], said.unread.map((one) => [one.picture, one.reason]), { hidden: true, figures: 9 })));
   return [h("div", { class: "cards wide start" }, result, doubtful), h("div", { class: "cards wide start" }, confusion, classes)];
 }
@@ -40,8 +40,8 @@ function matrix(said, labels, look) {
   };
   const show = (row, column, name) => {
     const wrong = said.wrong.filter((one) => one.case && one.label === labels[row] && one.taken_for === labels[column]);
-    look.replaceChildren(h("h4", { tabindex: "-1" }, name), h("div", { class: "thumbs" }, wrong.slice(0, SHOWN).map((one) => thumb(one, one.taken_for, null))));
-    look.querySelector("h4").focus();
+    look.replaceChildren(h("h3", { tabindex: "-1" }, name), h("div", { class: "thumbs" }, wrong.slice(0, SHOWN).map((one) => thumb(one, one.taken_for, null))));
+    look.querySelector("h3").focus();
   };
   return scroll(t("report.confusion"), "", h("table", { class: "matrix" },
     h("caption", { class: "unseen" }, t("report.confusion")),

@@ -49,7 +49,7 @@ export function make(node) {
     const open = new Set([...forms.querySelectorAll("details[open]")].map((one) => one.dataset.name));
     const groups = Object.keys(GROUPS).map((name, n) => group(name, open.size ? open.has(name) : n === 0)).filter(Boolean);
     part.draw(all);
-    models.models.querySelector("h3").textContent = t("settings.model");
+    models.models.querySelector("h2").textContent = t("settings.model");
     forms.replaceChildren(models.models, ...groups.slice(0, 4), part.node, ...groups.slice(4));
   }
 

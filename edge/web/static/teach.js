@@ -17,15 +17,15 @@ export function make(node) {
   const empty = h("div", { class: "row" });
   const go = h("button", { class: "primary" }, t("teach.go"));
   const form = h("form", { class: "card", onsubmit: (event) => { event.preventDefault(); begin(); } },
-    h("header", {}, h("h3", {}, t("teach.step2"))), soft(t("teach.how")), pair(t("teach.name"), name), sizes,
+    h("header", {}, h("h2", {}, t("teach.step2"))), soft(t("teach.how")), pair(t("teach.name"), name), sizes,
     h("fieldset", {}, h("legend", { class: "soft" }, t("teach.background")), empty), h("div", { class: "row" }, go));
   const progress = h("progress", { max: 1, value: 0, "aria-label": t("teach.running") }), line = h("p", { role: "status" });
   const cancel = button(t("teach.cancel"), () => busy(cancel, async () => { await live.post("/api/teach/cancel", {}); await look(); }));
-  const running = h("section", { class: "card", hidden: true }, h("h3", {}, t("teach.running")), progress, line, h("div", { class: "row" }, cancel));
+  const running = h("section", { class: "card", hidden: true }, h("h2", {}, t("teach.running")), progress, line, h("div", { class: "row" }, cancel));
   const failed = h("p", { class: "note", "data-kind": "fault", role: "alert" });
   const place = h("div", { class: "section" }), use = trial();
   let takenMs = null;
-  const collect = card(t("teach.step1"), {}, counts, hint, h("p", { class: "row" }, h("a", { class: "button", href: "#pictures" }, t("teach.sort"))));
+  const collect = card(t("teach.step1"), {}, counts, hint, h("p", { class: "row" }, h("a", { class: "button", href: "#/pictures" }, t("teach.sort"))));
   collect.querySelector("header").append(live.aged(() => takenMs));
   node.append(soft(t("teach.what")), h("div", { class: "cards wide" }, collect, form), running, failed, place, use.node);
 

@@ -32,6 +32,20 @@ CODES: Final = {
     **{"Enter": 13, "Escape": 27, " ": 32, "Tab": 9, "Delete": 46, "Backspace": 8},
     **{"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35},
 }
+PLACE: Final = """
+(async () => {
+  const look = () => {
+    const element = document.querySelector(SELECTOR);
+    element?.scrollIntoView({block: "center", behavior: "instant"});
+    const box = element?.getBoundingClientRect();
+    return box?.width ? [box.x + box.width / 2, box.y + box.height / 2] : null;
+  };
+  const before = look();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const after = look();
+  return before && after && before.join() === after.join() ? after : null;
+})()
+"""
 TEXTS: Final = {"Enter": "\r", " ": " "}
 
 
@@ -92,12 +106,12 @@ class Browser:
         return made["result"].get("value")
 
     def wait(self, script: str, longest_s: float = WAIT_S) -> Any:
-        """Return what an expression gives once it is true."""
+        """Return what an expression gives once it is true, as JavaScript has it."""
         found: list[Any] = []
 
         def holds() -> bool:
             found[:] = [self.run(script)]
-            return bool(found[0])
+            return found[0] not in (None, False, 0, "")  # an element comes as {}
 
         wait_until(holds, lambda: f"{script}\n{self.text()}\n{self.errors}", longest_s, 0.05)
         return found[0]
@@ -142,20 +156,15 @@ class Browser:
         return base64.b64decode(made["data"])
 
     def place(self, selector: str) -> tuple[float, float]:
-        """Return the middle of an element, scrolled into view."""
-        script = (
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            " if (!e) return null; e.scrollIntoView({block: 'center', behavior: 'instant'});"
-            " const b = e.getBoundingClientRect();"
-            " return b.width ? [b.x + b.width / 2, b.y + b.height / 2] : null; })()"
-        )
-        x, y = self.wait(script)
+        """Return the middle of an element, scrolled into view, once it stands still."""
+        x, y = self.wait(PLACE.replace("SELECTOR", json.dumps(selector)))
         return x, y
 
     def click(self, selector: str, modifiers: int = 0) -> None:
         """Click on an element with the mouse."""
-        self.mouse("mousePressed", *self.place(selector), modifiers)
-        self.mouse("mouseReleased", *self.place(selector), modifiers)
+        place = self.place(selector)
+        self.mouse("mousePressed", *place, modifiers)
+        self.mouse("mouseReleased", *place, modifiers)
 
     def mouse(self, kind: str, x: float, y: float, modifiers: int = 0) -> None:
         """Send one event of the mouse."""
