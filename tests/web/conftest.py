@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.browser import DESK, Browser
 from tests.conftest import ROOT, Daemon
-from tests.web.browser import DESK, Browser
 from tests.web_server import Web
 
 CONFIG = """

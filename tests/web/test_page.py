@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.broker import PrivateBroker
+from deploy.browser import Browser
 from tests.conftest import Daemon, Listener, wait_until
-from tests.web.browser import Browser
 from tests.web.conftest import CONFIG
 from tests.web_server import Web
 
@@ -18,7 +18,8 @@ window.labels = [];
 new MutationObserver(() => {
   const text = document.querySelector(".said .big").innerText;
   if (text !== labels.at(-1)) labels.push(text);
-}).observe(document.querySelector(".said .big"), {childList: true, characterData: true, subtree: true});
+}).observe(document.querySelector(".said .big"),
+  {childList: true, characterData: true, subtree: true});
 """
 
 
@@ -155,7 +156,7 @@ def test_a_picture_comes_on_demand_alone(device: Web, browser: Browser) -> None:
     browser.go(address(device))
     browser.sees("The picture is hidden")
     assert pictures(browser) == 0
-    browser.click(".picture button")
+    browser.press("Show the picture")
     browser.wait("document.querySelector('.picture img').naturalWidth > 0")
     wait_until(lambda: pictures(browser) >= 2)
     browser.click("nav a[href='#/health']")
@@ -163,7 +164,7 @@ def test_a_picture_comes_on_demand_alone(device: Web, browser: Browser) -> None:
     count = pictures(browser)
     browser.click("nav a[href='#/now']")
     wait_until(lambda: pictures(browser) > count)
-    browser.click(".picture button")
+    browser.press("Hide the picture")
     browser.sees("The picture is hidden")
 
 
@@ -186,11 +187,10 @@ def test_pictures_that_are_switched_off_say_how_to_switch_them_on(
 def test_pause_and_going_on(device: Web, browser: Browser) -> None:
     """By the button; the daemon says so itself."""
     browser.go(address(device))
-    browser.wait("document.querySelector('.said button')?.innerText === 'Pause'")
-    browser.click(".said button")
+    browser.press("Pause")
     browser.sees("Paused", ".said .big")
     wait_until(lambda: device.ask("/api/state").json()["payload"]["paused"] is True)
-    browser.click(".said button")
+    browser.press("Go on")
     wait_until(lambda: device.ask("/api/state").json()["payload"]["paused"] is False)
 
 

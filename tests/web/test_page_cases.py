@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from deploy.browser import CTRL, SHIFT, Browser
 from tests.conftest import Daemon, wait_until
-from tests.web.browser import CTRL, SHIFT, Browser
 from tests.web.conftest import CONFIG, serves
 from tests.web.test_page import address
 from tests.web_server import Web
@@ -53,10 +53,13 @@ def add_class(browser: Browser, name: str) -> None:
     browser.sees(name, ".tabs")
 
 
+def at_work(server: Web) -> str:
+    """Return the name of the model that decides."""
+    return str(server.ask("/api/info").json()["payload"]["model"]["name"])
+
+
 @pytest.fixture
-def kept(
-    tmp_path: Path, daemon: Callable[..., Daemon], web: Callable[..., Web], rgb: Path
-) -> Web:
+def kept(tmp_path: Path, daemon: Callable[..., Daemon], web: Callable[..., Web], rgb: Path) -> Web:
     """A web process beside a daemon that has kept some pictures and keeps no more of them."""
     config = CONFIG.format(tmp_path) + f'[model]\npath = "{rgb}"\n[shadow]\nevery = 1\n'
     config += "cpu_share = 1.0\n"
@@ -72,7 +75,7 @@ def kept(
 
 
 def test_sorting_by_keys(kept: Web, browser: Browser) -> None:
-    """Arrows, Shift, Space, digits, u, Ctrl+A, Escape, Delete; nothing by the mouse but the form."""
+    """Arrows, Shift, Space, digits, u, Ctrl+A, Escape, Delete; the mouse has no part in it."""
     browser.go(address(kept, "pictures"))
     browser.wait(f"{SHOWN}.length >= 12")
     before = counts(kept)["unsorted"]
@@ -139,7 +142,6 @@ def test_sorting_by_mouse(kept: Web, browser: Browser) -> None:
     browser.key("2")
     browser.sees("1 sorted into spare.", "#toast")
     assert (counts(kept)["red"], counts(kept)["spare"]) == (2, 1)
-    browser.run("document.querySelector('.classes li input').select()")
     browser.click(".classes li input")
     browser.run("document.querySelector('.classes li input').select()")
     browser.write("crimson")
@@ -176,26 +178,21 @@ def test_from_pictures_to_a_model_at_work(tmp_path: Path, kept: Web, browser: Br
 
     browser.go(address(kept, "teach"))
     browser.sees("8 more for a start")
-    browser.run("document.querySelector('#teach-name').select()")
-    browser.click("#teach-name")
-    browser.run("document.querySelector('#teach-name').select()")
-    browser.write("gate")
-    browser.click(".teach form button.primary")
+    browser.fill("teach-name", "gate")
+    browser.press("Teach", ".teach form")
     browser.wait("document.querySelector('.matrix')", 300)
     browser.sees("Report: gate")
-    assert "certainty" in browser.text(".teach")
-    browser.click("main .section .section button.primary")
+    browser.sees("certainty", ".teach")
+    browser.press("Add to the models of this device")
     browser.sees("It is gate@1 among this device's models.")
-    place = f"{SHOWN.replace('.cell', '.classes li')}.findIndex((one) => one.innerText.startsWith('gate@1'))"
-    number = browser.wait(f"{place} + 1")
-    browser.click(f".classes li:nth-child({number}) button:nth-of-type(1)")
+    rows = "[...document.querySelectorAll('.classes li')]"
+    number = browser.wait(f"{rows}.findIndex((one) => one.innerText.startsWith('gate@1')) + 1")
+    browser.press("Try beside", f".classes li:nth-child({number})")
     browser.sees("✓ working")
-    browser.wait("/\\d+.\\d % of \\d+ frames/.test(document.querySelector('.teach').innerText)", 100)
-    browser.click(".teach .cards:last-child .card:last-child button.primary")
+    browser.wait("/[\\d.]+ % of \\d+ frames/.test(document.querySelector('.teach').innerText)")
+    browser.press("Promote it")
     browser.sees("gate@1 is at work.")
-    wait_until(lambda: kept.ask("/api/info").json()["payload"]["model"]["name"] == "gate")
-    browser.wait("[...document.querySelectorAll('button')].some((one) => one.innerText === 'Roll back' && one.offsetParent)")
-    browser.run("[...document.querySelectorAll('button')].find((one) => one.innerText === 'Roll back').id = 'back'")
-    browser.click("#back")
-    browser.click("dialog button.danger")
-    wait_until(lambda: kept.ask("/api/info").json()["payload"]["model"]["name"] == "uint8io")
+    wait_until(lambda: at_work(kept) == "gate")
+    browser.press("Roll back")
+    browser.press("Roll back", "dialog")
+    wait_until(lambda: at_work(kept) == "uint8io")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.browser import DESK, PHONE, Browser
 from edge.web.pages import FOLDER
-from tests.web.browser import DESK, PHONE, Browser
 from tests.web.test_page import address
 from tests.web_server import Web
 
@@ -29,8 +29,10 @@ BYTES = 150_000
 NAMES = """
 import('/texts.js').then(({texts}) => {
   const found = [];
-  const walk = (part, path) => { for (const [key, value] of Object.entries(part))
-    typeof value === 'string' ? found.push([...path, key].join('.')) : walk(value, [...path, key]); };
+  const walk = (part, path) => { for (const [key, value] of Object.entries(part)) {
+    if (typeof value === 'string') found.push([...path, key].join('.'));
+    else walk(value, [...path, key]);
+  } };
   walk(texts, []);
   return found;
 })

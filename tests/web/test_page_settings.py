@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.browser import Browser
 from tests.conftest import wait_until
-from tests.web.browser import Browser
 from tests.web.conftest import serves
 from tests.web.test_page import address
 from tests.web_server import Web
@@ -19,18 +19,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def fill(browser: Browser, field: str, text: str) -> None:
-    """Type a text into a field, instead of what is there."""
-    browser.click(f"#{field}")
-    browser.run(f"document.getElementById('{field}').select()")
-    browser.write(text)
-
-
 def test_a_setting_is_changed_and_its_effect_is_shown(device: Web, browser: Browser) -> None:
     """The threshold moves as it is typed, then in the daemon; it is kept."""
     browser.go(address(device, "settings"))
     browser.wait("document.querySelector('#smoothing-enter')")
-    fill(browser, "smoothing-enter", "0.91")
+    browser.fill("smoothing-enter", "0.91")
     browser.sees("would begin at 0.91", ".effects")
     browser.click("[data-name=smoothing] button.primary")
     browser.sees("In force.", "#toast")
@@ -44,7 +37,7 @@ def test_a_wrong_value_is_refused_in_the_daemon_s_words(device: Web, browser: Br
     """Beside the form, the field marked; nothing has changed."""
     browser.go(address(device, "settings"))
     browser.wait("document.querySelector('#smoothing-window')")
-    fill(browser, "smoothing-window", "0")
+    browser.fill("smoothing-window", "0")
     browser.click("[data-name=smoothing] button.primary")
     browser.sees("smoothing.window", "[data-name=smoothing] .refused")
     assert browser.run("document.getElementById('smoothing-window').ariaInvalid") == "true"
@@ -60,9 +53,8 @@ def test_the_part_of_the_picture_is_drawn_with_the_mouse(
     browser.run("document.querySelector('[data-name=region]').open = true")
     browser.wait("document.querySelector('.drawn img').naturalWidth > 0")
     x, y = browser.place(".drawn")
-    width, height = browser.run(
-        "[document.querySelector('.drawn').clientWidth, document.querySelector('.drawn').clientHeight]"
-    )
+    box = "document.querySelector('.drawn').getBoundingClientRect()"
+    width, height = browser.run(f"[{box}.width, {box}.height]")
     browser.drag((x - width / 4, y - height / 4), (x + width / 4, y + height / 4))
     browser.click("[data-name=region] button.primary")
     browser.sees("after the daemon is restarted", "#toast")
@@ -90,9 +82,13 @@ def test_the_replayed_rule_is_the_daemon_s(device: Web, browser: Browser) -> Non
     browser.go(address(device, "why"))
     browser.wait("document.querySelector('.why .verdict')?.innerText")
     script = """
-    Promise.all([import('/why.js'), fetch('/api/why?seconds=60').then((a) => a.json())]).then(([why, data]) => {
+    import('/why.js').then(async (why) => {
+      const data = await (await fetch('/api/why?seconds=60')).json();
       const steps = why.replay(data), changes = [];
-      for (let n = 3; n < steps.length; n++) if (steps[n].changed) changes.push([steps[n - 1].held, steps[n - 1].due, data.frames[n].label]);
+      for (let n = 3; n < steps.length; n++) {
+        if (!steps[n].changed) continue;
+        changes.push([steps[n - 1].held, steps[n - 1].due, data.frames[n].label]);
+      }
       return [data.hold_frames, changes];
     })
     """
@@ -108,7 +104,9 @@ def test_the_history_has_labels_and_figures(device: Web, browser: Browser) -> No
     browser.go(address(device, "history"))
     browser.wait("document.querySelectorAll('.lane').length >= 2")
     browser.wait("document.querySelector('.history .plot .line')?.getAttribute('d').includes('L')")
-    browser.run("document.querySelectorAll('.history details').forEach((one) => { one.open = true; })")
+    browser.run(
+        "document.querySelectorAll('.history details').forEach((one) => { one.open = true; })"
+    )
     browser.wait("document.querySelectorAll('.history table tbody tr').length >= 4")
 
 

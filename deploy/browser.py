@@ -13,12 +13,13 @@ import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tests.conftest import WAIT_S, wait_until
-
+LONGEST_S: Final = 50.0
+"""Longest wait for what must come; a machine may be loaded."""
 FLAGS: Final = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
@@ -29,8 +30,18 @@ PHONE: Final = (390, 844)
 DESK: Final = (1280, 800)
 SHIFT, CTRL = 8, 2
 CODES: Final = {
-    **{"Enter": 13, "Escape": 27, " ": 32, "Tab": 9, "Delete": 46, "Backspace": 8},
-    **{"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35},
+    "Enter": 13,
+    "Escape": 27,
+    " ": 32,
+    "Tab": 9,
+    "Delete": 46,
+    "Backspace": 8,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
 }
 PLACE: Final = """
 (async () => {
@@ -44,6 +55,15 @@ PLACE: Final = """
   await new Promise((resolve) => setTimeout(resolve, 50));
   const after = look();
   return before && after && before.join() === after.join() ? after : null;
+})()
+"""
+PRESS: Final = """
+(() => {
+  document.querySelector("[data-press]")?.removeAttribute("data-press");
+  const one = [...document.querySelectorAll(PLACE)].find(
+    (one) => one.innerText.trim() === WORDS && one.offsetParent && !one.disabled);
+  one?.setAttribute("data-press", "");
+  return Boolean(one);
 })()
 """
 TEXTS: Final = {"Enter": "\r", " ": " "}
@@ -92,7 +112,7 @@ class Browser:
         """Return the result of a method of the protocol."""
         number = self._send(method, **parameters)
         with self._came:
-            assert self._came.wait_for(lambda: number in self._answers, WAIT_S), method
+            assert self._came.wait_for(lambda: number in self._answers, LONGEST_S), method
             answer = self._answers.pop(number)
         assert "error" not in answer, f"{method}: {answer}"
         return answer["result"]
@@ -105,16 +125,13 @@ class Browser:
         assert "exceptionDetails" not in made, f"{script}: {made['exceptionDetails']}"
         return made["result"].get("value")
 
-    def wait(self, script: str, longest_s: float = WAIT_S) -> Any:
+    def wait(self, script: str, longest_s: float = LONGEST_S) -> Any:
         """Return what an expression gives once it is true, as JavaScript has it."""
-        found: list[Any] = []
-
-        def holds() -> bool:
-            found[:] = [self.run(script)]
-            return found[0] not in (None, False, 0, "")  # an element comes as {}
-
-        wait_until(holds, lambda: f"{script}\n{self.text()}\n{self.errors}", longest_s, 0.05)
-        return found[0]
+        until_s = time.monotonic() + longest_s
+        while (found := self.run(script)) in (None, False, 0, ""):  # an element comes as {}
+            assert time.monotonic() < until_s, f"{script}\n{self.text()}\n{self.errors}"
+            time.sleep(0.05)
+        return found
 
     def go(self, address: str) -> None:
         """Load a page."""
@@ -125,7 +142,7 @@ class Browser:
         """Return the text that an element shows."""
         return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
 
-    def sees(self, text: str, selector: str = "body", longest_s: float = WAIT_S) -> None:
+    def sees(self, text: str, selector: str = "body", longest_s: float = LONGEST_S) -> None:
         """Return once an element shows a text."""
         place = json.dumps(selector)
         script = f"document.querySelector({place})?.innerText.includes({json.dumps(text)})"
@@ -135,7 +152,10 @@ class Browser:
         """Change the size of the window; a phone has a touch screen."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
-            **{"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone},
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=phone,
         )
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
 
@@ -166,20 +186,30 @@ class Browser:
         self.mouse("mousePressed", *place, modifiers)
         self.mouse("mouseReleased", *place, modifiers)
 
+    def press(self, text: str, within: str = "body") -> None:
+        """Click on the button that shows this text, once there is one that can be pressed."""
+        place, words = json.dumps(f"{within} button"), json.dumps(text)
+        self.wait(PRESS.replace("PLACE", place).replace("WORDS", words))
+        self.click("[data-press]")
+
+    def fill(self, field: str, text: str) -> None:
+        """Type a text into the field of this id, instead of what is there."""
+        self.click(f"#{field}")
+        self.run(f"document.getElementById({json.dumps(field)}).select()")
+        self.write(text)
+
     def mouse(self, kind: str, x: float, y: float, modifiers: int = 0) -> None:
         """Send one event of the mouse."""
         button = {"button": "left", "buttons": 0 if kind == "mouseReleased" else 1, "clickCount": 1}
-        self.call(
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, modifiers=modifiers, **button
-        )
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, modifiers=modifiers, **button)
 
     def drag(self, begin: tuple[float, float], end: tuple[float, float]) -> None:
         """Move the mouse with its button pressed."""
         self.mouse("mousePressed", *begin)
         for step in range(1, 6):
             share = step / 5
-            at = (begin[i] + (end[i] - begin[i]) * share for i in (0, 1))
-            self.mouse("mouseMoved", *at)
+            x, y = (begin[i] + (end[i] - begin[i]) * share for i in (0, 1))
+            self.mouse("mouseMoved", x, y)
         self.mouse("mouseReleased", *end)
 
     def key(self, name: str, modifiers: int = 0) -> None:
