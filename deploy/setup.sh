@@ -7,7 +7,8 @@
 # run       python, and a broker: `make run`, `make load`
 # dev       python, and the development tools in .venv (deploy/lock/dev.txt)
 # lint      dev, and shellcheck
-# test      lint and run, and what the tests use of Debian
+# browser   dev and run, and a browser: `make screenshots`
+# test      lint and browser, and what the tests use of Debian
 # train     deploy/lock/train.txt in .venv-train: `make model`, `make onnx`, and their tests
 # machine   boots the virtual machine of `make test-cameras`
 # flash     the programs of `make flash` and `make deploy`
@@ -63,9 +64,14 @@ need() {
       need dev
       packages+=(shellcheck)
       ;;
+    browser)
+      need dev
+      need run
+      packages+=(chromium fonts-dejavu-core)
+      ;;
     test)
       need lint
-      need run
+      need browser
       packages+=(
         gcc libc6-dev linux-libc-dev                     # faults to load, layouts to compare
         nodejs node-mqtt                                 # a subscriber in another language
@@ -119,7 +125,7 @@ need() {
       [ "$(dpkg --print-architecture)" != armhf ] || packages+=(gcc)
       ;;
     *)
-      fail 64 "unknown set '$1'; expected python, run, dev, lint, test, train, machine, flash," \
+      fail 64 "unknown set '$1'; expected python, run, dev, lint, browser, test, train, machine, flash," \
         "package, install, image, system, runtime, measure or homeassistant"
       ;;
   esac

@@ -5,12 +5,12 @@ import * as live from "/live.js";
 import { moments, plot } from "/plot.js";
 
 const EVERY_MS = 30000;
-const HOURS = [1, 6, 24, 168];
+const HOURS = [0.25, 1, 6, 24, 168];
 const LANES = 12;
 const ms = (v) => t("history.ms", { v: number(v, 1) });
 
 export function make(node) {
-  const choice = h("select", { id: "hours", onchange: load }, HOURS.map((n) => h("option", { value: n, selected: n === 24 }, t(`history.hours.${n}`))));
+  const choice = h("select", { id: "hours", onchange: load }, HOURS.map((n) => h("option", { value: n, selected: n === 24 }, t(`history.hours.${n * 60}`))));
   const lanes = h("div", { class: "lanes" }), axis = h("div", { class: "axis", "aria-hidden": "true" });
   const shares = h("div"), log = h("div"), empty = h("p", { class: "note" });
   const line = h("section", { class: "card" });

@@ -32,7 +32,11 @@ async function call(path, options = {}) {
   if (answer.status === 401 && path !== "/api/login") document.dispatchEvent(new Event("edge-login"));
   throw new Refused(body.error ?? t("server.failed", { status: answer.status }), answer.status);
 }
-export const get = async (path) => (await call(path)).json();
+export async function get(path) {
+  const value = await (await call(path)).json();
+  setTimeout(tick); // what it brings has an age
+  return value;
+}
 export const blob = async (path) => (await call(path)).blob();
 export const send = async (path, body) => (await call(path, { method: "POST", body })).json();
 export const post = (path, value) =>

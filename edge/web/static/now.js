@@ -177,7 +177,7 @@ function newest() {
     }
     if (drawn === live.events[0]?.payload.id && list.children.length) return;
     drawn = live.events[0]?.payload.id;
-    list.replaceChildren(...live.events.slice(0, 6).map(({ payload }) => h("li", {}, h("time", {}, when(payload.ts)), h("span", {}, eventText(payload)))));
+    list.replaceChildren(...live.events.slice(0, 4).map(({ payload }) => h("li", {}, h("time", {}, when(payload.ts)), h("span", {}, eventText(payload)))));
     if (!drawn) list.replaceChildren(h("li", { class: "soft" }, t("now.noEvents")));
   } };
 }

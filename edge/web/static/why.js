@@ -59,6 +59,7 @@ export function make(node) {
     const frame = data.frames[at], step = data.steps[at];
     if (!frame) return;
     slider.value = at;
+    scores.read(held ? frame.time : null);
     slider.setAttribute("aria-valuetext", `${clock(frame.time)}, ${frame.label ?? t("now.uncertain")}`);
     const [top, value] = best(frame.smoothed), label = frame.label ?? t("now.uncertain");
     const values = { label, top, score: score(frame.label === null ? value : frame.smoothed[frame.label] ?? 0), best: score(value), enter: score(data.enter), exit: score(data.exit), held: step.held, hold: data.hold_frames, due: step.due ?? t("now.uncertain"), before: step.before ?? t("now.uncertain") };
@@ -76,7 +77,10 @@ export function make(node) {
   function jump(step) {
     held = true;
     for (let next = at + step; data && next >= 0 && next < data.frames.length; next += step) {
-      if (data.steps[next].changed) { at = next; return draw(); }
+      if (!data.steps[next].changed) continue;
+      at = next;
+      labels.value = data.frames[next].label ?? data.steps[next].before;
+      return draw();
     }
     draw();
     write(note, t("why.noChange"));
