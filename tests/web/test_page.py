@@ -81,10 +81,16 @@ def test_what_is_old_is_marked_while_the_daemon_is_away(
     rgb: Path,
     browser: Browser,
 ) -> None:
-    """Killed: a line says since when, every card is marked by words too; back: none is."""
+    """Killed: a line says since when, every card is marked by words too; back: none is.
+
+    Also in a section to which one has come back.
+    """
     first = start(daemon, tmp_path, rgb)
     browser.go(address(web().ready().connected()))
     browser.sees("✓ connected", ".status")
+    for section in ("history", "now"):
+        browser.click(f"nav a[href='#/{section}']")
+        browser.wait(f"document.querySelector('.section.{section}')")
     browser.wait("!document.querySelector('.card.old')")
     first.stop(signal.SIGKILL)
     browser.sees("The daemon went away", ".status")

@@ -44,6 +44,7 @@ async function show(name, focus) {
   opened[name].open?.();
   if (focus) opened[name].node.querySelector("h1").focus({ preventScroll: true });
   scrollTo(0, 0);
+  live.tick();
   draw();
 }
 

@@ -99,11 +99,9 @@ export function aged(ms, isOld = () => false, owner = null) {
   return node;
 }
 
+// Sections are made once and come back, so no age is ever forgotten.
 export function tick() {
-  for (const entry of ages) {
-    if (entry.node.isConnected) { entry.seen = true; entry.draw(); }
-    else if (entry.seen) ages.delete(entry);
-  }
+  for (const entry of ages) if (entry.node.isConnected) entry.draw();
 }
 
 function tell(topic) {

@@ -1,5 +1,5 @@
 // Pictures: the cases as a grid; filtered, sorted into classes, added and deleted.
-import { announce, attempt, busy, button, confirm, h, number, pair, percent, t, table, toast, toggle, when, write } from "/dom.js";
+import { announce, attempt, busy, button, confirm, h, number, pair, percent, t, toast, toggle, when, write } from "/dom.js";
 import { classEditor } from "/classes.js";
 import { alt, grid } from "/grid.js";
 import * as live from "/live.js";
@@ -141,12 +141,10 @@ export function make(node) {
 
   function closely(row) {
     const facts = Object.entries({
-      class: row.class ?? t("pictures.unsorted"), time: row.time ? when(row.time) : null, reason: row.reason && t(`pictures.why.${row.reason}`), label: row.reason ? row.label ?? t("now.uncertain") : null, model: row.model,
+      class: row.class ?? t("pictures.unsorted"), time: row.time ? when(row.time) : null, reason: row.reason && t(`pictures.why.${row.reason}`), label: row.reason ? row.label ?? t("now.uncertain") : null, model: row.model, scores: Object.entries(row.scores).map(([name, value]) => `${name} ${percent(value)}`).join(", "),
     }).filter(([, text]) => text).map(([key, text]) => h("div", {}, h("dt", {}, t(`pictures.${key}`)), h("dd", {}, text)));
-    const scores = Object.entries(row.scores);
     const dialog = h("dialog", { class: "closely", "aria-label": row.name, onclose: () => { dialog.remove(); cells.focus(); } },
       h("img", { src: `/api/cases/${row.name}.jpg`, alt: alt(row) }), h("dl", { class: "facts" }, facts),
-      scores.length > 0 && table(t("pictures.scores"), [t("now.label"), t("history.what")], scores.map(([name, value]) => [name, percent(value)]), { hidden: true }),
       h("div", { class: "row" }, classes.slice(0, 9).map(([name], n) => button([h("kbd", {}, n + 1), name], () => { dialog.close(); sort(n + 1, [row.name]); }))),
       h("form", { method: "dialog", class: "row end" }, h("button", { autofocus: true }, t("close"))));
     dialog.addEventListener("keydown", (event) => {

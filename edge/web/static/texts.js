@@ -30,8 +30,8 @@ export const texts = {
     list: {
       all: { "?": "these keys", "[  ]": "section before, after" },
       pictures: {
-        0: "take out of its class", "← ↑ → ↓": "move between pictures", "Shift + arrow": "select as you go",
-        Space: "select, or not", "Ctrl + A": "select all", "1 … 9": "sort into that class",
+        "← ↑ → ↓": "move between pictures", "Shift + arrow": "select as you go",
+        Space: "select, or not", "Ctrl + A": "select all", "1 … 9": "sort into that class", "0 ": "take out of its class",
         Enter: "look closely", u: "undo", Delete: "delete", Esc: "select none",
       },
       why: { "←  →": "frame before, after", Space: "hold, or go on" },
@@ -169,7 +169,7 @@ export const texts = {
     n: { one: "{n} picture", other: "{n} pictures" },
     filter: "Filter", any: "any", reason: "Kept because", label: "Label then", low: "Best score from, %",
     high: "to, %", day: "Day", clear: "Show all", class: "Class", time: "Taken", model: "Model",
-    scores: "Scores of the picture", alt: "{name}, {time}",
+    scores: "Scores", alt: "{name}, {time}",
     why: {
       shadow: "candidate differs", drift: "unlike the taught", request: "asked for", flips: "label flickers",
       window: "unlike the window", margin: "doubtful", control: "by chance", every: "every so often",
