@@ -12,7 +12,7 @@ export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: bench bench-sources model onnx cascade features runtime runtime-tools runtime-measure test-runtime deb lock clean
+.PHONY: screenshots bench bench-sources model onnx cascade features runtime runtime-tools runtime-measure test-runtime deb lock clean
 .PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
@@ -67,6 +67,10 @@ homeassistant: ## does Home Assistant itself find the daemon? Python 3.13.2 or n
 load: ## many devices against one mosquitto [ARGS='--devices 500 --seconds 30']
 	@deploy/setup.sh run
 	@.venv/bin/python deploy/load.py $(ARGS)
+
+screenshots: ## take the pictures of docs/page.md, on the demo clip: 2 minutes
+	@deploy/setup.sh browser
+	@.venv/bin/python deploy/demo/screenshots.py
 
 bench: ## measure speed and memory here [ARGS=]
 	@deploy/setup.sh python

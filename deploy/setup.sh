@@ -8,7 +8,8 @@
 # web       python, and in .venv what `edge web` imports (deploy/lock/web.txt)
 # dev       python, and the development tools in .venv (deploy/lock/dev.txt)
 # lint      dev, and shellcheck
-# test      lint and run, and what the tests use of Debian
+# browser   dev, run and web, and a browser: `make screenshots`
+# test      lint and browser, and what the tests use of Debian
 # train     deploy/lock/train.txt in .venv-train: `make model`, `make onnx`, and their tests
 # machine   boots the virtual machine of `make test-cameras`
 # flash     the programs of `make flash` and `make deploy`
@@ -68,10 +69,15 @@ need() {
       need dev
       packages+=(shellcheck)
       ;;
-    test)
-      need lint
+    browser)
+      need dev
       need run
       need web
+      packages+=(chromium fonts-dejavu-core)
+      ;;
+    test)
+      need lint
+      need browser
       packages+=(
         gcc libc6-dev linux-libc-dev                     # faults to load, layouts to compare
         nodejs node-mqtt                                 # a subscriber in another language
@@ -125,7 +131,7 @@ need() {
       [ "$(dpkg --print-architecture)" != armhf ] || packages+=(gcc)
       ;;
     *)
-      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, test, train, machine, flash," \
+      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, test, train, machine, flash," \
         "package, install, image, system, runtime, measure or homeassistant"
       ;;
   esac

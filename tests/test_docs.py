@@ -33,7 +33,6 @@ LISTED_AS_FOLDERS = (
     "deploy/runtime/patches",
     "deploy/runtime/toolchain",
     "deploy/systemd",
-    "edge/web/static",
     *(f"models/{model.name}" for model in build.models()),
     "tests/cases",
     "tests/corpus",

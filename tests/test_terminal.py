@@ -332,7 +332,7 @@ OWN = {
         "replay_text.recorded(event)",
         "json.dumps(summary) if as_json else replay_text.summary(summary)",
     ],
-    "edge/cli/teach.py": ["f'\\r\\x1b[K{line}'"],
+    "edge/cli/teach_progress.py": ["f'\\r\\x1b[K{line}'"],
     "deploy/sdcard/flash.py": ["f'\\r{line}'", "f'{start}{line}'"],
     "deploy/on_device/state.py": ["text"],
     "deploy/run.py": [

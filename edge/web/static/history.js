@@ -1,0 +1,129 @@
+// History: labels and events as lanes of time, figures as plots.
+import { bytes, card, clock, duration, h, number, pair, percent, soft, t, table, toggle, when, write } from "/dom.js";
+import { eventKind, eventText } from "/events.js";
+import * as live from "/live.js";
+import { moments, plot } from "/plot.js";
+
+const EVERY_MS = 30000;
+const HOURS = [0.25, 1, 6, 24, 168];
+const LANES = 12;
+const ms = (v) => t("history.ms", { v: number(v, 1) });
+
+export function make(node) {
+  const choice = h("select", { id: "hours", onchange: load }, HOURS.map((n) => h("option", { value: n, selected: n === 24 }, t(`history.hours.${n * 60}`))));
+  const lanes = h("div", { class: "lanes" }), axis = h("div", { class: "axis", "aria-hidden": "true" });
+  const shares = h("div"), log = h("div"), empty = h("p", { class: "note" });
+  const line = h("section", { class: "card" });
+  let first = true, takenMs = null, failed = false, timer = 0, isOpen = false;
+  const age = live.aged(() => takenMs, () => failed || (takenMs !== null && Date.now() - takenMs > 3 * EVERY_MS), line);
+  line.append(h("header", {}, h("h2", {}, t("history.labels")), age), lanes, axis, empty,
+    h("details", {}, h("summary", {}, t("asTable")), shares));
+  const single = { sync: true };
+  const plots = {
+    fps: plot(t("history.fps"), [{ text: t("history.fps") }], single),
+    latency: plot(t("history.latency"), [{ text: "p50" }, { text: "p99", kind: "dash" }], { ...single, format: ms }),
+    invoke: plot(t("history.invoke"), [{ text: "p50" }], { ...single, format: ms }),
+    temperature: plot(t("history.temperature"), [{ text: t("history.temperature") }], { ...single, format: (v) => t("machine.celsius", { v: number(v, 1) }) }),
+    memory: plot(t("history.memory"), [{ text: t("history.memory") }], { ...single, format: bytes, axis: bytes }),
+    drift: plot(t("history.drift"), [{ text: t("history.drift") }], { ...single, format: (v) => number(v, 2) }),
+  };
+  const grid = h("div", { class: "cards wide" }, Object.values(plots).map((one) => one.node));
+  const events = card(t("history.events"), {}, log);
+  node.querySelector(".head").append(pair(t("history.span"), choice));
+  node.append(line, events, grid, soft(t("history.kept")));
+
+  async function load() {
+    clearTimeout(timer);
+    try {
+      const past = await live.get(`/api/history?hours=${choice.value}`);
+      takenMs = Date.now();
+      failed = false;
+      const begin = Math.min(past.labels[0]?.[0] ?? Infinity, past.series.time[0] ?? Infinity);
+      if (first && begin < Infinity) choice.value = HOURS.find((n) => n >= Math.min(24, (past.until - begin) / 3600));
+      if (first && choice.value !== "24") return (first = false, load());
+      first = false;
+      draw(past);
+    } catch (error) {
+      failed = true;
+      write(empty, live.fault(error));
+    }
+    if (isOpen) timer = setTimeout(() => (document.hidden ? later() : load()), EVERY_MS);
+  }
+
+  function later() {
+    if (isOpen) timer = setTimeout(() => (document.hidden ? later() : load()), 1000);
+  }
+
+  function draw({ since, until, step_s, labels, events: happened, series }) {
+    const names = new Map();
+    for (const [from, to, label] of labels) {
+      const entry = names.get(label) ?? { total: 0, count: 0, longest: 0, parts: [] };
+      entry.total += to - from;
+      entry.count += 1;
+      entry.longest = Math.max(entry.longest, to - from);
+      entry.parts.push([from, to]);
+      names.set(label, entry);
+    }
+    const order = [...(live.info()?.model.labels ?? []), null];
+    const sorted = [...names].sort(([a, x], [b, y]) => (names.size > LANES ? y.total - x.total : order.indexOf(a) - order.indexOf(b)));
+    const known = labels.reduce((sum, [from, to]) => sum + to - from, 0);
+    const text = (label) => label ?? t("now.uncertain");
+    lanes.replaceChildren(...sorted.slice(0, LANES).map(([label, { parts, total }]) =>
+      lane(text(label), parts, t("history.share", { share: percent(total / known), n: parts.length }), since, until)), happening(happened, since, until));
+    axis.replaceChildren(...moments(since, until, 7).map(([s, text]) => h("span", { "--from": (s - since) / (until - since) }, text)));
+    shares.replaceChildren(table(t("history.labels"), [t("now.label"), t("history.part"), t("history.total"), t("history.count"), t("history.longest")],
+      sorted.map(([label, { total, count, longest }]) => [text(label), percent(total / known, 1), duration(total), number(count), duration(longest)]), { hidden: true }));
+    toggle(lanes, "blank", !labels.length);
+    write(empty, labels.length ? (known < 0.5 * (until - since) ? t("history.gaps", { share: percent(known / (until - since)) }) : "") : t("history.nothing"));
+    const rows = happened.slice(-100).reverse().map((event) => [when(event.ts), `${eventKind(event.type) ? `${t(`sign.${eventKind(event.type)}`)} ` : ""}${eventText(event)}`]);
+    log.replaceChildren(rows.length ? table(t("history.newest", { n: rows.length }), [t("plot.time"), t("history.what")], rows, { figures: 9, kind: "wordy" }) : soft(t("history.noEvents")));
+    const [times, at] = gaps(series.time, step_s), span = [since, until];
+    const pick = (key) => at.map((n) => (n < 0 ? null : series[key][n]));
+    plots.fps.set(times, [pick("fps")], span);
+    plots.latency.set(times, [pick("latency_p50_ms"), pick("latency_p99_ms")], span);
+    plots.invoke.set(times, [pick("invoke_p50_ms")], span);
+    plots.memory.set(times, [pick("memory_bytes")], span);
+    for (const [name, key] of [["temperature", "temperature_c"], ["drift", "drift_psi_max"]]) {
+      plots[name].node.hidden = series[key].every((v) => v === null);
+      plots[name].set(times, [pick(key)], span);
+    }
+  }
+  return {
+    node,
+    open() { isOpen = true; load(); },
+    close() { isOpen = false; clearTimeout(timer); },
+  };
+}
+
+// One row of stretches; those that touch on the screen are drawn as one.
+function lane(name, parts, text, since, until) {
+  const share = (s) => Math.max(0, Math.min(1, (s - since) / (until - since)));
+  const drawn = [];
+  for (const [from, to] of parts) {
+    const last = drawn.at(-1);
+    if (last && share(from) - last[1] < 0.0008) last[1] = share(to);
+    else drawn.push([share(from), share(to), from, to]);
+  }
+  return h("div", { class: "lane" }, h("span", { class: "label" }, name), h("div", { class: "track", role: "img", "aria-label": `${name}: ${text}` },
+    drawn.map(([a, b, from, to]) => h("span", { "--from": a, "--share": b - a, title: `${name}, ${clock(from)}, ${duration(to - from)}` }))),
+  h("span", { class: "figure soft" }, text.split(",")[0]));
+}
+
+function happening(events, since, until) {
+  const other = events.filter((event) => event.type !== "label_changed");
+  if (!other.length) return "";
+  return h("div", { class: "lane" }, h("span", { class: "label" }, t("history.events")), h("div", { class: "track marks", role: "img", "aria-label": t("history.others", { n: other.length }) },
+    other.map((event) => h("span", { "--from": (event.ts - since) / (until - since), "data-kind": eventKind(event.type), title: `${clock(event.ts)} ${eventText(event)}` }, eventKind(event.type) ? t(`sign.${eventKind(event.type)}`) : "●"))),
+  h("span", { class: "figure soft" }, number(other.length)));
+}
+
+// Times with an empty place in each gap, and the index of each; -1 is a gap.
+function gaps(times, step) {
+  const all = [], at = [];
+  times.forEach((s, n) => {
+    if (n && s - times[n - 1] > Math.max(30, 2.5 * step)) { all.push(times[n - 1] + 1); at.push(-1); }
+    all.push(s);
+    at.push(n);
+  });
+  return [all, at];
+}

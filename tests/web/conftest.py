@@ -1,0 +1,58 @@
+"""A browser for the tests of the page, and what makes a device for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.browser import DESK, Browser
+from tests.conftest import ROOT, Daemon
+from tests.web_server import Web
+
+CONFIG = """
+[device]
+id = "porch"
+[local]
+path = "{0}/edge.sock"
+[publish]
+telemetry_interval_s = 0.5
+[snapshot]
+enabled = true
+[cases]
+request = true
+every_s = 0.5
+interval_s = 0.1
+duplicate_s = 0.0
+"""
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A browser. What the page's own code says on the console fails the test."""
+    if shutil.which("chromium") is None:
+        pytest.skip("LEFT OUT: the page in a browser: chromium is not here; make setup installs it")
+    running = Browser(tmp_path / "profile")
+    try:
+        running.size(*DESK)
+        yield running
+        assert [one for one in running.errors if "Failed to load resource" not in one] == []
+    finally:
+        running.close()
+
+
+@pytest.fixture
+def device(
+    tmp_path: Path, daemon: Callable[..., Daemon], web: Callable[..., Web], rgb: Path
+) -> Web:
+    """A web process beside a daemon without a broker that sees red, green and blue."""
+    config = CONFIG.format(tmp_path)
+    daemon("--source", "synthetic", "--model", rgb, config=config, STATE_DIRECTORY=str(tmp_path))
+    return web(config=config).ready().connected()
+
+
+def serves(*files: str) -> bool:
+    """Return whether the server has these parts."""
+    return all((ROOT / "edge" / "web" / file).exists() for file in files)
