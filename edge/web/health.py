@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,7 +20,7 @@ from starlette.responses import Response
 
 from edge.web import described
 from edge.web.answers import Refused, answer
-from edge.web.child import environment, kill
+from edge.web.child import command, environment, kill
 from edge.web.place import Place
 from edge.web.routes import Route
 
@@ -95,7 +94,7 @@ class Health:
         """Return the report of a child. Raises Refused, 503 or 504."""
         config = ("--config", str(self._place.config)) if self._place.config else ()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge", "doctor", "--json", *config),
+            *command("doctor", "--json", *config),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
