@@ -22,7 +22,7 @@ CODE: Final = (
 def command(*arguments: str) -> list[str]:
     """Return the command line of `edge` with these arguments.
 
-    With this process's own path, in which a packaged edge has its private folder: `-m edge` would not
+    With this process's own path, where a packaged edge has its private folder: `-m edge` would not
     find it there.
     """
     flags = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]

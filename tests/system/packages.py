@@ -79,5 +79,6 @@ def before(package: Package, folder: Path) -> Package:
 
 
 if __name__ == "__main__":
-    both = [one for name in (DAEMON, WEB) for one in find(DIST, *sys.argv[1:3], name).depends()]
-    print("\n".join(sorted({*both} - {DAEMON})))
+    _, of, on = sys.argv
+    both = [find(DIST, of, on, name).depends() for name in (DAEMON, WEB)]
+    print("\n".join(sorted({*both[0], *both[1]} - {DAEMON})))
