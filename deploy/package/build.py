@@ -248,14 +248,8 @@ def pack(folder: Path, version: str, arch: str) -> Path:
 
 def lint(*paths: Path) -> None:
     """Print lintian's findings; raise BuildError where one is an error."""
-    command = [
-        "lintian",
-        "--fail-on=error",
-        "--tag-display-limit=0",
-        "--allow-root",
-        *map(str, paths),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["lintian", "--fail-on=error", "--tag-display-limit=0", "--allow-root"]
+    done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
     for line in done.stdout.strip().splitlines() or ["lintian: no findings"]:
         print(escaped(line), flush=True)
     if done.returncode:

@@ -25,10 +25,18 @@ from tests.system.page import HOME, NETWORK, OPEN, PORT, SOCKET, UNIT, Page
 
 pytestmark = pytest.mark.system
 PICTURE: Final = ROOT / "deploy" / "demo" / "pictures" / "cat_skimage_chelsea.jpg"
-KEPT: Final = "[snapshot]\nenabled = true\n[cases]\nrequest = true\nevery_s = 0.5\n"
-KEPT_OF: Final = "interval_s = 0.5\nduplicate_bits = 0\n"
+KEPT: Final = """
+[snapshot]
+enabled = true
+[cases]
+request = true
+every_s = 0.5
+interval_s = 0.5
+duplicate_bits = 0
+"""
 STATE: Final = "/var/lib/edge-camera"
 PASSWORD: Final = "a long password"
+SET_PASSWORD: Final = f"echo '{PASSWORD}' | edge web --set-password"
 DROP_IN: Final = "/etc/systemd/system/{}.d/override.conf"
 BOTH: Final = "/root/package.deb /root/web.deb"
 
@@ -61,7 +69,7 @@ def edit(machine: Machine, unit: str, text: bytes) -> None:
 @pytest.fixture
 def config(settings: str) -> str:
     """The daemon's config: pictures on request, and one case after the other."""
-    return settings + KEPT + KEPT_OF
+    return settings + KEPT
 
 
 @pytest.fixture
@@ -94,6 +102,21 @@ def test_apt_installs_it_beside_the_daemon(
     assert Page(machine).is_active() == ("active", "inactive")
     listening = machine.output(f"ss -Hltn 'sport = {PORT}'")
     assert re.findall(r"\S+:8080", listening) == [f"{HOME}:{PORT}"]
+
+
+def test_a_password_may_come_before_the_first_start(machine: Machine) -> None:
+    """It is the service's then, and in force."""
+    page = Page(machine)
+    machine.run(f"systemctl stop edge-camera; rm -r {STATE} /var/lib/private/edge-camera")
+
+    assert machine.output(SET_PASSWORD) == f"password set: {STATE}/web-password.json"
+
+    assert page.ask("/api/state").status == 401
+    user = machine.output(f"ps -o uid= -p {page.pid()}")
+    owner = machine.output(f"stat -c %u:%G:%a {STATE}/web-password.json")
+    assert owner == f"{user}:edge-camera-local:600"
+    assert page.log_in(PASSWORD).status == 200
+    machine.run(f"rm {STATE}/web-password.json; systemctl stop {UNIT}")
 
 
 def test_its_package_has_no_fault_that_lintian_knows(web_package: Package) -> None:
@@ -224,6 +247,8 @@ def test_its_process_sees_no_device_and_no_network(page: Page) -> None:
 
 def test_cases_are_sorted_and_taught_in_the_sandbox(page: Page) -> None:
     """The daemon's cases, into classes that it sees; `edge teach` runs as the page's child."""
+    if page.machine.name.endswith("arm64"):
+        pytest.skip(f"LEFT OUT on {page.machine.name}: its camera shows one test picture")
     best = _sorted_by_best(page, 6)
     page.machine.run(f"ls {STATE}/cases/sorted/{next(iter(best))}/*.jpg")
 
@@ -352,7 +377,7 @@ def test_a_broken_config_is_said_and_mended(page: Page, config: str) -> None:
 
 def test_it_ends_when_idle_and_the_socket_stays(page: Page) -> None:
     """After ten minutes, here two seconds; the next request starts it again."""
-    command = f"/usr/bin/edge web --config {CONFIG} --idle 2"
+    command = f"/usr/bin/edge web --config {CONFIG} --idle {2 * page.machine.patience:g}"
     edit(page.machine, f"{UNIT}.service", f"[Service]\nExecStart=\nExecStart={command}\n".encode())
     with page.live() as stream:
         pid = page.pid()
@@ -385,8 +410,7 @@ def test_nobody_gets_in_from_the_network_without_a_password(page: Page) -> None:
 def test_a_password_lets_the_network_in(page: Page) -> None:
     """Set as the docs say; a wrong one is refused, too many are; who is in sees live data."""
     far = Page(page.machine, NETWORK)
-    set_it = f"echo '{PASSWORD}' | edge web --set-password"
-    assert page.machine.output(set_it) == f"password set: {STATE}/web-password.json"
+    assert page.machine.output(SET_PASSWORD) == f"password set: {STATE}/web-password.json"
     assert far.ask("/api/state").status == 401
     assert page.ask("/api/state").status == 401, "this machine, too"
 
