@@ -236,7 +236,7 @@ def test_the_page_needs_nothing_from_elsewhere(web: Serve) -> None:
     for path in paths:
         got = server.ask(path)
         assert got.status == 200
-        assert b"://" not in got.body
+        assert b"://" not in got.body.replace(b'xmlns="http://www.w3.org/2000/svg"', b"")
         assert server.ask(path, if_none_match=got.headers["etag"]).status == 304
     assert server.ask("/../web.toml").status == 404
     assert server.ask("/%2e%2e/web.toml").status == 404
