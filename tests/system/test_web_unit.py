@@ -408,7 +408,10 @@ def test_nobody_gets_in_from_the_network_without_a_password(page: Page) -> None:
 
 
 def test_a_password_lets_the_network_in(page: Page) -> None:
-    """Set as the docs say; a wrong one is refused, too many are; who is in sees live data."""
+    """Set as the docs say; a wrong one is refused, too many are; who is in sees live data.
+
+    Programs get in with a token.
+    """
     far = Page(page.machine, NETWORK)
     assert page.machine.output(SET_PASSWORD) == f"password set: {STATE}/web-password.json"
     assert far.ask("/api/state").status == 401
@@ -424,6 +427,9 @@ def test_a_password_lets_the_network_in(page: Page) -> None:
     with inside.live() as stream:
         stream.until("state")
     assert inside.ask("/snapshot.jpg").status == 200
+    token = page.machine.output("edge web --new-token grafana 2>/dev/null")
+    program = Page(page.machine, NETWORK, Authorization=f"Bearer {token}")
+    assert b"\nedge_up 1.0\n" in program.ask("/metrics").body
     answers = [far.log_in("a wrong password") for _ in range(6)]
     assert [one.status for one in answers][:2] == [401, 401]
     assert (answers[-1].status, "retry-after" in answers[-1].headers) == (429, True)
