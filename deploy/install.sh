@@ -82,6 +82,12 @@ for name in $(dpkg-deb -f "$package" Recommends | tr ',' ' '); do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ] || continue
   [ -z "$(apt-cache madison "$name")" ] || packages+=("$name") # apt knows a version of it
 done
+page=build/dist/$PACKAGE-web_$version~deb$(value VERSION_ID)_all.deb
+show="sudo apt install ./$page"
+if [ "$(dpkg-query -W -f '${db:Status-Status}' $PACKAGE-web 2>/dev/null)" = installed ]; then
+  packages+=("./$page")
+  show=http://127.0.0.1:8080/
+fi
 # An edited config is kept; the same version is installed again, since its files may differ.
 "${root[@]}" "${apt[@]}" -o Dpkg::Options::=--force-confold --no-install-recommends --reinstall \
   install "${packages[@]}" ||
@@ -91,3 +97,4 @@ say "$PACKAGE $(dpkg-query -W -f '${Version}' $PACKAGE) is installed"
 say "service $PACKAGE: $(state)"
 say "config: /etc/$PACKAGE/edge.toml; after a change: sudo systemctl restart $PACKAGE"
 say "health: sudo edge doctor"
+say "page: $show; see docs/web.md"

@@ -116,7 +116,7 @@ need() {
       ;;
     system)
       packages+=(systemd-container mmdebstrap e2fsprogs kmod mount
-        slirp4netns qemu-system-arm qemu-user-static) # a network; arm64, emulated
+        slirp4netns qemu-system-arm qemu-user-static openssl) # a network; arm64, emulated; certificates
       ;;
     package)
       packages+=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,7 @@ def test_the_page_needs_nothing_from_elsewhere(web: Serve) -> None:
     for path in paths:
         got = server.ask(path)
         assert got.status == 200
-        assert b"://" not in got.body
+        assert b"://" not in got.body.replace(b'xmlns="http://www.w3.org/2000/svg"', b"")
         assert server.ask(path, if_none_match=got.headers["etag"]).status == 304
     assert server.ask("/../web.toml").status == 404
     assert server.ask("/%2e%2e/web.toml").status == 404
@@ -255,12 +256,13 @@ def test_a_signal_ends_it_cleanly_with_readers_connected(number: int, web: Serve
         server.raw()
 
 
-def test_a_socket_of_systemd_s_is_served_and_the_server_ends_when_idle(tmp_path: Path) -> None:
-    """As LISTEN_FDS has it; while a reader is connected it is not idle."""
+@contextlib.contextmanager
+def activated(tmp_path: Path, config: str) -> Iterator[Web]:
+    """Start a server as systemd does: with a socket that listens already, as LISTEN_FDS has it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = tmp_path / "web.toml"
-        config.write_text(f'[local]\npath = "{tmp_path}/edge.sock"\n')
-        arguments = [sys.executable, "-m", "edge", "web", "--config", str(config), "--idle", "1"]
+        file = tmp_path / "web.toml"
+        file.write_text(config)
+        arguments = [sys.executable, "-m", "edge", "web", "--config", str(file), "--idle", "1"]
         script = (
             "import os, sys\n"
             f"os.dup2({listener.fileno()}, 3); os.environ['LISTEN_PID'] = str(os.getpid())\n"
@@ -275,15 +277,33 @@ def test_a_socket_of_systemd_s_is_served_and_the_server_ends_when_idle(tmp_path:
         try:
             server = Web.__new__(Web)
             server.port, server.process = listener.getsockname()[1], process
-            with server.live() as stream:
-                assert stream.next()[0] == "daemon"
-                begin_s = time.monotonic()
-                while time.monotonic() - begin_s < 3:  # idle three times over, but for this reader
-                    stream.next()
-            assert process.wait(WAIT_S) == 0
+            yield server
         finally:
             process.kill()
             process.wait()
+
+
+def test_a_socket_of_systemd_s_is_served_and_the_server_ends_when_idle(tmp_path: Path) -> None:
+    """While a reader is connected it is not idle."""
+    with activated(tmp_path, f'[local]\npath = "{tmp_path}/edge.sock"\n') as server:
+        with server.live() as stream:
+            assert stream.next()[0] == "daemon"
+            begin_s = time.monotonic()
+            while time.monotonic() - begin_s < 3:  # idle three times over, but for this reader
+                stream.next()
+        assert server.process.wait(WAIT_S) == 0
+
+
+def test_whoever_waits_for_a_server_that_cannot_start_is_answered(tmp_path: Path) -> None:
+    """With 503 and without the reason; one that sends nothing keeps nobody waiting for long."""
+    with activated(tmp_path, "[local]\nsecret_key = 'abc'\n") as server:
+        with server.raw():
+            for _ in range(2):
+                got = server.ask("/api/state")
+                assert (got.status, got.headers["retry-after"]) == (503, "5")
+                assert "journalctl" in got.json()["error"]
+                assert b"secret_key" not in got.body
+        assert server.process.wait(WAIT_S) == 78
 
 
 def test_it_serves_https_with_a_certificate_of_the_owner_s(tmp_path: Path, web: Serve) -> None:

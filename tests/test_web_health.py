@@ -113,11 +113,16 @@ def test_a_sandbox_claims_no_fault_of_what_it_cannot_see() -> None:
         Check("camera", "fault", "no camera", "plug one in"),
         Check("broker", "fault", "network is unreachable"),
         Check("published", "ok", "state"),
-        Check("disk", "warning", "nearly full"),
+        Check("disk", "warning", "/ is read-only; nearly full"),
+        Check("service", "unknown", "Failed to get properties"),
+        Check("events", "warning", "camera_stalled"),
     ]
     seen = health._seen_from_a_sandbox(Report(False, "1", checks))
     assert [(one.name, one.verdict) for one in seen.checks] == [
         *(("camera", "unknown"), ("broker", "unknown"), ("published", "ok"), ("disk", "warning")),
+        *(("service", "unknown"), ("events", "warning")),
     ]
+    assert seen.checks[3].line == "nearly full"
+    assert seen.checks[4].line == "systemd's answer cannot be seen from the page's sandbox"
     assert "sudo edge doctor" in seen.checks[0].hint
     assert seen.healthy

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         if args.runtime:
             print("lintian: left out, since the wheel's files are not ours", flush=True)
         else:
-            lint(path)
+            lint(path, path.with_name(f"edge-camera-web_{path.name.split('_')[1]}_all.deb"))
     except BuildError as exc:
         print(escaped(f"package: {exc}"), file=sys.stderr)
         return exc.status
@@ -246,10 +246,10 @@ def pack(folder: Path, version: str, arch: str) -> Path:
     return Path(made)
 
 
-def lint(path: Path) -> None:
+def lint(*paths: Path) -> None:
     """Print lintian's findings; raise BuildError where one is an error."""
-    command = ["lintian", "--fail-on=error", "--tag-display-limit=0", "--allow-root", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["lintian", "--fail-on=error", "--tag-display-limit=0", "--allow-root"]
+    done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
     for line in done.stdout.strip().splitlines() or ["lintian: no findings"]:
         print(escaped(line), flush=True)
     if done.returncode:

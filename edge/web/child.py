@@ -1,16 +1,32 @@
-"""Child processes of the server: what they get of its environment, and their end."""
+"""Child processes of the server: `edge` again, what it gets of the environment, and its end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Final
 
 OURS: Final = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_PID", "LISTEN_FDS", "WATCHDOG_USEC")
 """What systemd gave this process; the child's streams are pipes."""
+CODE: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1));"
+    "from edge.__main__ import leave; leave()"
+)
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of `edge` with these arguments.
+
+    With this process's own path, where a packaged edge has its private folder: `-m edge` would not
+    find it there.
+    """
+    flags = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
+    return [sys.executable, *flags, "-c", CODE, json.dumps(sys.path), *arguments]
 
 
 def environment(state: Path) -> dict[str, str]:

@@ -12,8 +12,9 @@ from typing import Final
 
 from edge import config as configs
 from edge.config import Config
-from edge.errors import ConfigError
+from edge.errors import ConfigError, EdgeError
 from edge.text import escaped
+from edge.web import activation
 from edge.web.password import MOST_BYTES, Passwords
 from edge.web.place import Place
 from edge.web.tokens import Tokens
@@ -40,7 +41,11 @@ def run(args: argparse.Namespace) -> int:
         tokens.remove(args.remove_token)
         print(escaped(f"token {args.remove_token} removed"))
         return 0
-    _serve(args, Passwords(vault), tokens)
+    try:
+        _serve(args, Passwords(vault), tokens)
+    except EdgeError:
+        activation.excuse()
+        raise
     return 0
 
 
@@ -62,12 +67,11 @@ def _serve(args: argparse.Namespace, passwords: Passwords, tokens: Tokens) -> No
             where="edge web",
             hint="install the package edge-camera-web, or `pip install 'edge-camera[web]'`",
         ) from exc
-    activated = os.environ.get("LISTEN_PID") == str(os.getpid())
     options = serve.Options(
         host=args.host,
         port=args.port,
         socket=socket_path(config),
-        idle_s=idle_s(args.idle, activated, config.web.history),
+        idle_s=idle_s(args.idle, activation.is_activated(), config.web.history),
         tls=(args.tls_cert, args.tls_key) if args.tls_cert else None,
         names=tuple(args.name),
         behind_proxy=args.proxy,

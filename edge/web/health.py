@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,9 +18,10 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
+from edge import config as configs
 from edge.web import described
 from edge.web.answers import Refused, answer
-from edge.web.child import environment, kill
+from edge.web.child import command, environment, kill
 from edge.web.place import Place
 from edge.web.routes import Route
 
@@ -32,7 +32,11 @@ FRESH_S: Final = 5.0
 OUTPUT_MAX: Final = 500_000
 SUDO: Final = "run `sudo edge doctor` on the device"
 UNSEEN: Final = {"camera": "cameras", "broker": "the network", "published": "the network"}
-"""What a sandbox hides from a check."""
+"""What a sandbox hides from a check: no verdict but ok is one."""
+UNSAID: Final = {"service": "systemd's answer", "events": "the journal"}
+"""What it may hide: only where nothing is known."""
+READ_ONLY: Final = "/ is read-only; "
+"""In the sandbox it always is."""
 
 
 class Check(msgspec.Struct):
@@ -91,16 +95,22 @@ class Health:
         failed = task.cancelled() or task.exception() is not None
         return not failed and time.monotonic() - self._done_s < FRESH_S
 
+    def _environment(self) -> dict[str, str]:
+        there = environment(self._place.state)
+        if self._sandbox:  # the doctor asks systemd where the daemon's socket is
+            there.setdefault("RUNTIME_DIRECTORY", str(configs.SERVICE_SOCKET.parent))
+        return there
+
     async def _examine(self) -> Report:
         """Return the report of a child. Raises Refused, 503 or 504."""
         config = ("--config", str(self._place.config)) if self._place.config else ()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge", "doctor", "--json", *config),
+            *command("doctor", "--json", *config),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
-            env=environment(self._place.state),
+            env=self._environment(),
         )
         try:
             async with asyncio.timeout(LONGEST_S):
@@ -125,14 +135,20 @@ class Health:
 
 def _seen_from_a_sandbox(report: Report) -> Report:
     """Return a report that claims nothing of what this process cannot see."""
-    checks = [
-        Check(check.name, "unknown", f"{hidden} cannot be seen from the page's sandbox", SUDO)
-        if (hidden := UNSEEN.get(check.name)) and check.verdict != "ok"
-        else check
-        for check in report.checks
-    ]
+    checks = [_as_seen(check) for check in report.checks]
     healthy = all(check.verdict != "fault" for check in checks)
     return msgspec.structs.replace(report, checks=checks, healthy=healthy)
+
+
+def _as_seen(check: Check) -> Check:
+    hidden = UNSEEN.get(check.name) if check.verdict != "ok" else None
+    if check.verdict == "unknown":
+        hidden = hidden or UNSAID.get(check.name)
+    if hidden:
+        return Check(
+            check.name, "unknown", f"{hidden} cannot be seen from the page's sandbox", SUDO
+        )
+    return msgspec.structs.replace(check, line=check.line.removeprefix(READ_ONLY))
 
 
 def _has_network() -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import ConfigError
+from edge.web import activation
 from edge.web.access import Access, Names, is_loopback
 from edge.web.api import Api
 from edge.web.device import Device
@@ -42,8 +42,6 @@ CLOSING_S: Final = 5.0
 """Longest wait for a reader of a connection that is being closed."""
 END_S: Final = 3.0
 """Longest wait for answers that are being sent, at the end."""
-INHERITED: Final = 3
-"""The first descriptor that systemd passes on. Source: sd_listen_fds(3)."""
 
 Wait = tuple[str, Any]
 Waits = dict[Any, tuple[Wait | None, float]]
@@ -73,7 +71,7 @@ class Options:
 def run(options: Options, passwords: Passwords, tokens: Tokens, place: Place) -> None:
     """Serve until a signal, or until idle. Raises ConfigError."""
     certificates = options.tls and _check_tls(*options.tls)
-    listener = inherited() or _listen(options, passwords)
+    listener = activation.inherited() or _listen(options, passwords)
     asyncio.run(_serve(options, listener, passwords, tokens, place, certificates))
 
 
@@ -189,22 +187,6 @@ def _wait(connection: Any) -> Wait | None:
         return "closing", None
     cycle = connection.cycle
     return ("request", cycle) if cycle is None or cycle.response_complete else None
-
-
-def inherited() -> socket.socket | None:
-    """Return the listening socket that systemd has passed on; None without one."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
-    if os.environ.get("LISTEN_FDS") != "1":
-        count = os.environ.get("LISTEN_FDS", "")[:20]
-        raise ConfigError("wrong number of sockets", where="LISTEN_FDS", expected="1", got=count)
-    try:
-        listener = socket.socket(fileno=INHERITED)
-    except OSError as exc:
-        raise ConfigError(f"not a socket: {exc.strerror}", where="LISTEN_FDS") from exc
-    listener.set_inheritable(False)
-    listener.setblocking(False)
-    return listener
 
 
 def _listen(options: Options, passwords: Passwords) -> socket.socket:

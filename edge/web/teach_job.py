@@ -8,7 +8,6 @@ reads. Runs on the loop's thread.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ import msgspec
 
 from edge.errors import EdgeError
 from edge.text import escaped
-from edge.web.child import environment, kill
+from edge.web.child import command, environment, kill
 
 LONGEST_S: Final = 3600.0
 LINE_MAX: Final = 65_536
@@ -51,8 +50,7 @@ class Job:
         lock  a descriptor that the child inherits
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge", "teach", *arguments),
-            *("--json", "--progress=json", "--gently", "--skip-empty"),
+            *command("teach", *arguments, "--json", "--progress=json", "--gently", "--skip-empty"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

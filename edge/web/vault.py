@@ -21,11 +21,16 @@ UNREAD: Final[Mark] = (-1, -1, -1)
 
 
 def home() -> Path:
-    """Return systemd's state directory; else the service's, for root; else the user's own."""
+    """Return systemd's state directory; else the service's, for root; else the user's own.
+
+    The service's also before its first start, at which systemd gives the folder to its user.
+    """
     state = configs.state_folder()
     if state is not None:
         return state
     if os.access(configs.SERVICE_STATE, os.R_OK | os.W_OK | os.X_OK):
+        return configs.SERVICE_STATE
+    if os.geteuid() == 0 and configs.SERVICE_CONFIG.exists():
         return configs.SERVICE_STATE
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "edge-camera"

@@ -26,6 +26,17 @@ result = true
 state_interval_s = 1.0
 telemetry_interval_s = 2.0
 """
+APT: Final = (
+    "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0"
+    " -o Dpkg::Options::=--force-confold"
+)
+"""As unattended upgrades do it: an edited config is kept without a question."""
+EXPOSURE_MAX: Final = 1.5
+LEFT: Final = (
+    "find / -xdev \\( -path /proc -o -path /sys -o -path /var/log -o -path /run/log \\) -prune"
+    " -o -iname '*edge-camera*' -print"
+)
+"""Prints what is left of the packages; journal and apt's own records aside."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,6 +63,13 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 def package(machine: Machine) -> packages.Package:
     """The package for this machine."""
     return packages.find(packages.DIST, *machine.name.split("-"))
+
+
+@pytest.fixture(scope="session")
+def web_package(machine: Machine) -> packages.Package:
+    """The page's package for this machine."""
+    suite, arch = machine.name.split("-")
+    return packages.find(packages.DIST, suite, arch, packages.WEB)
 
 
 @pytest.fixture(scope="session")

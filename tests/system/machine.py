@@ -72,7 +72,8 @@ class Machine:
         console: Path,
     ) -> None:
         self.name, self.enforces, self.console = name, enforces, console
-        self._address, self._patience = address, patience
+        self.patience = patience
+        self._address = address
 
     def _connect(self) -> socket.socket:
         if isinstance(self._address, int):
@@ -88,7 +89,7 @@ class Machine:
     def run(self, command: str, *, check: bool = True, timeout_s: float = 60.0) -> Result:
         """Run ``command`` in a shell; fail where it does and ``check`` is set."""
         with self._connect() as shell:
-            shell.settimeout(timeout_s * self._patience)
+            shell.settimeout(timeout_s * self.patience)
             shell.sendall(_line(command))
             output = b"".join(iter(lambda: shell.recv(65536), b""))
         text, found, status = output.rpartition(SEPARATOR)
@@ -106,10 +107,17 @@ class Machine:
         name = shlex.quote(path)
         write = f"mkdir -p $(dirname {name}) && head -c {len(content)} >{name}"
         with self._connect() as shell:
-            shell.settimeout(60 * self._patience)
+            shell.settimeout(60 * self.patience)
             shell.sendall(f"{write}; echo done; exit\n".encode() + content)
             answer = b"".join(iter(lambda: shell.recv(65536), b""))
         assert answer == b"done\n", (path, answer)
+
+    def dial(self, host: str, port: int) -> socket.socket:
+        """Return a connection to an address as the machine sees it, ended when that ends."""
+        shell = self._connect()
+        both = "{ cat <&3; kill $$; } & cat >&3; kill $!"
+        shell.sendall(f"exec 2>/dev/null; exec 3<>/dev/tcp/{host}/{port}; {both}; exit\n".encode())
+        return shell
 
     def show(self, *properties: str, unit: str = "edge-camera") -> dict[str, str]:
         """Return properties of a unit."""
@@ -118,7 +126,7 @@ class Machine:
 
     def wait_for(self, what: str, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
         """Return once ``condition`` holds; fail after ``timeout_s`` times the patience."""
-        until = time.monotonic() + timeout_s * self._patience
+        until = time.monotonic() + timeout_s * self.patience
         while not condition():
             if time.monotonic() > until:
                 raise AssertionError(f"{self.name}: timed out: {what}\n{self.evidence()}")
@@ -126,7 +134,7 @@ class Machine:
 
     def evidence(self) -> str:
         """Return the service's status and the end of the journal."""
-        look = "systemctl status --no-pager -l edge-camera; journalctl -n 30 --no-pager"
+        look = "systemctl status --no-pager -l 'edge-camera*'; journalctl -n 30 --no-pager"
         return self.run(look, check=False).output
 
     def subscribe(self, topic: str = "#") -> Subscriber:

@@ -1,6 +1,6 @@
-"""The package under test, and an older version of it.
+"""The packages under test, and older versions of them.
 
-python -m tests.system.packages SUITE ARCH     the package's dependencies, one per line
+python -m tests.system.packages SUITE ARCH     what both depend on, one per line
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 DIST: Final = Path(__file__).resolve().parents[2] / "build" / "dist"
+DAEMON: Final = "edge-camera"
+WEB: Final = "edge-camera-web"
 CONFFILE: Final = "etc/edge-camera/edge.toml"
 ENDS: Final = {"bookworm": "deb12", "trixie": "deb13"}
 """Suite -> the end of its packages' versions."""
@@ -40,9 +42,9 @@ class Package:
         )
 
 
-def find(folder: Path, suite: str, arch: str) -> Package:
+def find(folder: Path, suite: str, arch: str, name: str = DAEMON) -> Package:
     """Return the package of a suite and architecture. Raises FileNotFoundError."""
-    pattern = f"edge-camera_*{ENDS[suite]}_{arch}.deb"
+    pattern = f"{name}_*{ENDS[suite]}_{'all' if name == WEB else arch}.deb"
     packages = list(folder.glob(pattern))
     if not packages:
         raise FileNotFoundError(f"{folder} has no {pattern}: make deb ARCH={arch} SUITE={suite}")
@@ -77,4 +79,6 @@ def before(package: Package, folder: Path) -> Package:
 
 
 if __name__ == "__main__":
-    print("\n".join(find(DIST, *sys.argv[1:3]).depends()))
+    _, of, on = sys.argv
+    both = [find(DIST, of, on, name).depends() for name in (DAEMON, WEB)]
+    print("\n".join(sorted({*both[0], *both[1]} - {DAEMON})))

@@ -17,10 +17,11 @@ import pytest
 
 from edge import __version__
 from tests.conftest import ROOT
-from tests.system.conftest import BASES, CLIP, CONFIG, SETTINGS, is_up
+from tests.system.conftest import APT, BASES, CLIP, CONFIG, SETTINGS, is_up
 from tests.system.containers import container
 from tests.system.machine import Machine, Result
 from tests.system.packages import ENDS
+from tests.system.page import UNIT, Page
 
 pytestmark = pytest.mark.system
 CLONE: Final = "/home/user/edge"
@@ -84,11 +85,12 @@ def test_a_clone_installs_itself(online: Machine) -> None:
     assert result.status == 0, result.output
     number = f"{__version__}~{ENDS[online.name.split('-')[0]]}"
     assert version(online) == f"installed {number}"
-    first, service, config, health = last_lines(result)
+    first, service, config, health, page = last_lines(result)
     assert first == f"install: edge-camera {number} is installed"
     assert re.match(r"install: service edge-camera: activating: .*no camera found", service)
     assert f"config: {CONFIG}" in config
     assert "sudo edge doctor" in health
+    assert f"sudo apt install ./build/dist/edge-camera-web_{number}_all.deb" in page
     assert online.output("systemctl is-enabled edge-camera") == "enabled"
     owners = online.output(f"find {CLONE} ! -user user")
     assert owners == "", "root leaves nothing in the clone"
@@ -106,8 +108,20 @@ def test_it_classifies(online: Machine) -> None:
     subscriber.close()
 
 
+def test_apt_finds_what_the_page_needs(online: Machine) -> None:
+    """In Debian's archive; then it is served."""
+    page = f"{CLONE}/build/dist/edge-camera-web_*.deb"
+    needs = re.findall(r"python3-[\w-]+", online.output(f"dpkg-deb -f {page} Depends"))
+    online.run(f"{APT} autoremove --purge {' '.join(needs)}", timeout_s=180)
+    assert online.run("python3 -c 'import starlette'", check=False).status == 1
+
+    online.run(f"{APT} install {page}", timeout_s=300)
+
+    assert Page(online).get("/healthz") == {"ok": True}
+
+
 def test_the_same_command_upgrades(online: Machine) -> None:
-    """The config stays, and the service runs the new version."""
+    """The config stays, the service runs the new version, and the page comes along."""
     online.run(f"sed -i 's/__version__ = .*/__version__ = \"{LATER}\"/' {CLONE}/edge/__init__.py")
 
     result = install(online)
@@ -117,6 +131,8 @@ def test_the_same_command_upgrades(online: Machine) -> None:
     assert online.run(f"cat {CONFIG}").output == SETTINGS.format(source=CLIP, fps=30)
     assert "install: service edge-camera: active" in result.output
     assert is_up(online)
+    assert online.output(f"dpkg-query -W -f '${{Version}}' {UNIT}").startswith(f"{LATER}~")
+    assert Page(online).get("/healthz") == {"ok": True}
 
 
 def test_debian_13_cannot_build_the_runtime(online: Machine) -> None:

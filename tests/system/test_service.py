@@ -17,22 +17,16 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.system import packages
-from tests.system.conftest import CONFIG, is_up
+from tests.system.conftest import APT, CONFIG, EXPOSURE_MAX, LEFT, is_up
 from tests.system.machine import Machine, Subscriber
 from tests.system.packages import Package
 
 pytestmark = pytest.mark.system
 Subscribe = Callable[[], Subscriber]
-EXPOSURE_MAX: Final = 1.5
 OFFLINE_MAX_S: Final = 5.0
 """Longest absence of a device during an upgrade, by the machine's clock."""
 STARTED: Final = "39f53479d3a045ac8e11786248231fbf"
 """systemd's MESSAGE_ID of a started unit."""
-APT: Final = (
-    "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0"
-    " -o Dpkg::Options::=--force-confold"
-)
-"""As unattended upgrades do it: an edited config is kept without a question."""
 
 
 def main_pid(machine: Machine) -> int:
@@ -442,10 +436,6 @@ def test_a_purge_leaves_nothing(machine: Machine) -> None:
     """No file, no folder, no link, no user; journal and apt's own records aside."""
     machine.run(f"{APT} purge edge-camera", timeout_s=180)
 
-    left = machine.output(
-        "find / -xdev \\( -path /proc -o -path /sys -o -path /var/log -o -path /run/log \\) -prune"
-        " -o -iname '*edge-camera*' -print"
-    )
-    assert left == ""
+    assert machine.output(LEFT) == ""
     assert machine.run("getent passwd edge-camera", check=False).output == ""
     assert machine.run("getent group edge-camera-local", check=False).output == ""
