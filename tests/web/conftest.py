@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,11 +29,13 @@ every_s = 0.5
 interval_s = 0.1
 duplicate_s = 0.0
 """
+OWN = re.compile(r"(blob:)?http://127\.0\.0\.1:|about:|data:image/svg")
+"""Addresses that a page of this machine may ask."""
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    """A browser. What the page's own code says on the console fails the test."""
+    """A browser. What the page's own code says on the console, or asks another host, fails."""
     if shutil.which("chromium") is None:
         pytest.skip("LEFT OUT: the page in a browser: chromium is not here; make setup installs it")
     running = Browser(tmp_path / "profile")
@@ -39,6 +43,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         running.size(*DESK)
         yield running
         assert [one for one in running.errors if "Failed to load resource" not in one] == []
+        assert [one for one in running.requests if not OWN.match(one)] == []
     finally:
         running.close()
 
@@ -56,3 +61,20 @@ def device(
 def serves(*files: str) -> bool:
     """Return whether the server has these parts."""
     return all((ROOT / "edge" / "web" / file).exists() for file in files)
+
+
+def axe() -> str:
+    """Return axe-core, the checker of accessibility."""
+    spec = importlib.util.find_spec("axe_core_python")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("LEFT OUT: accessibility: axe-core is not here; make setup installs it")
+    return (Path(spec.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
+
+
+def violations(browser: Browser, checker: str) -> object:
+    """Return what axe-core finds in what is shown."""
+    browser.call("Runtime.evaluate", expression=checker)
+    return browser.run(
+        "axe.run(document).then((all) => all.violations.map((one) =>"
+        " `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 150)).join('; ')}`))"
+    )

@@ -32,6 +32,7 @@ export function make(node) {
 
   function drawEffect() {
     const state = live.said("state"), said = live.said("telemetry"), rule = live.info()?.thresholds;
+    effect.hidden = !state;
     if (!state) return;
     write(label, state.paused ? t("now.paused") : state.label ?? t("now.uncertain"));
     const enter = preview.enter ?? rule?.enter, exit = preview.exit ?? rule?.exit;

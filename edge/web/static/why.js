@@ -43,7 +43,8 @@ export function make(node) {
   function draw() {
     hold.setAttribute("aria-pressed", held);
     write(hold, t(held ? "why.go" : "why.hold"));
-    if (!data?.frames.length) return;
+    moment.hidden = scores.node.hidden = !data?.frames.length;
+    if (moment.hidden) return;
     const names = Object.keys(data.frames.at(-1).smoothed);
     const frames = data.frames, chosen = names.includes(labels.value) ? labels.value : "", wanted = chosen || (frames[at].label ?? data.steps[at].before ?? best(frames[at].smoothed)[0]);
     if (["", ...names].join("\n") !== [...labels.options].map((one) => one.value).join("\n")) labels.replaceChildren(h("option", { value: "" }, t("why.follow")), ...names.map((name) => h("option", { value: name }, name)));
@@ -89,7 +90,7 @@ export function make(node) {
 
   return {
     node,
-    open() { isOpen = true; load(); },
+    open() { isOpen = true; draw(); load(); },
     close() { isOpen = false; clearTimeout(timer); },
     key(event) {
       if (!data?.frames.length || event.target.closest("button, a") && event.key === " ") return false;
