@@ -138,7 +138,7 @@ def _quoted(text: str) -> str:
 
 def _absolute(name: str) -> str:
     """Return the path of a file, anything else as it is."""
-    return os.path.abspath(name) if Path(name).exists() else name  # noqa: PTH100  # "..", links stay
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:

@@ -7,11 +7,12 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.browser import DESK, Browser
-from tests.conftest import ROOT, Daemon
+from tests.conftest import ROOT, Daemon, wait_until
 from tests.web_server import Web
 
 CONFIG = """
@@ -56,6 +57,28 @@ def device(
     config = CONFIG.format(tmp_path)
     daemon("--source", "synthetic", "--model", rgb, config=config, STATE_DIRECTORY=str(tmp_path))
     return web(config=config).ready().connected()
+
+
+def counts(server: Web) -> dict[str, int]:
+    """Return how many pictures each class has, the unsorted ones with them."""
+    known: Any = server.ask("/api/classes").json()
+    return {**known["classes"], "unsorted": known["unsorted"]}
+
+
+@pytest.fixture
+def kept(tmp_path: Path, daemon: Callable[..., Daemon], web: Callable[..., Web], rgb: Path) -> Web:
+    """A web process beside a daemon that has kept some pictures and keeps no more of them."""
+    config = CONFIG.format(tmp_path) + f'[model]\npath = "{rgb}"\n[shadow]\nevery = 1\n'
+    config += "cpu_share = 1.0\n"
+    config = config.replace("every_s = 0.5", "every_s = 0.2")
+    arguments = ("--source", "synthetic")
+    running = daemon(*arguments, config=config, STATE_DIRECTORY=str(tmp_path))
+    server = web(config=config).ready().connected()
+    wait_until(lambda: counts(server)["unsorted"] >= 12)
+    running.stop()
+    config = config.replace("every_s = 0.2", "every_s = 0.0")
+    daemon(*arguments, config=config, STATE_DIRECTORY=str(tmp_path))
+    return server.connected()
 
 
 def serves(*files: str) -> bool:

@@ -75,7 +75,7 @@ def test_a_session_that_ends_asks_again(
     rgb: Path,
     browser: Browser,
 ) -> None:
-    """A restarted server, or one that was killed, has forgotten it; after the next log-in the page is where it was."""
+    """An ended or killed server has forgotten it; after a log-in the page is where it was."""
     server = protected(tmp_path, daemon, web, rgb)
     browser.go(address(server, "why"))
     log_in(browser, PASSWORD)

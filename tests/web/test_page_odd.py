@@ -98,9 +98,7 @@ def test_without_a_daemon_nothing_is_empty(
         assert browser.run(empty) == [], section
 
 
-def test_fifty_classes_of_any_name_fit(
-    tmp_path: Path, device: Web, browser: Browser
-) -> None:
+def test_fifty_classes_of_any_name_fit(tmp_path: Path, device: Web, browser: Browser) -> None:
     """Pictures and Teach with long names and other scripts, on a phone and on a desk."""
     for number, name in enumerate(NAMES):
         case_files.fill(tmp_path / "cases", 1, name, first=number)

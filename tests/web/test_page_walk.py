@@ -1,4 +1,4 @@
-"""The whole way with keys alone; files dropped, exported; what a report leads to; axe with content."""
+"""The whole way with keys alone; files dropped and exported; what a report leads to; axe."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 from deploy.browser import DESK, PHONE, SHIFT, Browser
 from tests.conftest import ROOT, wait_until
-from tests.web.conftest import axe, violations
+from tests.web.conftest import axe, counts, violations
 from tests.web.test_page import address
 from tests.web.test_page_cases import (
     COLORS,
     SHOWN,
     add_class,
     at_work,
-    counts,
-    kept,
     photographs,
 )
 from tests.web.test_page_look import SECTIONS, show
 from tests.web_server import Web
-
-__all__ = ["kept"]
 
 
 def put(server: Web, folder: Path, wrong: int = 0) -> None:
@@ -71,12 +66,9 @@ def test_the_whole_way_by_keys_alone(kept: Web, browser: Browser) -> None:
     browser.tab(".teach .section button.primary")
     browser.key("Enter")
     browser.sees("It is side@1 among this device's models.")
-    browser.wait("[...document.querySelectorAll('.classes li')].some((e) => /side@1/.test(e.innerText))")
-    browser.run(
-        "[...document.querySelectorAll('.classes li')].find((e) => /side@1/.test(e.innerText))"
-        ".querySelector('button').dataset.of = 'side'"
-    )
-    browser.tab("[data-of=side]")
+    rows = "[...document.querySelectorAll('.classes li')]"
+    found = browser.wait(f"{rows}.findIndex((one) => one.innerText.startsWith('side@1')) + 1")
+    browser.tab(f".classes li:nth-child({found}) button")
     browser.key("Enter")
     browser.sees("✓ working")
     browser.tab(".teach > .cards:last-child button.primary")
