@@ -150,7 +150,7 @@ export const texts = {
   },
   pictures: {
     title: "Pictures", which: "Which pictures", unsorted: "Unsorted", all: "All", more: "More",
-    keep: "Keep a picture now", kept: "The next frame is kept.",
+    keep: "Keep a picture now", kept: "Kept.",
     off: "This device keeps no pictures yet. What it keeps stays on it.",
     turnOn: "Keep doubtful ones, and those I ask for",
     on: "Pictures are kept from now on.", export: "Export the sorted ones", exportOne: "Export “{name}”",
