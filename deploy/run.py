@@ -128,7 +128,7 @@ def _configure(args: argparse.Namespace, mqtt: MqttConfig, path: Path) -> None:
     )
     if args.model:
         text += MODEL.format(model=_quoted(_absolute(args.model)))
-    path.write_text(text, errors="replace")
+    path.write_text(text, "utf-8", "replace")
 
 
 def _quoted(text: str) -> str:
@@ -138,7 +138,7 @@ def _quoted(text: str) -> str:
 
 def _absolute(name: str) -> str:
     """Return the path of a file, anything else as it is."""
-    return str(Path(name).absolute()) if Path(name).exists() else name
+    return os.path.abspath(name) if os.path.exists(name) else name
 
 
 def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
