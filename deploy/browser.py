@@ -151,6 +151,29 @@ class Browser(DevTools):
             self.mouse("mouseMoved", x, y)
         self.mouse("mouseReleased", *end)
 
+    def drop(self, place: tuple[float, float], *files: Path) -> None:
+        """Drop files on the page."""
+        content = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        x, y = place
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=content)
+
+    def hide(self, *, hidden: bool) -> None:
+        """Minimise the window, or show it again."""
+        window = self.call("Browser.getWindowForTarget")["windowId"]
+        state = {"windowState": "minimized" if hidden else "normal"}
+        self.call("Browser.setWindowBounds", windowId=window, bounds=state)
+        self.wait(f"document.hidden === {json.dumps(hidden)}")
+
+    def tab(self, selector: str, most: int = 200) -> None:
+        """Press Tab until an element has the focus."""
+        place = json.dumps(selector)
+        for _ in range(most):
+            if self.run(f"document.activeElement.matches({place})"):
+                return
+            self.key("Tab")
+        raise AssertionError(f"Tab does not lead to {selector}")
+
     def key(self, name: str, modifiers: int = 0) -> None:
         """Press a key: a character, or a name such as Enter."""
         code = CODES.get(name) or ord(name.upper())

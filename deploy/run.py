@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -26,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
 from edge.cli import arguments, watch  # noqa: E402
-from edge.config import broker, load  # noqa: E402
+from edge.config import MqttConfig, broker, load  # noqa: E402
 from edge.errors import EdgeError  # noqa: E402
 from edge.text import escaped  # noqa: E402
 
@@ -39,7 +40,17 @@ telemetry_interval_s = 2.0
 [snapshot]
 enabled = true
 [local]
-path = "{folder}/edge.sock"
+path = {socket}
+[camera]
+source = {source}
+[mqtt]
+host = {host}
+port = {port}
+tls = {tls}
+"""
+MODEL: Final = """\
+[model]
+path = {model}
 """
 PORT: Final = 8080
 """Of the page; another one where this is taken."""
@@ -82,9 +93,12 @@ def show(args: argparse.Namespace) -> int:
             print(f"  mosquitto_sub -h {private.host} -p {private.port} -v -t 'edge/#'", flush=True)
         mqtt = load(Path(args.config) if args.config else None, arguments.overrides(args)).mqtt
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-run-")))
+        if not args.config:
+            args.source = args.source or str(CLIP)
+            _configure(args, mqtt, folder / "demo.toml")
         daemon = _start(args, folder)
         if args.web and not args.config:
-            stack.callback(_end, _page(folder))
+            stack.callback(_end, _page(args, folder))
         try:
             watch.run(
                 broker(mqtt),
@@ -103,27 +117,53 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _configure(args: argparse.Namespace, mqtt: MqttConfig, path: Path) -> None:
+    """Write the demo's config: what the daemon gets as arguments the page's server reads here."""
+    text = DEMO.format(
+        socket=_quoted(str(path.with_name("edge.sock"))),
+        source=_quoted(_absolute(args.source)),
+        host=_quoted(mqtt.host),
+        port=mqtt.port,
+        tls=json.dumps(mqtt.tls),
+    )
+    if args.model:
+        text += MODEL.format(model=_quoted(_absolute(args.model)))
+    path.write_text(text, "utf-8", "replace")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as TOML has it."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _absolute(name: str) -> str:
+    """Return the path of a file, anything else as it is."""
+    return os.path.abspath(name) if os.path.exists(name) else name
+
+
 def _start(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
     """Start the daemon in its own session; its log is ``folder/log``."""
-    config = args.config
-    if not config:
-        config = str(folder / "demo.toml")
-        Path(config).write_text(DEMO.replace("{folder}", str(folder)))
+    config = args.config or str(folder / "demo.toml")
     command = [sys.executable, "-m", "edge", "run", "--config", config]
     command += ["--broker", args.broker] if args.broker else []
-    source = args.source or ("" if args.config else str(CLIP))
-    command += ["--source", source] if source else []
+    command += ["--source", args.source] if args.source else []
     command += ["--model", args.model] if args.model else []
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             command,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=_environment(args, folder),
         )
 
 
-def _page(folder: Path) -> subprocess.Popen[bytes]:
+def _environment(args: argparse.Namespace, folder: Path) -> dict[str, str]:
+    """Return the environment; the demo keeps pictures and models in ``folder``, till it ends."""
+    state = {} if args.config else {"STATE_DIRECTORY": str(folder)}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **state}
+
+
+def _page(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
     """Start the page beside the daemon, for this machine alone; its log is ``folder/web.log``."""
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", PORT)) == 0
@@ -138,7 +178,7 @@ def _page(folder: Path) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=_environment(args, folder),
         )
 
 

@@ -89,6 +89,13 @@ def test_the_page_is_live_and_ends_with_the_demo(rgb: Path) -> None:
     wait_until(live)
     with urllib.request.urlopen(f"{address}snapshot.jpg", timeout=WAIT_S) as picture:
         assert picture.read(2) == b"\xff\xd8"
+    change = json.dumps({"cases": {"request": True}}).encode()
+    request = urllib.request.Request(f"{address}api/settings", change, {"X-Edge-Request": "1"})
+    with urllib.request.urlopen(request, timeout=WAIT_S) as answer:  # there is room for pictures
+        assert json.load(answer)["applied"]
+    with urllib.request.urlopen(f"{address}api/doctor", timeout=WAIT_S) as answer:
+        checks = {one["name"]: one["verdict"] for one in json.load(answer)["checks"]}
+    assert (checks["camera"], checks["broker"]) == ("ok", "ok"), checks
     assert len(processes(f"{name}={value}")) == 4
     running.send_signal(signal.SIGINT)
     rest, _ = running.communicate(timeout=WAIT_S)

@@ -138,6 +138,8 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     input_from  who says what the pixels become (mean, std); empty of an older daemon
     background  labels that mean that nothing of interest is there
     head_sha256  of the head's file; empty of a model without one
+    resize      how a picture becomes the input; crop: its centre, in the input's aspect
+    central_fraction  share of each side that is used, around the picture's centre
     """
 
     name: str
@@ -156,6 +158,8 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     input_from: Literal["", "card", "metadata", "quantisation", "first layers", "assumed"] = ""
     background: tuple[str, ...] = ()
     head_sha256: str = ""
+    resize: Literal["stretch", "crop", "letterbox"] = "stretch"
+    central_fraction: float = 1.0
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

@@ -165,6 +165,8 @@ def describe(engine: Engine) -> ModelInfo:
         head_sha256=engine.card.head.sha256 if engine.card.head else "",
         input_from=engine.input_from,
         background=engine.card.background,
+        resize=engine.card.preprocessing.resize,
+        central_fraction=engine.card.preprocessing.central_fraction,
         **asdict(facts),
     )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from deploy.browser import CTRL, SHIFT, Browser
-from tests.conftest import Daemon, wait_until
-from tests.web.conftest import CONFIG, serves
+from tests.conftest import wait_until
+from tests.web.conftest import counts, serves
 from tests.web.test_page import address
 from tests.web_server import Web
 
@@ -38,12 +36,6 @@ def photographs(folder: Path, label: str, each: int = 12) -> list[Path]:
     return found
 
 
-def counts(server: Web) -> dict[str, int]:
-    """Return how many pictures each class has, the unsorted ones with them."""
-    known: Any = server.ask("/api/classes").json()
-    return {**known["classes"], "unsorted": known["unsorted"]}
-
-
 def add_class(browser: Browser, name: str) -> None:
     """Make a class by its form."""
     browser.wait("document.querySelector('#class-name')")
@@ -56,22 +48,6 @@ def add_class(browser: Browser, name: str) -> None:
 def at_work(server: Web) -> str:
     """Return the name of the model that decides."""
     return str(server.ask("/api/info").json()["payload"]["model"]["name"])
-
-
-@pytest.fixture
-def kept(tmp_path: Path, daemon: Callable[..., Daemon], web: Callable[..., Web], rgb: Path) -> Web:
-    """A web process beside a daemon that has kept some pictures and keeps no more of them."""
-    config = CONFIG.format(tmp_path) + f'[model]\npath = "{rgb}"\n[shadow]\nevery = 1\n'
-    config += "cpu_share = 1.0\n"
-    config = config.replace("every_s = 0.5", "every_s = 0.2")
-    arguments = ("--source", "synthetic")
-    running = daemon(*arguments, config=config, STATE_DIRECTORY=str(tmp_path))
-    server = web(config=config).ready().connected()
-    wait_until(lambda: counts(server)["unsorted"] >= 12)
-    running.stop()
-    config = config.replace("every_s = 0.2", "every_s = 0.0")
-    daemon(*arguments, config=config, STATE_DIRECTORY=str(tmp_path))
-    return server.connected()
 
 
 def test_sorting_by_keys(kept: Web, browser: Browser) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from deploy.browser import Browser
 from tests.conftest import ROOT, Daemon, wait_until
@@ -63,19 +66,21 @@ def test_one_logs_in_and_out(
     assert "porch" not in browser.text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_session_that_ends_asks_again(
+    number: int,
     tmp_path: Path,
     daemon: Callable[..., Daemon],
     web: Callable[..., Web],
     rgb: Path,
     browser: Browser,
 ) -> None:
-    """A restarted server has forgotten it; after the next log-in the page is where it was."""
+    """An ended or killed server has forgotten it; after a log-in the page is where it was."""
     server = protected(tmp_path, daemon, web, rgb)
     browser.go(address(server, "why"))
     log_in(browser, PASSWORD)
     browser.wait("document.querySelector('.section.why')")
-    server.stop()
+    server.stop(number)
     web("--port", str(server.port)).ready()
     browser.sees("Log in to see the device.")
     assert browser.run("document.querySelector('.section')") is None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from deploy.browser import DESK, PHONE, Browser
 from edge.web.pages import FOLDER
+from tests.web.conftest import axe, violations
 from tests.web.test_page import address
 from tests.web_server import Web
 
@@ -37,14 +36,6 @@ import('/texts.js').then(({texts}) => {
   return found;
 })
 """
-
-
-def axe() -> str:
-    """Return axe-core, the checker of accessibility."""
-    spec = importlib.util.find_spec("axe_core_python")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("LEFT OUT: accessibility: axe-core is not here; make setup installs it")
-    return (Path(spec.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
 
 
 def show(browser: Browser, server: Web, section: str) -> None:
@@ -103,11 +94,7 @@ def test_every_section_fits_and_is_accessible(
     for section in SECTIONS:
         show(browser, device, section)
         assert browser.run("document.documentElement.scrollWidth <= innerWidth"), section
-        browser.call("Runtime.evaluate", expression=checker)
-        found = browser.run(
-            "axe.run(document).then((all) => all.violations.map((one) =>"
-            " `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 150)).join('; ')}`))"
-        )
+        found = violations(browser, checker)
         assert found == [], f"{section}: {json.dumps(found, indent=1)}"
 
 

@@ -1,5 +1,5 @@
 // The frame of the page: log-in, sections, keys that work everywhere.
-import { announce, button, h, t, toast, toggle, write } from "/dom.js";
+import { announce, button, div, h, para, signed, t, toggle, write } from "/dom.js";
 import * as live from "/live.js";
 import { language, texts } from "/texts.js";
 
@@ -8,14 +8,14 @@ const opened = {}; // name -> {node, open, close, key}
 let here = "", hasPassword = false, firstDraw = true, beginning = false, lacking = false;
 
 const status = h("p", { class: "status", role: "status" });
-const device = h("p", { class: "device" }, "edge");
+const device = para("device", "edge");
 const links = Object.fromEntries(SECTIONS.map((name) => [name, h("a", { href: `#/${name}` }, t(`${name}.title`))]));
 const logout = button(t("login.out"), leave, "plain", { hidden: true });
 const main = h("main", { id: "main", tabindex: "-1" });
 const header = h("header", { class: "top" },
-  h("div", { class: "name" }, device, status),
+  div("name", device, status),
   h("nav", { "aria-label": t("sections") }, h("ul", {}, SECTIONS.map((name) => h("li", {}, links[name])))),
-  h("div", { class: "tools" }, button("?", showKeys, "plain round", { "aria-label": t("keys.title"), title: t("keys.title") }), logout));
+  div("tools", button("?", showKeys, "plain round", { "aria-label": t("keys.title"), title: t("keys.title") }), logout));
 
 document.documentElement.lang = language;
 document.body.append(
@@ -37,7 +37,7 @@ async function show(name, focus) {
     const { make } = await import(`/${name}.js`).catch(() => ({}));
     if (!make) return (lacking = true); // the server has gone: all is loaded again when it is back
     const title = h("h1", { tabindex: "-1" }, t(`${name}.title`));
-    opened[name] ??= make(h("section", { class: `section ${name}` }, h("div", { class: "head" }, title)));
+    opened[name] ??= make(h("section", { class: `section ${name}` }, div("head", title)));
   }
   if (here !== name) return; // somebody was faster
   main.replaceChildren(opened[name].node);
@@ -58,7 +58,7 @@ function draw() {
   if (header.classList.contains("locked")) return;
   const state = live.said("state"), why = live.away(), name = live.info()?.device ?? "edge";
   write(device, name);
-  write(status, why ? `${t("sign.fault")} ${why}` : `${t("sign.ok")} ${t("server.connected")}`);
+  write(status, why ? signed("fault", why) : signed("ok", t("server.connected")));
   toggle(document.body, "away", why);
   const label = !state ? "" : state.paused ? t("now.paused") : state.label ?? t("now.uncertain");
   document.title = [why ? t("server.offline") : label, name].filter(Boolean).join(" · ");

@@ -1,5 +1,5 @@
 // The classes of the pictures: add, rename, delete an empty one.
-import { busy, button, h, pair, t } from "/dom.js";
+import { busy, button, h, pair, span, t } from "/dom.js";
 import * as live from "/live.js";
 
 // changed(from, to): a class has another name; "unsorted" where it is gone, null where it is new.
@@ -26,7 +26,7 @@ export function classEditor(changed) {
         const field = h("input", { value: from, "aria-label": t("pictures.nameOf", { name: from }), maxlength: 60 });
         const rename = button(t("pictures.rename"), () => change(rename, "/api/classes/rename", { name: from, to: field.value.trim() }, from, field.value.trim()));
         const drop = button(t("pictures.deleteClass"), () => change(drop, "/api/classes/delete", { name: from }, from, "unsorted"), "danger", { hidden: n > 0 });
-        return h("li", { class: "row" }, field, rename, drop, h("span", { class: "soft" }, t("pictures.n", { n })));
+        return h("li", { class: "row" }, field, rename, drop, span("soft", t("pictures.n", { n })));
       }));
     },
   };

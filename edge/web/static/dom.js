@@ -5,8 +5,10 @@ import { texts, language } from "/texts.js";
 export function t(name, values = {}) {
   let text = name.split(".").reduce((part, key) => part?.[key], texts);
   if (text && typeof text === "object") text = text[new Intl.PluralRules(language).select(values.n)] ?? text.other;
-  return (text ?? name).replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
+  return (text ?? name).replace(/\{(\w+)\}/g, (_, key) => isolated(values[key] ?? ""));
 }
+// What runs from right to left does not turn the words around it.
+const isolated = (value) => (/[\u0590-\u08ff]/.test(value) ? `\u2068${value}\u2069` : value);
 
 export const known = (name) => name.split(".").reduce((part, key) => part?.[key], texts) !== undefined;
 
@@ -23,6 +25,13 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+// div("row", child): the most usual elements, by their class.
+const tag = (name) => (kind, ...children) => h(name, { class: kind }, ...children);
+export const div = tag("div"), span = tag("span"), para = tag("p");
+
+// A text with the sign of its kind; without a kind the text alone.
+export const signed = (kind, text) => (kind ? `${t(`sign.${kind}`)} ${text}` : text);
+
 // Write only what changes: a screen reader and a selection are not disturbed.
 export function write(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
@@ -32,9 +41,9 @@ export const button = (text, onclick, kind = "", attributes = {}) =>
   h("button", { type: "button", class: kind, onclick, ...attributes }, text);
 
 // A control with its label before it.
-export const pair = (text, control) => h("span", { class: "pair" }, h("label", { for: control.id, class: "soft" }, text), control);
+export const pair = (text, control) => span("pair", h("label", { for: control.id, class: "soft" }, text), control);
 
-export const soft = (...content) => h("p", { class: "soft" }, ...content);
+export const soft = (...content) => para("soft", ...content);
 
 export function toggle(element, name, on) {
   if (element.classList.contains(name) !== Boolean(on)) element.classList.toggle(name, Boolean(on));
@@ -93,7 +102,7 @@ export function facts(rows) {
       const place = values[key];
       place.parentElement.hidden = value == null || value === "";
       if (value == null) return;
-      write(place, kind ? `${t(`sign.${kind}`)} ${value}` : value);
+      write(place, signed(kind, value));
       if (place.dataset.kind !== kind) place.dataset.kind = kind;
     },
   };
@@ -124,7 +133,7 @@ export async function busy(control, work) {
 let toastTimer = 0;
 export function toast(text, { kind = "", action = null, onaction = null } = {}) {
   const place = document.getElementById("toast");
-  const words = h("p", {}, kind ? `${t(`sign.${kind}`)} ` : "", text);
+  const words = h("p", {}, signed(kind, text));
   place.replaceChildren(words, action ? button(action, () => { hide(); onaction(); }) : "", button("×", hide, "plain", { "aria-label": t("close") }));
   place.dataset.kind = kind;
   place.classList.add("shown");
@@ -141,7 +150,7 @@ export function confirm(question, action) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { class: "ask", onclose: () => { dialog.remove(); resolve(dialog.returnValue === "yes"); } },
       h("form", { method: "dialog" }, h("p", { id: "question" }, question),
-        h("div", { class: "row end" }, h("button", { value: "no", autofocus: true }, t("cancel")), h("button", { value: "yes", class: "danger" }, action))));
+        div("row end", h("button", { value: "no", autofocus: true }, t("cancel")), h("button", { value: "yes", class: "danger" }, action))));
     dialog.setAttribute("aria-labelledby", "question");
     document.body.append(dialog);
     dialog.showModal();

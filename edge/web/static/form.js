@@ -44,7 +44,7 @@ function field(table, key, schema, saved, now) {
     value = () => input.value;
   }
   const bounds = rule.minimum != null && rule.maximum != null && rule.maximum < 1e6 ? t("settings.bounds", { low: number(rule.minimum, digits(rule.minimum)), high: number(rule.maximum) }) : "";
-  const fallback = optional ? (hint ? "" : t("settings.empty")) : schema.default !== undefined && typeof schema.default !== "object" ? t("settings.default", { value: schema.default === "" ? "–" : typeof schema.default === "boolean" ? t(schema.default ? "settings.on" : "settings.off") : schema.default }) : "";
+  const fallback = optional ? (hint ? "" : t("settings.empty")) : schema.default !== undefined && typeof schema.default !== "object" ? t("settings.default", { value: schema.default === "" ? "–" : typeof schema.default === "boolean" ? t(schema.default ? "settings.on" : "settings.off") : typeof schema.default === "number" ? number(schema.default, digits(schema.default)) : schema.default }) : "";
   const words = h("p", { class: "soft", id: `${id}-hint` }, [hint, bounds, fallback].filter(Boolean).join(" "));
   input.setAttribute("aria-describedby", words.id);
   const box = rule.type === "boolean";

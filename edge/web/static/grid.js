@@ -1,12 +1,12 @@
 // A grid of pictures of which many can be selected: mouse, touch, keys. Knows no server.
-import { announce, h, t, toggle, when } from "/dom.js";
+import { announce, div, h, span, t, toggle, when } from "/dom.js";
 
 export const alt = (row) => t("pictures.alt", { name: row.class ?? row.label ?? t("pictures.unsorted"), time: row.time ? when(row.time) : "" });
 
 export function grid({ sort, open, remove, undo, onselect }) {
   const node = h("div", { class: "grid", role: "listbox", "aria-multiselectable": "true", "aria-label": t("pictures.title") });
   const band = h("div", { class: "band", hidden: true });
-  const outer = h("div", { class: "field" }, node, band);
+  const outer = div("field", node, band);
   let rows = [], selected = new Set(), at = 0, anchor = 0, drag = null, focusNext = false;
   const cell = (n) => node.children[n];
 
@@ -17,10 +17,10 @@ export function grid({ sort, open, remove, undo, onselect }) {
   }
 
   function make(row) {
-    const badge = h("span", { class: "badge" }, row.class ?? "");
+    const badge = span("badge", row.class ?? "");
     const element = h("div", { role: "option", class: "cell", tabindex: "-1", "aria-selected": "false", "data-name": row.name },
       h("img", { src: `/api/cases/${encodeURIComponent(row.name)}.jpg?width=240`, alt: alt(row), loading: "lazy", draggable: false }), badge,
-      h("span", { class: "under" }, row.label ?? (row.reason ? t("now.uncertain") : ""), row.reason ? h("span", { class: "soft" }, t(`pictures.why.${row.reason}`)) : ""));
+      span("under", h("span", {}, row.label ?? (row.reason ? t("now.uncertain") : "")), row.reason ? span("soft", t(`pictures.why.${row.reason}`)) : ""));
     element.row = row;
     return element;
   }

@@ -1,5 +1,5 @@
 // History: labels and events as lanes of time, figures as plots.
-import { bytes, card, clock, duration, h, number, pair, percent, soft, t, table, toggle, when, write } from "/dom.js";
+import { bytes, card, clock, div, duration, h, number, pair, para, percent, signed, soft, span, t, table, toggle, when, write } from "/dom.js";
 import { eventKind, eventText } from "/events.js";
 import * as live from "/live.js";
 import { moments, plot } from "/plot.js";
@@ -10,12 +10,12 @@ const LANES = 12;
 const ms = (v) => t("history.ms", { v: number(v, 1) });
 
 export function make(node) {
-  const choice = h("select", { id: "hours", onchange: load }, HOURS.map((n) => h("option", { value: n, selected: n === 24 }, t(`history.hours.${n * 60}`))));
-  const lanes = h("div", { class: "lanes" }), axis = h("div", { class: "axis", "aria-hidden": "true" });
-  const shares = h("div"), log = h("div"), empty = h("p", { class: "note" });
+  const choice = h("select", { id: "hours", onchange() { begin = 0; load(); } }, HOURS.map((n) => h("option", { value: n, selected: n === 24 }, t(`history.hours.${n * 60}`))));
+  const lanes = div("lanes"), axis = h("div", { class: "axis", "aria-hidden": "true" });
+  const shares = h("div"), log = h("div"), empty = para("note");
   const line = h("section", { class: "card" });
-  let first = true, takenMs = null, failed = false, timer = 0, isOpen = false;
-  const age = live.aged(() => takenMs, () => failed || (takenMs !== null && Date.now() - takenMs > 3 * EVERY_MS), line);
+  let begin = 0, takenMs = null, failed = false, timer = 0, isOpen = false;
+  const age = live.aged(() => takenMs, () => failed || Date.now() - takenMs > 3 * EVERY_MS, line);
   line.append(h("header", {}, h("h2", {}, t("history.labels")), age), lanes, axis, empty,
     h("details", {}, h("summary", {}, t("asTable")), shares));
   const single = { sync: true };
@@ -27,31 +27,27 @@ export function make(node) {
     memory: plot(t("history.memory"), [{ text: t("history.memory") }], { ...single, format: bytes, axis: bytes }),
     drift: plot(t("history.drift"), [{ text: t("history.drift") }], { ...single, format: (v) => number(v, 2) }),
   };
-  const grid = h("div", { class: "cards wide" }, Object.values(plots).map((one) => one.node));
+  const grid = div("cards wide", Object.values(plots).map((one) => one.node));
   const events = card(t("history.events"), {}, log);
   node.querySelector(".head").append(pair(t("history.span"), choice));
   node.append(line, events, grid, soft(t("history.kept")));
 
   async function load() {
     clearTimeout(timer);
+    if (document.hidden) return (timer = setTimeout(load, 1000));
     try {
-      const past = await live.get(`/api/history?hours=${choice.value}`);
+      const fit = () => HOURS.find((n) => n >= Math.min(choice.value, (live.nowS() - begin) / 3600)), hours = fit();
+      const past = await live.get(`/api/history?hours=${hours}`);
       takenMs = Date.now();
       failed = false;
-      const begin = Math.min(past.labels[0]?.[0] ?? Infinity, past.series.time[0] ?? Infinity);
-      if (first && begin < Infinity) choice.value = HOURS.find((n) => n >= Math.min(24, (past.until - begin) / 3600));
-      if (first && choice.value !== "24") return (first = false, load());
-      first = false;
-      draw(past);
+      begin ||= Math.min(...[past.labels[0]?.[0], past.series.time[0], past.events[0]?.ts].map((s) => s ?? past.until));
+      if (fit() < hours) return load(); // with more points
+      draw({ ...past, since: Math.max(past.since, Math.min(begin, past.until - 60)) }); // what is before that is empty
     } catch (error) {
       failed = true;
       write(empty, live.fault(error));
     }
-    if (isOpen) timer = setTimeout(() => (document.hidden ? later() : load()), EVERY_MS);
-  }
-
-  function later() {
-    if (isOpen) timer = setTimeout(() => (document.hidden ? later() : load()), 1000);
+    if (isOpen) timer = setTimeout(load, EVERY_MS);
   }
 
   function draw({ since, until, step_s, labels, events: happened, series }) {
@@ -74,19 +70,17 @@ export function make(node) {
     shares.replaceChildren(table(t("history.labels"), [t("now.label"), t("history.part"), t("history.total"), t("history.count"), t("history.longest")],
       sorted.map(([label, { total, count, longest }]) => [text(label), percent(total / known, 1), duration(total), number(count), duration(longest)]), { hidden: true }));
     toggle(lanes, "blank", !labels.length);
-    write(empty, labels.length ? (known < 0.5 * (until - since) ? t("history.gaps", { share: percent(known / (until - since)) }) : "") : t("history.nothing"));
-    const rows = happened.slice(-100).reverse().map((event) => [when(event.ts), `${eventKind(event.type) ? `${t(`sign.${eventKind(event.type)}`)} ` : ""}${eventText(event)}`]);
+    write(empty, labels.length ? (until - since > 600 && known < 0.5 * (until - since) ? t("history.gaps", { share: percent(known / (until - since)), begin: when(since) }) : "") : t("history.nothing"));
+    const rows = happened.slice(-100).reverse().map((event) => [when(event.ts), signed(eventKind(event.type), eventText(event))]);
     log.replaceChildren(rows.length ? table(t("history.newest", { n: rows.length }), [t("plot.time"), t("history.what")], rows, { figures: 9, kind: "wordy" }) : soft(t("history.noEvents")));
-    const [times, at] = gaps(series.time, step_s), span = [since, until];
+    const [times, at] = gaps(series.time, step_s), between = [since, until];
     const pick = (key) => at.map((n) => (n < 0 ? null : series[key][n]));
-    plots.fps.set(times, [pick("fps")], span);
-    plots.latency.set(times, [pick("latency_p50_ms"), pick("latency_p99_ms")], span);
-    plots.invoke.set(times, [pick("invoke_p50_ms")], span);
-    plots.memory.set(times, [pick("memory_bytes")], span);
-    for (const [name, key] of [["temperature", "temperature_c"], ["drift", "drift_psi_max"]]) {
-      plots[name].node.hidden = series[key].every((v) => v === null);
-      plots[name].set(times, [pick(key)], span);
-    }
+    plots.fps.set(times, [pick("fps")], between);
+    plots.latency.set(times, [pick("latency_p50_ms"), pick("latency_p99_ms")], between);
+    plots.invoke.set(times, [pick("invoke_p50_ms")], between);
+    plots.memory.set(times, [pick("memory_bytes")], between);
+    plots.temperature.set(times, [pick("temperature_c")], between);
+    plots.drift.set(times, [pick("drift_psi_max")], between);
   }
   return {
     node,
@@ -104,17 +98,17 @@ function lane(name, parts, text, since, until) {
     if (last && share(from) - last[1] < 0.0008) last[1] = share(to);
     else drawn.push([share(from), share(to), from, to]);
   }
-  return h("div", { class: "lane" }, h("span", { class: "label" }, name), h("div", { class: "track", role: "img", "aria-label": `${name}: ${text}` },
+  return div("lane", span("label", name), h("div", { class: "track", role: "img", "aria-label": `${name}: ${text}` },
     drawn.map(([a, b, from, to]) => h("span", { "--from": a, "--share": b - a, title: `${name}, ${clock(from)}, ${duration(to - from)}` }))),
-  h("span", { class: "figure soft" }, text.split(",")[0]));
+  span("figure soft", text.split(",")[0]));
 }
 
 function happening(events, since, until) {
   const other = events.filter((event) => event.type !== "label_changed");
   if (!other.length) return "";
-  return h("div", { class: "lane" }, h("span", { class: "label" }, t("history.events")), h("div", { class: "track marks", role: "img", "aria-label": t("history.others", { n: other.length }) },
+  return div("lane", span("label", t("history.events")), h("div", { class: "track marks", role: "img", "aria-label": t("history.others", { n: other.length }) },
     other.map((event) => h("span", { "--from": (event.ts - since) / (until - since), "data-kind": eventKind(event.type), title: `${clock(event.ts)} ${eventText(event)}` }, eventKind(event.type) ? t(`sign.${eventKind(event.type)}`) : "●"))),
-  h("span", { class: "figure soft" }, number(other.length)));
+  span("figure soft", number(other.length)));
 }
 
 // Times with an empty place in each gap, and the index of each; -1 is a gap.

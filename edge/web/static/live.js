@@ -1,6 +1,6 @@
 // What the server says: requests, and the stream of the device's messages, each with its age.
 // Rule: nothing stale looks fresh. What counts as stale, only this file decides.
-import { ago, t, toggle, write } from "/dom.js";
+import { ago, signed, t, toggle, write } from "/dom.js";
 
 const DEAF_MS = 16000; // three heartbeats
 const HIDDEN_MS = 10000; // so long after the page was hidden the stream is closed: a browser has six connections
@@ -17,7 +17,7 @@ export class Refused extends Error {
 // An error in words. What is none of the server's is a fault of this page, and goes to the console.
 export function fault(error) {
   if (!(error instanceof Refused)) console.error(error);
-  return `${t("sign.fault")} ${error.message === "no such address" ? t("notAvailable") : error.message}`;
+  return signed("fault", error.message);
 }
 
 async function call(path, options = {}) {
@@ -90,9 +90,9 @@ export function aged(ms, isOld = () => false, owner = null) {
   const entry = { node, draw() {
     const at = ms();
     const stale = isOld();
-    write(node, at == null ? t("never") : (stale ? `${t("sign.old")} ` : "") + ago((Date.now() - at) / 1000));
-    toggle(node, "stale", stale);
-    if (owner) toggle(owner, "old", stale);
+    write(node, at == null ? t("never") : signed(stale && "old", ago((Date.now() - at) / 1000)));
+    toggle(node, "stale", stale && at != null);
+    if (owner) toggle(owner, "old", stale && at != null);
   } };
   ages.add(entry);
   queueMicrotask(entry.draw);

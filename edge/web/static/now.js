@@ -1,15 +1,15 @@
 // Now: what the device sees, and how it is. Every figure with its age.
-import { busy, button, bytes, card, clock, duration, facts, h, number, percent, score, t, table, toggle, when, write } from "/dom.js";
+import { busy, button, bytes, card, clock, div, duration, facts, h, number, para, percent, score, span, t, table, toggle, when, write } from "/dom.js";
 import { eventText } from "/events.js";
 import * as live from "/live.js";
-import { camera } from "/camera.js";
+import { camera, taken } from "/camera.js";
 
 const THROTTLED = ["under_voltage", "frequency_capped", "throttled", "soft_temperature_limit"];
 
 export function make(node) {
   const picture = camera(), parts = [seen(), newest(), frames(), cameraCard(), broker(), machine(), model(), more()];
   const [label, events, ...rest] = parts.map((part) => part.node);
-  node.append(h("div", { class: "hero" }, picture.node, label, events), h("div", { class: "cards" }, rest), times());
+  node.append(div("hero", picture.node, label, events), div("cards", rest), times());
   let stop = null;
   const draw = () => parts.forEach((part) => part.draw());
   return {
@@ -29,9 +29,9 @@ export function bars() {
       for (const [name, row] of rows) if (!(name in scores)) { row.node.remove(); rows.delete(name); }
       for (const [name, value] of Object.entries(scores)) {
         if (!rows.has(name)) {
-          const figure = h("span", { class: "figure" }), mark = h("span", { class: "unseen" });
-          const bar = h("span", { class: "bar", "aria-hidden": "true" }, h("span", { class: "fill" }), h("span", { class: "tick enter" }), h("span", { class: "tick exit" }));
-          rows.set(name, { node: h("li", {}, h("span", { class: "label" }, name, mark), bar, figure), bar, figure, mark });
+          const figure = span("figure"), mark = span("unseen");
+          const bar = h("span", { class: "bar", "aria-hidden": "true" }, span("fill"), span("tick enter"), span("tick exit"));
+          rows.set(name, { node: h("li", {}, span("label", name, mark), bar, figure), bar, figure, mark });
         }
         const row = rows.get(name);
         list.append(row.node);
@@ -47,28 +47,26 @@ export function bars() {
 }
 
 function seen() {
-  const label = h("p", { class: "big" }), figure = h("span", { class: "score" }), since = h("p", { class: "since" });
-  const note = h("p", { class: "note" }), rule = h("p", { class: "soft" }), scores = bars();
+  const label = para("big"), figure = span("score"), since = para("since");
+  const note = para("note"), rule = para("soft"), scores = bars();
   const pause = button("", () => busy(pause, () => live.request(live.said("state")?.paused ? "resume" : "pause")));
   const keep = button(t("now.keep"), () => busy(keep, async () => {
     const { name } = await live.request("cases-keep");
     write(note, t("now.kept", { name }));
   }));
-  const said = live.dated(card(t("now.label"), { kind: "said" }, label, h("p", { class: "under" }, figure), since, scores.node, rule, note,
-    h("div", { class: "row" }, pause, keep)), "state");
-  let last;
+  const said = live.dated(card(t("now.label"), { kind: "said" }, label, para("under", figure), since, scores.node, rule, note,
+    div("row", pause, keep)), "state");
   return {
     node: said,
     draw() {
       const state = live.said("state");
-      pause.disabled = !state || Boolean(live.away());
+      pause.disabled = Boolean(live.away());
+      pause.hidden = !state;
       keep.hidden = !live.settings().cases?.request;
+      toggle(label, "none", !state || state.paused || state.label === null);
       if (!state) return write(label, t("now.nothing"));
       const text = state.paused ? t("now.paused") : state.label ?? t("now.uncertain");
       write(label, text);
-      toggle(label, "none", state.paused || state.label === null);
-      if (last !== undefined && last !== text) { label.classList.remove("new"); void label.offsetWidth; label.classList.add("new"); }
-      last = text;
       const best = Object.entries(state.scores).sort((a, b) => b[1] - a[1])[0];
       write(figure, state.label === null && best ? t("now.best", { label: best[0], score: score(best[1]) }) : t("now.score", { score: score(state.score) }));
       const beganS = state.ts - state.since_s;
@@ -87,7 +85,11 @@ function seen() {
 function factCard(name, topic, rows, fill) {
   const list = facts(rows.map((key) => [key, t(`${name}.${key}`)]));
   const node = live.dated(card(t(`${name}.title`), {}, list.node), topic);
-  return { node, draw() { const payload = live.said(topic); if (payload) fill(payload, list.set, live.info()); } };
+  return { node, draw() {
+    const payload = live.said(topic);
+    node.hidden = !payload;
+    if (payload) fill(payload, list.set, live.info());
+  } };
 }
 
 const some = (n) => (n ? number(n) : "");
@@ -112,7 +114,8 @@ const cameraCard = () => factCard("camera", "info", ["state", "error", "source",
   set("size", t("camera.pixels", { width: at.width, height: at.height, format: at.format }));
   set("rate", at.fps ? t("frames.rate", { fps: number(at.fps, 1) }) : "");
   set("turned", config.camera?.rotation ? t("camera.degrees", { n: config.camera.rotation }) : "");
-  set("part", roi.join() === "0,0,1,1" ? t("camera.whole") : t("camera.some", { share: percent(roi[2] * roi[3]) }));
+  const share = taken(said.model, at.width / at.height).reduce((all, side) => all * side, roi[2] * roi[3]);
+  set("part", share > 0.999 ? t("camera.whole") : t("camera.some", { share: percent(share) }));
 });
 
 // The daemon drops telemetry while its broker is away, and counts it: two messages tell.
@@ -133,7 +136,7 @@ function broker() {
 
 const model = () => factCard("model", "info", ["name", "labels", "runtime", "accelerated", "proof"], ({ model: at }, set) => {
   set("name", `${at.name} ${at.version}`);
-  set("labels", at.labels.length > 8 ? t("model.many", { n: at.labels.length }) : at.labels.join(", "));
+  set("labels", at.labels.length > 8 ? t("model.many", { n: number(at.labels.length) }) : at.labels.join(", "));
   set("runtime", t("model.with", { runtime: at.runtime, kind: at.kind, n: at.threads }));
   set("accelerated", at.xnnpack ? t("model.xnnpack", { share: percent(at.delegated_share) }) : t("model.plain"), at.xnnpack ? "" : "warning");
   set("proof", t(`model.golden.${at.golden}`), at.golden === "passed" ? "ok" : "");
@@ -160,13 +163,12 @@ const more = () => {
     set("drift", drift && (drift.reason || (drift.origin === "learning" ? t("more.learning", { share: percent(drift.learnt_share) }) : t("more.usual"))), drift?.reason ? "warning" : drift?.origin === "learning" ? "" : "ok");
     part.node.hidden = !drift && !plugs?.failed.length;
   });
-  part.node.hidden = true;
   return part;
 };
 
 function newest() {
   const list = h("ol", { class: "events" });
-  const node = card(t("now.events"), {}, list, h("p", { class: "row end" }, h("a", { href: "#/history" }, t("now.allEvents"))));
+  const node = card(t("now.events"), {}, list, para("row end", h("a", { href: "#/history" }, t("now.allEvents"))));
   let asked = false, drawn = null;
   return { node, async draw() {
     if (!asked) {
@@ -185,7 +187,7 @@ function newest() {
 function times() {
   const place = h("div"), node = h("details", { class: "card", ontoggle: draw }, h("summary", {}, t("times.title")));
   const age = live.age("telemetry", node);
-  node.append(h("p", { class: "soft" }, t("times.what"), " ", age), place);
+  node.append(para("soft", t("times.what"), " ", age), place);
   live.listen((topic) => { if (topic === "telemetry") draw(); });
   function draw() {
     const said = live.said("telemetry");

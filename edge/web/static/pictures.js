@@ -1,5 +1,5 @@
 // Pictures: the cases as a grid; filtered, sorted into classes, added and deleted.
-import { announce, attempt, busy, button, confirm, h, number, pair, percent, t, toast, toggle, when, write } from "/dom.js";
+import { announce, attempt, busy, button, confirm, div, h, number, pair, para, percent, span, t, toast, toggle, when, write } from "/dom.js";
 import { classEditor } from "/classes.js";
 import { alt, grid } from "/grid.js";
 import * as live from "/live.js";
@@ -12,10 +12,11 @@ export function make(node) {
   // shown: a class, unsorted, or null for all
   let classes = [], unsorted = 0, shown = "unsorted", next = null, undo = null, isOpen = false, asking = 0, drawn = "", loadedMs = null;
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": t("pictures.which") });
-  const note = h("p", { class: "note" }), more = button(t("pictures.more"), () => busy(more, () => load(true)));
+  const note = para("note"), more = button(t("pictures.more"), () => busy(more, () => load(true)));
   const cells = grid({ sort, open: closely, remove, undo: takeBack, onselect });
-  const count = h("p", { class: "count", role: "status" }), targets = h("div", { class: "targets" });
-  const bar = h("div", { class: "sortbar", role: "toolbar", "aria-label": t("pictures.sort") }, count, targets);
+  const count = h("p", { class: "count", role: "status" }), targets = div("targets"), acts = div("acts");
+  const bar = h("div", { class: "sortbar", role: "toolbar", "aria-label": t("pictures.sort") }, count, div("sorts", targets, acts));
+  const hint = t(matchMedia("(pointer: coarse)").matches ? "pictures.hintTouch" : "pictures.hint");
   const age = live.aged(() => loadedMs);
   const filters = makeFilters(() => load());
   const uploads = upload(() => (one() ? shown : ""), load);
@@ -32,7 +33,7 @@ export function make(node) {
   const off = h("div", { class: "note row", hidden: true }, h("p", {}, t("pictures.off")), turnOn);
   const save = h("a", { class: "button", download: "" }, t("pictures.export"));
   node.querySelector(".head").append(age, keep, uploads.button, save);
-  node.append(off, tabs, h("div", { class: "cards wide start" }, filters.node, classList.node), note, uploads.node, bar, cells.node, h("p", { class: "row" }, more));
+  node.append(off, tabs, div("cards wide start", classList.node, filters.node), note, uploads.node, bar, cells.node, para("row", more));
   const end = live.listen(drawOff);
 
   function drawOff() {
@@ -68,10 +69,10 @@ export function make(node) {
     const state = JSON.stringify([classes, unsorted, shown]);
     if (state !== drawn) {
       drawn = state;
-      const tab = (name, text, n) => button([text, " ", h("span", { class: "soft" }, number(n))], () => { shown = name; load(); }, "", { "aria-pressed": String(name === shown) });
+      const tab = (name, text, n) => button([text, " ", span("soft", number(n))], () => { shown = name; load(); }, "", { "aria-pressed": String(name === shown) });
       tabs.replaceChildren(tab("unsorted", t("pictures.unsorted"), unsorted), ...classes.map(([name, n]) => tab(name, name, n)), tab(null, t("pictures.all"), total()));
-      targets.replaceChildren(...classes.map(([name], n) => button([n < 9 ? h("kbd", {}, n + 1) : "", name], () => sort(n + 1))),
-        button([h("kbd", {}, "0"), t("pictures.unsorted")], () => sort(0)), button(t("pictures.delete"), remove, "danger"), button([h("kbd", {}, "u"), t("pictures.undo")], takeBack, "undo"));
+      targets.replaceChildren(...classes.map(([name], n) => button([n < 9 ? h("kbd", {}, n + 1) : "", name], () => sort(n + 1))));
+      acts.replaceChildren(button([h("kbd", {}, "0"), t("pictures.unsorted")], () => sort(0)), button(t("pictures.delete"), remove, "danger"), button([h("kbd", {}, "u"), t("pictures.undo")], takeBack, "undo"));
       classList.draw(classes);
       save.href = one() ? `/api/cases/export.tar?class=${encodeURIComponent(shown)}` : "/api/cases/export.tar";
       write(save, one() ? t("pictures.exportOne", { name: shown }) : t("pictures.export"));
@@ -82,9 +83,10 @@ export function make(node) {
 
   function onselect() {
     const n = cells.chosen().length;
-    write(count, n ? t("pictures.selected", { n }) : t("pictures.hint"));
-    for (const control of targets.children) control.disabled = control.classList.contains("undo") ? !undo : !n;
+    write(count, n ? t("pictures.selected", { n }) : hint);
+    for (const control of bar.querySelectorAll("button")) control.disabled = control.classList.contains("undo") ? !undo : !n;
     toggle(bar, "active", n);
+    bar.hidden = filters.node.hidden = !cells.size() && !total();
   }
 
   async function sort(number_, names = cells.chosen()) {
@@ -145,7 +147,7 @@ export function make(node) {
     }).filter(([, text]) => text).map(([key, text]) => h("div", {}, h("dt", {}, t(`pictures.${key}`)), h("dd", {}, text)));
     const dialog = h("dialog", { class: "closely", "aria-label": row.name, onclose: () => { dialog.remove(); cells.focus(); } },
       h("img", { src: `/api/cases/${row.name}.jpg`, alt: alt(row) }), h("dl", { class: "facts" }, facts),
-      h("div", { class: "row" }, classes.slice(0, 9).map(([name], n) => button([h("kbd", {}, n + 1), name], () => { dialog.close(); sort(n + 1, [row.name]); }))),
+      div("row", classes.slice(0, 9).map(([name], n) => button([h("kbd", {}, n + 1), name], () => { dialog.close(); sort(n + 1, [row.name]); }))),
       h("form", { method: "dialog", class: "row end" }, h("button", { autofocus: true }, t("close"))));
     dialog.addEventListener("keydown", (event) => {
       if (/^[0-9]$/.test(event.key)) { dialog.close(); sort(Number(event.key), [row.name]); }
@@ -174,7 +176,7 @@ function makeFilters(changed) {
   live.listen((topic) => { if (topic === "info" || !known.children.length) known.replaceChildren(...(live.info()?.model.labels ?? []).map((name) => h("option", { value: name }))); });
   const clear = button(t("pictures.clear"), () => { for (const field of [reason, label, low, high, date]) field.value = ""; changed(); });
   return {
-    node: h("details", { class: "card filters" }, h("summary", {}, t("pictures.filter")), h("div", { class: "row" },
+    node: h("details", { class: "card filters" }, h("summary", {}, t("pictures.filter")), div("row",
       pair(t("pictures.reason"), reason), pair(t("pictures.label"), label), known, pair(t("pictures.low"), low), pair(t("pictures.high"), high), pair(t("pictures.day"), date), clear)),
     values() {
       const start = date.value ? new Date(`${date.value}T00:00`).getTime() / 1000 : null;

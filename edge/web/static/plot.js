@@ -1,5 +1,5 @@
 // A plot over time, as SVG: lines, dashes, dots; what it shows in words and as a table. Colours: parts.css.
-import { clock, day, h, number, t, table, write } from "/dom.js";
+import { clock, day, h, number, para, t, table, write } from "/dom.js";
 import { language } from "/texts.js";
 
 const ROWS = 60;
@@ -33,11 +33,11 @@ export function moments(since, until, most) {
 }
 
 // series: [{text, kind}], kind: line, dash, dots, faint; format: a value as text; range: [lowest, highest] where fixed.
-export function plot(title, series, { format = (v) => number(v, 1), axis = (v) => compact.format(v), height = 150, range = null, sync = false, onhover = null, tabular = true } = {}) {
+export function plot(title, series, { format = (v) => number(v, 1), axis = (v) => compact.format(v), height = 150, range = null, sync = false, onhover = null } = {}) {
   const chart = svg("svg", { role: "img", class: "plot", height, "aria-label": title });
-  const words = h("p", { class: "soft" }), rows = h("div");
+  const words = para("soft"), rows = h("div");
   const detail = h("details", { ontoggle: fill }, h("summary", {}, t("asTable")), rows);
-  const node = h("figure", { class: "card" }, h("header", {}, h("h2", {}, title), words), chart, tabular && detail);
+  const node = h("figure", { class: "card" }, h("header", {}, h("h2", {}, title), words), chart, detail);
   const cursor = svg("line", { class: "cursor", y1: TOP, y2: height - BOTTOM });
   let times = [], values = [], since = 0, until = 1, width = 0;
   const x = (s) => LEFT + ((s - since) / (until - since)) * (width - LEFT - RIGHT);
@@ -101,6 +101,7 @@ export function plot(title, series, { format = (v) => number(v, 1), axis = (v) =
     set(newTimes, newValues, between = [newTimes[0], newTimes.at(-1)]) {
       [times, values] = [newTimes, newValues];
       [since, until] = between[1] > between[0] ? between : [between[0] - 1, between[0] + 1];
+      node.hidden = values.every((one) => one.every((v) => v == null));
       draw();
       read(null);
       fill();

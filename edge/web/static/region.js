@@ -1,22 +1,22 @@
 // The part of the picture that is used: drawn with the mouse, or given in numbers. camera.roi.
-import { busy, button, h, number, pair, soft, t, write } from "/dom.js";
+import { busy, button, div, h, number, pair, para, soft, t, write } from "/dom.js";
 import * as live from "/live.js";
 
 const LEAST = 0.05;
 const SIDES = ["left", "top", "width", "height"];
 
 export function region(save) {
-  const image = h("img", { alt: t("region.alt"), draggable: false, hidden: true }), box = h("div", { class: "box" }), place = h("div", { class: "drawn" }, image, box);
+  const image = h("img", { alt: t("region.alt"), draggable: false, hidden: true }), box = div("box"), place = div("drawn", image, box);
   const inputs = SIDES.map((side) => h("input", { id: `roi-${side}`, type: "number", min: 0, max: 100, step: 1, inputmode: "decimal", onchange: typed }));
-  const note = h("p", { class: "soft" }), refused = h("p", { class: "refused", role: "alert" });
+  const note = para("soft"), refused = h("p", { class: "refused", role: "alert" });
   const apply = button(t("settings.saveLater"), () => busy(apply, async () => {
     write(refused, "");
     try { await save({ camera: { roi: now.map((v) => Math.round(v * 1e4) / 1e4) } }); } catch (error) { write(refused, live.fault(error)); }
   }), "primary");
   const whole = button(t("region.whole"), () => { now = [0, 0, 1, 1]; draw(); });
   const node = h("details", { class: "card", "data-name": "region" }, h("summary", {}, t("region.title")), soft(t("region.what")), place,
-    h("div", { class: "row" }, SIDES.map((side, n) => pair(t(`region.${side}`), inputs[n]))), note, refused,
-    h("div", { class: "row" }, apply, whole));
+    div("row", SIDES.map((side, n) => pair(t(`region.${side}`), inputs[n]))), note, refused,
+    div("row", apply, whole));
   let now = [0, 0, 1, 1], drag = null, address = "";
   node.addEventListener("toggle", () => { if (node.open) take(); });
 

@@ -1,5 +1,5 @@
 // Settings: what a request or a reload can change, with the effect beside it.
-import { busy, card, h, known, number, score, soft, t, toast, write } from "/dom.js";
+import { busy, card, div, h, known, number, para, score, soft, t, toast, write } from "/dom.js";
 import { camera } from "/camera.js";
 import { fields } from "/form.js";
 import * as live from "/live.js";
@@ -23,15 +23,16 @@ const GROUPS = {
 };
 
 export function make(node) {
-  const forms = h("div", { class: "section" }), note = h("p", { class: "note" });
-  const picture = camera(), scores = bars(), label = h("p", { class: "big" }), rate = h("p", { class: "soft" }), models = trial();
+  const forms = div("section"), note = para("note");
+  const picture = camera(), scores = bars(), label = para("big"), rate = para("soft"), models = trial();
   const effect = live.dated(card(t("settings.effect"), {}, label, scores.node, rate), "state");
   const part = region(save);
   let all = null, preview = {}, end = null;
-  node.append(soft(t("settings.what")), note, h("div", { class: "beside" }, forms, h("div", { class: "effects" }, effect, picture.node)));
+  node.append(soft(t("settings.what")), note, div("beside", forms, div("effects", effect, picture.node)));
 
   function drawEffect() {
     const state = live.said("state"), said = live.said("telemetry"), rule = live.info()?.thresholds;
+    effect.hidden = !state;
     if (!state) return;
     write(label, state.paused ? t("now.paused") : state.label ?? t("now.uncertain"));
     const enter = preview.enter ?? rule?.enter, exit = preview.exit ?? rule?.exit;
@@ -82,7 +83,7 @@ export function make(node) {
           made.invalid(error.message);
         }
       });
-    } }, made.node, refused, h("div", { class: "row" }, submit, byRequest && h("label", { class: "check" }, keep, t("settings.keep"))));
+    } }, made.node, refused, div("row", submit, byRequest && h("label", { class: "check" }, keep, t("settings.keep"))));
     return h("details", { class: "card", open, "data-name": name }, h("summary", {}, t(`settings.of.${name}`)), known(`settings.about.${name}`) && soft(t(`settings.about.${name}`)), form);
   }
 

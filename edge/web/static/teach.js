@@ -1,5 +1,5 @@
 // Teach: what there is to teach with, the job, its report, and the way of a model to work.
-import { busy, button, card, h, number, pair, soft, t, toast, toggle, write } from "/dom.js";
+import { busy, button, card, div, h, number, pair, para, signed, soft, span, t, toast, toggle, write } from "/dom.js";
 import * as live from "/live.js";
 import { report } from "/report.js";
 import { trial } from "/trial.js";
@@ -10,24 +10,24 @@ const EVERY_MS = 1000;
 
 export function make(node) {
   let isOpen = false, timer = 0, classes = {}, drawn = "", state = "";
-  const counts = h("ul", { class: "counts" }), hint = h("p", { class: "note" });
+  const counts = h("ul", { class: "counts" }), hint = para("note");
   const name = h("input", { id: "teach-name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,39}", value: "scene", maxlength: 40, autocomplete: "off" });
   const sizes = h("div", { class: "choices", role: "radiogroup", "aria-label": t("teach.features") }, ["features", "features-large"].map((value, n) =>
     h("label", { class: "check" }, h("input", { type: "radio", name: "features", value, checked: !n }), t(`teach.is.${value}`))));
-  const empty = h("div", { class: "row" });
+  const empty = div("row");
   const go = h("button", { class: "primary" }, t("teach.go"));
   const form = h("form", { class: "card", onsubmit: (event) => { event.preventDefault(); begin(); } },
     h("header", {}, h("h2", {}, t("teach.step2"))), soft(t("teach.how")), pair(t("teach.name"), name), sizes,
-    h("fieldset", {}, h("legend", { class: "soft" }, t("teach.background")), empty), h("div", { class: "row" }, go));
+    h("fieldset", {}, h("legend", { class: "soft" }, t("teach.background")), empty), div("row", go));
   const progress = h("progress", { max: 1, value: 0, "aria-label": t("teach.running") }), line = h("p", { role: "status" });
   const cancel = button(t("teach.cancel"), () => busy(cancel, async () => { await live.post("/api/teach/cancel", {}); await look(); }));
-  const running = h("section", { class: "card", hidden: true }, h("h2", {}, t("teach.running")), progress, line, h("div", { class: "row" }, cancel));
+  const running = h("section", { class: "card", hidden: true }, h("h2", {}, t("teach.running")), progress, line, div("row", cancel));
   const failed = h("p", { class: "note", "data-kind": "fault", role: "alert" });
-  const place = h("div", { class: "section" }), use = trial();
+  const place = div("section"), use = trial();
   let takenMs = null;
-  const collect = card(t("teach.step1"), {}, counts, hint, h("p", { class: "row" }, h("a", { class: "button", href: "#/pictures" }, t("teach.sort"))));
+  const collect = card(t("teach.step1"), {}, counts, hint, para("row", h("a", { class: "button", href: "#/pictures" }, t("teach.sort"))));
   collect.querySelector("header").append(live.aged(() => takenMs));
-  node.append(soft(t("teach.what")), h("div", { class: "cards wide" }, collect, form), running, failed, place, use.node);
+  node.append(soft(t("teach.what")), div("cards wide", collect, form), running, failed, place, use.node);
 
   async function load() {
     try {
@@ -44,9 +44,9 @@ export function make(node) {
 
   function drawCounts() {
     const rows = Object.entries(classes), ready = rows.filter(([, n]) => n > 0);
-    counts.replaceChildren(...rows.map(([label, n]) => h("li", {}, h("span", { class: "label" }, label),
+    counts.replaceChildren(...rows.map(([label, n]) => h("li", {}, span("label", label),
       h("span", { class: "bar", "aria-hidden": "true" }, h("span", { class: "fill", "--share": Math.min(1, n / GOOD) }), h("span", { class: "tick enter", "--enter": START / GOOD })),
-      h("span", { class: "figure" }, number(n)), h("span", { class: "soft" }, t(n === 0 ? "teach.left" : n < START ? "teach.few" : n < GOOD ? "teach.start" : "teach.good", { n: START - n })))));
+      span("figure", number(n)), span("soft", t(n === 0 ? "teach.left" : n < START ? "teach.few" : n < GOOD ? "teach.start" : "teach.good", { n: START - n })))));
     const least = Math.min(...ready.map(([, n]) => n));
     write(hint, ready.length < 2 ? t("teach.two") : least < START ? t("teach.more", { n: START }) : "");
     go.disabled = ready.length < 2;
@@ -73,7 +73,7 @@ export function make(node) {
     go.disabled = state === "running" || Object.values(classes).filter(Boolean).length < 2;
     progress.value = job.progress;
     write(line, t("teach.line", { share: number(job.progress * 100), line: job.line }));
-    write(failed, job.error ? `${t("sign.fault")} ${job.error}` : "");
+    write(failed, job.error ? signed("fault", job.error) : "");
     const key = JSON.stringify([job.name, job.version, job.installed, job.report?.accuracy, job.report?.confusion]);
     if (job.report && key !== drawn) {
       drawn = key;

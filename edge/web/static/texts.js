@@ -1,11 +1,10 @@
 // Every text of the page. To translate: change the texts, and `language` (BCP 47), which also decides
-// how numbers and times are written. {name} is replaced; {one, other} follow the number n.
+// how numbers and times are written. {name} is replaced. Any text may be {one, other, …}: forms that follow the number n.
 export const language = "en-GB";
 
 export const texts = {
   skip: "Skip to the content", sections: "Sections", close: "Close", cancel: "Cancel", unknown: "–",
   never: "not yet", percent: "{value} %",
-  notAvailable: "Not available: this server does not offer it.",
   asTable: "As a table",
   sign: {
     ok: "✓", warning: "▲", fault: "✕", unknown: "?", old: "◷ old,",
@@ -25,7 +24,7 @@ export const texts = {
     never: "No password is set: only the device itself may see this page. Set one: edge web --set-password",
   },
   keys: {
-    title: "Keys", on: "Single keys work as shortcuts",
+    title: "Keys", on: "Single keys are shortcuts",
     in: { all: "Everywhere", pictures: "Pictures", why: "Why" },
     list: {
       all: { "?": "these keys", "[  ]": "section before, after" },
@@ -55,10 +54,11 @@ export const texts = {
     off: "Pictures are switched off on this device.",
     how: "Switch on “Pictures can be asked for” in Settings.",
     whole: "The whole picture of the camera.", part: "A part of the camera's picture.",
+    inside: "The model takes what is inside the frame.",
   },
   frames: {
     title: "Frames", fps: "Rate", rate: "{fps} a second", latency: "Capture to result",
-    ms: "{p50} ms, at most {p99} for 99 %", total: "So far", dropped: "Dropped",
+    ms: "{p50} ms; 99 %: {p99} ms", total: "So far", dropped: "Dropped",
     skipped: "Skipped", corrupt: "Corrupt", invalid: "Without scores",
   },
   camera: {
@@ -71,7 +71,7 @@ export const texts = {
   broker: {
     title: "Broker", address: "Address", state: "State", unknown: "known after the next figures",
     reached: "reached", away: "away: events wait, figures are lost", waiting: "Events that wait",
-    lost: "Messages lost", again: "Connected again", disk: "Events not on disk",
+    lost: "Messages dropped", again: "Connected again", disk: "Events not on disk",
   },
   model: {
     title: "Model", name: "Name", labels: "Labels", many: "{n} labels", runtime: "Runs on",
@@ -120,7 +120,7 @@ export const texts = {
     others: { one: "{n} event", other: "{n} events" },
     noEvents: "No event in this time.",
     nothing: "Nothing yet. The history begins when somebody opens this page.",
-    gaps: "Known for {share} of this time: the history is kept while this page's server runs. No gaps with history = true in [web] of edge.toml.",
+    gaps: "Known for {share} of the time since {begin}: this page's server ends when nobody looks, unless edge.toml has history = true in [web].",
     share: { one: "{share}, once", other: "{share}, {n} times" },
     part: "Share", total: "In all", count: "Times", longest: "Longest", fps: "Frames a second",
     latency: "Capture to result", invoke: "The model alone", temperature: "Temperature",
@@ -130,7 +130,7 @@ export const texts = {
   why: {
     title: "Why",
     what: "Each frame has scores of its own. The label follows those of the window, so that it does not flicker.",
-    last: "Last", hold: "Hold", go: "Go on", scores: "Scores", frame: "the frame's", window: "the window's",
+    last: "Last", hold: "Hold", go: "Go on", scores: "Scores", scoresOf: "Scores of {label}", follow: "automatic", frame: "• the frame's", window: "— the window's",
     enter: "begins at", exit: "ends below", slide: "Frame", before: "Change before", after: "Change after",
     none: "No frame yet. The frames are watched while this section is open.",
     noChange: "No other change among these frames.",
@@ -150,19 +150,19 @@ export const texts = {
   },
   pictures: {
     title: "Pictures", which: "Which pictures", unsorted: "Unsorted", all: "All", more: "More",
-    keep: "Keep a picture now", kept: "The next frame is kept.",
-    off: "No pictures are kept on this device yet. They stay on the device.",
+    keep: "Keep a picture now", kept: "Kept.",
+    off: "This device keeps no pictures yet. What it keeps stays on it.",
     turnOn: "Keep doubtful ones, and those I ask for",
     on: "Pictures are kept from now on.", export: "Export the sorted ones", exportOne: "Export “{name}”",
     none: "No pictures yet.",
     noneHere: "None here. See the other classes, or the filter.",
     sort: "Sort",
-    hint: "Select pictures: click, Shift-click, drag, or keys (see ?).",
-    selected: { one: "{n} selected", other: "{n} selected" }, delete: "Delete", undo: "Undo", nothing: "There is nothing to undo.",
+    hint: "Click, Shift-click, drag, or use keys (see ?)", hintTouch: "Tap pictures to select them",
+    selected: "{n} selected", delete: "Delete", undo: "Undo", nothing: "There is nothing to undo.",
     noClass: "There is no class {n}.",
-    sorted: { one: "{n} sorted into {name}.", other: "{n} sorted into {name}." },
-    undone: { one: "{n} put back.", other: "{n} put back." },
-    deleted: { one: "{n} deleted.", other: "{n} deleted." },
+    sorted: "{n} sorted into {name}.",
+    undone: "{n} put back.",
+    deleted: "{n} deleted.",
     sure: { one: "Delete this picture for good?", other: "Delete {n} pictures for good?" },
     classes: "Classes", newClass: "New class", add: "Add", nameOf: "Name of {name}", rename: "Rename",
     deleteClass: "Delete",
@@ -178,14 +178,14 @@ export const texts = {
   },
   upload: {
     button: "Add pictures", going: "Sent {n} of {all}",
-    done: { one: "{n} added to {name}.", other: "{n} added to {name}." },
+    done: "{n} added to {name}.",
     skipped: "Not added", file: "File", why: "Reason",
   },
   teach: {
     title: "Teach",
     what: "A model of your own: sorted pictures become labels. All of it happens on this device.",
     step1: "1. What there is", step2: "2. Teach", sort: "Sort pictures", left: "none yet: it is left out",
-    few: { one: "{n} more for a start", other: "{n} more for a start" },
+    few: "{n} more for a start",
     start: "a start; 100 are good", good: "good",
     two: "Two classes with pictures are needed.",
     more: "With fewer than {n} pictures of a class the result says little.",
@@ -202,7 +202,7 @@ export const texts = {
     enough: "That is enough.", install: "Add to the models of this device",
     installed: "{model} is one of this device's models now. Try it beside the one at work.",
     is: "It is {model} among this device's models.",
-    suspects: { one: "Suspects: {n}", other: "Suspects: {n}" },
+    suspects: "Suspects: {n}",
     suspectsWhat: "They look like another class than the one they are in. Sort them again, then teach again.",
     noSuspects: "No picture looks as if it were in the wrong class.",
     like: "in {label}, looks like {other} ({score})",
@@ -260,7 +260,7 @@ export const texts = {
       smoothing: "How the scores of frames become a label that does not flicker.",
       cases: "Each reason is off unless it is set here. Kept pictures stay on the device.",
       controls: "At once, without a restart; only what this camera has.",
-      camera: "These wait for a restart of the daemon.",
+      camera: "These wait for a restart.",
     },
     keys: {
       smoothing: {
@@ -282,7 +282,7 @@ export const texts = {
         control: "By chance|This share of all frames; 0: none.",
         every_s: "One every so many seconds|0: none.",
         flips: "Flickering label|More changes than this; 0: none.",
-        flips_s: "within, seconds", shadow: "The candidate differs", drift: "Unlike what was taught",
+        flips_s: "Flickering: within, seconds", shadow: "The candidate differs", drift: "Unlike what was taught",
         interval_s: "Seconds between two, at least", per_hour: "In an hour, at most",
         duplicate_s: "Like one of the last seconds: not kept|0: kept.",
         side: "Longer side, pixels",
@@ -329,7 +329,7 @@ export const texts = {
     title: "Health",
     what: "The checks of edge doctor. On the device, sudo edge doctor sees more.",
     again: "Check again",
-    looking: "Checking: this may take a minute.",
+    looking: "Checking, up to a minute.",
     fine: "All is well. Version {version}.",
     faults: { one: "{n} fault.", other: "{n} faults." },
     warnings: { one: "{n} warning, no fault.", other: "{n} warnings, no fault." },

@@ -1,5 +1,5 @@
 // From a taught model to the one at work: as a shadow first, with its agreement; promoted; rolled back.
-import { busy, button, card, confirm, duration, facts, h, number, percent, soft, t, table, toast } from "/dom.js";
+import { busy, button, card, confirm, div, duration, facts, h, number, para, percent, signed, soft, span, t, table, toast } from "/dom.js";
 import * as live from "/live.js";
 
 const SECONDS = 604800; // a week
@@ -7,15 +7,15 @@ const SECONDS = 604800; // a week
 export function trial() {
   const list = h("div"), place = h("div"), figures = facts(["model", "state", "reason", "frames", "hour", "all", "smoothed", "time", "for"].map((key) => [key, t(`trial.${key}`)]));
   const stop = button(t("trial.stop"), () => act(stop, "shadow", { action: "stop" }, t("trial.stopped")));
-  const promote = button(t("trial.promote"), () => useModel(promote, shadow()?.model.replace(" ", "@")), "primary");
+  const promote = button(t("trial.promote"), () => useModel(promote, trying()), "primary");
   const back = button(t("trial.back"), async () => {
     if (await confirm(t("trial.sureBack", { model: before }), t("trial.back"))) await act(back, "model", { action: "rollback" }, t("trial.backDone"));
-  });
-  const beside = live.dated(card(t("trial.beside"), {}, soft(t("trial.besideWhat")), figures.node, place, h("div", { class: "row" }, promote, stop)), "telemetry");
-  const models = card(t("trial.models"), {}, list, h("div", { class: "row" }, back));
-  const node = h("div", { class: "cards wide start" }, models, beside);
-  let end = null, known = null, before = "", newest = null;
-  const shadow = () => live.said("telemetry")?.shadow;
+  }, "", { hidden: true });
+  const beside = live.dated(card(t("trial.beside"), {}, soft(t("trial.besideWhat")), figures.node, place, div("row", promote, stop)), "telemetry");
+  const models = card(t("trial.models"), {}, list, div("row", back));
+  const node = div("cards wide start", models, beside);
+  let end = null, known = null, before = "", newest = null, tried;
+  const shadow = () => live.said("telemetry")?.shadow, trying = () => shadow()?.model.replace(" ", "@");
 
   async function act(control, command, payload, done) {
     await busy(control, async () => {
@@ -34,20 +34,21 @@ export function trial() {
       before = known.before ?? "";
       drawModels();
     } catch (error) {
-      list.replaceChildren(h("p", { class: "note" }, error.message));
+      list.replaceChildren(para("note", error.message));
     }
     drawShadow();
   }
 
   function drawModels() {
     const model = live.info()?.model, now = model && `${model.name}@${model.version}`;
+    tried = trying();
     back.hidden = !before;
     const rows = known.models.filter(({ name }) => !name.startsWith("features")).map(({ name, bytes: size }) => {
       const atWork = name === known.in_use || name === now || name === model?.name;
       const tryIt = button(t("trial.try"), () => start(tryIt, name)), use = button(t("trial.use"), () => useModel(use, name));
       const drop = button(t("trial.remove"), () => act(drop, "model", { action: "remove", name }, t("trial.removed", { model: name })), "danger");
-      return h("li", { class: "row" }, h("strong", {}, name), name === newest && h("span", { class: "soft" }, t("trial.newest")),
-        atWork ? h("span", { "data-kind": "ok" }, `${t("sign.ok")} ${t("trial.atWork")}`) : [tryIt, use], size !== null && !atWork && drop);
+      return h("li", { class: "row" }, h("strong", {}, name), name === newest && span("soft", t("trial.newest")),
+        atWork ? h("span", { "data-kind": "ok" }, signed("ok", t("trial.atWork"))) : name === tried ? [t("trial.beside"), use] : [tryIt, use, size !== null && drop]);
     });
     list.replaceChildren(h("ul", { class: "classes" }, rows));
   }
@@ -62,7 +63,7 @@ export function trial() {
     figures.set("reason", at.reason, at.state === "failed" ? "fault" : "");
     figures.set("hour", share(at.hour));
     figures.set("all", share(at.total));
-    figures.set("smoothed", at.total?.smoothed_frames ? percent(at.total.smoothed_agreement, 1) : t("trial.none"));
+    figures.set("smoothed", share(at.total && { frames: at.total.smoothed_frames, agreement: at.total.smoothed_agreement }));
     figures.set("time", at.time_ms && t("frames.ms", { p50: number(at.time_ms.p50, 1), p99: number(at.time_ms.p99, 1) }));
     figures.set("for", duration(at.running_s));
     promote.hidden = at.state !== "working";
@@ -75,7 +76,7 @@ export function trial() {
     node,
     models,
     draw(installed) { if (newest !== installed) { newest = installed; load(); } },
-    open() { load(); end = live.listen((topic) => { if (topic === "telemetry") drawShadow(); if (topic === "info" && known) load(); }); },
+    open() { load(); end = live.listen((topic) => { if (topic === "telemetry") { drawShadow(); if (known && tried !== trying()) drawModels(); } if (topic === "info" && known) load(); }); },
     close() { end?.(); },
   };
 }

@@ -1,5 +1,5 @@
 // Why: the newest frames, each frame's scores against those of the window, and the rule of the label.
-import { button, card, clock, h, number, pair, score, soft, t, table, toggle, write } from "/dom.js";
+import { button, card, clock, div, h, number, pair, para, score, signed, soft, t, table, toggle, write } from "/dom.js";
 import * as live from "/live.js";
 import { plot } from "/plot.js";
 
@@ -10,15 +10,15 @@ export function make(node) {
   const labels = h("select", { id: "which", onchange: draw });
   const hold = button(t("why.hold"), () => { held = !held; draw(); if (!held) load(); }, "", { "aria-pressed": "false" });
   const slider = h("input", { type: "range", id: "moment", min: 0, max: 0, value: 0, oninput: () => { at = Number(slider.value); held = true; draw(); } });
-  const verdict = h("p", { class: "verdict" }), dots = h("p", { class: "dots" }), what = h("p", { class: "soft" }), rows = h("div"), note = h("p", { class: "note" });
+  const verdict = para("verdict"), dots = para("dots"), what = para("soft"), rows = h("div"), note = para("note");
   const scores = plot(t("why.scores"), [{ text: t("why.frame"), kind: "dots" }, { text: t("why.window") }, { text: t("why.enter"), kind: "dash faint" }, { text: t("why.exit"), kind: "dotted faint" }],
     { format: score, height: 240, range: [0, 1.02], onhover: (index) => { at = index; explain(); } });
-  const change = (step) => button(t(step < 0 ? "why.before" : "why.after"), () => jump(step));
+  const heading = scores.node.querySelector("h2"), change = (step) => button(t(step < 0 ? "why.before" : "why.after"), () => jump(step));
   let data = null, at = -1, held = false, timer = 0, isOpen = false, takenMs = null, failed = false;
   const moment = card(t("why.moment"), {}, verdict, dots, what, rows);
-  moment.querySelector("header").append(live.aged(() => takenMs, () => failed || (!held && takenMs !== null && Date.now() - takenMs > 6000), moment));
+  moment.querySelector("header").append(live.aged(() => takenMs, () => failed || (!held && Date.now() - takenMs > 6000), moment));
   node.querySelector(".head").append(pair(t("now.label"), labels), pair(t("why.last"), seconds), hold);
-  scores.node.append(h("label", { for: "moment", class: "soft" }, t("why.slide")), slider, h("div", { class: "row" }, change(-1), change(1)));
+  scores.node.append(h("label", { for: "moment", class: "soft" }, t("why.slide")), slider, div("row", change(-1), change(1)));
   node.append(soft(t("why.what")), note, scores.node, moment);
 
   async function load() {
@@ -30,7 +30,7 @@ export function make(node) {
         at = data.frames.length - 1;
         takenMs = data.frames.length ? data.frames[at].time * 1000 + (Date.now() - live.nowS() * 1000) : null;
         failed = false;
-        write(note, data.error ? `${t("sign.fault")} ${data.error}` : data.frames.length ? "" : t("why.none"));
+        write(note, data.error ? signed("fault", data.error) : data.frames.length ? "" : t("why.none"));
         draw();
       } catch (error) {
         failed = true;
@@ -43,12 +43,14 @@ export function make(node) {
   function draw() {
     hold.setAttribute("aria-pressed", held);
     write(hold, t(held ? "why.go" : "why.hold"));
-    if (!data?.frames.length) return;
-    const names = Object.keys(data.frames.at(-1).smoothed), newest = data.frames.at(-1);
-    const wanted = names.includes(labels.value) ? labels.value : newest.label ?? best(newest.smoothed)[0];
-    if (names.join("\n") !== [...labels.options].map((one) => one.value).join("\n")) labels.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
-    labels.value = wanted;
-    const frames = data.frames, flat = (v) => frames.map(() => v);
+    moment.hidden = scores.node.hidden = !data?.frames.length;
+    if (moment.hidden) return;
+    const names = Object.keys(data.frames.at(-1).smoothed);
+    const frames = data.frames, chosen = names.includes(labels.value) ? labels.value : "", wanted = chosen || (frames[at].label ?? data.steps[at].before ?? best(frames[at].smoothed)[0]);
+    if (["", ...names].join("\n") !== [...labels.options].map((one) => one.value).join("\n")) labels.replaceChildren(h("option", { value: "" }, t("why.follow")), ...names.map((name) => h("option", { value: name }, name)));
+    labels.value = chosen;
+    write(heading, t("why.scoresOf", { label: wanted }));
+    const flat = (v) => frames.map(() => v);
     scores.set(frames.map((one) => one.time), [frames.map((one) => one.scores[wanted] ?? null), frames.map((one) => one.smoothed[wanted] ?? null), flat(data.enter), flat(data.exit)]);
     slider.max = frames.length - 1;
     slider.value = at;
@@ -79,7 +81,7 @@ export function make(node) {
     for (let next = at + step; data && next >= 0 && next < data.frames.length; next += step) {
       if (!data.steps[next].changed) continue;
       at = next;
-      labels.value = data.frames[next].label ?? data.steps[next].before;
+      labels.value = "";
       return draw();
     }
     draw();
@@ -88,7 +90,7 @@ export function make(node) {
 
   return {
     node,
-    open() { isOpen = true; load(); },
+    open() { isOpen = true; draw(); load(); },
     close() { isOpen = false; clearTimeout(timer); },
     key(event) {
       if (!data?.frames.length || event.target.closest("button, a") && event.key === " ") return false;
