@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import jsonschema
 import pytest
 
 from tests.case_files import fill
