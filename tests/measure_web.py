@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -51,8 +52,18 @@ def pss_bytes(process: int) -> int:
     return int(kilobytes) * 1024
 
 
-def telemetry(path: Path, seconds: float) -> tuple[float, int]:
-    """Return the frames a second that a daemon counts, and those it drops in that time."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a daemon says of some seconds. p99_ms: of the pipeline, the median of its intervals."""
+
+    frames_per_s: float
+    dropped: int
+    p99_ms: float
+    pss_mb: float
+
+
+def telemetry(path: Path, seconds: float, process: int) -> Seen:
+    """Return what a daemon says of the next seconds."""
     told: list[dict[str, Any]] = []
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
@@ -64,7 +75,12 @@ def telemetry(path: Path, seconds: float) -> tuple[float, int]:
                     break
     first, last = told[0], told[-1]
     rate = (last["frames_total"] - first["frames_total"]) / (last["ts"] - first["ts"])
-    return rate, last["dropped_total"] - first["dropped_total"]
+    return Seen(
+        rate,
+        last["dropped_total"] - first["dropped_total"],
+        median(one["stages_ms"]["pipeline"]["p99"] for one in told[1:]),
+        pss_bytes(process) / 1e6,
+    )
 
 
 class Machine:
@@ -89,10 +105,9 @@ class Machine:
             server.process.kill()
             server.process.wait()
 
-    def rate(self, seconds: float) -> tuple[float, int, float]:
-        """Return the daemon's frame rate, drops and memory in MB."""
-        rate, dropped = telemetry(self.folder / "edge.sock", seconds)
-        return rate, dropped, pss_bytes(self.daemon.process.pid) / 1e6
+    def seen(self, seconds: float) -> Seen:
+        """Return what the daemon says of the next seconds."""
+        return telemetry(self.folder / "edge.sock", seconds, self.daemon.process.pid)
 
     def close(self) -> None:
         """End the daemon."""
@@ -157,17 +172,17 @@ def memory(machine: Machine) -> dict[str, float]:
     return found
 
 
-def rates(machine: Machine, seconds: float) -> dict[str, tuple[float, int, float]]:
-    """Return mode -> the daemon's frames a second, drops, MB."""
-    found = {"web off": machine.rate(seconds)}
+def rates(machine: Machine, seconds: float) -> dict[str, Seen]:
+    """Return mode -> what the daemon says of it."""
+    found = {"web off": machine.seen(seconds)}
     with machine.web() as server:
-        found["web on, nobody looks"] = machine.rate(seconds)
+        found["web on, nobody looks"] = machine.seen(seconds)
         with server.live() as stream, busy(1, stream.next), busy(1, lambda: look(server)):
-            found["web on, a page open"] = machine.rate(seconds)
+            found["web on, a page open"] = machine.seen(seconds)
     with machine.web() as server:
         picture = jpeg()
         with busy(CLIENTS, lambda: send(server, picture, "image/jpeg")):
-            found[f"{CLIENTS} clients predict without a pause"] = machine.rate(seconds)
+            found[f"{CLIENTS} clients predict without a pause"] = machine.seen(seconds)
     return found
 
 
@@ -197,12 +212,18 @@ def main() -> None:
             runs = [rates(machine, args.seconds) for _ in range(args.runs)]
         finally:
             machine.close()
-    print("\n| the daemon | frames/s | dropped | PSS |\n|---|---|---|---|")
-    off = median(run["web off"][0] for run in runs)
+    print("\n| the daemon | frames/s | dropped | pipeline p99 | PSS |\n|---|---|---|---|---|")
+    off = median(run["web off"].frames_per_s for run in runs)
     for mode in runs[0]:
-        rate, dropped, megabytes = (median(run[mode][i] for run in runs) for i in range(3))
-        share = f"{rate:.1f} ({100 * rate / off:.1f} %)"
-        print(f"| {mode} | {share} | {dropped:.0f} | {megabytes:.0f} MB |")
+        seen = [run[mode] for run in runs]
+        rate = median(one.frames_per_s for one in seen)
+        cells = (
+            f"{rate:.1f} ({100 * rate / off:.1f} %)",
+            str(sum(one.dropped for one in seen)),
+            f"{median(one.p99_ms for one in seen):.1f} ms",
+            f"{median(one.pss_mb for one in seen):.0f} MB",
+        )
+        print(f"| {mode} | {' | '.join(cells)} |")
     print(f"\nload of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 

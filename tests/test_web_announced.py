@@ -27,7 +27,13 @@ BAD = [
     *("porch.local:8080", "/", "ftp://porch/", "javascript:alert(1)", "http://", "http:///x"),
     *("http://me:pw@porch/", "http://me@porch/", "http://porch/?token=pw", "http://porch/#pw"),
     *("http://localhost:8080/", "http://a.localhost/", "http://127.0.0.1:8080/", "http://[::1]/"),
-    *("http://0.0.0.0:8080/", "http://[::]/", "http://porch:99999/", "http://porch:x/"),
+    *(
+        "http://0.0.0.0:8080/",
+        "http://[::]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://porch:99999/",
+        "http://porch:x/",
+    ),
     *("http://porch /", "http://porch/\n", "http://po\u200brch/", "http://[fd00::7/", "http://1.2"),
     *("http://por\\ch/", 'http://porch/"', "http://porch/<b>", "http://me:pw@" + "x" * 200),
 ]

@@ -58,7 +58,7 @@ def test_fifty_predict_while_two_hundred_watch(
     expected = send(server, picture, "image/jpeg")
     assert expected.status == 200
     wait_until(lambda: server.ask("/api/telemetry").json()["payload"] is not None)
-    opened, memory = descriptors(server), rss_bytes(server.process.pid)
+    opened, memory = descriptors(server), server.rss_bytes()
     daemons_memory, before = rss_bytes(running.process.pid), frames(server)
     with ExitStack() as stack:
         streams = [stack.enter_context(server.live()) for _ in range(READERS)]
@@ -72,7 +72,7 @@ def test_fifty_predict_while_two_hundred_watch(
         for stream in streams:  # each one hears of frames that were counted since
             while stream.until("telemetry")["payload"]["frames_total"] <= before:
                 pass
-        assert rss_bytes(server.process.pid) - memory < 60_000_000
+        assert server.rss_bytes() - memory < 60_000_000
     scraped(server, 0)
     wait_until(lambda: descriptors(server) <= opened, lambda: descriptors(server))
     assert rss_bytes(running.process.pid) - daemons_memory < 10_000_000

@@ -105,6 +105,7 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
+@pytest.mark.fuzz
 def test_every_answer_is_as_described(
     tmp_path: Path, daemon: Callable[..., Daemon], web: Callable[..., Web], rgb: Path, token: str
 ) -> None:
@@ -131,3 +132,18 @@ def test_every_answer_is_as_described(
     assert (state["daemon"]["connected"], state["stale"]) == (True, False)
     for log in (server.log, running.log):
         assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+
+
+@pytest.mark.long
+def test_without_a_daemon_every_answer_is_as_described(
+    tmp_path: Path, web: Callable[..., Web], token: str
+) -> None:
+    """What needs it is refused with 503, and nothing else is a fault of the server."""
+    collect(tmp_path / "cases")
+    server = web(config=CONFIG.format(tmp_path)).ready()
+    statuses: Counter[int] = Counter()
+    for path, status, error in run(tmp_path, server, token, "-n", "3"):
+        assert status not in (500, 501, 502, 504), (path, error)
+        statuses[status] += 1
+    assert statuses[503]
+    assert "Traceback" not in server.log.read_text()

@@ -11,7 +11,6 @@ from edge.config.patterns import Topic
 from edge.config.table import Table
 from edge.errors import ConfigError
 
-
 PAGE_MAX: Final = 200
 
 
@@ -53,6 +52,7 @@ def _is_page(text: str) -> bool:
             return False
         if parts.netloc.startswith("[") or re.fullmatch(r"[\d.]+", host):
             address = ipaddress.ip_address(host)
+            address = getattr(address, "ipv4_mapped", None) or address
             return not (address.is_loopback or address.is_unspecified)
     except ValueError:
         return False
