@@ -45,11 +45,11 @@ SETTLE_S: Final = 3.0
 CLIENTS: Final = 50
 
 
-def pss_bytes(process: int) -> int:
-    """Return the proportional memory of a process. Source: proc(5), /proc/pid/smaps_rollup."""
+def memory_mb(process: int, kind: str) -> float:
+    """Return Pss or Rss of a process. Source: proc(5), /proc/pid/smaps_rollup."""
     text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    (kilobytes,) = re.findall(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-    return int(kilobytes) * 1024
+    (kilobytes,) = re.findall(rf"^{kind}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(kilobytes) * 1024 / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Seen:
     dropped: int
     p99_ms: float
     pss_mb: float
+    rss_mb: float
 
 
 def telemetry(path: Path, seconds: float, process: int) -> Seen:
@@ -79,7 +80,7 @@ def telemetry(path: Path, seconds: float, process: int) -> Seen:
         rate,
         last["dropped_total"] - first["dropped_total"],
         median(one["stages_ms"]["pipeline"]["p99"] for one in told[1:]),
-        pss_bytes(process) / 1e6,
+        *(memory_mb(process, kind) for kind in ("Pss", "Rss")),
     )
 
 
@@ -154,7 +155,7 @@ def memory(machine: Machine) -> dict[str, float]:
 
     def note(name: str, server: Web) -> None:
         time.sleep(SETTLE_S)
-        found[name] = pss_bytes(server.process.pid) / 1e6
+        found[name] = memory_mb(server.process.pid, "Pss")
 
     with machine.web() as server:
         note("page opened once", server)
@@ -212,16 +213,17 @@ def main() -> None:
             runs = [rates(machine, args.seconds) for _ in range(args.runs)]
         finally:
             machine.close()
-    print("\n| the daemon | frames/s | dropped | pipeline p99 | PSS |\n|---|---|---|---|---|")
+    print("\n| the daemon | frames/s | dropped | pipeline p99 | PSS, RSS |\n|---|---|---|---|---|")
     off = median(run["web off"].frames_per_s for run in runs)
     for mode in runs[0]:
         seen = [run[mode] for run in runs]
         rate = median(one.frames_per_s for one in seen)
+        pss, rss = (median(getattr(one, key) for one in seen) for key in ("pss_mb", "rss_mb"))
         cells = (
             f"{rate:.1f} ({100 * rate / off:.1f} %)",
             str(sum(one.dropped for one in seen)),
             f"{median(one.p99_ms for one in seen):.1f} ms",
-            f"{median(one.pss_mb for one in seen):.0f} MB",
+            f"{pss:.0f}, {rss:.0f} MB",
         )
         print(f"| {mode} | {' | '.join(cells)} |")
     print(f"\nload of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
