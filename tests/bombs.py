@@ -35,12 +35,15 @@ def png(width: int, height: int) -> bytes:
     return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
 
 
-def png_text(inflated: int) -> bytes:
-    """Return a small PNG with a compressed text that becomes so many bytes."""
+def png_text(count: int) -> bytes:
+    """Return a small PNG with so many compressed texts that become 7.9 MB each.
+
+    libpng refuses one that becomes more than 8 MB, and keeps up to 1,000.
+    """
     content = encoded(".png")
-    chunk = b"zTXtComment\0\0" + zlib.compress(bytes(inflated), 9)
+    chunk = b"zTXtComment\0\0" + zlib.compress(bytes(7_900_000), 9)
     whole = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return content[:33] + whole + content[33:]
+    return content[:33] + whole * count + content[33:]
 
 
 def gif(width: int, height: int) -> bytes:
