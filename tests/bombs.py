@@ -56,8 +56,8 @@ def gif(width: int, height: int) -> bytes:
 def packed(inflated: int) -> bytes:
     """Return a ZIP archive with a file of so many zeros."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("cat.jpg", bytes(inflated))
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("cat.jpg"), bytes(inflated), zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
