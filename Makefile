@@ -12,7 +12,7 @@ export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: screenshots bench bench-sources model onnx cascade features runtime runtime-tools runtime-measure test-runtime deb lock clean
+.PHONY: screenshots bench bench-sources bench-web model onnx cascade features runtime runtime-tools runtime-measure test-runtime deb lock clean
 .PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
@@ -79,6 +79,10 @@ bench: ## measure speed and memory here [ARGS=]
 bench-sources: ## what a frame of each source costs, up to the tensor [ARGS='--seconds 6']
 	@deploy/setup.sh test
 	@.venv/bin/python -m tests.measure_sources $(ARGS)
+
+bench-web: ## what the web process costs, and what it costs the daemon [ARGS='--seconds 15']
+	@deploy/setup.sh test
+	@.venv/bin/python -m tests.measure_web $(ARGS)
 
 STEP = .venv-train/bin/python -m
 RECIPE = $(if $(DATA),"--data=$$DATA") $(if $(EXTRA),"--extra=$$EXTRA") \

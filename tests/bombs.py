@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zipfile
 import zlib
 from typing import Final
 
@@ -31,6 +33,32 @@ def png(width: int, height: int) -> bytes:
     content = encoded(".png")
     header = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
     return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+def png_text(count: int) -> bytes:
+    """Return a small PNG with so many compressed texts that become 7.9 MB each.
+
+    libpng refuses one that becomes more than 8 MB, and keeps up to 1,000.
+    """
+    content = encoded(".png")
+    chunk = b"zTXtComment\0\0" + zlib.compress(bytes(7_900_000), 9)
+    whole = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return content[:33] + whole * count + content[33:]
+
+
+def gif(width: int, height: int) -> bytes:
+    """Return a GIF of one colour that says it is larger."""
+    head = b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + bytes(6)
+    frame = b"," + struct.pack("<HHHH", 0, 0, width, height) + b"\0\x02\x02\x4c\x01\0"
+    return head + frame + b";"
+
+
+def packed(inflated: int) -> bytes:
+    """Return a ZIP archive with a file of so many zeros."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("cat.jpg"), bytes(inflated), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
 
 
 def webp(width: int, height: int) -> bytes:

@@ -145,7 +145,10 @@ def test_filters_take_what_they_say(server: Web, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=501", "limit=x", "min_score=2", "max_score=nan", "since=-1", "class=a%2Fb"],
+    [
+        *("limit=0", "limit=501", "limit=x", "limit=1.5", "limit=", "min_score=", "min_score=2"),
+        *("max_score=nan", "since=-1", "class=a%2Fb"),
+    ],
 )
 def test_a_wrong_query_is_refused(query: str, server: Web) -> None:
     """With the parameter's name, on one line."""
@@ -296,7 +299,7 @@ def test_a_picture_is_shown_small_and_not_sent_again(server: Web, tmp_path: Path
     again = server.ask(f"/api/cases/{name}.jpg?width=32", if_none_match=small.headers["etag"])
     assert (again.status, again.body) == (304, b"")
     assert small.headers["etag"] != whole.headers["etag"]
-    for width in ("0", "9999", "x"):
+    for width in ("", "0", "9999", "x", "64.5"):
         assert server.ask(f"/api/cases/{name}.jpg?width={width}").status == 400
 
 

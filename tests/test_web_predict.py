@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 from collections.abc import Callable
@@ -74,6 +75,15 @@ def test_the_numbers_are_those_of_edge_classify(server: Web, tmp_path: Path) -> 
         assert send(server, content, "application/octet-stream").json() == one
 
 
+def test_text_in_a_picture_is_not_unpacked(server: Web) -> None:
+    """A PNG with gigabytes of comments is classified for what it shows."""
+    plain = send(server, bombs.encoded(".png"), "image/png")
+    before = server.rss_bytes(peak=True)
+    got = send(server, bombs.png_text(900), "image/png")
+    assert (got.status, got.body) == (200, plain.body)
+    assert server.rss_bytes(peak=True) - before < 30_000_000
+
+
 def test_one_bad_file_does_not_spoil_the_others(server: Web, tmp_path: Path) -> None:
     """Each has its own result, in order: scores, or an error on one line."""
     good = pictures(tmp_path, 1)[0].read_bytes()
@@ -94,6 +104,9 @@ def test_one_bad_file_does_not_spoil_the_others(server: Web, tmp_path: Path) -> 
         (bombs.jpeg(7_900, 7_900, progressive=True), 413),
         (b"<svg/>", 415),
         (b"GIF89a" + bytes(100), 415),
+        (bombs.gif(65_535, 65_535), 415),
+        (bombs.packed(100_000_000), 415),
+        (gzip.compress(bombs.encoded(".png"), mtime=0), 415),
         (b"%PDF-1.7", 415),
         (bytes(1000), 415),
         (b"", 400),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -10,6 +11,8 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -391,6 +394,11 @@ password_file = "{tmp_path}/mqtt-password"
         b"Content-Length: 1000000000\r\n",
         b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
         b"Transfer-Encoding: chunked\r\n",
+        b"POST /api/cases/upload HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000000\r\n",
+        b"POST /api/cases/upload HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\nTransfer-Encoding: chunked\r\n",
+        b"POST /api/settings HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n",
         b"GET /api/state HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n",
     ],
 )
@@ -420,11 +428,19 @@ def test_a_body_of_a_gigabyte_is_cut_off(head: bytes, web: Serve) -> None:
     assert server.ask("/healthz").status == 200
 
 
+def drip(connection: socket.socket) -> None:
+    """Send a byte at a time, each in time, until the other end has closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.1)
+
+
 def test_slow_clients_are_cut_off(tmp_path: Path, fake: Fake) -> None:
-    """A head, a body, or a reading that does not go on: each ends; others are served meanwhile."""
+    """A head or a body that does not go on, or a byte at a time: it ends; others are served."""
     script = (
         "import sys; from edge.web import guard, serve\n"
-        "guard.PIECE_S, guard.SEND_S = 0.5, 0.5\n"
+        "guard.PIECE_S, guard.BODY_S, guard.SEND_S = 0.5, 1.5, 0.5\n"
         "serve.FIRST_S, serve.CLOSING_S, serve.TEND_S = 1.0, 0.5, 0.2\n"
         "sys.argv = ['edge', *sys.argv[1:]]\n"
         "from edge.__main__ import leave; leave()"
@@ -447,8 +463,13 @@ def test_slow_clients_are_cut_off(tmp_path: Path, fake: Fake) -> None:
             b"GET / HTTP/1.1\r\nHost: local",
             b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nX-Edge-Request: 1\r\n"
             b"Content-Length: 100\r\n\r\n{",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+            b"POST /api/cases/upload HTTP/1.1\r\nHost: localhost\r\nX-Edge-Request: 1\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n--x",
         ]
         connections = [server.raw(head) for head in heads]
+        for connection in connections[3:]:
+            threading.Thread(target=drip, args=(connection,), daemon=True).start()
         assert server.ask("/healthz").status == 200
         answers = []
         for connection in connections:
@@ -459,6 +480,9 @@ def test_slow_clients_are_cut_off(tmp_path: Path, fake: Fake) -> None:
                     answers.append(b"")
         assert answers[:2] == [b"", b""]
         assert answers[2].split()[1] == b"408"
+        assert answers[3] == b""
+        assert not answers[4] or answers[4].split()[1] == b"408"
+        assert server.log.read_text().count("Traceback") == 0
     finally:
         server.process.kill()
         server.process.wait()

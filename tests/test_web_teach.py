@@ -218,6 +218,7 @@ def test_two_servers_do_not_teach_at_once(tmp_path: Path, web: Serve) -> None:
         ({"name": "g" * 41}, "name"),
         ({"name": "gate", "features": "/etc"}, "features"),
         ({"name": "gate", "background": "open"}, "background"),
+        ({"name": "gate", "background": ["open\0"]}, "not a class"),
         ({"name": "gate", "out": "/tmp"}, "out"),
         ({}, "name"),
     ],

@@ -193,6 +193,7 @@ def every_message() -> dict[str, Message]:
         "discovery": announcement(labels=("cat", "dog")),
         "discovery_background": announcement(labels=labels, background=("neither",)),
         "discovery_drift": announcement(labels=("cat", "dog"), more=entities.DRIFT),
+        "discovery_page": announcement(labels=("cat", "dog"), page="http://porch.local:8080/"),
         "discovery_shadow": announcement(labels=("cat", "dog"), more=entities.SHADOW),
     }  # fmt: skip
 

@@ -7,6 +7,7 @@ secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  what requests have changed for good: settings, the chosen model
 cases.py      which frames are kept as pictures
+homeassistant.py  how Home Assistant finds the device, and its page
 local.py      the socket for programs on the device
 shadow.py     a candidate model beside the one at work
 web.py        the page
@@ -15,6 +16,7 @@ smoothing.py  how scores become a label; thresholds of the config, a card or the
 
 from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
+from edge.config.homeassistant import HomeAssistantConfig
 from edge.config.load import (
     SERVICE_CONFIG,
     SERVICE_STATE,
@@ -56,6 +58,7 @@ __all__ = [
     "CasesConfig",
     "Config",
     "DriftConfig",
+    "HomeAssistantConfig",
     "LocalConfig",
     "LogConfig",
     "ModelConfig",

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
+from edge.config.homeassistant import HomeAssistantConfig
 from edge.config.local import LocalConfig
 from edge.config.patterns import Login, Topic, WebPath
 from edge.config.publishing import PublishConfig, SnapshotConfig
@@ -177,15 +178,6 @@ class SpoolConfig(Table, frozen=True):
     path: str = "auto"
     events: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 10_000_000
-
-
-class HomeAssistantConfig(Table, frozen=True):
-    """Discovery by Home Assistant. prefix: of its discovery topics."""
-
-    changed_by: ClassVar = "reload"
-
-    discovery: bool = True
-    prefix: Topic = "homeassistant"
 
 
 class LogConfig(Table, frozen=True):

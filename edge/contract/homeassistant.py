@@ -34,6 +34,7 @@ def announce(
     background: tuple[str, ...] = (),
     more: Iterable[Entity] = (),
     gone: Mapping[str, str] = {},
+    page: str = "",
 ) -> Message:
     """Return the retained announcement.
 
@@ -45,6 +46,7 @@ def announce(
     more       entities of other rooms
     gone       key -> platform of entities that were announced and are no more: an entity that is
                only left out would stay
+    page       address of the device's page on the network; empty: none
     """
     key = object_id(device)
     expire_s = max(EXPIRE_MIN_S, round(EXPIRE_AFTER * telemetry_interval_s))
@@ -59,6 +61,7 @@ def announce(
             "manufacturer": "edge",
             "model": model,
             "sw_version": version,
+            **({"configuration_url": page} if page else {}),
         },
         "origin": {"name": "edge", "sw_version": version},
         "availability_topic": f"{base}/availability",

@@ -63,12 +63,20 @@ def schema(
 
 
 def clean(value: Any) -> Any:
-    """Return the schema with its descriptions as Python 3.13 has docstrings: not indented."""
+    """Return the schema as other languages read it.
+
+    Descriptions are as Python 3.13 has docstrings, not indented; patterns begin with ``^`` and end
+    with ``$``, as JavaScript has them. Source: JSON Schema 2020-12 core, 6.4; ECMA-262, 22.2.
+    """
     if isinstance(value, dict):
-        return {
-            key: inspect.cleandoc(inner)
-            if key == "description" and isinstance(inner, str)
-            else clean(inner)
-            for key, inner in value.items()
-        }
+        return {key: _cleaned(key, inner) for key, inner in value.items()}
     return [clean(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _cleaned(key: str, value: Any) -> Any:
+    if key == "description" and isinstance(value, str):
+        return inspect.cleandoc(value)
+    if key == "pattern" and isinstance(value, str):
+        begin, end = value.startswith(r"\A"), value.endswith(r"\Z")
+        return "^" * begin + value[2 * begin : len(value) - 2 * end] + "$" * end
+    return clean(value)

@@ -77,6 +77,7 @@ class Announcer:
                 *(entities.SHADOW if config.shadow.model else ()),
             ),
             gone=self._announced,
+            page=config.homeassistant.page,
         )
         self._announced = homeassistant.announced(message)
         self._publish(message)

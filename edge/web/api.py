@@ -61,7 +61,7 @@ class Api:
             )
         ]
         events = {JSON: schemas.events(topics["event"])}
-        away, stream = (409, 429, 503, 504), {"text/event-stream": schemas.TEXT}
+        away, stream = (409, 429, 503, 504), {"text/event-stream": schemas.STREAM}
         results = {JSON: {"anyOf": [schemas.RESULTS, {"$ref": f"{schemas.COMPONENTS}Scores"}]}}
         done = {JSON: {"type": "object", "properties": {"ok": {"type": "boolean"}}}}
         return [
@@ -80,7 +80,7 @@ class Api:
             *(
                 Route(
                     *(f"/api/request/{name}", "POST", self.request, f"The request `{name}`"),
-                    *({JSON: topics["response"]}, away, _body(commands[name])),
+                    *({JSON: topics["response"]}, away, _body(name, commands[name])),
                 )
                 for name in COMMANDS
             ),
@@ -193,5 +193,7 @@ def _limit() -> Schema:
     return {"name": "limit", "in": "query", "required": False, "schema": schema}
 
 
-def _body(schema: Schema) -> Schema:
-    return {"required": False, "content": {JSON: {"schema": schema}}}
+def _body(command: str, schema: Schema) -> Schema:
+    """Return a request's body for OpenAPI; without one, each key has its default."""
+    needed = any(field.required for field in msgspec.structs.fields(REQUESTS[command]))
+    return {"required": needed, "content": {JSON: {"schema": schema}}}

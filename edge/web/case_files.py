@@ -83,12 +83,12 @@ class CaseFiles:
     async def picture(self, request: Request) -> Response:
         """Return a picture, or that the reader has it already."""
         name = request.path_params["name"]
-        width = described.number(request, "width", None, WIDTH_MIN, WIDTH_MAX)
+        width = described.integer(request, "width", None, WIDTH_MIN, WIDTH_MAX)
         if not names.is_name(name):
             raise Refused(404, "no such case")
-        known, pixels = request.headers.get("if-none-match", ""), width and int(width)
+        known = request.headers.get("if-none-match", "")
         place, thumbnails = self._place, self._thumbnails
-        made = await self._work.do(lambda: thumbnails.get(place.cases(), name, pixels, known))
+        made = await self._work.do(lambda: thumbnails.get(place.cases(), name, width, known))
         headers = {"ETag": made.tag, **NO_COPY}
         if not made.content:
             return Response(status_code=304, headers=headers)

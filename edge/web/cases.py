@@ -90,7 +90,7 @@ class Cases:
             described.number(request, "min_score", None, 0, 1),
             described.number(request, "max_score", None, 0, 1),
             asked.get("before", "")[: names.NAME_MAX_BYTES],
-            int(described.number(request, "limit", LIMIT, 1, LIMIT_MAX)),
+            described.integer(request, "limit", LIMIT, 1, LIMIT_MAX),
         )
         return answer(await self._work.do(lambda: rows(self._place.cases(), query)))
 

@@ -41,11 +41,6 @@ def takes(kind: Any) -> Schema:
     return {"required": True, "content": {JSON: {"schema": schema(kind)}}}
 
 
-def nothing() -> Schema:
-    """Return a body that says nothing, for OpenAPI: none, or an empty object."""
-    return {"required": False, "content": {JSON: {"schema": {"type": "object"}}}}
-
-
 def gives(kind: Any) -> dict[str, Schema]:
     """Return an answer in JSON for OpenAPI."""
     return {JSON: schema(kind)}
@@ -64,8 +59,8 @@ def parameter(name: str, kind: Any, text: str, where: str = "query") -> Schema:
 
 def number(request: Request, name: str, default: float | None, low: float, high: float) -> Any:
     """Return a number of the query; ``default`` without it. Raises Refused, 400."""
-    text = request.query_params.get(name, "")
-    if not text:
+    text = request.query_params.get(name)
+    if text is None:
         return default
     try:
         value = float(text[:40])
@@ -74,6 +69,14 @@ def number(request: Request, name: str, default: float | None, low: float, high:
     if not low <= value <= high:  # not a number neither
         raise Refused(400, f"{name}: expected {low:g} to {high:g}, got {text[:20]}")
     return value
+
+
+def integer(request: Request, name: str, default: int | None, low: int, high: int) -> Any:
+    """Return an integer of the query; ``default`` without it. Raises Refused, 400."""
+    value = number(request, name, default, low, high)
+    if value is not None and value != int(value):
+        raise Refused(400, f"{name}: expected an integer, got {value:g}")
+    return value if value is None else int(value)
 
 
 def _whole(value: Any, definitions: dict[str, Any]) -> Any:

@@ -110,17 +110,41 @@ def _telemetry(figures: dict[str, Any]) -> Iterator[Any]:
     }
     text = "Time of a stage, percentiles over the last interval."
     yield _gauges("edge_stage_seconds", text, ("stage", "quantile"), rows)
-    skipped = _dict(_dict(figures.get("plugs")).get("skipped_total"))
-    counts: Rows = {
-        (reason,): value for reason, value in skipped.items() if _number(value) is not None
-    }
-    yield _counters("edge_frames_skipped", "Frames not classified.", ("reason",), counts)
+    skipped = _by_name(_dict(figures.get("plugs")).get("skipped_total"))
+    yield _counters("edge_frames_skipped", "Frames not classified.", ("reason",), skipped)
+    for part, collect in (("drift", _drift), ("shadow", _shadow), ("cases", _cases)):
+        if part in figures:  # it is configured
+            yield from collect(_dict(figures[part]))
+
+
+def _drift(drift: dict[str, Any]) -> Iterator[Any]:
+    psi = "Population stability index of the window, against the taught range."
+    yield _gauges("edge_drift_psi", psi, ("figure",), _by_name(drift.get("psi")))
+    text = "1: pictures or scores are not as they were taught."
+    yield _gauge("edge_drifting", text, float(drift.get("since_s") is not None))
+
+
+def _shadow(shadow: dict[str, Any]) -> Iterator[Any]:
+    shares = {span: _dict(shadow.get(span)).get("agreement") for span in ("hour", "day")}
+    text = "Frames on which shadow and model have the same best label."
+    yield _gauges("edge_shadow_agreement_ratio", text, ("span",), _by_name(shares))
+    if (share := _number(shadow.get("cpu_share"))) is not None:
+        yield _gauge("edge_shadow_cpu_cores", "Processor time of the shadow.", share)
+    if (frames := _number(shadow.get("frames_total"))) is not None:
+        yield _counter("edge_shadow_frames", "Frames that the shadow has classified.", frames)
+
+
+def _cases(cases: dict[str, Any]) -> Iterator[Any]:
+    there = {state: cases.get(state) for state in ("unsorted", "sorted")}
+    yield _gauges("edge_cases", "Pictures that were kept.", ("state",), _by_name(there))
+    if (size := _number(cases.get("bytes"))) is not None:
+        yield _gauge("edge_cases_bytes", "Size of all of them.", size)
+    kept = _by_name(cases.get("kept_total"))
+    yield _counters("edge_cases_kept", "Pictures kept since the start.", ("reason",), kept)
 
 
 def _state(state: dict[str, Any]) -> Iterator[Any]:
-    scores: Rows = {
-        (k,): v for k, v in _dict(state.get("scores")).items() if _number(v) is not None
-    }
+    scores = _by_name(state.get("scores"))
     yield _gauges("edge_score_ratio", "Smoothed score of a label.", ("label",), scores)
     label = state.get("label")
     if label is not None:

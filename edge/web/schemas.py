@@ -15,6 +15,15 @@ COMPONENTS: Final = "#/components/schemas/"
 REF: Final = COMPONENTS + "{name}"
 BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 TEXT: Final[Schema] = {"type": "string"}
+STREAM: Final[Schema] = {
+    "type": "object",
+    "description": "Each event of the stream; docs/web.md says what they mean.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["daemon", "heartbeat", "info", "state", "telemetry", "result", "event"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 SECONDS: Final[Schema] = {"type": "number", "minimum": 0}
 ERROR: Final[Schema] = {
     "type": "object",

@@ -20,6 +20,7 @@ from typing import Any, Final
 from edge.errors import ConfigError
 from edge.web import activation
 from edge.web.access import Access, Names, is_loopback
+from edge.web.announced import hint
 from edge.web.api import Api
 from edge.web.device import Device
 from edge.web.guard import Activity, App, Guard
@@ -89,7 +90,8 @@ async def _serve(
     api = Api(device, predict, Login(access, passwords), passwords, activity)
     lessons = Lessons(place, device, options.socket, activity)
     files, routes = pages(), [*api.routes(), *lessons.routes()]
-    names = Names((socket.gethostname(), f"{socket.gethostname()}.local", *options.names))
+    host = socket.gethostname()
+    names = Names((host, f"{host}.local", *options.names))
     app = Guard(application(routes, files), access, names, Rules(rules(routes, files)), activity)
     server = _server(app, tls, options.behind_proxy)
     stop = asyncio.Event()
@@ -100,7 +102,10 @@ async def _serve(
         asyncio.create_task(_tend(server, activity, options.idle_s, stop)),
         asyncio.create_task(_stop(server, device, stop)),
     ]
-    log.info("serving %s", address(listener, tls is not None))
+    where = address(listener, tls is not None)
+    log.info("serving %s", where)
+    if line := hint(where, place.load().homeassistant, host, options.behind_proxy):
+        log.info("%s", line)
     try:
         await server.serve(sockets=[listener])
     finally:

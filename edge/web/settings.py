@@ -76,8 +76,9 @@ class SettingsApi:
 
     def routes(self) -> list[Route]:
         """Return the addresses."""
-        table = {"type": "object", "additionalProperties": True}
-        body: Schema = {"type": "object", "additionalProperties": table}
+        keys = {"type": "object", "additionalProperties": True}  # their schemas: GET, `choices`
+        tables = dict.fromkeys(file.allowed(), keys)
+        body: Schema = {"type": "object", "properties": tables, "additionalProperties": False}
         return [
             Route(
                 *("/api/settings", "GET", self.settings, "Settings, and what they may be"),

@@ -21,6 +21,7 @@ from edge.errors import EdgeError
 from edge.text import escaped
 from edge.web import described
 from edge.web.answers import Refused, answer
+from edge.web.cases import label
 from edge.web.guard import Activity
 from edge.web.place import Place
 from edge.web.routes import Route
@@ -89,7 +90,7 @@ class Teaching:
 
     def routes(self) -> list[Route]:
         """Return the addresses."""
-        taught, empty = described.gives(Taught), described.nothing()
+        taught = described.gives(Taught)
         return [
             Route("/api/teach", "GET", self.state, "How far teaching is", taught, FAULTS),
             Route(
@@ -98,11 +99,11 @@ class Teaching:
             ),
             Route(
                 *("/api/teach/cancel", "POST", self.cancel, "Stop teaching"),
-                *(described.gives(Done), FAULTS, empty),
+                *(described.gives(Done), FAULTS),
             ),
             Route(
                 *("/api/teach/install", "POST", self.install, "Add what was taught to the models"),
-                *(described.gives(Installed), FAULTS, empty),
+                *(described.gives(Installed), FAULTS),
             ),
         ]
 
@@ -113,6 +114,8 @@ class Teaching:
     async def begin(self, request: Request) -> Response:
         """Begin a job."""
         body = described.body(request, Teach)
+        for background in body.background:
+            label(background)
         if self._job is not None:
             raise Refused(409, "a model is being taught already")
         self._job = job = Job()
@@ -177,7 +180,7 @@ class Teaching:
             f"--name={body.name}",
             f"--features={body.features}",
             f"--out={self._results.job(job)}",
-            *(f"--background={label}" for label in body.background),
+            *(f"--background={one}" for one in body.background),
         ]
 
     def _result(self, job: str, report: dict[str, Any]) -> Result:

@@ -38,7 +38,8 @@ AGAIN_S: Final = 1.0
 FIRST_S: Final = 1.0
 """Longest wait of the first request for the first frame."""
 ANSWER_S: Final = 5.0
-Seconds = Annotated[float, Meta(gt=0, le=SECONDS_MAX)]
+SECONDS_MIN: Final = 0.001
+Seconds = Annotated[float, Meta(ge=SECONDS_MIN, le=SECONDS_MAX)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -129,7 +130,7 @@ class Watch:
 
     async def why(self, request: Request) -> Response:
         """Return the newest frames; the first request begins to watch, and waits a little."""
-        seconds = described.number(request, "seconds", 60.0, 0.001, SECONDS_MAX)
+        seconds = described.number(request, "seconds", 60.0, SECONDS_MIN, SECONDS_MAX)
         self._asked_s = self._clock()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
