@@ -77,6 +77,25 @@ class PlugFigures(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...]
 
 
+class MotionFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The motion gate.
+
+    closed            the newest frame was skipped
+    skipped_share     of the frames of the last minute, about
+    skipped_total     since the gate was made
+    classified_total  why -> frames that it let pass: first (there is nothing to compare with),
+                      motion, light, settling (the label or the window is not at rest), time
+                      (max_skip_s)
+    noise             of one sample, levels of 0 to 255
+    """
+
+    closed: bool
+    skipped_share: Share
+    skipped_total: int
+    classified_total: dict[str, int]
+    noise: float
+
+
 class DriftFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What the model sees, compared with what it was taught.
 
@@ -176,6 +195,7 @@ class CasesFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 PARTS: Final[dict[str, Any]] = {
     "plugs": PlugFigures,
+    "motion": MotionFigures,
     "drift": DriftFigures,
     "shadow": ShadowFigures,
     "cases": CasesFigures,

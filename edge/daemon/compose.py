@@ -196,7 +196,7 @@ def plug(
     publishing = Publishing(run, wire, publish, events, snapshot)
     plugs = Plugs(publishing, stages.ring, events.plug_failed)
     shadowing = Shadowing(run)
-    outlet = Outlet(wire, publish, events, run.drift, shadowing)
+    outlet = Outlet(wire, publish, events, run.drift, shadowing, lambda: run.smoother)
     rooms = Rooms(every.ROOMS, plugs, outlet)
     closing.callback(rooms.close)
     rooms.take(rooms.prepare(run.config, run.engine))
