@@ -1,13 +1,14 @@
 """Compares frames with the last one that was classified: nothing has changed, the light, or more.
 
-Samples of a frame (luma.py) are made as bright, row by row, as the reference's were, which takes
-away exposure, lamps that flicker and the bands that a rolling shutter makes of them. What is left
+The reference's samples (luma.py) are made as bright, row by row, as the frame's are, which takes
+away exposure, lamps that flicker and the bands that a rolling shutter makes of them. Where the
+reference is saturated nobody knows how bright it was: only what is darker now counts. What is left
 is compared block by block, in two ways: by the mean difference, which sees what is small and pale,
 and by the mean square, which sees another texture of the same brightness. A block has changed where
 either is above what noise explains.
 
 Noise is learnt for each block, from frames that follow the reference at once: what comes in slowly
-is never taken for noise. It falls fast and rises slowly.
+is never taken for noise.
 
 Pure: no clock. Nothing is allocated but a few hundred bytes. Runs on the caller's thread.
 """
@@ -31,12 +32,16 @@ MEAN_NOISE: Final = 5.0**2
 SQUARE_NOISE: Final = 3.0
 """Above so many times the noise a block has changed: five deviations of its mean; of the square of
 64 samples about eleven, because noise may be in clusters."""
-RISE, FALL = 1 / 32, 1 / 4
-"""Shares of a new value that the noise takes on, a frame."""
+NOISE_MOST: Final = 150.0
+"""Squared levels that a block's noise may learn from one frame, or four times the picture's noise if
+that is more: an animal that moves about is not taken for noise."""
+LEARN, LEARN_CLUSTER = 1 / 8, 1 / 32
+"""Shares of a new value that the noise, and how it clusters, take on in a frame."""
 CLUSTER_MAX: Final = 16.0
+SATURATED: Final = 254
 DARK: Final = 1.0
 """Level added to both brightnesses before they are compared: a black row has none."""
-LIGHT_LEAST, LIGHT_MOST = 0.06, 0.4
+LIGHT_LEAST, LIGHT_MOST = 0.06, 0.5
 """Relative change of the light in a twelfth of the picture that counts."""
 USED_TO, FORGET = 1.3, 0.9
 """Factors of that: after a change that was harmless, and after a time without any."""
@@ -68,13 +73,14 @@ class Change:
             self._known, self._light = False, LIGHT_LEAST
         now, difference = self._now, self._difference
         np.copyto(now, picked)
-        cv2.reduce(now, 1, cv2.REDUCE_AVG, dst=self._rows)
-        self._rows += DARK
         if not self._known:
             return "first"
-        np.divide(self._reference_rows, self._rows, out=self._gain)
-        np.multiply(now, self._gain, out=difference)
-        np.subtract(difference, self._reference, out=difference)
+        self._sum_rows(now, self._rows)
+        np.divide(self._rows, self._reference_rows, out=self._gain)
+        np.multiply(self._reference, self._gain, out=difference)
+        np.minimum(difference, 255, out=difference)
+        np.subtract(now, difference, out=difference)
+        np.minimum(difference, self._room, out=difference)
         size = self._noise.shape[::-1]
         mean, square = self._differences
         cv2.resize(difference, size, dst=mean, interpolation=cv2.INTER_AREA)
@@ -94,7 +100,9 @@ class Change:
     def keep(self) -> None:
         """The frame that was compared last has been classified: it is the reference."""
         self._now, self._reference = self._reference, self._now
-        self._rows, self._reference_rows = self._reference_rows, self._rows
+        np.less(self._reference, SATURATED, out=self._usable)
+        np.multiply(self._usable, 255, out=self._room)
+        self._sum_rows(self._reference, self._reference_rows)
         self._known = True
 
     def forget(self) -> None:
@@ -113,6 +121,8 @@ class Change:
         height, width = shape
         self._now, self._reference, self._difference = np.zeros((3, height, width), np.float32)
         self._rows, self._reference_rows, self._gain = np.zeros((3, height, 1), np.float32)
+        self._usable = np.zeros(shape, np.bool_)
+        self._room: Grid = np.zeros(shape, np.float32)  # 0 where the reference is saturated, or 255
         size = blocks(height, width)
         self._in_block = max(1, height * width) / max(1, size[0] * size[1])
         self._noise: Grid = np.zeros(size, np.float32)  # mean square, of two frames' difference
@@ -123,11 +133,17 @@ class Change:
         self._bands = np.zeros((size[0], 1), np.float32)
         self._set_limits()
 
+    def _sum_rows(self, grid: Grid, out: Grid) -> None:
+        """Write the brightness of each row into ``out``, (h, 1), of the samples that have one."""
+        np.multiply(grid, self._room, out=self._difference)
+        cv2.reduce(self._difference, 1, cv2.REDUCE_AVG, dst=out)
+        np.add(out, 255 * DARK, out=out)
+
     def _learn(self, mean: Grid, square: Grid) -> None:
-        error = square - self._noise
-        self._noise += np.minimum(error * RISE, error * FALL)
+        most = max(NOISE_MOST, 4 * float(self._noise.mean()))
+        self._noise += (np.minimum(square, most) - self._noise) * LEARN
         ratio = np.minimum(mean * self._in_block / (self._noise + 1e-3), CLUSTER_MAX)
-        self._cluster += (float(ratio.mean()) - self._cluster) * RISE
+        self._cluster += (float(ratio.mean()) - self._cluster) * LEARN_CLUSTER
         self._set_limits()
 
     def _set_limits(self) -> None:
