@@ -32,7 +32,7 @@ def room(name: str = "neither_lomiri_room.jpg") -> Floats:
 
 @cache
 def animal(name: str, width: int) -> tuple[Floats, Floats]:
-    """Return a picture of an animal, ``width`` wide, and how opaque it is: an oval, soft at its edge."""
+    """Return a picture of an animal, ``width`` wide, and how opaque it is: an oval, soft edge."""
     picture = cv2.imread(str(make_clip.HERE / "pictures" / name))
     assert picture is not None
     height = round(width * picture.shape[0] / picture.shape[1])

@@ -28,6 +28,11 @@ class AdaptiveConfig(Table, frozen=True):
     cpu_share: Share = 0.0
     min_fps: Rate = 1.0
 
+    @property
+    def governs(self) -> bool:
+        """Whether there is a limit to keep."""
+        return bool(self.max_celsius or self.cpu_share)
+
     def check(self, where: str) -> None:
         """Raise ConfigError for a limit that every running machine is above."""
         if 0 < self.max_celsius < LOWEST_CELSIUS:

@@ -1,6 +1,7 @@
 """The public contract: the records of every topic, and their JSON Schema. Pure."""
 
 from edge.config.smoothing import Thresholds
+from edge.contract.adaptive import GovernorFigures, MotionFigures
 from edge.contract.camera import CameraInfo, CameraMode
 from edge.contract.payloads import (
     FEW_LABELS,
@@ -38,7 +39,6 @@ from edge.contract.telemetry import (
     Figures,
     Frames,
     Health,
-    MotionFigures,
     PlugFigures,
     ShadowFigures,
     StageTimes,
@@ -66,6 +66,7 @@ __all__ = [
     "Evidence",
     "Figures",
     "Frames",
+    "GovernorFigures",
     "Health",
     "Info",
     "Model",

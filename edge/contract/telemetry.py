@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from edge.contract.adaptive import GovernorFigures, MotionFigures
 from edge.contract.payloads import Share, Stamped, stamped
 
 
@@ -75,25 +76,6 @@ class PlugFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     skipped_total: dict[str, int]
     failed: tuple[str, ...]
-
-
-class MotionFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """The motion gate.
-
-    closed            the newest frame was skipped
-    skipped_share     of the frames of the last minute, about
-    skipped_total     since the gate was made
-    classified_total  why -> frames that it let pass: first (there is nothing to compare with),
-                      motion, light, settling (the label or the window is not at rest), time
-                      (max_skip_s)
-    noise             of one sample, levels of 0 to 255
-    """
-
-    closed: bool
-    skipped_share: Share
-    skipped_total: int
-    classified_total: dict[str, int]
-    noise: float
 
 
 class DriftFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +177,7 @@ class CasesFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 PARTS: Final[dict[str, Any]] = {
     "plugs": PlugFigures,
+    "governor": GovernorFigures,
     "motion": MotionFigures,
     "drift": DriftFigures,
     "shadow": ShadowFigures,

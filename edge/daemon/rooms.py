@@ -24,18 +24,18 @@ from edge.contract import Request
 from edge.contract.encode import Wire
 from edge.contract.telemetry import FIELDS
 from edge.daemon import cases, drifting
+from edge.daemon.adapting import Adapting
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
 from edge.daemon.shadowing import Shadowing
 from edge.errors import ConfigError, EdgeError, boundary
 from edge.frames import Classified
-from edge.gates.motion import MotionGate
+from edge.gates.governor import Governor
 from edge.messages import Message
 from edge.model.engine import Engine
 from edge.observers.cases import Cases
 from edge.observers.shadow import Shadow
 from edge.pipeline.plugs import Gate, Observer, Plugs
-from edge.pipeline.smoothing import Smoother
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Outlet:
     publish    takes a message, never waits
     drifted    takes why the model drifts, or an empty text
     shadowing  makes the shadow, and keeps it through a reload
-    smoothing  returns the window in force
+    adapting   makes the gates of [adaptive]
     keep       asks the room that keeps cases, if it is on, for a frame: a reason, and the frame as
                observers get it; its pixels and scores are copied at once
     """
@@ -55,7 +55,7 @@ class Outlet:
     events: Events
     drifted: Callable[[str], None] = lambda _: None
     shadowing: Shadowing | None = None
-    smoothing: Callable[[], Smoother] | None = None
+    adapting: Adapting | None = None
     keep: Callable[[str, Classified], None] = lambda reason, seen: None
 
 
@@ -92,13 +92,16 @@ def _shadow(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
     return making.observer(config, engine, outlet.events, outlet.keep) if making else None
 
 
+def _governor(config: Config, engine: Engine, outlet: Outlet) -> Gate | None:
+    return outlet.adapting.governor(config, outlet.events) if outlet.adapting else None
+
+
 def _motion(config: Config, engine: Engine, outlet: Outlet) -> Gate | None:
-    if not config.adaptive.motion or outlet.smoothing is None:
-        return None
-    return MotionGate(config.adaptive, engine.card.labels, outlet.smoothing)
+    return outlet.adapting.motion(config, engine) if outlet.adapting else None
 
 
 ROOMS: tuple[Room, ...] = (
+    Room("adaptive", gate=_governor, both=True, tick=Governor.tick),
     Room("adaptive", gate=_motion, both=True),
     Room("drift", observer=_drift),
     Room("shadow", observer=_shadow, tick=Shadow.tick),

@@ -33,8 +33,8 @@ SQUARE_NOISE: Final = 3.0
 """Above so many times the noise a block has changed: five deviations of its mean; of the square of
 64 samples about eleven, because noise may be in clusters."""
 NOISE_MOST: Final = 150.0
-"""Squared levels that a block's noise may learn from one frame, or four times the picture's noise if
-that is more: an animal that moves about is not taken for noise."""
+"""Squared levels that a block's noise may learn from one frame, or four times the picture's noise
+if that is more: an animal that moves about is not taken for noise."""
 LEARN, LEARN_CLUSTER = 1 / 8, 1 / 32
 """Shares of a new value that the noise, and how it clusters, take on in a frame."""
 CLUSTER_MAX: Final = 16.0
