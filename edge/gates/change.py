@@ -101,7 +101,8 @@ class Change:
         """The frame that was compared last has been classified: it is the reference."""
         self._now, self._reference = self._reference, self._now
         np.less(self._reference, SATURATED, out=self._usable)
-        np.multiply(self._usable, 255, out=self._room)
+        np.copyto(self._room, self._usable)
+        np.multiply(self._room, 255, out=self._room)
         self._sum_rows(self._reference, self._reference_rows)
         self._known = True
 
@@ -123,8 +124,8 @@ class Change:
         self._rows, self._reference_rows, self._gain = np.zeros((3, height, 1), np.float32)
         self._usable = np.zeros(shape, np.bool_)
         self._room: Grid = np.zeros(shape, np.float32)  # 0 where the reference is saturated, or 255
-        size = blocks(height, width)
-        self._in_block = max(1, height * width) / max(1, size[0] * size[1])
+        size = blocks(max(1, height), max(1, width))
+        self._in_block = max(1, height * width) / (size[0] * size[1])
         self._noise: Grid = np.zeros(size, np.float32)  # mean square, of two frames' difference
         self._cluster = 1.0  # variance of a block's mean, as a multiple of independent samples'
         self._differences = np.zeros((2, *size), np.float32)

@@ -16,7 +16,7 @@ from edge.frames import Frame
 
 ROWS: Final = 12
 COLUMNS: Final = 16
-"""Blocks that a picture is compared by."""
+"""Blocks that a picture is compared by, at most."""
 SIDE: Final = 8
 """Samples of a block, at least so many in each direction, where the picture has them."""
 
@@ -41,21 +41,26 @@ def samples(frame: Frame) -> NDArray[np.uint8]:
 
 
 def blocks(height: int, width: int) -> tuple[int, int]:
-    """Return rows and columns of blocks that so many samples make."""
-    return min(ROWS, height), min(COLUMNS, width)
+    """Return rows and columns of blocks that so many samples make, all of one size."""
+    return _divisor(height, ROWS), _divisor(width, COLUMNS)
 
 
-def _spaced(length: int, parts: int) -> slice:
-    """Return which of ``length`` pixels are sampled: a multiple of ``parts``, if there are any.
+def _divisor(total: int, most: int) -> int:
+    return next(number for number in range(min(most, total), 0, -1) if total % number == 0)
 
-    Of the steps that give SIDE to 1.5 SIDE samples a part, the one that leaves out least.
+
+def _spaced(length: int, most: int) -> slice:
+    """Return which of ``length`` pixels are sampled, for at most so many equal parts.
+
+    As many parts as leave out less than a tenth. Of the steps that give a part SIDE to 1.5 SIDE
+    samples, the one that leaves out least.
     """
-    parts = min(parts, length)
+    parts = next(n for n in range(min(most, length), 0, -1) if length // n * n >= 0.9 * length)
 
     def total(step: int) -> int:
         return length // step // parts * parts
 
-    most, least = max(1, length // (parts * SIDE * 3 // 2)), max(1, length // (parts * SIDE))
-    step = max(range(most, least + 1), key=lambda step: (total(step) * step, step))
+    least, largest = max(1, length // (parts * SIDE * 3 // 2)), max(1, length // (parts * SIDE))
+    step = max(range(least, largest + 1), key=lambda step: (total(step) * step, step))
     first = (length - (total(step) - 1) * step - 1) // 2
     return slice(first, first + total(step) * step, step)
