@@ -128,7 +128,7 @@ class Share:
             return self.celsius
         half = len(kept) // 2
         (early_s, early), (late_s, late) = (
-            (fmean(time for time, _ in part), fmean(value for _, value in part))
+            (fmean(time for time, _ in part), median(value for _, value in part))
             for part in (kept[:half], kept[half:])
         )
         slope = (late - early) / max(1e-3, late_s - early_s)
