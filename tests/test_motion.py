@@ -45,7 +45,7 @@ from edge.model import engine as engines
 from edge.model.engine import Engine
 from edge.telemetry import Stages
 from tests import quiet_scenes
-from tests.conftest import Daemon, Listener
+from tests.conftest import Daemon, Listener, edge
 from tests.quiet_scenes import FPS, SCENES
 from tests.test_control import Asker, newest, online
 
@@ -440,3 +440,15 @@ def test_a_daemon_before_a_still_scene(
     assert "motion" not in newest(listener, "telemetry")
     asker.close()
     assert running.stop() == 0
+
+
+def test_bench_counts_what_the_gate_skips(tmp_path: Path, rgb: Path) -> None:
+    """One picture: the gate has its own figure, and most frames are skipped."""
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((48, 64, 3), (0, 0, 200), np.uint8))
+    (tmp_path / "edge.toml").write_text("[adaptive]\nmotion = true\n")
+    arguments = ("bench", "--config", tmp_path / "edge.toml", "--source", tmp_path / "red.png")
+    done = edge(*arguments, "--model", rgb, "--frames", "50", "--json")
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["motion_ms"]["p50"] > 0
+    assert figures["plugged_skipped"].keys() == {"still"}
+    assert figures["plugged_skipped"]["still"] >= 40
