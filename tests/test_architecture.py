@@ -40,7 +40,7 @@ PARTS = {
     "camera": {"cv2", "msgspec", "numpy", "picamera2", "libcamera"},
     "model": {"cv2", "msgspec", "numpy"},
     "pipeline": {"cv2", "numpy"},
-    "gates": set(),
+    "gates": {"cv2", "numpy"},
     "observers": {"cv2", "numpy"},
     "mqtt": {"paho"},
     "telemetry": {"numpy"},

@@ -83,6 +83,7 @@ class Asker:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
+        self._client.on_connect = self._client.on_message = None  # no cycle: it is freed at once
 
 
 @pytest.fixture

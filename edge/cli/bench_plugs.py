@@ -34,7 +34,8 @@ def run(
 ) -> dict[str, dict[str, float]]:
     """Return what a frame costs on the daemon's path with all plugs, and what each plug does.
 
-    plugged_pipeline  the whole path, invoke included
+    plugged_pipeline  the whole path, invoke included, of skipped frames without
+    plugged_skipped   reason -> frames that a gate has skipped; not there without any
     """
     publish = msgspec.structs.replace(config.publish, result=True, result_rate=RESULTS_MAX)
     wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
@@ -54,6 +55,7 @@ def run(
             if index == 0:
                 stages.clear()
                 whole.clear()
+                state.skipped_total.clear()
             begin_ns = time.monotonic_ns()
             frame = replace(frames[index % len(frames)], sequence=index, captured_ns=begin_ns)
             path.process(frame, 0)
@@ -62,7 +64,8 @@ def run(
     for name, times in stages.percentiles_ms().items():
         if name == "publish" or name not in Stages.NAMES:
             named[name] = times
-    return {f"{name}_ms": msgspec.structs.asdict(times) for name, times in named.items()}
+    figures = {f"{name}_ms": msgspec.structs.asdict(times) for name, times in named.items()}
+    return figures | ({"plugged_skipped": dict(state.skipped_total)} if state.skipped_total else {})
 
 
 def _drop(message: Message) -> None:

@@ -6,6 +6,7 @@ load.py       edge.toml, settings and command line become a config
 secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  what requests have changed for good: settings, the chosen model
+adaptive.py   which frames need not be classified
 cases.py      which frames are kept as pictures
 homeassistant.py  how Home Assistant finds the device, and its page
 local.py      the socket for programs on the device
@@ -14,6 +15,7 @@ web.py        the page
 smoothing.py  how scores become a label; thresholds of the config, a card or the defaults
 """
 
+from edge.config.adaptive import AdaptiveConfig
 from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
 from edge.config.homeassistant import HomeAssistantConfig
@@ -54,6 +56,7 @@ __all__ = [
     "SERVICE_SOCKET",
     "SERVICE_STATE",
     "TABLES",
+    "AdaptiveConfig",
     "CameraConfig",
     "CasesConfig",
     "Config",

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta
 
+from edge.config.adaptive import AdaptiveConfig
 from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
 from edge.config.homeassistant import HomeAssistantConfig
@@ -200,6 +201,7 @@ class Config(Table, frozen=True):
     local: LocalConfig = LocalConfig()
     publish: PublishConfig = PublishConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
+    adaptive: AdaptiveConfig = AdaptiveConfig()
     drift: DriftConfig = DriftConfig()
     shadow: ShadowConfig = ShadowConfig()
     cases: CasesConfig = CasesConfig()

@@ -1,6 +1,7 @@
 """The public contract: the records of every topic, and their JSON Schema. Pure."""
 
 from edge.config.smoothing import Thresholds
+from edge.contract.adaptive import GovernorFigures, MotionFigures
 from edge.contract.camera import CameraInfo, CameraMode
 from edge.contract.payloads import (
     FEW_LABELS,
@@ -65,10 +66,12 @@ __all__ = [
     "Evidence",
     "Figures",
     "Frames",
+    "GovernorFigures",
     "Health",
     "Info",
     "Model",
     "ModelInfo",
+    "MotionFigures",
     "Pause",
     "PlugFigures",
     "Request",

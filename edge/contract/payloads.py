@@ -101,6 +101,8 @@ EventType = Literal[
     "duplicate_id",
     "throttled",
     "throttling_ended",
+    "rate_lowered",
+    "rate_restored",
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from edge.contract.adaptive import GovernorFigures, MotionFigures
 from edge.contract.payloads import Share, Stamped, stamped
 
 
@@ -176,6 +177,8 @@ class CasesFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 PARTS: Final[dict[str, Any]] = {
     "plugs": PlugFigures,
+    "governor": GovernorFigures,
+    "motion": MotionFigures,
     "drift": DriftFigures,
     "shadow": ShadowFigures,
     "cases": CasesFigures,

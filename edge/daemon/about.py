@@ -10,7 +10,15 @@ from typing import Final
 from edge import __version__
 from edge import config as configs
 from edge.camera.reconnect import Recovery
-from edge.contract import SCHEMA, About, CameraInfo, CameraMode, entities, homeassistant
+from edge.contract import (
+    SCHEMA,
+    About,
+    CameraInfo,
+    CameraMode,
+    entities,
+    entities_adaptive,
+    homeassistant,
+)
 from edge.contract.encode import Wire
 from edge.daemon.run import Run
 from edge.messages import Message
@@ -60,6 +68,7 @@ class Announcer:
     def announce(self) -> None:
         """Announce the device to Home Assistant, unless that is switched off."""
         config = self._run.config
+        adaptive = config.adaptive
         if not config.homeassistant.discovery:
             return
         message = homeassistant.announce(
@@ -73,6 +82,8 @@ class Announcer:
             snapshots=config.snapshot.enabled,
             background=self._run.engine.card.background,
             more=(
+                *(entities_adaptive.MOTION if adaptive.motion else ()),
+                *(entities_adaptive.GOVERNOR if adaptive.governs else ()),
                 *(entities.DRIFT if config.drift.enabled else ()),
                 *(entities.SHADOW if config.shadow.model else ()),
             ),

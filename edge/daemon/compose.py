@@ -30,6 +30,7 @@ from edge.contract import (
 )
 from edge.daemon import rooms as every
 from edge.daemon.about import MACHINE, Announcer
+from edge.daemon.adapting import Adapting
 from edge.daemon.commands import Commands, Row, row
 from edge.daemon.events import Events
 from edge.daemon.figures import Meter
@@ -196,7 +197,7 @@ def plug(
     publishing = Publishing(run, wire, publish, events, snapshot)
     plugs = Plugs(publishing, stages.ring, events.plug_failed)
     shadowing = Shadowing(run)
-    outlet = Outlet(wire, publish, events, run.drift, shadowing)
+    outlet = Outlet(wire, publish, events, run.drift, shadowing, Adapting(run))
     rooms = Rooms(every.ROOMS, plugs, outlet)
     closing.callback(rooms.close)
     rooms.take(rooms.prepare(run.config, run.engine))

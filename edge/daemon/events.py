@@ -23,11 +23,13 @@ STAGES: Final = {
     "frames": "camera",
     "drift": "drift",
     "shadow": "shadow",
+    "rate": "governor",
 }
 """First word of an event -> the stage it comes from; the others: control."""
 WARNINGS: Final = (
     *("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt"),
     *("scores_invalid", "throttled", "drift_began", "shadow_failed"),
+    "rate_lowered",
 )
 ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 

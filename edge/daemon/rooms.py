@@ -17,18 +17,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from edge.config import Config
 from edge.contract import Request
 from edge.contract.encode import Wire
 from edge.contract.telemetry import FIELDS
 from edge.daemon import cases, drifting
+from edge.daemon.adapting import Adapting
 from edge.daemon.commands import Answer, Pending, Row
 from edge.daemon.events import Events
 from edge.daemon.shadowing import Shadowing
 from edge.errors import ConfigError, EdgeError, boundary
 from edge.frames import Classified
+from edge.gates.governor import Governor
 from edge.messages import Message
 from edge.model.engine import Engine
 from edge.observers.cases import Cases
@@ -43,6 +45,7 @@ class Outlet:
     publish    takes a message, never waits
     drifted    takes why the model drifts, or an empty text
     shadowing  makes the shadow, and keeps it through a reload
+    adapting   makes the gates of [adaptive]
     keep       asks the room that keeps cases, if it is on, for a frame: a reason, and the frame as
                observers get it; its pixels and scores are copied at once
     """
@@ -52,6 +55,7 @@ class Outlet:
     events: Events
     drifted: Callable[[str], None] = lambda _: None
     shadowing: Shadowing | None = None
+    adapting: Adapting | None = None
     keep: Callable[[str, Classified], None] = lambda reason, seen: None
 
 
@@ -61,6 +65,7 @@ class Room:
 
     table            of the config that switches it on
     gate, observer   make its plug; they return None where it is not configured
+    both             its gate is its observer, too
     requests         command -> payload, and a handler that takes the plug and the request
     tick             called with the plug between two frames, and while none arrives; returns soon.
                      It takes what a worker has finished
@@ -70,6 +75,7 @@ class Room:
     table: str
     gate: Callable[[Config, Engine, Outlet], Gate | None] | None = None
     observer: Callable[[Config, Engine, Outlet], Observer | None] | None = None
+    both: bool = False
     requests: Mapping[str, tuple[type[Request], Callable[[Any, Any], Answer | Pending]]] = field(
         default_factory=dict
     )
@@ -86,7 +92,17 @@ def _shadow(config: Config, engine: Engine, outlet: Outlet) -> Observer | None:
     return making.observer(config, engine, outlet.events, outlet.keep) if making else None
 
 
+def _governor(config: Config, engine: Engine, outlet: Outlet) -> Gate | None:
+    return outlet.adapting.governor(config, outlet.events) if outlet.adapting else None
+
+
+def _motion(config: Config, engine: Engine, outlet: Outlet) -> Gate | None:
+    return outlet.adapting.motion(config, engine) if outlet.adapting else None
+
+
 ROOMS: tuple[Room, ...] = (
+    Room("adaptive", gate=_governor, both=True, tick=Governor.tick),
+    Room("adaptive", gate=_motion, both=True),
     Room("drift", observer=_drift),
     Room("shadow", observer=_shadow, tick=Shadow.tick),
     Room(
@@ -210,6 +226,8 @@ class Rooms:
         with boundary(ConfigError, "cannot be used", f"[{room.table}]"):
             gate = room.gate(config, engine, self._outlet) if room.gate else None
             observer = room.observer(config, engine, self._outlet) if room.observer else None
+            if room.both:
+                observer = cast("Observer | None", gate)
             return Made(room, table, engine, gate, observer)
 
     def _check_names(self, prepared: Iterable[Made]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.contract import Figures
+from edge.contract import Figures, GovernorFigures
 from edge.frames import Prediction
 
 
@@ -21,12 +21,16 @@ def line(figures: Figures, sees: str, camera: str, broker: bool) -> str:
     broker  whether the connection is up
     """
     frames, celsius = figures.frames, figures.health.temperature_celsius
-    pipeline = frames.stages_ms.get("pipeline")
+    pipeline, governor = frames.stages_ms.get("pipeline"), figures.parts.get("governor")
     if camera != "online" and sees != "paused":
         sees = f"camera {camera}"
+    governed = ""
+    if isinstance(governor, GovernorFigures) and governor.reason:
+        governed = f" · classifies {governor.frames_share:.0%}: {governor.reason}"
     return (
         f"{sees} · {frames.fps:.1f} fps"
         + (f" · p99 {pipeline.p99:.1f} ms" if pipeline else "")
         + (f" · {celsius:.0f} °C" if celsius is not None else "")
+        + governed
         + f" · broker {'up' if broker else 'away'}"
     )

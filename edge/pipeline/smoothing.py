@@ -69,6 +69,16 @@ class Smoother:
         """Those in force, and where they come from."""
         return self._thresholds
 
+    @property
+    def settings(self) -> SmoothingConfig:
+        """Those in force; another object after each ``configure``."""
+        return self._smoothing
+
+    @property
+    def full(self) -> bool:
+        """Whether the window has as many frames as it holds."""
+        return self._count >= self._window
+
     def refill(self) -> None:
         """Begin with an empty window, as after a gap; the label stays until it is full."""
         self._count = 0

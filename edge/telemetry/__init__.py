@@ -2,7 +2,7 @@
 throttling.py when the firmware's throttling begins and ends. Knows no MQTT.
 """
 
-from edge.telemetry.health import Firmware, HealthReader, process_age_s
+from edge.telemetry.health import Firmware, HealthReader, Thermometer, process_age_s
 from edge.telemetry.latency import LatencyRing, Stages
 from edge.telemetry.throttling import Throttled, Throttling
 
@@ -11,6 +11,7 @@ __all__ = [
     "HealthReader",
     "LatencyRing",
     "Stages",
+    "Thermometer",
     "Throttled",
     "Throttling",
     "process_age_s",

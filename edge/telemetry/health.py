@@ -34,6 +34,23 @@ class Firmware:
         return _number(self._file, 16) if self._file else None
 
 
+class Thermometer:
+    """The temperature of the processor; of the first zone where none is named so.
+
+    Source: Linux Documentation/driver-api/thermal/sysfs-api.rst.
+    """
+
+    def __init__(self, sys: Path = SYS) -> None:
+        zones = sorted((sys / "class/thermal").glob("thermal_zone*"))
+        named = [zone for zone in zones if "cpu" in (_text(zone / "type") or "")]
+        self._zone = next(iter(named or zones), None)
+
+    def celsius(self) -> float | None:
+        """Return it in degrees; None where it cannot be read."""
+        milli = _number(self._zone / "temp") if self._zone else None
+        return None if milli is None else milli / 1000
+
+
 class HealthReader:
     """Reads the health of one process and of its machine.
 
@@ -44,21 +61,17 @@ class HealthReader:
     def __init__(self, proc: Path = PROC, sys: Path = SYS, process: str = "self") -> None:
         self._proc, self._sys, self._process = proc, sys, proc / process
         self._last: tuple[int, int] | None = None
-        zones = sorted((sys / "class/thermal").glob("thermal_zone*"))
-        named = [z for z in zones if "cpu" in (_text(z / "type") or "")]
-        self._zone = next(iter(named or zones), None)
-        self._firmware = Firmware(sys)
+        self._thermometer, self._firmware = Thermometer(sys), Firmware(sys)
 
     def read(self) -> Health:
         """Return the health now."""
-        milli = _number(self._zone / "temp") if self._zone else None
         khz = _number(self._sys / "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
         load = _text(self._proc / "loadavg")
         return Health(
             rss_bytes=self._kib("status", "VmRSS:"),
             pss_bytes=self._kib("smaps_rollup", "Pss:"),
             cpu_share=self._cpu_share(),
-            temperature_celsius=None if milli is None else milli / 1000,
+            temperature_celsius=self._thermometer.celsius(),
             cpu_clock_hz=None if khz is None else khz * 1000,
             throttled_bits=self._firmware.throttled_bits(),
             load_1m=float(load.split()[0]) if load else None,

@@ -15,6 +15,7 @@ const GROUPS = {
   controls: ["exposure_us", "gain", "brightness", "contrast", "saturation", "sharpness", "awb", "af", "lens_position"],
   camera: ["width", "height", "fps", "rotation", "flip_horizontal", "flip_vertical", "stall_timeout_s"],
   publish: ["result", "result_rate", "state_interval_s", "telemetry_interval_s", "top_k"],
+  adaptive: ["motion", "max_skip_s", "max_celsius", "cpu_share", "min_fps"],
   drift: ["enabled", "window_s", "enter", "exit", "event_interval_s", "learn_s", "rollback"],
   shadow: ["every", "cpu_share", "threads", "keep_frames"],
   model: ["threads", "probation_s", "max_memory_bytes", "require_xnnpack"],

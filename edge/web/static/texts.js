@@ -109,6 +109,7 @@ export const texts = {
     shadow_ended: "The candidate ended", shadow_failed: "The candidate failed",
     duplicate_id: "Another device has this name",
     throttled: "Throttled", throttling_ended: "Throttling ended",
+    rate_lowered: "Fewer frames classified", rate_restored: "All frames classified again",
   },
   plot: {
     nothing: "Nothing kept of this time", time: "Time", range: "{text} {low} to {high}.",
@@ -253,7 +254,7 @@ export const texts = {
     of: {
       smoothing: "When the label changes", snapshot: "Pictures on request", cases: "Pictures that are kept",
       controls: "Camera: light, colour, focus", camera: "Camera: size and rate", publish: "What is published",
-      drift: "Drift", shadow: "Candidate model", model: "Model: limits", homeassistant: "Home Assistant",
+      adaptive: "Less work", drift: "Drift", shadow: "Candidate model", model: "Model: limits", homeassistant: "Home Assistant",
       log: "Log",
     },
     about: {
@@ -261,6 +262,7 @@ export const texts = {
       cases: "Each reason is off unless it is set here. Kept pictures stay on the device.",
       controls: "At once, without a restart; only what this camera has.",
       camera: "These wait for a restart.",
+      adaptive: "Frames are left out while nothing moves, while it is hot, or to keep a budget.",
     },
     keys: {
       smoothing: {
@@ -303,6 +305,12 @@ export const texts = {
         result: "Every prediction", result_rate: "at most, a second",
         state_interval_s: "State repeated after, s", telemetry_interval_s: "Figures every, s",
         top_k: "Best scores|Of models with more than ten labels.",
+      },
+      adaptive: {
+        motion: "Skip frames without motion", max_skip_s: "for so many seconds at most",
+        max_celsius: "Temperature, at most, °C|0: no limit.",
+        cpu_share: "Share of all cores, at most|0: no limit.",
+        min_fps: "Frames a second, at least",
       },
       drift: {
         enabled: "Watch for drift", window_s: "Over, seconds", enter: "Begins at index",
