@@ -7,7 +7,7 @@ Rule 2: they are called on the loop's thread alone, so that nothing changes duri
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections import Counter
 
@@ -31,7 +31,7 @@ class Run:
     """
 
     def __init__(self, config: Config, engine: Engine) -> None:
-        self.id = secrets.token_hex(4)
+        self.id = os.urandom(4).hex()
         """Names this run in messages."""
         self.config, self.engine = config, engine
         self.pipeline, self.smoother = assemble(config, engine)
