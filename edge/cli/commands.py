@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -64,40 +63,10 @@ def check(args: argparse.Namespace) -> int:
 
 def classify(args: argparse.Namespace) -> int:
     """Classify image files; an unreadable one is reported, and the others go on."""
-    import numpy as np
-
-    from edge.model.engine import Unreadable, read_picture, start
+    from edge.cli import classify
 
     config = configs.load(None, arguments.overrides(args))
-    engine = start(config.model)
-    labels = engine.card.labels
-    out = np.empty(len(labels), np.float32)
-    status = 0
-    for path in args.files:
-        reason, begin_ns = "", 0
-        try:
-            frame = read_picture(path)
-            begin_ns = time.monotonic_ns()
-            if not engine.classify(frame, out):
-                reason = f"the model gives no scores: {engine.classifier.fault()}"
-        except Unreadable as exc:
-            reason = str(exc)
-        spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
-        if reason:
-            status = BAD_FILE
-            if args.json:
-                print(json.dumps({"path": str(path), "error": reason}), flush=True)
-            else:
-                print(escaped(f"{path}: {reason}"), file=sys.stderr)
-            continue
-        best = labels[int(out.argmax())]
-        if args.json:
-            scores = {label: round(float(s), 4) for label, s in zip(labels, out, strict=True)}
-            answer = {"path": str(path), "label": best, "score": scores[best]}
-            print(json.dumps({**answer, "scores": scores, "ms": spent_ms}), flush=True)
-        else:
-            print(escaped(f"{path}: {best} {out.max():.3f}"))
-    return status
+    return 0 if classify.run(args.files, config.model, as_json=args.json) else BAD_FILE
 
 
 def bench(args: argparse.Namespace) -> int:

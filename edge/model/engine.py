@@ -20,7 +20,7 @@ from edge.baseline import Baseline
 from edge.config import ModelConfig
 from edge.contract import ModelInfo
 from edge.errors import ModelError, boundary
-from edge.frames import Frame
+from edge.frames import Frame, View
 from edge.model import attest, baselinefile, golden, headfile, locate
 from edge.model.attempt import Attempt, threads
 from edge.model.card import MODEL_MAX_BYTES, InputFrom, ModelCard
@@ -55,6 +55,11 @@ class Engine:
     input_from: InputFrom
     warnings: tuple[str, ...]
     baseline: Baseline | None = None
+
+    @property
+    def useful(self) -> tuple[int, int]:
+        """Width and height of a picture; more pixels would not be used."""
+        return self.preprocess.useful(View())
 
     def classify(self, frame: Frame, out: NDArray[np.float32]) -> bool:
         """Write the scores of one frame into ``out``, (C,) float32; False where there are none."""
