@@ -44,12 +44,13 @@ def check(args: argparse.Namespace) -> int:
     engine = start(config.model)
     facts = engine.classifier.facts
     rest = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
-    golden, head = engine.card.golden, engine.card.head
+    golden, head, second = engine.card.golden, engine.card.head, engine.second
     background = ", ".join(engine.card.background)
     label = configs.thresholds(config.smoothing, engine.card.smoothing).text()
     for line in (
         f"config   {args.config or 'defaults'}: valid",
         f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels",
+        *([f"second   {second.path}: sha256 {second.sha256[:16]}"] if second else []),
         *([f"head     {engine.folder / head.file}: sha256 {head.sha256[:16]}"] if head else []),
         f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers",
         f"XNNPACK  {facts.delegated_share:.0%} of the nodes{rest}",

@@ -138,6 +138,7 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     input_from  who says what the pixels become (mean, std); empty of an older daemon
     background  labels that mean that nothing of interest is there
     head_sha256  of the head's file; empty of a model without one
+    second, second_sha256  of the model that is asked where this one is unsure; empty: none
     """
 
     name: str
@@ -156,6 +157,8 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     input_from: Literal["", "card", "metadata", "quantisation", "first layers", "assumed"] = ""
     background: tuple[str, ...] = ()
     head_sha256: str = ""
+    second: str = ""
+    second_sha256: str = ""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
