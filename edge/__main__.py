@@ -24,6 +24,11 @@ def main() -> int:
     import errno
     import io
 
+    if sys.argv[1:2] == ["run"]:
+        from edge import lean
+
+        lean.begin()
+
     from edge.cli import arguments, commands
     from edge.daemon import logs
     from edge.errors import EdgeError

@@ -19,7 +19,7 @@ def figures(**changes: Any) -> Figures:
         "cpu_clock_hz": 1_800_000_000, "throttled_bits": 0x50000, "load_1m": 0.52,
         "uptime_s": 3600.5, "unsent_total": 0, "spooled": 2, "spool_failures_total": 0,
         "reconnects_total": 1, "requests_total": 3, "reopens_total": 2,
-        "invalid_scores_total": 4,
+        "invalid_scores_total": 4, "second_model_total": 5,
     }  # fmt: skip
     unknown = changes.keys() - fields.keys()
     assert not unknown, unknown

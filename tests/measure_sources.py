@@ -27,6 +27,7 @@ from edge.camera import jpeg
 from edge.config import ModelConfig
 from edge.frames import AS_IT_IS, Frame
 from edge.model import engine as engines
+from edge.pictures.picture import reduction
 from tests.conftest import ROOT
 from tests.streams import Pictures, RtspServer
 from tests.test_geometry import layouts
@@ -123,7 +124,7 @@ def row(size: tuple[int, int], seconds: float, folder: Path) -> dict[str, float]
         frame = Frame(0, 0, made[layout], layout)  # type: ignore[index, arg-type]
         costs[f"V4L2, {name}"] = in_memory(lambda f=frame: fill(f), seconds / 4)  # type: ignore[misc]
     content = np.frombuffer(sent[0].tobytes(), np.uint8)
-    reduced = jpeg.reduction(*size, useful)
+    reduced = reduction(*size, useful)
 
     def decode() -> None:
         pixels = jpeg.decode(content, reduced)

@@ -27,6 +27,7 @@ LEAVES = {
     "geometry": {"cv2", "numpy"},
     "background": set(),
     "baseline": {"cv2", "numpy"},
+    "lean": set(),
     "fence": set(),
     "local": {"msgspec"},
     "cases": {"msgspec", "numpy"},

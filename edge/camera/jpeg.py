@@ -29,15 +29,6 @@ def is_whole(jpeg: NDArray[np.uint8]) -> bool:
     return not header.decoder_bytes or jpeg_end.has_end(jpeg, header.scan_at)
 
 
-def reduction(width: int, height: int, useful: tuple[int, int] | None) -> int:
-    """Return by how much a picture may be scaled down and still have ``useful`` pixels."""
-    if useful is None:
-        return 1
-    return max(
-        (n for n in picture.FLAGS if width >= n * useful[0] and height >= n * useful[1]), default=1
-    )
-
-
 def decode(
     jpeg: NDArray[np.uint8], reduced: int = 1, max_pixels: int = picture.MAX_PIXELS
 ) -> NDArray[np.uint8] | None:

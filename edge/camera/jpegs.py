@@ -128,7 +128,7 @@ class JpegCamera:
             if header is None:
                 raise picture.Unreadable("not a picture")
             full = picture.fitting(header, max_pixels, FULL, len(content))
-            useful = jpeg.reduction(header.width, header.height, self._spec.useful)
+            useful = picture.reduction(header.width, header.height, self._spec.useful)
             reduced = picture.fitting(header, max_pixels, useful, len(content))
             pixels = picture.decode(content, max_pixels, reduced)
         except picture.Unreadable as exc:

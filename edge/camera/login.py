@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
-import secrets
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote
@@ -69,7 +69,7 @@ class Login:
         return ""
 
     def _digest(self, method: str, place: str) -> str:
-        challenge, our_nonce = self._digest_fields, secrets.token_hex(8)
+        challenge, our_nonce = self._digest_fields, os.urandom(8).hex()
         algorithm, realm, nonce = (
             challenge.get(key, "") for key in ("algorithm", "realm", "nonce")
         )

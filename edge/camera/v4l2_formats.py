@@ -117,7 +117,7 @@ class Decoder:
         self._least = self.reduced = 1
         if self._jpeg:
             header = picture.Header("jpeg", pix.width, pix.height)
-            useful = jpeg.reduction(pix.width, pix.height, spec.useful)
+            useful = picture.reduction(pix.width, pix.height, spec.useful)
             try:
                 self._least = picture.fitting(header, spec.config.max_pixels)
                 self.reduced = picture.fitting(header, spec.config.max_pixels, useful)

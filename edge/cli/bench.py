@@ -102,7 +102,7 @@ class _Loop:
 
     def __init__(self, config: Config, engine: Engine) -> None:
         smoother = Smoother(engine.card.labels, config.smoothing, engine.card.smoothing)
-        self._pipeline = Pipeline(engine.preprocess, engine.classifier, smoother)
+        self._pipeline = Pipeline(*engine.stages, smoother)
         self._wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
         self._sink, self._top_k = Sink(), config.publish.top_k
         self.stages = Stages(WARM_UP_FRAMES)

@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -45,12 +44,13 @@ def check(args: argparse.Namespace) -> int:
     engine = start(config.model)
     facts = engine.classifier.facts
     rest = f", left to TFLite: {', '.join(facts.left_out)}" if facts.left_out else ""
-    golden, head = engine.card.golden, engine.card.head
+    golden, head, second = engine.card.golden, engine.card.head, engine.second
     background = ", ".join(engine.card.background)
     label = configs.thresholds(config.smoothing, engine.card.smoothing).text()
     for line in (
         f"config   {args.config or 'defaults'}: valid",
         f"model    {engine.path}: sha256 {engine.sha256[:16]}, {len(engine.card.labels)} labels",
+        *([f"second   {second.path}: sha256 {second.sha256[:16]}"] if second else []),
         *([f"head     {engine.folder / head.file}: sha256 {head.sha256[:16]}"] if head else []),
         f"runtime  {facts.runtime}, {facts.threads} threads, {facts.kind} layers",
         f"XNNPACK  {facts.delegated_share:.0%} of the nodes{rest}",
@@ -64,40 +64,10 @@ def check(args: argparse.Namespace) -> int:
 
 def classify(args: argparse.Namespace) -> int:
     """Classify image files; an unreadable one is reported, and the others go on."""
-    import numpy as np
-
-    from edge.model.engine import Unreadable, read_picture, start
+    from edge.cli import classify
 
     config = configs.load(None, arguments.overrides(args))
-    engine = start(config.model)
-    labels = engine.card.labels
-    out = np.empty(len(labels), np.float32)
-    status = 0
-    for path in args.files:
-        reason, begin_ns = "", 0
-        try:
-            frame = read_picture(path)
-            begin_ns = time.monotonic_ns()
-            if not engine.classify(frame, out):
-                reason = f"the model gives no scores: {engine.classifier.fault()}"
-        except Unreadable as exc:
-            reason = str(exc)
-        spent_ms = round((time.monotonic_ns() - begin_ns) / 1e6, 3)
-        if reason:
-            status = BAD_FILE
-            if args.json:
-                print(json.dumps({"path": str(path), "error": reason}), flush=True)
-            else:
-                print(escaped(f"{path}: {reason}"), file=sys.stderr)
-            continue
-        best = labels[int(out.argmax())]
-        if args.json:
-            scores = {label: round(float(s), 4) for label, s in zip(labels, out, strict=True)}
-            answer = {"path": str(path), "label": best, "score": scores[best]}
-            print(json.dumps({**answer, "scores": scores, "ms": spent_ms}), flush=True)
-        else:
-            print(escaped(f"{path}: {best} {out.max():.3f}"))
-    return status
+    return 0 if classify.run(args.files, config.model, as_json=args.json) else BAD_FILE
 
 
 def bench(args: argparse.Namespace) -> int:

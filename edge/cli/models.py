@@ -62,7 +62,12 @@ def _remove(args: argparse.Namespace) -> str:
     if path is None and configs.SERVICE_CONFIG.exists():
         path = configs.SERVICE_CONFIG
     config = configs.load(path)
-    for key, model in (("model.path", config.model.path), ("shadow.model", config.shadow.model)):
+    named = {
+        "model.path": config.model.path,
+        "model.second": config.model.second,
+        "shadow.model": config.shadow.model,
+    }
+    for key, model in named.items():
         folder = installed.folder(model)
         if folder is not None and folder.name == name:
             raise ModelError("is in use", where=name, hint=f"{key} in the config names it")

@@ -89,7 +89,8 @@ def redacted(config: Config) -> dict[str, Any]:
     """Return the config as plain tables that may be printed: no credential in any URL."""
     tables: dict[str, Any] = msgspec.to_builtins(config)
     tables["camera"]["source"] = without_credentials(config.camera.source)
-    tables["model"]["path"] = without_credentials(config.model.path)
+    for name in ("path", "second"):
+        tables["model"][name] = without_credentials(getattr(config.model, name))
     return tables
 
 

@@ -121,6 +121,9 @@ class ModelConfig(Table, frozen=True):
     max_memory_bytes  refuse a model that needs more, in addition to its file
     probation_s       a model that a request has chosen is replaced by the one before where it is
                       too slow, gives no scores or ends the daemon within so long; 0: never
+    second            a model with the same labels, as ``path``, that is asked where the first is
+                      unsure; empty: none
+    second_below      unsure: its two best scores are nearer than this
     """
 
     changed_by: ClassVar = "reload"
@@ -130,6 +133,8 @@ class ModelConfig(Table, frozen=True):
     require_xnnpack: bool = True
     max_memory_bytes: Annotated[int, Meta(ge=10_000_000, le=100_000_000_000)] = 256_000_000
     probation_s: Annotated[float, Meta(ge=0, le=2_592_000)] = 3600.0
+    second: str = ""
+    second_below: Share = 0.4
 
 
 class MqttConfig(Table, frozen=True):

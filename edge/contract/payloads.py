@@ -142,6 +142,7 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     head_sha256  of the head's file; empty of a model without one
     resize      how a picture becomes the input; crop: its centre, in the input's aspect
     central_fraction  share of each side that is used, around the picture's centre
+    second, second_sha256  of the model that is asked where this one is unsure; empty: none
     """
 
     name: str
@@ -162,6 +163,8 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     head_sha256: str = ""
     resize: Literal["stretch", "crop", "letterbox"] = "stretch"
     central_fraction: float = 1.0
+    second: str = ""
+    second_sha256: str = ""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

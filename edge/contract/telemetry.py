@@ -65,6 +65,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     requests_total: int = 0
     reopens_total: int = 0
     invalid_scores_total: int = 0
+    second_model_total: int = 0
 
 
 class PlugFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +217,7 @@ throttled_bits     the firmware's get_throttled
 camera_problem     no frame came in the interval
 reopens_total      tries to bring a camera back
 invalid_scores_total  frames for which the model gave no probabilities; they change nothing
+second_model_total frames for which the second model was asked
 unsent_total       messages that nobody will get
 spooled            events that wait for the broker
 spool_failures_total  events that the disk did not take; they wait in memory

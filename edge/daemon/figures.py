@@ -92,6 +92,7 @@ class Meter:
                 requests_total=run.requests_total,
                 reopens_total=camera.reopens_total,
                 invalid_scores_total=run.invalid_scores_total,
+                second_model_total=run.second_model_total,
             ),
             self._parts(),
         )

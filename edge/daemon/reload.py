@@ -19,7 +19,7 @@ import msgspec
 
 from edge import config as configs
 from edge.background import Call
-from edge.config import RELOADABLE, Config
+from edge.config import RELOADABLE, Config, ModelConfig
 from edge.errors import ConfigError, EdgeError, ModelError, boundary
 from edge.model import engine as engines
 from edge.model.attempt import Attempt
@@ -34,8 +34,9 @@ class _Underway:
 
 @dataclass(frozen=True, slots=True)
 class _Loading:
-    """A model that is loaded, and what it has proven."""
+    """A model that is loaded, the config's table for it, and what it has proven."""
 
+    model: ModelConfig
     proof: str
     call: Call[Engine]  # [1]
 
@@ -98,12 +99,14 @@ class Reload:
         """Take the next step, if it is possible; return the engine once it is loaded."""
         if not now.attempt.wait(0.0):
             return None
-        if self._loading is None or self._loading.proof != now.attempt.proof:
+        model, proof = now.config.model, now.attempt.proof
+        before = self._loading
+        if before is None or before.proof != proof or _second(before.model) != _second(model):
             now.attempt.check()
-            model, sha256 = now.config.model, now.attempt.sha256
+            sha256 = now.attempt.sha256
             call = Call(lambda: engines.load(model, sha256), name="model")
-            self._loading = _Loading(now.attempt.proof, call)
-        return self._loading.call.result() if self._loading.call.wait(0.0) else None
+            self._loading = before = _Loading(model, proof, call)
+        return before.call.result() if before.call.wait(0.0) else None
 
     def merged(self, now: Config, new: Config) -> tuple[Config, list[str]]:
         """Return the config after a reload, and the tables that only a restart would change.
@@ -128,3 +131,7 @@ class Reload:
         """Stop what is under way."""
         if self._underway is not None:
             self._underway.attempt.close()
+
+
+def _second(model: ModelConfig) -> tuple[str, float]:
+    return model.second, model.second_below

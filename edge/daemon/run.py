@@ -7,7 +7,7 @@ Rule 2: they are called on the loop's thread alone, so that nothing changes duri
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections import Counter
 
@@ -31,7 +31,7 @@ class Run:
     """
 
     def __init__(self, config: Config, engine: Engine) -> None:
-        self.id = secrets.token_hex(4)
+        self.id = os.urandom(4).hex()
         """Names this run in messages."""
         self.config, self.engine = config, engine
         self.pipeline, self.smoother = assemble(config, engine)
@@ -44,6 +44,7 @@ class Run:
         self.skipped_total: Counter[str] = Counter()
         """Reason of a gate -> frames that were not classified."""
         self.invalid_scores_total = 0
+        self._asked_before = 0
         self.requests_total = 0
         """Requests that arrived, executed or not."""
         self.last: Prediction | None = None
@@ -69,6 +70,12 @@ class Run:
         """The config with every value in force."""
         smoothing = self.smoother.thresholds.over(self.config.smoothing)
         return msgspec.structs.replace(self.config, smoothing=smoothing)
+
+    @property
+    def second_model_total(self) -> int:
+        """Frames for which a second model was asked."""
+        cascade = self.engine.cascade
+        return self._asked_before + (cascade.asked_total if cascade else 0)
 
     @property
     def proven(self) -> str:
@@ -138,6 +145,7 @@ class Run:
         """Continue with another config and another model."""
         if engine.card.labels != self.engine.card.labels:
             self.last = None
+        self._asked_before = self.second_model_total
         self.config, self.engine = config, engine
         self.pipeline, self.smoother = pipeline, smoother
         self.drifting = ""
@@ -147,4 +155,4 @@ def assemble(config: Config, engine: Engine) -> tuple[Pipeline, Smoother]:
     """Return the engine in a pipeline of its own, and its window. Raises ConfigError."""
     with boundary(ConfigError, "cannot be used", "[smoothing]"):
         smoother = Smoother(engine.card.labels, config.smoothing, engine.card.smoothing)
-        return Pipeline(engine.preprocess, engine.classifier, smoother), smoother
+        return Pipeline(*engine.stages, smoother), smoother

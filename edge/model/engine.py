@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +22,11 @@ from edge.baseline import Baseline
 from edge.config import ModelConfig
 from edge.contract import ModelInfo
 from edge.errors import ModelError, boundary
-from edge.frames import Frame
+from edge.frames import Frame, View
 from edge.model import attest, baselinefile, golden, headfile, locate
 from edge.model.attempt import Attempt, threads
 from edge.model.card import MODEL_MAX_BYTES, InputFrom, ModelCard
+from edge.model.cascade import Cascade
 from edge.model.golden import read_picture as read_picture
 from edge.model.modelfile import ModelFile
 from edge.model.preprocess import Preprocessor
@@ -44,6 +47,7 @@ class Engine:
     input_from  where its mean and std come from
     warnings    doubts about the card; logged at the start
     baseline    what its pictures and scores were like when it was taught, where the card has it
+    second      the model that is asked where this one is unsure, by ``cascade``
     """
 
     card: ModelCard
@@ -55,12 +59,27 @@ class Engine:
     input_from: InputFrom
     warnings: tuple[str, ...]
     baseline: Baseline | None = None
+    second: Engine | None = None
+    cascade: Cascade | None = None
+
+    @property
+    def stages(self) -> tuple[Callable[[Frame, NDArray[np.generic]], None], Classifier | Cascade]:
+        """Preprocessing and network, for a pipeline."""
+        if self.cascade is not None:
+            return self.cascade.preprocess, self.cascade
+        return self.preprocess, self.classifier
+
+    @property
+    def useful(self) -> tuple[int, int]:
+        """Width and height of a picture; more pixels would not be used."""
+        return self.preprocess.useful(View())
 
     def classify(self, frame: Frame, out: NDArray[np.float32]) -> bool:
         """Write the scores of one frame into ``out``, (C,) float32; False where there are none."""
-        self.preprocess(frame, self.classifier.input_view())
-        self.classifier.invoke()
-        return self.classifier.scores(out)
+        preprocess, classifier = self.stages
+        preprocess(frame, classifier.input_view())
+        classifier.invoke()
+        return classifier.scores(out)
 
 
 def start(config: ModelConfig) -> Engine:
@@ -79,7 +98,25 @@ def load(config: ModelConfig, proven: str = "") -> Engine:
 
     proven  sha256 of the file that was proven; another is refused
     """
-    return prepare(config, proven, "scores")
+    engine = prepare(config, proven, "scores")
+    return _with_second(engine, config) if config.second else engine
+
+
+def _with_second(engine: Engine, config: ModelConfig) -> Engine:
+    """Return the engine with the second model that ``config`` names; it is tried, if it must be.
+
+    Without, and with a warning, where its labels are others: ``engine`` may be a model that was
+    taught later. Raises ModelError.
+    """
+    with boundary(ModelError, "the second model cannot be used", config.second):
+        own = msgspec.structs.replace(config, path=config.second, second="")
+        second = start(own)
+    if second.card.labels != engine.card.labels:
+        warning = f"model.second {config.second} has other labels: it is not asked"
+        log.warning("%s: %s", engine.path, warning)
+        return replace(engine, warnings=(*engine.warnings, warning))
+    cascade = Cascade(engine.preprocess, engine.classifier, second.classify, config.second_below)
+    return replace(engine, second=second, cascade=cascade)
 
 
 @fence.lifted()
@@ -164,6 +201,8 @@ def describe(engine: Engine) -> ModelInfo:
         golden="passed" if engine.card.golden else "none",
         head_sha256=engine.card.head.sha256 if engine.card.head else "",
         input_from=engine.input_from,
+        second=engine.second.card.name if engine.second else "",
+        second_sha256=engine.second.sha256 if engine.second else "",
         background=engine.card.background,
         resize=engine.card.preprocessing.resize,
         central_fraction=engine.card.preprocessing.central_fraction,

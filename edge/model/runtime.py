@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -212,7 +211,4 @@ def _runtime() -> tuple[str, Any]:
 
 
 def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package.replace("_", "-"))
-    except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
+    return str(getattr(importlib.import_module(package), "__version__", "of unknown version"))

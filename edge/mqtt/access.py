@@ -169,8 +169,10 @@ def _no_password() -> str:
 
 def reason(error: BaseException | None) -> str:
     """Return why there is no connection, in OpenSSL's words where it knows."""
+    if type(error).__module__ != "ssl":  # which stays out of memory
+        return str(error or "")
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
-    return str(error or "")
+    return str(error)

@@ -18,7 +18,16 @@ from edge.pictures import jpeg_end, png
 from edge.pictures.headers import KINDS, Header, read_header
 from edge.pictures.quiet import quiet
 
-__all__ = ["Header", "Unreadable", "decode", "fitting", "memory_bytes", "read_header"]
+__all__ = [
+    "Header",
+    "Unreadable",
+    "beyond",
+    "decode",
+    "fitting",
+    "memory_bytes",
+    "read_header",
+    "reduction",
+]
 
 MAX_PIXELS: Final = 16_000_000
 """The default limit."""
@@ -45,6 +54,22 @@ def memory_bytes(header: Header, reduced: int = 1) -> int:
     divisor = reduced if header.kind == "jpeg" else 1
     result = 3 * -(-header.width // divisor) * -(-header.height // divisor)
     return result + max(result, header.decoder_bytes)
+
+
+def reduction(width: int, height: int, useful: tuple[int, int] | None) -> int:
+    """Return by how much a JPEG may be scaled down and still have ``useful`` pixels."""
+    if useful is None:
+        return 1
+    return max((n for n in FLAGS if width >= n * useful[0] and height >= n * useful[1]), default=1)
+
+
+def beyond(content: NDArray[np.uint8], useful: tuple[int, int] | None) -> int:
+    """Return ``reduction`` of the picture in (N,) bytes, seen upright; 1 where it is none."""
+    header = read_header(content) if useful else None
+    if header is None or useful is None:
+        return 1
+    most = max(useful)  # its EXIF may turn it
+    return reduction(header.width, header.height, (most, most))
 
 
 def fitting(header: Header, max_pixels: int, reduced: int = 1, file_bytes: int = 0) -> int:

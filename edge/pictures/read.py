@@ -20,10 +20,12 @@ def read_pixels(
     max_pixels: int = picture.MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     jpeg_bytes: int | None = None,
+    useful: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
     """Return the picture in ``path`` as (H, W, 3) BGR uint8, turned as its EXIF says.
 
     jpeg_bytes  a JPEG that takes more memory is decoded at a half, a quarter, an eighth of its size
+    useful      (width, height) beyond which pixels are of no use: the same
     Raises picture.Unreadable, whose message fits after the file's name.
     """
     try:
@@ -33,13 +35,13 @@ def read_pixels(
     except OSError as exc:
         raise picture.Unreadable(exc.strerror or str(exc)) from exc
     encoded = np.frombuffer(content, np.uint8)
-    reduced = 1 if jpeg_bytes is None else _reduced(encoded, jpeg_bytes)
+    reduced = max(_fitting(encoded, jpeg_bytes), picture.beyond(encoded, useful))
     return picture.decode(encoded, max_pixels, reduced)
 
 
-def _reduced(content: NDArray[np.uint8], most: int) -> int:
+def _fitting(content: NDArray[np.uint8], most: int | None) -> int:
     """Return by how much a JPEG's sides are divided, so that it takes ``most`` bytes or less."""
-    header = picture.read_header(content)
-    if header is None:
+    header = None if most is None else picture.read_header(content)
+    if header is None or most is None:
         return 1  # decoding says what is wrong
     return next((way for way in picture.FLAGS if picture.memory_bytes(header, way) <= most), 8)

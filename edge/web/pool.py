@@ -139,7 +139,8 @@ class Pool:
             return Unclassified(f"cannot be classified: {type(exc).__name__}")
 
     def _scores(self, engine: Engine, content: NDArray[np.uint8]) -> Result:
-        pixels = picture.decode(content, picture.MAX_PIXELS)
+        reduced = picture.beyond(content, engine.useful)
+        pixels = picture.decode(content, picture.MAX_PIXELS, reduced)
         out = np.empty(len(engine.card.labels), np.float32)
         if not engine.classify(Frame(0, 0, pixels, "bgr"), out):
             return Unclassified(f"the model gives no scores: {engine.classifier.fault()}")
