@@ -56,7 +56,7 @@ def _tarball(source: Source, file: Path, folder: Path) -> None:
     stamp = _stamp([source.sha256, *(sha256(patch) for patch in patches)])
     if _stamped(folder, stamp):
         return
-    print(f"runtime: unpacking {source.file}", flush=True)
+    print(f"unpacking {source.file}", flush=True)
     changed, known = _changed(folder.with_name(f"{source.name}{STAMP}"), source, patches)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -96,14 +96,27 @@ def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> N
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     for package in packages:
-        print(f"runtime: unpacking {package.file}", flush=True)
+        print(f"unpacking {package.file}", flush=True)
         _run(["dpkg-deb", "-x", str(fetched / package.file), str(root)])
     headers = root / "usr" / "lib" / TRIPLES[arch] / "python3-numpy" / "numpy" / "_core" / "include"
     headers.rename(root / "numpy")
+    _merge_usr(root)
     for path in root.rglob("*"):  # other packages may have older dates
         if path.is_file():
             path.touch()
     (root / STAMP).write_text(stamp)
+
+
+def _merge_usr(root: Path) -> None:
+    """Move /lib below /usr, as on Debian, and have links lead to files of this root only."""
+    if (root / "lib").is_dir():
+        shutil.copytree(root / "lib", root / "usr" / "lib", symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(root / "lib")
+    for link in [path for path in root.rglob("*") if path.is_symlink()]:
+        target = str(link.readlink())
+        if target.startswith("/lib/"):  # libz.so, to a file that another architecture's may not be
+            link.unlink()
+            link.symlink_to(root / "usr" / target[1:])
 
 
 def _stamp(parts: Sequence[str]) -> str:
