@@ -88,7 +88,8 @@ def _plain(arch: str, folders: Folders) -> str:
     return (
         f"{CPU[arch]} {_include(arch, folders)} -ffunction-sections -fdata-sections -fno-math-errno"
         f" -ffile-prefix-map={folders.sources}=/src -ffile-prefix-map={folders.root}=/root"
-        f" -ffile-prefix-map={folders.work}=/work -D_FORTIFY_SOURCE=2 -fstack-clash-protection"
+        f" -ffile-prefix-map={folders.work}=/work -ffile-prefix-map={HERE}=/recipe"
+        " -D_FORTIFY_SOURCE=2 -fstack-clash-protection"
     )
 
 
@@ -180,31 +181,33 @@ def plugin(arch: str, folders: Folders) -> list[list[str]]:
     """Return the commands that link FFmpeg and OpenCV's side of it into one plugin."""
     objects, triple = folders.work / "objects", TRIPLES[arch]
     modules = folders.opencv / "modules"
-    compiled = str(folders.work / "cap_ffmpeg.o")
     includes = [
         *(modules / name / "include" for name in ("core", "imgproc", "imgcodecs", "videoio")),
         *(modules / "videoio" / "src", objects, folders.work / "libav" / "include"),
     ]
-    compiler = [f"{triple}-g++", *_plain(arch, folders).split()]
     archives = [
         *(str(objects / "lib" / f"libopencv_{name}.a") for name in ("imgproc", "core")),
         *_third_party(objects),
         *(str(folders.work / "libav" / "lib" / f"lib{name}.a") for name in ARCHIVES),
     ]
-    return [
-        [
-            *(*compiler, "-c", "-O3", "-DNDEBUG", "-fPIC", "-std=c++11"),
-            *("-fvisibility=hidden", "-DBUILD_PLUGIN", "-DHAVE_FFMPEG", "-D__OPENCV_BUILD=1"),
-            *(f"-I{path}" for path in includes),
-            *(str(modules / "videoio" / "src" / "cap_ffmpeg.cpp"), "-o", compiled),
-        ],
-        [
-            *(*compiler, "-shared", *LINK.split(), f"-Wl,--version-script={HERE / 'plugin.map'}"),
-            *(compiled, "-Wl,--start-group", *archives, "-Wl,--end-group"),
-            *(f"-L{_libraries(arch, folders)}", "-lssl", "-lcrypto", "-lz", "-lm", "-lpthread"),
-            *("-o", str(folders.work / PLUGIN)),
-        ],
+    command = [
+        *(
+            f"{triple}-g++",
+            *_plain(arch, folders).split(),
+            "-O3",
+            "-DNDEBUG",
+            "-fPIC",
+            "-std=c++11",
+        ),
+        *("-fvisibility=hidden", "-DBUILD_PLUGIN", "-DHAVE_FFMPEG", "-D__OPENCV_BUILD=1"),
+        *(f"-I{path}" for path in includes),
+        *("-shared", *LINK.split(), f"-Wl,--version-script={HERE / 'plugin.map'}"),
+        *(str(modules / "videoio" / "src" / "cap_ffmpeg.cpp"), str(HERE / "stream_reader.cpp")),
+        *("-Wl,--start-group", *archives, "-Wl,--end-group", "-Wl,--no-undefined"),
+        *(f"-L{_libraries(arch, folders)}", "-lssl", "-lcrypto", "-lz", "-lm", "-lpthread", "-ldl"),
+        *("-o", str(folders.work / PLUGIN)),
     ]
+    return [command]
 
 
 def _third_party(objects: Path) -> Sequence[str]:
