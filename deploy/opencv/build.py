@@ -79,7 +79,7 @@ def build(arch: str, given: Path | None, jobs: int) -> Path:
         check_space(here, SPACE_BYTES)
     folders = recipe.Folders(here / "sources", work / "root", work)
     fetch(pinned(arch), here / "fetched", given)
-    unpack(pinned(arch), here / "fetched", folders.sources, folders.root, arch)
+    unpack(pinned(arch), here / "fetched", folders.sources, folders.root, arch, recipe.HERE)
     (work / "ffmpeg").mkdir(parents=True, exist_ok=True)
     if not (work / "libav" / "lib" / "libavformat.a").exists():
         logged(recipe.ffmpeg(arch, folders, jobs), work / "ffmpeg.log", work / "ffmpeg")

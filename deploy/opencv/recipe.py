@@ -34,12 +34,11 @@ LINK: Final = (
     " -Wl,-z,noexecstack -Wl,--build-id=sha1"
 )
 FFMPEG: Final = {
-    "decoder": "h264 hevc vp8 vp9 mpeg1video mpeg2video mpeg4 msmpeg4v2 msmpeg4v3 h263 h263i h263p"
-    " flv mjpeg theora vc1 wmv1 wmv2 wmv3 dvvideo ffv1 huffyuv prores rawvideo gif png bmp",
+    "decoder": "h264 hevc vp8 vp9 mpeg1video mpeg2video mpeg4 msmpeg4v3 h263 h263p flv mjpeg theora"
+    " rawvideo gif png",
     "demuxer": "rtsp rtp sdp hls mov matroska avi mpegts mpegps mpegvideo h264 hevc ivf m4v h263"
-    " vc1 mjpeg mpjpeg flv asf ogg mxf nut dv gif apng yuv4mpegpipe image_jpeg_pipe"
-    " image_png_pipe image_bmp_pipe",
-    "parser": "h264 hevc vp8 vp9 mpegvideo mpeg4video h263 mjpeg vc1 dvd_nav gif png bmp vorbis"
+    " mjpeg mpjpeg flv ogg gif apng yuv4mpegpipe image_jpeg_pipe image_png_pipe",
+    "parser": "h264 hevc vp8 vp9 mpegvideo mpeg4video h263 mjpeg dvd_nav gif png vorbis"
     " opus aac ac3 mpegaudio flac",
     "protocol": "file tcp udp rtp http https tls httpproxy crypto",
     "bsf": "null extract_extradata h264_mp4toannexb hevc_mp4toannexb mpeg4_unpack_bframes"
@@ -48,8 +47,8 @@ FFMPEG: Final = {
 """Parts of FFmpeg, by kind. Parsers of sound: a film is probed with all its streams."""
 OFF: Final = (
     "IPP ITT LAPACK EIGEN OPENCL TBB OPENMP PROTOBUF FLATBUFFERS QUIRC ADE GTK QT GSTREAMER 1394"
-    " OBSENSOR OPENEXR OPENJPEG JASPER TIFF AVIF JPEGXL GDAL SPNG V4L KLEIDICV FFMPEG VTK ZLIB_NG"
-    " IMGCODEC_HDR IMGCODEC_SUNRASTER IMGCODEC_PFM IMGCODEC_PXM IMGCODEC_GIF"
+    " OBSENSOR OPENEXR OPENJPEG JASPER AVIF JPEGXL GDAL SPNG V4L KLEIDICV FFMPEG VTK ZLIB_NG"
+    " IMGCODEC_HDR IMGCODEC_SUNRASTER IMGCODEC_PFM IMGCODEC_GIF"
 )
 ARCHIVES: Final = ("avformat", "avcodec", "swscale", "avutil")
 
@@ -143,7 +142,8 @@ def opencv(arch: str, folders: Folders, jobs: int) -> list[list[str]]:
             "-DBUILD_opencv_python2=OFF",
             "-DOPENCV_GENERATE_SETUPVARS=OFF",
         ),
-        *(f"-DWITH_{name}=ON" for name in ("JPEG", "PNG", "WEBP")),
+        *(f"-DWITH_{name}=ON" for name in ("JPEG", "PNG", "WEBP", "TIFF")),
+        "-DBUILD_TIFF=ON",  # OpenCV's own, linked in: Debian's binds eight more libraries
         *(f"-DBUILD_{name}=OFF" for name in ("JPEG", "PNG", "WEBP", "ZLIB")),
         f"-DZLIB_LIBRARY={libraries / 'libz.so'}",
         f"-DZLIB_INCLUDE_DIR={headers}",

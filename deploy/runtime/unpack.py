@@ -4,8 +4,8 @@ A folder has a stamp of the checksums of the file and its patches. With the righ
 the stamp is written last, so that an interrupted run repeats that folder only. A tarball unpacked
 again for its patches keeps its dates: only patched files are compiled again.
 
-Patches are deploy/runtime/patches/NAME-*.patch, applied in the order of their names; the head of
-each explains it.
+Patches are NAME-*.patch in the folder patches of a recipe, applied in the order of their names;
+the head of each explains it.
 
 Knows neither network nor compiler.
 """
@@ -25,14 +25,23 @@ from deploy.runtime.pins import FULL, HERE, TRIPLES, BuildError, Source, no_spac
 STAMP: Final = ".unpacked"
 
 
-def unpack(pinned: Sequence[Source], fetched: Path, folder: Path, root: Path, arch: str) -> None:
+def unpack(
+    pinned: Sequence[Source],
+    fetched: Path,
+    folder: Path,
+    root: Path,
+    arch: str,
+    recipe: Path = HERE,
+) -> None:
     """Unpack tarballs below ``folder`` and packages into ``root``.
 
     fetched  the folder with the checked files of ``pinned``
+    recipe   the folder with the patches
     """
     for source in pinned:
         if not source.is_package:
-            _tarball(source, fetched / source.file, folder / source.name)
+            patches = sorted((recipe / "patches").glob(f"{source.name}-*.patch"))
+            _tarball(source, fetched / source.file, folder / source.name, patches)
     _root([source for source in pinned if source.is_package], fetched, root, arch)
 
 
@@ -51,8 +60,7 @@ def texts(pinned: Sequence[Source], folder: Path, root: Path) -> dict[str, list[
     return licences
 
 
-def _tarball(source: Source, file: Path, folder: Path) -> None:
-    patches = sorted((HERE / "patches").glob(f"{source.name}-*.patch"))
+def _tarball(source: Source, file: Path, folder: Path, patches: Sequence[Path]) -> None:
     stamp = _stamp([source.sha256, *(sha256(patch) for patch in patches)])
     if _stamped(folder, stamp):
         return
