@@ -91,7 +91,7 @@ package=build/dist/${PACKAGE}_$version~deb$(value VERSION_ID)_$arch.deb
 apt=(env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y
   -o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0)
 "${root[@]}" "${apt[@]}" update
-# What the package recommends, without what OpenCV and the others recommend: libraries for screens.
+# What the package recommends, without what those recommend: libraries for screens.
 packages=("./$package")
 for name in $(dpkg-deb -f "$package" Recommends | tr ',' ' '); do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ] || continue

@@ -103,7 +103,8 @@ need() {
       ;;
     opencv)
       packages+=(cmake ninja-build make nasm patch bzip2 xz-utils binutils g++ g++-aarch64-linux-gnu
-        python3 python3-pip) # pip fetches what Debian's mirror lacks
+        python3 python3-pip                                       # fetches what Debian's mirror lacks
+        libjpeg62-turbo libwebp7 libwebpmux3 libwebpdemux2) # bound by the one for this machine
       ;;
     measure)
       packages+=(qemu-user llvm gcc libc6-dev)

@@ -88,7 +88,7 @@ def build(arch: str, given: Path | None, jobs: int) -> Path:
     built = here / arch
     built.mkdir(exist_ok=True)
     logged(recipe.strip(arch, folders, built), work / "strip.log")
-    pack.check(built)
+    pack.check(built, recipe.libraries(arch, folders))
     licences = texts(pinned(arch), folders.sources, folders.root)
     files = pack.files(built, pinned(arch), licences, arch, epoch())
     for name, content in files.items():  # the same beside the objects, for those who use the folder

@@ -72,7 +72,8 @@ class Folders:
         return self.sources / "opencv" / "opencv"
 
 
-def _libraries(arch: str, folders: Folders) -> Path:
+def libraries(arch: str, folders: Folders) -> Path:
+    """Return the folder with the target's libraries."""
     return folders.root / "usr" / "lib" / TRIPLES[arch]
 
 
@@ -101,7 +102,7 @@ def ffmpeg(arch: str, folders: Folders, jobs: int) -> list[list[str]]:
         *(f"--prefix={folders.work / 'libav'}", "--enable-cross-compile", "--target-os=linux"),
         *(f"--arch={ARCHES[arch]}", f"--cross-prefix={triple}-", "--pkg-config=false"),
         f"--extra-cflags={_plain(arch, folders)}",
-        f"--extra-ldflags=-L{_libraries(arch, folders)}",
+        f"--extra-ldflags=-L{libraries(arch, folders)}",
         *("--disable-everything", "--disable-autodetect", "--disable-programs", "--disable-doc"),
         *("--disable-avdevice", "--disable-avfilter", "--disable-swresample", "--disable-postproc"),
         *("--disable-debug", "--enable-network"),
@@ -120,7 +121,7 @@ def ffmpeg(arch: str, folders: Folders, jobs: int) -> list[list[str]]:
 def opencv(arch: str, folders: Folders, jobs: int) -> list[list[str]]:
     """Return the commands that compile OpenCV in work/objects."""
     objects = folders.work / "objects"
-    root, libraries = folders.root, _libraries(arch, folders)
+    root, folder = folders.root, libraries(arch, folders)
     headers = root / "usr" / "include"
     exported = f"-Wl,--version-script={HERE / 'exports.map'}"
     configure = [
@@ -131,7 +132,7 @@ def opencv(arch: str, folders: Folders, jobs: int) -> list[list[str]]:
         f"-DRUNTIME_CPU={CPU[arch]} {_include(arch, folders)}",
         f"-DRUNTIME_SOURCES={folders.sources}",
         f"-DRUNTIME_ROOT={root}",
-        f"-DCMAKE_MODULE_LINKER_FLAGS={LINK} {exported} -L{libraries}",
+        f"-DCMAKE_MODULE_LINKER_FLAGS={LINK} {exported} -L{folder}",
         *("-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_SKIP_RPATH=ON", "-DENABLE_PIC=ON"),
         *("-DBUILD_SHARED_LIBS=OFF", "-DBUILD_LIST=core,imgproc,imgcodecs,videoio,python3"),
         *SIMD[arch],
@@ -145,15 +146,15 @@ def opencv(arch: str, folders: Folders, jobs: int) -> list[list[str]]:
         *(f"-DWITH_{name}=ON" for name in ("JPEG", "PNG", "WEBP", "TIFF")),
         "-DBUILD_TIFF=ON",  # OpenCV's own, linked in: Debian's binds eight more libraries
         *(f"-DBUILD_{name}=OFF" for name in ("JPEG", "PNG", "WEBP", "ZLIB")),
-        f"-DZLIB_LIBRARY={libraries / 'libz.so'}",
+        f"-DZLIB_LIBRARY={folder / 'libz.so'}",
         f"-DZLIB_INCLUDE_DIR={headers}",
-        f"-DJPEG_LIBRARY={libraries / 'libjpeg.so'}",
+        f"-DJPEG_LIBRARY={folder / 'libjpeg.so'}",
         f"-DJPEG_INCLUDE_DIR={headers}",
-        f"-DPNG_LIBRARY={libraries / 'libpng.so'}",
+        f"-DPNG_LIBRARY={folder / 'libpng.so'}",
         f"-DPNG_PNG_INCLUDE_DIR={headers}",
-        f"-DWEBP_LIBRARY={libraries / 'libwebp.so'}",
-        f"-DWEBP_MUX_LIBRARY={libraries / 'libwebpmux.so'}",
-        f"-DWEBP_DEMUX_LIBRARY={libraries / 'libwebpdemux.so'}",
+        f"-DWEBP_LIBRARY={folder / 'libwebp.so'}",
+        f"-DWEBP_MUX_LIBRARY={folder / 'libwebpmux.so'}",
+        f"-DWEBP_DEMUX_LIBRARY={folder / 'libwebpdemux.so'}",
         f"-DWEBP_INCLUDE_DIR={headers}",
         *("-DVIDEOIO_ENABLE_PLUGINS=ON", "-DVIDEOIO_PLUGIN_LIST="),
         *("-DPYTHON3_LIMITED_API=ON", "-DPYTHON3_CVPY_SUFFIX=.abi3.so"),
@@ -204,7 +205,7 @@ def plugin(arch: str, folders: Folders) -> list[list[str]]:
         *("-shared", *LINK.split(), f"-Wl,--version-script={HERE / 'plugin.map'}"),
         *(str(modules / "videoio" / "src" / "cap_ffmpeg.cpp"), str(HERE / "stream_reader.cpp")),
         *("-Wl,--start-group", *archives, "-Wl,--end-group", "-Wl,--no-undefined"),
-        *(f"-L{_libraries(arch, folders)}", "-lssl", "-lcrypto", "-lz", "-lm", "-lpthread", "-ldl"),
+        *(f"-L{libraries(arch, folders)}", "-lssl", "-lcrypto", "-lz", "-lm", "-lpthread", "-ldl"),
         *("-o", str(folders.work / PLUGIN)),
     ]
     return [command]
