@@ -25,10 +25,10 @@ LIBRARIES: Final = {
     "libwebpmux.so.3": "libwebpmux3",
     "libwebpdemux.so.2": "libwebpdemux2",
     "libz.so.1": "zlib1g",
-    "libssl.so.3": "libssl3",
-    "libcrypto.so.3": "libssl3",
 }
 """Libraries that may be bound -> their packages in Debian 12."""
+LATER: Final = "libssl3"
+"""The package of what the plugin loads when the first stream needs it: see openssl_later.c."""
 RENAMED: Final = {"libpng16-16": "libpng16-16t64", "libssl3": "libssl3t64"}
 """Names in Debian 12 -> in Debian 13: there they have 64-bit times."""
 
@@ -118,4 +118,5 @@ def files(
 def depends(libraries: Iterable[str], suite: str) -> list[str]:
     """Return Debian's packages of ``libraries`` in ``suite``, without glibc's and GCC's."""
     names = {LIBRARIES[name] for name in libraries if name in LIBRARIES}
+    names |= {LATER} if names else set()
     return sorted(RENAMED.get(name, name) if suite != "bookworm" else name for name in names)

@@ -191,24 +191,21 @@ def plugin(arch: str, folders: Folders) -> list[list[str]]:
         *_third_party(objects),
         *(str(folders.work / "libav" / "lib" / f"lib{name}.a") for name in ARCHIVES),
     ]
-    command = [
-        *(
-            f"{triple}-g++",
-            *_plain(arch, folders).split(),
-            "-O3",
-            "-DNDEBUG",
-            "-fPIC",
-            "-std=c++11",
-        ),
-        *("-fvisibility=hidden", "-DBUILD_PLUGIN", "-DHAVE_FFMPEG", "-D__OPENCV_BUILD=1"),
-        *(f"-I{path}" for path in includes),
-        *("-shared", *LINK.split(), f"-Wl,--version-script={HERE / 'plugin.map'}"),
-        *(str(modules / "videoio" / "src" / "cap_ffmpeg.cpp"), str(HERE / "stream_reader.cpp")),
-        *("-Wl,--start-group", *archives, "-Wl,--end-group", "-Wl,--no-undefined"),
-        *(f"-L{libraries(arch, folders)}", "-lssl", "-lcrypto", "-lz", "-lm", "-lpthread", "-ldl"),
-        *("-o", str(folders.work / PLUGIN)),
+    flags = [*_plain(arch, folders).split(), "-O3", "-DNDEBUG", "-fPIC", "-fvisibility=hidden"]
+    later = str(folders.work / "openssl_later.o")
+    return [
+        [f"{triple}-gcc", *flags, "-c", str(HERE / "openssl_later.c"), "-o", later],
+        [
+            *(f"{triple}-g++", *flags, "-std=c++11"),
+            *("-DBUILD_PLUGIN", "-DHAVE_FFMPEG", "-D__OPENCV_BUILD=1"),
+            *(f"-I{path}" for path in includes),
+            *("-shared", *LINK.split(), f"-Wl,--version-script={HERE / 'plugin.map'}"),
+            *(str(modules / "videoio" / "src" / "cap_ffmpeg.cpp"), str(HERE / "stream_reader.cpp")),
+            *("-Wl,--start-group", *archives, later, "-Wl,--end-group", "-Wl,--no-undefined"),
+            *(f"-L{libraries(arch, folders)}", "-lz", "-lm", "-lpthread", "-ldl"),
+            *("-o", str(folders.work / PLUGIN)),
+        ],
     ]
-    return [command]
 
 
 def _third_party(objects: Path) -> Sequence[str]:
