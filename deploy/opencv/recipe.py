@@ -125,7 +125,8 @@ def opencv(arch: str, folders: Folders, jobs: int) -> list[list[str]]:
     headers = root / "usr" / "include"
     exported = f"-Wl,--version-script={HERE / 'exports.map'}"
     configure = [
-        *("cmake", "-G", "Ninja", "-S", str(folders.opencv), "-B", str(objects)),
+        *("cmake", "--fresh", "-G", "Ninja"),  # an option that is no longer set must not stay
+        *("-S", str(folders.opencv), "-B", str(objects)),
         f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'toolchain.cmake'}",
         f"-DRUNTIME_PROCESSOR={ARCHES[arch]}",
         f"-DRUNTIME_TRIPLE={TRIPLES[arch]}",
