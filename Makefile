@@ -12,7 +12,8 @@ export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: screenshots bench bench-sources bench-web model onnx cascade features runtime runtime-tools runtime-measure test-runtime deb lock clean
+.PHONY: screenshots bench bench-sources bench-web model onnx cascade features
+.PHONY: runtime runtime-tools runtime-measure test-runtime opencv deb lock clean
 .PHONY: install flash deploy image provision test-image
 
 help: ## list the verbs
@@ -132,6 +133,11 @@ test-runtime: ## test the Pi's TFLite, and packages, in an emulated Debian 12 an
 	@deploy/setup.sh test runtime
 	@.venv/bin/python -m pytest -m emulated -s tests $(ARGS)
 
+opencv: ## cross-build the package's OpenCV and FFmpeg [ARCH=arm64|armhf|amd64 SOURCES=DIR]
+	@deploy/setup.sh opencv
+	@"$$PYTHON" -m deploy.opencv.build $(if $(ARCH),"--arch=$$ARCH") \
+	  $(if $(SOURCES),"--sources=$$SOURCES")
+
 # These two run on Debian's python3 only; -B, so that root leaves no bytecode in a user's clone.
 flash: ## write an image to an SD card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
 	@deploy/setup.sh flash
@@ -143,15 +149,16 @@ deploy: ## install the package on running Pis, over ssh [HOST='user@pi ...' DEB=
 	@exec "$$PYTHON" -B -m deploy.remote "--hosts=$${HOST-}" "--deb=$${DEB-}" \
 	  $(if $(SSH),"--ssh=$$SSH") $(if $(TIMEOUT),"--timeout=$$TIMEOUT")
 
-deb: ## build the Debian package [ARCH=arm64|armhf|amd64 SUITE=bookworm|trixie WHEEL=FILE|pypi]
+deb: ## build the Debian package [ARCH= SUITE=bookworm|trixie WHEEL=FILE|pypi OPENCV=debian|pypi]
 	@deploy/setup.sh package
 	@"$$PYTHON" -m deploy.package.build $(if $(ARCH),"--arch=$$ARCH") \
-	  $(if $(SUITE),"--suite=$$SUITE") $(if $(WHEEL),"--runtime=$$WHEEL")
+	  $(if $(SUITE),"--suite=$$SUITE") $(if $(WHEEL),"--runtime=$$WHEEL") \
+	  $(if $(OPENCV),"--opencv=$$OPENCV")
 
-install: ## build the package for this machine and install it through apt [WHEEL=FILE]
-	@exec deploy/install.sh "$${WHEEL-}"
+install: ## build the package for this machine and install it through apt [WHEEL=FILE OPENCV=]
+	@exec deploy/install.sh "$${WHEEL-}" "$${OPENCV-}"
 
-# The package for a suite, and its runtime, where build/dist has none of this version.
+# The package for a suite, its runtime and its OpenCV, where build/dist has none of this version.
 PYTHON_bookworm = 3.11
 PYTHON_trixie = 3.13
 VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
@@ -159,11 +166,15 @@ HAS_RUNTIME = \
   compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null
 RUNTIME_FOR = [ -z '$(1)' ] || $(HAS_RUNTIME) || \
   { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
+VERSION_OPENCV = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/opencv/pack.py)
+HAS_OPENCV = compgen -G 'build/dist/edge_opencv-$(VERSION_OPENCV)-*_aarch64.whl' >/dev/null
 # Before anything is installed: can this machine build the runtime, where one has to be built?
-CAN_BUILD = $(if $(DEB)$(WHEEL),,[ ! -x "$$PYTHON" ] || $(call HAS_RUNTIME,$(PYTHON_$(1))) || \
+CAN_BUILD = $(if $(DEB)$(WHEEL),,[ ! -x "$$PYTHON" ] || \
+  { $(call HAS_RUNTIME,$(PYTHON_$(1))) && $(HAS_OPENCV); } || \
   "$$PYTHON" -B -m deploy.runtime.build --check)
 # The program refuses another SUITE.
-DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
+DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) \
+  $(if $(OPENCV),,$(HAS_OPENCV) || $(AGAIN) opencv ARCH=arm64;) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
 KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
 image: ## build an SD card image for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
 	@$(if $(KNOWN),$(call CAN_BUILD,$(KNOWN)))

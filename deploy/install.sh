@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # make install: builds the Debian package for this machine, and installs it through apt.
 #
-#   deploy/install.sh [WHEEL]
+#   deploy/install.sh [WHEEL [OPENCV]]
 #
-# WHEEL is the TensorFlow Lite that the package carries: a file, or "pypi", the default. What is
-# wrong with this machine or WHEEL is reported before anything is installed. Exit status: 64 this
+# WHEEL is the TensorFlow Lite that the package carries: a file, or "pypi", the default. OPENCV is a file,
+# "pypi" or "debian"; by default what `make opencv` has put into build/dist, else pypi, for which nothing is
+# compiled (where PyPI has none, debian). What is wrong with this machine or WHEEL is reported before anything is installed. Exit status: 64 this
 # machine is not supported; 65 not a wheel for it; 69 something is missing here or on PyPI; 70 the
 # package could not be built; 74 apt could not install it.
 set -euo pipefail
@@ -30,7 +31,17 @@ value() (
 
 # build [OPTION...]: the package for this machine.
 build() {
-  "$PYTHON" -B -m deploy.package.build --arch="$arch" --suite="$suite" --runtime="$wheel" "$@"
+  "$PYTHON" -B -m deploy.package.build --arch="$arch" --suite="$suite" --runtime="$wheel" \
+    --opencv="$opencv" "$@"
+}
+
+# machine: this architecture as the names of wheels have it.
+machine() {
+  case $arch in
+    amd64) echo x86_64 ;;
+    arm64) echo aarch64 ;;
+    armhf) echo armv7l ;;
+  esac
 }
 
 # state: what the service does, on one line.
@@ -67,6 +78,10 @@ if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || fail 69 "apt needs root, and sudo is missing: run this as root"
   root=(sudo)
 fi
+opencv=${2:-}
+if [ -z "$opencv" ] && ! compgen -G "build/dist/edge_opencv-*-linux_$(machine).whl" >/dev/null; then
+  [ "$arch" = armhf ] && opencv=debian || opencv=pypi
+fi
 [ ! -x "$PYTHON" ] || build --check
 
 deploy/setup.sh install || fail 69 "what builds the package could not be installed, see above"
@@ -76,7 +91,7 @@ package=build/dist/${PACKAGE}_$version~deb$(value VERSION_ID)_$arch.deb
 apt=(env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y
   -o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0)
 "${root[@]}" "${apt[@]}" update
-# What the package recommends, without what OpenCV and the others recommend: libraries for screens.
+# What the package recommends, without what those recommend: libraries for screens.
 packages=("./$package")
 for name in $(dpkg-deb -f "$package" Recommends | tr ',' ' '); do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ] || continue

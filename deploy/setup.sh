@@ -18,6 +18,7 @@
 # image     makes and boots images of SD cards
 # system    boots the machines of `make test-system`
 # runtime   compiles and emulates the Pi's TFLite for its tests
+# opencv    compiles the package's OpenCV and FFmpeg: `make opencv`
 # measure   counts that runtime's instructions
 # homeassistant  deploy/lock/homeassistant.txt in .venv-homeassistant: `make homeassistant`
 #
@@ -100,6 +101,11 @@ need() {
     runtime)
       packages+=(cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu qemu-user)
       ;;
+    opencv)
+      packages+=(cmake ninja-build make nasm patch bzip2 xz-utils binutils g++ g++-aarch64-linux-gnu
+        python3 python3-pip                                       # fetches what Debian's mirror lacks
+        libjpeg62-turbo libwebp7 libwebpmux3 libwebpdemux2) # bound by the one for this machine
+      ;;
     measure)
       packages+=(qemu-user llvm gcc libc6-dev)
       ;;
@@ -132,7 +138,7 @@ need() {
       ;;
     *)
       fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, test, train, machine, flash," \
-        "package, install, image, system, runtime, measure or homeassistant"
+        "package, install, image, system, runtime, opencv, measure or homeassistant"
       ;;
   esac
 }

@@ -56,6 +56,7 @@ class Pictures:
     """A web camera: pictures as motion JPEG, one every ``interval_s``, then silence or the end.
 
     status  of any other kind of answer
+    content  its type; of another one than multipart, the pictures come as they are
     login   user and password, in base64, that it asks for
     again   the pictures begin again
     pair    of TLS
@@ -95,7 +96,8 @@ class Pictures:
                         head = (
                             f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}"
                         )
-                        self.wfile.write(head.encode() + b"\r\n\r\n" + picture + b"\r\n")
+                        part = head.encode() + b"\r\n\r\n" + picture + b"\r\n"
+                        self.wfile.write(part if content.startswith("multipart") else picture)
                         if outer.ended.wait(interval_s):
                             return
                     if not again:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,14 +37,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def film(path: Path, codec: str) -> Path:
-    """Write the film as ``path``."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), FPS, (320, 240))
-    noise = np.random.default_rng(0).integers(0, 60, (240, 320, 3), np.uint8)
-    for index in range(FRAMES):
-        frame = noise + np.uint8(4 * index)
-        writer.write(np.asarray(np.roll(frame, 3 * index, axis=1), np.uint8))
-    writer.release()
+    """Write the film as ``path``, with PyPI's OpenCV: the package's own has no encoder."""
+    arguments = (str(path), codec, str(FPS), str(FRAMES))
+    subprocess.run([sys.executable, "-Ic", WRITER, *arguments], check=True)
     return path
+
+
+WRITER = """
+import sys, cv2, numpy as np
+path, codec, fps, frames = sys.argv[1:]
+writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), float(fps), (320, 240))
+noise = np.random.default_rng(0).integers(0, 60, (240, 320, 3), np.uint8)
+for index in range(int(frames)):
+    writer.write(np.asarray(np.roll(noise + np.uint8(4 * index), 3 * index, axis=1), np.uint8))
+writer.release()
+"""
 
 
 def every(camera: Camera, limit: int = 1000) -> list[tuple[int, float]]:

@@ -1,7 +1,7 @@
 """The Debian package: its content, its errors, and that it has the same bytes twice.
 
-Tests of a built package need the runtime's wheel in build/dist, and say LEFT OUT without it: `make
-runtime ARCH=amd64` makes it.
+Tests of a built package need two wheels in build/dist, and say LEFT OUT without them: `make runtime
+ARCH=amd64` and `make opencv ARCH=amd64` make them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.package import build, carried, manual
+from deploy.opencv import recipe
+from deploy.package import build, carried, manual, opencv
 from deploy.runtime.pins import ARCHES, VERSION, BuildError, sha256, sources
 from edge import __version__, errors
 from edge.cli import arguments
@@ -44,15 +45,16 @@ def make(*arguments: str, folder: Path = ROOT, **more: str) -> subprocess.Comple
     )
 
 
-def needs() -> Path:
-    """Return the wheel of the runtime for this machine; skip where a package cannot be made."""
+def needs() -> list[Path]:
+    """Return the wheels for this machine; skip where a package cannot be made."""
     try:
-        wheel = carried.runtime("amd64", PYTHON, build.DIST)
+        wheels = [carried.runtime("amd64", PYTHON, build.DIST)]
+        wheels += filter(None, [opencv.wheel("", "amd64", PYTHON, build.DIST, build.DIST)])
     except BuildError as exc:
         pytest.skip(f"LEFT OUT: {exc}")
     if lacking := build.missing("amd64"):
         pytest.skip(f"LEFT OUT: apt-get install {' '.join(lacking.values())}")
-    return wheel
+    return wheels
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,9 @@ def test_bash_completes(words: tuple[str, ...], offered: set[str], tmp_path: Pat
 def test_every_included_package_has_its_licence() -> None:
     """Every source of the runtime by its name, every package of the lock; every licence's words."""
     text = (DEBIAN / "copyright").read_text()
-    linked = {source.name for arch in ARCHES for source in sources(arch) if source.texts}
+    recipes = (sources(arch) for arch in ARCHES)
+    more = (sources(arch, recipe.HERE / "sources.toml") for arch in ARCHES)
+    linked = {one.name for pinned in (*recipes, *more) for one in pinned if one.texts}
     locked = set(re.findall(r"^([a-z-]+)==", carried.LOCK.read_text(), re.M))
     for name in linked | locked:
         assert re.search(rf"\b{name}\b", text), name
@@ -259,15 +263,16 @@ def test_the_package_pins_what_is_tested() -> None:
     assert set(pins) <= set(tested)
 
 
-def clone(folder: Path, wheel: Path) -> Path:
-    """Copy what git knows of this repository, the wheel and what PyPI gave into ``folder``."""
+def clone(folder: Path, wheels: list[Path]) -> Path:
+    """Copy what git knows of this repository, the wheels and what PyPI gave into ``folder``."""
     shipped = ("deploy/", "docs/", "edge/", "models/", "README.md", "CHANGELOG.md", "LICENSE")
     for name in tracked():
         if name.startswith(shipped) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     (folder / "build" / "dist").mkdir(parents=True)
-    shutil.copy(wheel, folder / "build" / "dist")
+    for wheel in wheels:
+        shutil.copy(wheel, folder / "build" / "dist")
     fetched = carried.from_pypi("amd64", PYTHON, ROOT / "build" / "package")[0].parent
     shutil.copytree(fetched, folder / "build" / "package" / fetched.name)
     return folder
@@ -276,10 +281,10 @@ def clone(folder: Path, wheel: Path) -> Path:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The same sources packed twice: in folders of different depth, under different umasks."""
-    wheel = needs()
+    wheels = needs()
     made: list[Path] = []
     for name, umask in (("a", 0o022), ("b/deeper/down", 0o077)):
-        folder = clone(tmp_path_factory.mktemp("made") / name, wheel)
+        folder = clone(tmp_path_factory.mktemp("made") / name, wheels)
         before = os.umask(umask)
         try:
             done = make(
@@ -321,6 +326,7 @@ def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
         "/etc/edge-camera/edge.toml",
         "/usr/bin/edge",
         "/usr/share/bash-completion/completions/edge",
+        "/usr/share/lintian/overrides/edge-camera",
         "/usr/share/man/man1/edge.1.gz",
         "/usr/share/man/man5/edge.toml.5.gz",
         "/usr/lib/systemd/catalog/edge-camera.catalog",
@@ -330,7 +336,7 @@ def test_every_file_lies_in_a_place_of_its_own(packages: list[Path]) -> None:
     }
     assert UNIT in files
     private = {name.split("/")[4] for name in files if name.startswith("/usr/lib/edge-camera/")}
-    assert {"edge", "msgspec", "paho", "tflite_runtime"} <= private
+    assert {"edge", "msgspec", "paho", "tflite_runtime", recipe.MODULE, recipe.PLUGIN} <= private
     models = {name.split("/")[5] for name in files if name.endswith("/model.toml")}
     assert models == {model.name for model in build.models()}
     assert not [name for name in files if "__pycache__" in name]
@@ -366,7 +372,8 @@ def test_the_launcher_finds_the_private_folder_alone(packages: list[Path], tmp_p
     assert launcher.startswith("#!/usr/bin/python3 -IB\n")
     way = launcher.replace('"/usr/lib/edge-camera"', repr(str(private))).split("from edge")[0]
     query = """
-import importlib.metadata, edge.contract, msgspec, paho.mqtt.client
+import importlib.metadata, edge.contract, msgspec, paho.mqtt.client, cv2
+print(cv2.__file__)
 for module in (edge, msgspec, paho.mqtt):
     print(module.__path__[0])
 print(*(importlib.metadata.version(name) for name in ("msgspec", "paho-mqtt", "tflite-runtime")))
@@ -380,7 +387,18 @@ print([path for path in sys.path if path.startswith("/usr/local/")])
         env={"PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    *where, versions, local = done.stdout.splitlines()
+    seeing, *where, versions, local = done.stdout.splitlines()
+    assert seeing == str(private / recipe.MODULE)
     assert where == [str(private / name) for name in ("edge", "msgspec", "paho/mqtt")]
     assert VERSION in versions.split()
     assert local == "[]"
+
+
+def test_the_package_depends_on_what_its_opencv_binds(packages: list[Path]) -> None:
+    """Libraries by this suite's names, and not on Debian's OpenCV, which brings 400."""
+    command = ["dpkg-deb", "--field", str(packages[0]), "Depends"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    depends = {one.split()[0] for one in output.split(",")}
+    assert {"libjpeg62-turbo", "libwebp7", "libwebpmux3", "libwebpdemux2", "zlib1g"} <= depends
+    assert ("libssl3" if SUITE == "bookworm" else "libssl3t64") in depends
+    assert "python3-opencv" not in depends

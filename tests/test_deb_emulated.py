@@ -21,7 +21,7 @@ PICTURES = sorted((ROOT / "deploy" / "demo" / "pictures").glob("*.jpg"))
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 @pytest.mark.parametrize("arch", ["arm64", "armhf"])
 def test_the_package_checks_and_classifies(suite: str, arch: str) -> None:
-    """With the distribution's own NumPy and OpenCV, all of them emulated."""
+    """With the distribution's own NumPy and the package's OpenCV, all of them emulated."""
     debs = sorted(build.DIST.glob(f"edge-camera_*~{build.SUITES[suite][1]}_{arch}.deb"))
     if not debs:
         pytest.skip(f"LEFT OUT: no package in build/dist; `make deb ARCH={arch} SUITE={suite}`")
@@ -37,6 +37,9 @@ def test_the_package_checks_and_classifies(suite: str, arch: str) -> None:
     checked = guest.run([*program, "check"], ())
     assert checked.returncode == 0, checked.stderr
     assert "runtime  tflite_runtime" in checked.stdout
+    seeing = launcher.split("from edge")[0].replace(private, f"{guest.root}{private}")
+    where = guest.run(("-IBc", f"{seeing}\nimport cv2; print(cv2.__file__)"), ())
+    assert where.stdout == f"{guest.root}{private}/cv2.abi3.so\n", where.stderr
     classified = guest.run([*program, "classify", *map(str, PICTURES)], ())
     assert classified.returncode == 0, classified.stderr
     for picture, line in zip(PICTURES, classified.stdout.splitlines(), strict=True):

@@ -29,6 +29,7 @@ LISTED_AS_FOLDERS = (
     "deploy/image/sdcard",
     "deploy/lock",
     "deploy/mosquitto",
+    "deploy/opencv/patches",
     "deploy/runtime/armhf",
     "deploy/runtime/patches",
     "deploy/runtime/toolchain",

@@ -16,6 +16,7 @@ from edge.camera.newest import BAD_FRAMES, STOP_S
 from edge.errors import CameraError
 from tests.certificates import Authority
 from tests.conftest import WAIT_S
+from tests.quirky_rtsp import MEDIA
 from tests.streams import (
     ESCAPED,
     SIZE,
@@ -73,6 +74,18 @@ def test_https_is_read_and_refuses_as_http_does(
     with opened(url.replace("//", f"//user:{ESCAPED}@")) as camera:
         assert frame_of(camera).pixels.mean() == pytest.approx(100, abs=2)
     assert refused(url).reason == "denied"
+
+
+def test_https_that_has_no_pictures_is_read_by_ffmpeg(
+    pictures: Callable[..., str], tmp_path: Path
+) -> None:
+    """An MPEG-TS over TLS, for which FFmpeg finds OpenSSL."""
+    pair = Authority(tmp_path, "unknown").sign("camera")
+    film = (MEDIA / "jit.ts").read_bytes()
+    url = pictures([film], content="video/mp2t", pair=pair, again=True, interval_s=0.5)
+    with opened(url) as camera:
+        assert camera.mode.source.startswith("https")
+        assert frame_of(camera).pixels.std() > 0
 
 
 def test_a_missing_host_port_or_path_is_named(pictures: Callable[..., str]) -> None:

@@ -1,6 +1,7 @@
 """``make deb``: the Debian package, written to build/dist.
 
-    python3 -m deploy.package.build [--arch arm64] [--suite trixie] [--runtime WHEEL|pypi] [--check]
+    python3 -m deploy.package.build [--arch arm64] [--suite trixie] [--runtime WHEEL|pypi]
+                                    [--opencv WHEEL|pypi|debian] [--check]
 
 Steps: check arguments and tools, fetch the wheels that PyPI has, lay out everything beside a copy
 of deploy/debian, pack it with debhelper, check it with lintian. No program of the target runs.
@@ -23,8 +24,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
-from deploy.package import carried, manual
-from deploy.runtime import elf
+from deploy.package import carried, depends, manual, opencv
 from deploy.runtime.pins import ARCHES, EPOCH, HERE, TRIPLES, BuildError
 from edge import __version__
 from edge.text import escaped
@@ -33,8 +33,6 @@ ROOT: Final = HERE.parents[1]
 DIST: Final = ROOT / "build" / "dist"
 SUITES: Final = {"bookworm": ("3.11", "deb12"), "trixie": ("3.13", "deb13")}
 """Suite -> Python's version, and the end of the package's version: newer suites sort later."""
-GLIBC: Final = {"bookworm": elf.NEWEST_GLIBC, "trixie": (2, 41)}
-"""Suite -> glibc's version."""
 MULTIPART: Final = {"bookworm": "python3-multipart", "trixie": "python3-python-multipart"}
 """Suite -> the package of python-multipart; trixie's python3-multipart is another library."""
 PYPI: Final = "pypi"
@@ -49,8 +47,6 @@ TOOLS: Final = {
 """Program -> the Debian package that contains it."""
 LINTER: Final = {"lintian": "lintian"}
 """The same, for a package whose files are all ours."""
-CXX: Final = {(3, 4, 30): "12", (3, 4, 29): "11", (3, 4, 0): "4.0"}
-"""Symbol version of libstdc++ -> the version of Debian's libstdc++6 that has it."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,15 +55,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--arch", default="arm64")
     parser.add_argument("--suite", default="trixie")
     parser.add_argument("--runtime", default="", help="a wheel, or pypi; default: make runtime's")
+    parser.add_argument(
+        "--opencv", default="", help="a wheel, pypi or debian; default: make opencv's"
+    )
     parser.add_argument("--check", action="store_true", help="check the arguments, build nothing")
     args = parser.parse_args(arguments)
     try:
         check(args.arch, args.suite, args.runtime)
+        opencv.check(args.opencv, args.arch)
         if args.check:
             return 0
-        path = build(args.arch, args.suite, args.runtime)
+        path = build(args.arch, args.suite, args.runtime, args.opencv)
         print(f"package: {path.relative_to(ROOT)} ({path.stat().st_size:,} bytes)", flush=True)
-        if args.runtime:
+        if args.runtime or args.opencv == opencv.PYPI:
             print("lintian: left out, since the wheel's files are not ours", flush=True)
         else:
             lint(path, path.with_name(f"edge-camera-web_{path.name.split('_')[1]}_all.deb"))
@@ -104,10 +104,11 @@ def missing(
     return {program: package for program, package in tools.items() if not which(program)}
 
 
-def build(arch: str, suite: str, runtime: str = "") -> Path:
+def build(arch: str, suite: str, runtime: str = "", vision: str = "") -> Path:
     """Return the path of the package for ``arch`` and ``suite``, which ``check`` has passed.
 
     runtime  the wheel of TensorFlow Lite to include: a file, PYPI, or empty for `make runtime`'s
+    vision   the OpenCV, as ``opencv.check`` takes it
     """
     absent = missing(arch, lint=not runtime)
     if absent:
@@ -119,18 +120,20 @@ def build(arch: str, suite: str, runtime: str = "") -> Path:
         )
     (python, end), here = SUITES[suite], ROOT / "build" / "package"
     if runtime == PYPI:
-        wheel = carried.pypi_runtime(arch, python, here)
+        wheel = carried.tested(carried.LITERT, arch, python, here)
     else:
         wheel = Path(runtime) if runtime else carried.runtime(arch, python, DIST)
-    files = carried.from_pypi(arch, python, here)
+    seeing = opencv.wheel(vision, arch, python, here, DIST)
+    files = [wheel, *([seeing] if seeing else []), *carried.from_pypi(arch, python, here)]
     folder = here / f"{suite}-{arch}" / "edge-camera"
     shutil.rmtree(folder.parent, ignore_errors=True)
     lay_out(folder)
     private = folder / "private"
-    carried.lay_out([wheel, *files], private, folder / "carried", arch, python)
+    carried.lay_out(files, private, folder / "carried", arch, python)
     generate(folder / "generated")
     version = f"{__version__}~{end}"
-    debian(folder / "debian", version, suite, python, libraries(private, suite))
+    needed = depends.libraries(private, suite) + ("" if seeing else ", python3-opencv")
+    debian(folder / "debian", version, suite, python, needed)
     return pack(folder, version, arch)
 
 
@@ -168,23 +171,12 @@ def generate(folder: Path) -> None:
         (folder / shell / file).write_text(done.stdout)
 
 
-def libraries(private: Path, suite: str) -> str:
-    """Return the system libraries that the shared objects below ``private`` need, as Depends."""
-    needs = [elf.needs(path) for path in sorted(private.rglob("*.so"))]
-    glibc = max(one.newest("GLIBC") for one in needs)
-    if glibc[:2] > GLIBC[suite]:  # msgspec compiled here, or the wheel elsewhere, on a newer one
-        raise BuildError(69, f"needs a newer glibc than {suite}'s", hint="build on Debian 12")
-    cxx = max(one.newest("GLIBCXX") for one in needs)
-    since = next(version for symbol, version in CXX.items() if cxx >= symbol)
-    return f"libc6 (>= {glibc[0]}.{glibc[1]}), libgcc-s1, libstdc++6 (>= {since})"
-
-
-def debian(folder: Path, version: str, suite: str, python: str, depends: str) -> None:
+def debian(folder: Path, version: str, suite: str, python: str, needed: str) -> None:
     """Add the files that depend on version and suite to a copy of deploy/debian."""
     major, _, minor = python.partition(".")
     exactly = f"python3 (>= {python}), python3 (<< {major}.{int(minor) + 1})"
     (folder / "target.mk").write_text(
-        f"PYTHON = {python}\nPYTHON_DEPENDS = {exactly}\nLIBRARIES = {depends}\n"
+        f"PYTHON = {python}\nPYTHON_DEPENDS = {exactly}\nLIBRARIES = {needed}\n"
         f"MULTIPART = {MULTIPART[suite]}\n"
     )
     for unit in ("edge-camera.service", "edge-camera-web.service", "edge-camera-web.socket"):

@@ -26,7 +26,9 @@ ROOT: Final = HERE.parents[1]
 LOCK: Final = ROOT / "deploy" / "lock" / "package.txt"
 BACKEND: Final = LOCK.with_name("package-backend.txt")
 TESTED: Final = LOCK.with_name("dev.txt")
-"""Pins PyPI's TensorFlow Lite: the one that the tests run on."""
+"""Pins PyPI's TensorFlow Lite and OpenCV: those that the tests run on."""
+LITERT: Final = "ai-edge-litert"
+"""TensorFlow Lite's project on PyPI."""
 PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 KEPT: Final = ("METADATA", "WHEEL")
 """The files of a wheel's metadata that are needed to read its version."""
@@ -87,15 +89,15 @@ def on_pypi(arch: str, python: str) -> None:
         )
 
 
-def pypi_runtime(arch: str, python: str, folder: Path) -> Path:
-    """Return PyPI's wheel of TensorFlow Lite, which the tests run on; fetched if absent."""
-    pin = re.search(r"^ai-edge-litert==.*?(?=^\S|\Z)", TESTED.read_text(), re.M | re.S)
+def tested(project: str, arch: str, python: str, folder: Path) -> Path:
+    """Return PyPI's wheel of ``project``, which the tests run on; fetched if absent."""
+    pin = re.search(rf"^{project}==.*?(?=^\S|\Z)", TESTED.read_text(), re.M | re.S)
     if pin is None:
-        raise BuildError(70, "ai-edge-litert is not pinned", where=str(TESTED))
+        raise BuildError(70, f"{project} is not pinned", where=str(TESTED))
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / "runtime.txt"
+    lock = folder / f"{project}.txt"
     lock.write_text(pin[0])
-    return _download(lock, arch, python, folder / f"runtime-{arch}-{python}")[0]
+    return _download(lock, arch, python, folder / f"{project}-{arch}-{python}")[0]
 
 
 def from_pypi(arch: str, python: str, folder: Path) -> list[Path]:

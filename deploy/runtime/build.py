@@ -17,19 +17,17 @@ import errno
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from deploy.runtime import elf, wheel
+from deploy.runtime.compiling import ROOT, epoch, logged
 from deploy.runtime.elf import NEWEST_GLIBC
 from deploy.runtime.fetch import fetch
 from deploy.runtime.pins import (
     ARCHES,
-    EPOCH,
-    FULL,
     HERE,
     PYTHONS,
     TRIPLES,
@@ -41,7 +39,6 @@ from deploy.runtime.pins import (
 from deploy.runtime.unpack import texts, unpack
 from edge.text import escaped
 
-ROOT: Final = HERE.parents[1]
 SPACE_BYTES: Final = 1_500_000_000
 """The most that a build needs, for one architecture, with the sources."""
 TOOLS: Final = {
@@ -120,6 +117,31 @@ def missing(arch: str, which: Callable[[str], str | None] = shutil.which) -> dic
     return {program: package for program, package in pinned.items() if not which(program)}
 
 
+def require(absent: dict[str, str]) -> None:
+    """Raise BuildError, which names the packages to install, unless ``absent`` is empty."""
+    if absent:
+        packages = " ".join(sorted(set(absent.values())))
+        raise BuildError(
+            69,
+            "a tool is missing",
+            got=", ".join(sorted(absent)),
+            hint=f"apt-get install {packages}",
+        )
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise BuildError where less than ``needed`` bytes are free in ``folder``."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BuildError(
+            74,
+            "not enough space",
+            where=str(folder),
+            expected=f"{needed:,} bytes",
+            got=f"{free:,}",
+        )
+
+
 def build(
     arch: str,
     pythons: Sequence[str],
@@ -129,27 +151,12 @@ def build(
     tools: bool = False,
 ) -> list[Path]:
     """Build; return the paths of the wheels, or with ``tools`` of the native programs."""
-    absent = missing(arch)
-    if absent:
-        packages = " ".join(sorted(set(absent.values())))
-        raise BuildError(
-            69,
-            "a tool is missing",
-            got=", ".join(sorted(absent)),
-            hint=f"apt-get install {packages}",
-        )
+    require(missing(arch))
     here = ROOT / "build" / "runtime"
     here.mkdir(parents=True, exist_ok=True)
     objects = here / arch / "objects"
-    free = shutil.disk_usage(here).free
-    if free < SPACE_BYTES and not objects.exists():
-        raise BuildError(
-            74,
-            "not enough space",
-            where=str(here),
-            expected=f"{SPACE_BYTES:,} bytes",
-            got=f"{free:,}",
-        )
+    if not objects.exists():
+        check_space(here, SPACE_BYTES)
     pinned = sources(arch)
     fetch(pinned, here / "fetched", folder)
     root = here / arch / "root"
@@ -182,23 +189,7 @@ def compile_all(
         "-DFETCHCONTENT_FULLY_DISCONNECTED=ON",
     ]
     print(f"runtime: compiling for {arch}, log in {log.relative_to(ROOT)}", flush=True)
-    with log.open("w") as stream:
-        for command in (configure, ["ninja", "-C", str(objects), f"-j{jobs}", *targets]):
-            done = subprocess.run(
-                command, stdout=stream, stderr=subprocess.STDOUT, check=False, env=environment()
-            )
-            if done.returncode:
-                stream.flush()
-                lines = log.read_text(errors="replace").splitlines()
-                if any(FULL in line for line in lines):
-                    raise no_space(str(log.relative_to(ROOT)))
-                errors = [line for line in lines if "rror:" in line]
-                raise BuildError(
-                    70,
-                    f"{command[0]} failed",
-                    where=str(log.relative_to(ROOT)),
-                    got=(errors or lines or [f"status {done.returncode}"])[0],
-                )
+    logged((configure, ["ninja", "-C", str(objects), f"-j{jobs}", *targets]), log)
 
 
 def programs(objects: Path, name: str, arch: str) -> Path:
@@ -207,18 +198,6 @@ def programs(objects: Path, name: str, arch: str) -> Path:
     folder = ROOT / "build" / "dist" / f"tools-{arch}"
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy2(built, folder / name))
-
-
-def environment() -> dict[str, str]:
-    """Return the environment without the variables that change the compilers' output."""
-    changing = {"CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CC", "CXX", "CPATH"}
-    kept = {name: value for name, value in os.environ.items() if name not in changing}
-    return {**kept, "SOURCE_DATE_EPOCH": str(epoch()), "LC_ALL": "C.UTF-8"}
-
-
-def epoch() -> int:
-    """Return the date of every file in the wheel, in seconds."""
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or EPOCH)
 
 
 def one_wheel(

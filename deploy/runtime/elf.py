@@ -57,6 +57,17 @@ def needs(library: Path) -> Needs:
     return parse(done.stdout)
 
 
+def defined(library: Path) -> set[str]:
+    """Return the names of the symbols that ``library`` exports, without their versions."""
+    done = subprocess.run(
+        ["readelf", "--wide", "--dyn-syms", str(library)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return set(re.findall(r" (?:GLOBAL|WEAK)\s+\w+\s+\d+ ([^\s@]+)", done.stdout))
+
+
 def parse(text: str) -> Needs:
     """Return the needs in readelf's ``text``."""
     missing = re.findall(r" (?:GLOBAL|WEAK)\s+\w+\s+UND (\S+)", text)

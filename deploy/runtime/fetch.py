@@ -1,9 +1,10 @@
-"""Downloads of the pinned files, from apt's mirror, or copies from a folder.
+"""Downloads of the pinned files, from apt's mirror or PyPI, or copies from a folder.
 
 Rule 1: no file with another checksum is kept.
 Rule 2: a file that exists with the right checksum is not fetched again.
 Rule 3: no host is named here: apt names its mirror, and apt's own downloader (with its proxies and
-        credentials) fetches the file. No index is read and nothing is installed.
+        credentials) fetches the file. No index is read and nothing is installed. What only PyPI
+        has comes through pip, with its configuration.
 
 Knows nothing of the files' purpose.
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -54,9 +57,12 @@ def fetch(pinned: Iterable[Source], folder: Path, given: Path | None = None) -> 
         if given is not None:
             _copy(source, given, part)
         else:
-            site = site or mirror(_targets())
-            print(f"runtime: fetching {source.file}", flush=True)
-            _download(source, site, part)
+            print(f"fetching {source.file}", flush=True)
+            if source.is_on_pypi:
+                _from_pypi(source, part)
+            else:
+                site = site or mirror(_targets())
+                _download(source, site, part)
         check(source, part)
         part.replace(path)
 
@@ -97,3 +103,41 @@ def _download(source: Source, site: str, part: Path) -> None:
             got=lines[-1] if lines else f"status {done.returncode}",
             hint="try again, or give the files with SOURCES=DIR",
         )
+
+
+def _from_pypi(source: Source, part: Path) -> None:
+    """Download a source archive with pip; pip also installs, for a moment, what would build it."""
+    project, _, version = source.file.removesuffix(".tar.gz").rpartition("-")
+    with tempfile.TemporaryDirectory(dir=part.parent) as folder:
+        lock = Path(folder, "lock.txt")
+        lock.write_text(f"{project}=={version} --hash=sha256:{source.sha256}\n")
+        done = subprocess.run(
+            [
+                *(
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "--disable-pip-version-check",
+                    "--quiet",
+                    "download",
+                ),
+                *("--no-deps", f"--no-binary={project}", "--require-hashes"),
+                *(f"--dest={folder}", f"--requirement={lock}"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        file = Path(folder, source.file)
+        if done.returncode or not file.exists():
+            if FULL in done.stderr:
+                raise no_space(str(part))
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+            raise BuildError(
+                69,
+                "PyPI lacks a pinned file, or cannot be reached",
+                where=source.file,
+                got=lines[-1] if lines else f"status {done.returncode}",
+                hint="try again, or give the files with SOURCES=DIR",
+            )
+        file.replace(part)

@@ -1,4 +1,4 @@
-"""The pinned sources of the runtime: sources.toml, read and checked.
+"""The pinned sources of a build: its sources.toml, read and checked.
 
 Knows neither network nor compiler. Every error of the build is a BuildError, whose exit status
 says what is at fault: 64 the arguments, 65 a file that is not the pinned one, 69 something missing
@@ -63,7 +63,7 @@ class Source:
 
     name     folder it is unpacked into
     version  upstream's
-    path     below the mirror's pool/main/
+    path     below the mirror's pool/main/, or pypi/ and the name of a source archive on PyPI
     sha256   of the file
     license  SPDX expression
     texts    files in it with the licence's text; none where nothing of it is linked in
@@ -90,6 +90,11 @@ class Source:
         """Whether it is a Debian package and not a tarball."""
         return self.file.endswith(".deb")
 
+    @property
+    def is_on_pypi(self) -> bool:
+        """Whether PyPI has it and Debian's mirror has not."""
+        return self.path.startswith("pypi/")
+
 
 def sources(arch: str, path: Path = HERE / "sources.toml") -> tuple[Source, ...]:
     """Return the sources of a build for ``arch``."""
@@ -114,5 +119,5 @@ def check(source: Source, path: Path) -> None:
             where=str(path),
             expected=f"sha256 {source.sha256}",
             got=got,
-            hint="delete it, or correct deploy/runtime/sources.toml",
+            hint="delete it, or correct its sources.toml",
         )

@@ -84,7 +84,10 @@ def _component(source: Source, linked: bool) -> dict[str, Any]:
 
 
 def _reference(source: Source) -> str:
-    """Return the package URL: the Debian package, or the source package of that tarball."""
+    """Return the package URL: PyPI's, or the Debian package, or the source package of a tarball."""
+    if source.is_on_pypi:
+        project, _, version = source.file.removesuffix(".tar.gz").rpartition("-")
+        return f"pkg:pypi/{project.replace('_', '-')}@{quote(version)}"
     package, _, version = source.file.partition("_")
     arch = "source"
     if source.is_package:

@@ -4,8 +4,8 @@ A folder has a stamp of the checksums of the file and its patches. With the righ
 the stamp is written last, so that an interrupted run repeats that folder only. A tarball unpacked
 again for its patches keeps its dates: only patched files are compiled again.
 
-Patches are deploy/runtime/patches/NAME-*.patch, applied in the order of their names; the head of
-each explains it.
+Patches are NAME-*.patch in the folder patches of a recipe, applied in the order of their names;
+the head of each explains it.
 
 Knows neither network nor compiler.
 """
@@ -25,14 +25,23 @@ from deploy.runtime.pins import FULL, HERE, TRIPLES, BuildError, Source, no_spac
 STAMP: Final = ".unpacked"
 
 
-def unpack(pinned: Sequence[Source], fetched: Path, folder: Path, root: Path, arch: str) -> None:
+def unpack(
+    pinned: Sequence[Source],
+    fetched: Path,
+    folder: Path,
+    root: Path,
+    arch: str,
+    recipe: Path = HERE,
+) -> None:
     """Unpack tarballs below ``folder`` and packages into ``root``.
 
     fetched  the folder with the checked files of ``pinned``
+    recipe   the folder with the patches
     """
     for source in pinned:
         if not source.is_package:
-            _tarball(source, fetched / source.file, folder / source.name)
+            patches = sorted((recipe / "patches").glob(f"{source.name}-*.patch"))
+            _tarball(source, fetched / source.file, folder / source.name, patches)
     _root([source for source in pinned if source.is_package], fetched, root, arch)
 
 
@@ -51,12 +60,11 @@ def texts(pinned: Sequence[Source], folder: Path, root: Path) -> dict[str, list[
     return licences
 
 
-def _tarball(source: Source, file: Path, folder: Path) -> None:
-    patches = sorted((HERE / "patches").glob(f"{source.name}-*.patch"))
+def _tarball(source: Source, file: Path, folder: Path, patches: Sequence[Path]) -> None:
     stamp = _stamp([source.sha256, *(sha256(patch) for patch in patches)])
     if _stamped(folder, stamp):
         return
-    print(f"runtime: unpacking {source.file}", flush=True)
+    print(f"unpacking {source.file}", flush=True)
     changed, known = _changed(folder.with_name(f"{source.name}{STAMP}"), source, patches)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -96,14 +104,27 @@ def _root(packages: Sequence[Source], fetched: Path, root: Path, arch: str) -> N
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     for package in packages:
-        print(f"runtime: unpacking {package.file}", flush=True)
+        print(f"unpacking {package.file}", flush=True)
         _run(["dpkg-deb", "-x", str(fetched / package.file), str(root)])
     headers = root / "usr" / "lib" / TRIPLES[arch] / "python3-numpy" / "numpy" / "_core" / "include"
     headers.rename(root / "numpy")
+    _merge_usr(root)
     for path in root.rglob("*"):  # other packages may have older dates
         if path.is_file():
             path.touch()
     (root / STAMP).write_text(stamp)
+
+
+def _merge_usr(root: Path) -> None:
+    """Move /lib below /usr, as on Debian, and have links lead to files of this root only."""
+    if (root / "lib").is_dir():
+        shutil.copytree(root / "lib", root / "usr" / "lib", symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(root / "lib")
+    for link in [path for path in root.rglob("*") if path.is_symlink()]:
+        target = str(link.readlink())
+        if target.startswith("/lib/"):  # libz.so, to a file that another architecture's may not be
+            link.unlink()
+            link.symlink_to(root / "usr" / target[1:])
 
 
 def _stamp(parts: Sequence[str]) -> str:

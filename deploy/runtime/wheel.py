@@ -114,20 +114,24 @@ def contents(
 
 def write(folder: Path, python: str, platform: str, files: dict[str, bytes], epoch: int) -> Path:
     """Write the wheel with its RECORD into ``folder`` and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{NAME}-{VERSION}-{tag(python, platform)}.whl"
-    record = f"{NAME}-{VERSION}.dist-info/RECORD"
+    return archive(folder / f"{NAME}-{VERSION}-{tag(python, platform)}.whl", files, epoch)
+
+
+def archive(path: Path, files: dict[str, bytes], epoch: int) -> Path:
+    """Write the wheel ``path`` with its RECORD and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = "-".join(path.name.split("-")[:2]) + ".dist-info/RECORD"
     rows = [(name, _digest(words), len(words)) for name, words in sorted(files.items())]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([*rows, (record, "", "")])
     when = time.gmtime(max(epoch, 315532800))[:6]  # a zip begins in 1980
     part = path.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as wheel:
         for name, words in [*sorted(files.items()), (record, text.getvalue().encode())]:
             entry = zipfile.ZipInfo(name, when)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (0o755 if name.endswith(".so") else 0o644) << 16
-            archive.writestr(entry, words)
+            wheel.writestr(entry, words)
     part.replace(path)
     return path
 

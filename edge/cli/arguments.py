@@ -82,6 +82,14 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--capture", type=values.duration, help="measure the source instead, for this many seconds"
     )
+    bench.add_argument(
+        "--memory",
+        metavar="PROCESS",
+        nargs="?",
+        const=0,
+        type=values.positive,
+        help="show what a running daemon's memory is (default: the one at the local socket)",
+    )
     bench.add_argument("--naive", action="store_true", help="measure a naive loop too, to compare")
     _config(bench)
     _source(bench)

@@ -78,6 +78,8 @@ def bench(args: argparse.Namespace) -> int:
     if not args.config:
         tables["camera"].setdefault("source", "synthetic")
     config = configs.load(args.config, tables)
+    if args.memory is not None:
+        return _memory(args, config)
     if args.capture:
         print(json.dumps(bench_source.run(config, args.capture)))
         return 0
@@ -90,6 +92,19 @@ def bench(args: argparse.Namespace) -> int:
         line = f"pipeline p90 {p90_ms} ms is over the budget of {args.budget_ms} ms"
         print(escaped(line), file=sys.stderr)
         return OVER_BUDGET
+    return 0
+
+
+def _memory(args: argparse.Namespace, config: configs.Config) -> int:
+    """Print what the memory of a running daemon is."""
+    from edge.cli import bench_memory
+
+    path = watching.daemon_socket(args.config, config) or configs.SERVICE_SOCKET
+    figures = bench_memory.run(args.memory or bench_memory.listening(path))
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        bench_memory.draw(figures)
     return 0
 
 

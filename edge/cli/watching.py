@@ -20,7 +20,7 @@ def watch(args: argparse.Namespace) -> int:
     named = args.broker or args.username or args.password_file or args.device != "+"
     if args.socket and named:
         raise argparse.ArgumentTypeError("expected --socket, or a broker and a device, not both")
-    path = args.socket or (None if named else _socket(args.config, config))
+    path = args.socket or (None if named else daemon_socket(args.config, config))
     note = "" if named else f"watching broker {address}"
     if path is not None:
         try:
@@ -36,7 +36,7 @@ def watch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _socket(path: Path | None, config: Config) -> Path | None:
+def daemon_socket(path: Path | None, config: Config) -> Path | None:
     """Return the socket of the daemon that a config file is of; None where that is unknown."""
     if not config.local.enabled:
         return None

@@ -19,7 +19,7 @@ from deploy.image.build import HERE, NAMESPACE, base_root, package
 from deploy.image.stage import FSTAB, bare, inside
 from deploy.package.build import epoch
 
-LACKING: Final = ("python3-opencv", "python3-rich", "python3-systemd")
+LACKING: Final = ("python3-rich", "python3-systemd")
 GROW: Final = """[Unit]
 After=local-fs.target
 Before=edge-provision.service

@@ -81,7 +81,7 @@ def test_a_provisioned_sdcard(
     assert provision.main([*arguments[2:], "--base", str(out)]) == 65, "provisioned already"
     mine = sdcard(out)
     with machine(mine) as guest:
-        guest.until(lambda: guest.says(moment, "python3-opencv"), "packages being installed")
+        guest.until(lambda: guest.says(moment, "python3-rich"), "packages being installed")
         guest.cut()
     heard = Listener(broker)
     with machine(mine) as guest:
