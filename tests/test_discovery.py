@@ -7,12 +7,22 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import SandboxedEnvironment
 
-from edge.contract import Agreement, ShadowFigures, StageTimes, entities, homeassistant
+from edge.contract import (
+    Agreement,
+    GovernorFigures,
+    MotionFigures,
+    ShadowFigures,
+    StageTimes,
+    entities,
+    entities_adaptive,
+    homeassistant,
+)
 from edge.contract.encode import Wire
 from edge.contract.entities import TELEMETRY as TELEMETRY_TOPIC
 from edge.contract.entities import Entity
@@ -170,6 +180,33 @@ def test_a_room_adds_its_entities_as_rows() -> None:
     }
     assert components["cases"]["state_topic"] == "edge/wall/cases"
     assert "expire_after" not in components["cases"]
+
+
+def test_what_the_gates_skip_is_shown() -> None:
+    """Unknown where the gate is off."""
+    message = homeassistant.announce(
+        prefix="homeassistant", base="edge/wall", device="wall", version="1", labels=("cat", "dog"),
+        model="catdog", telemetry_interval_s=20.0, snapshots=False,
+        more=(*entities_adaptive.MOTION, *entities_adaptive.GOVERNOR),
+    )  # fmt: skip
+    components = json.loads(message.payload)["components"]
+
+    def shown(**parts: object) -> list[str]:
+        telemetry = WIRE.telemetry(dataclasses.replace(figures(), parts=parts)).payload
+        keys = ("skipped", "frames_share", "rate_lowered")
+        assert all(set(components[key]) <= KEYS[components[key]["platform"]] for key in keys)
+        return [render(components[key], telemetry) for key in keys]
+
+    motion = MotionFigures(
+        closed=True, skipped_share=0.8834, skipped_total=9, classified_total={}, noise=2.0
+    )
+    hot = GovernorFigures(
+        frames_share=0.6, reason="temperature", lowest=False, machine_cpu_share=0.1, skipped_total=1
+    )
+    assert shown(motion=motion, governor=hot) == ["88.3", "60.0", "ON"]
+    cool = msgspec.structs.replace(hot, frames_share=1.0, reason="")
+    assert shown(governor=cool) == ["None", "100.0", "OFF"]
+    assert shown() == ["None", "None", "None"]
 
 
 def test_the_agreement_of_a_shadow_is_a_sensor() -> None:

@@ -38,7 +38,7 @@ from edge.frames import (
     Prediction,
     View,
 )
-from edge.gates.luma import blocks, samples
+from edge.gates.luma import Sampler, blocks
 from edge.gates.motion import MotionGate
 from edge.messages import Message
 from edge.model import engine as engines
@@ -325,8 +325,8 @@ def test_in_every_layout_it_looks_at_the_brightness_of_the_part_in_use(layout: P
     pixels = np.full(LAYOUTS[layout], 90, np.uint8)
     pixels[24:48, 32:64] = 200
     lower_right = View(rotation=180, roi=(0.0, 0.0, 0.5, 0.5))
-    assert (samples(Frame(1, 1, pixels, layout, lower_right)) == 200).all()
-    assert samples(Frame(1, 1, pixels, layout)).mean() == pytest.approx(117.5)
+    assert (Sampler()(Frame(1, 1, pixels, layout, lower_right)) == 200).all()
+    assert Sampler()(Frame(1, 1, pixels, layout)).mean() == pytest.approx(117.5)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_any_size_is_sampled_evenly_and_nearly_whole(shape: tuple[int, int]) -> 
     picture = np.arange(shape[0] * shape[1], dtype=np.float64).reshape(shape)
     marked = np.zeros((*shape, 3))
     marked[..., 1] = picture
-    picked = samples(Frame(1, 1, cast(Any, marked), "bgr"))
+    picked = Sampler()(Frame(1, 1, cast(Any, marked), "bgr"))
     rows, columns = np.unique(picked // shape[1]), np.unique(picked % shape[1])
     high, wide = blocks(len(rows), len(columns))
     assert (len(rows) % high, len(columns) % wide) == (0, 0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Literal
+
 import pytest
 
-from edge.contract import StageTimes
+from edge.contract import GovernorFigures, StageTimes
 from edge.daemon.statusline import label, line
 from edge.frames import Prediction
 from tests.figures import figures
@@ -46,3 +49,17 @@ def test_what_the_machine_lacks_is_left_out() -> None:
     """No temperature, no frame yet, no broker."""
     bare = figures(fps=0.0, stages_ms={}, temperature_celsius=None)
     assert line(bare, "x", "online", broker=False) == "x · 0.0 fps · broker away"
+
+
+def test_a_governor_says_how_much_is_classified_and_why() -> None:
+    """Only while it is less than all."""
+
+    def governed(share: float, reason: Literal["", "temperature"]) -> str:
+        governor = GovernorFigures(
+            frames_share=share, reason=reason, lowest=False, machine_cpu_share=None, skipped_total=1
+        )
+        parts = {"governor": governor}
+        return line(dataclasses.replace(FIGURES, parts=parts), "x", "online", broker=True)
+
+    assert governed(0.6, "temperature").endswith("52 °C · classifies 60%: temperature · broker up")
+    assert governed(1.0, "").endswith("52 °C · broker up")

@@ -21,12 +21,15 @@ from edge.contract import (
     Agreement,
     CameraInfo,
     DriftFigures,
+    GovernorFigures,
     ModelInfo,
+    MotionFigures,
     PlugFigures,
     ShadowFigures,
     StageTimes,
     Thresholds,
     entities,
+    entities_adaptive,
     homeassistant,
     schema,
 )
@@ -164,6 +167,14 @@ def every_message() -> dict[str, Message]:
     hour = Agreement(frames=120, agreement=0.95, smoothed_frames=110, smoothed_agreement=1.0)
     parts = {
         "plugs": PlugFigures(skipped_total={}, failed=()),
+        "governor": GovernorFigures(
+            frames_share=0.9, reason="temperature", lowest=False, machine_cpu_share=0.031,
+            skipped_total=9,
+        ),
+        "motion": MotionFigures(
+            closed=True, skipped_share=0.883, skipped_total=240,
+            classified_total={"first": 1, "motion": 3, "settling": 25, "time": 11}, noise=2.01,
+        ),
         "drift": DriftFigures(
             origin="bundle",
             reason="out of focus",
@@ -194,6 +205,9 @@ def every_message() -> dict[str, Message]:
         "discovery_background": announcement(labels=labels, background=("neither",)),
         "discovery_drift": announcement(labels=("cat", "dog"), more=entities.DRIFT),
         "discovery_page": announcement(labels=("cat", "dog"), page="http://porch.local:8080/"),
+        "discovery_adaptive": announcement(
+            labels=("cat", "dog"), more=(*entities_adaptive.MOTION, *entities_adaptive.GOVERNOR)
+        ),
         "discovery_shadow": announcement(labels=("cat", "dog"), more=entities.SHADOW),
     }  # fmt: skip
 

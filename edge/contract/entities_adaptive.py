@@ -23,7 +23,7 @@ MOTION: Final = (
             "state_topic": TELEMETRY,
             "value_template": "{% set share = (value_json.motion | default({})).skipped_share"
             " | default(none) %}"
-            "{{ none if share is none else share * 100 }}",
+            "{{ none if share is none else (share * 100) | round(1) }}",
             "icon": "mdi:motion-sensor-off",
         },
     ),
@@ -40,7 +40,7 @@ GOVERNOR: Final = (
             "state_topic": TELEMETRY,
             "value_template": "{% set share = (value_json.governor | default({})).frames_share"
             " | default(none) %}"
-            "{{ none if share is none else share * 100 }}",
+            "{{ none if share is none else (share * 100) | round(1) }}",
             "icon": "mdi:speedometer-slow",
         },
     ),

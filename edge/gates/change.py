@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from edge.frames import Frame
-from edge.gates.luma import Grid, blocks, samples
+from edge.gates.luma import Grid, Sampler, blocks
 
 Verdict = Literal["", "first", "light", "motion"]
 
@@ -51,6 +51,7 @@ class Change:
     """The reference, and the noise. ``compare`` a frame; ``keep`` it once it is classified."""
 
     def __init__(self) -> None:
+        self._sample = Sampler()
         self._known = False
         self._light = LIGHT_LEAST
         self._reference: Grid
@@ -68,48 +69,37 @@ class Change:
 
         follows  the frame comes right after it, so that what differs may be noise
         """
-        picked = samples(frame)
+        picked = self._sample(frame)
         if picked.shape != self._now.shape:
             self._prepare(picked.shape)
             self._known, self._light = False, LIGHT_LEAST
-        now, difference = self._now, self._difference
-        np.copyto(now, picked)
+        np.copyto(self._now, picked)
         if not self._known:
             return "first"
-        self._sum_rows(now, self._rows)
+        self._sum_rows(self._now, self._rows)
         np.divide(self._rows, self._reference_rows, out=self._gain)
-        np.multiply(self._reference, self._gain, out=difference)
-        np.minimum(difference, 255, out=difference)
-        np.subtract(now, difference, out=difference)
-        np.minimum(difference, self._room, out=difference)
-        size = self._noise.shape[::-1]
-        mean, square = self._differences
-        cv2.resize(difference, size, dst=mean, interpolation=cv2.INTER_AREA)
-        np.multiply(difference, difference, out=difference)
-        cv2.resize(difference, size, dst=square, interpolation=cv2.INTER_AREA)
-        np.multiply(mean, mean, out=mean)
-        np.greater(self._differences, self._limits, out=self._above)
-        moved = bool(self._above.any())
-        if follows:
-            self._learn(mean, square)
+        least, most, _, _ = cv2.minMaxLoc(self._gain)
+        moved = self._has_moved(brighter=most > 1, follows=follows)
         if moved:
             return "motion"
-        cv2.resize(self._gain, (1, size[1]), dst=self._bands, interpolation=cv2.INTER_AREA)
-        least, most, _, _ = cv2.minMaxLoc(self._bands)
-        return "light" if most > 1 + self._light or least < 1 / (1 + self._light) else ""
+        if most > 1 + self._light or least < 1 / (1 + self._light):  # of single rows
+            size = (1, self._bands.shape[0])
+            cv2.resize(self._gain, size, dst=self._bands, interpolation=cv2.INTER_AREA)
+            least, most, _, _ = cv2.minMaxLoc(self._bands)
+            if most > 1 + self._light or least < 1 / (1 + self._light):
+                return "light"
+        return ""
 
     def keep(self) -> None:
         """The frame that was compared last has been classified: it is the reference."""
         self._now, self._reference = self._reference, self._now
-        np.less(self._reference, SATURATED, out=self._usable)
-        np.copyto(self._room, self._usable)
-        np.multiply(self._room, 255, out=self._room)
+        self._saturated = cv2.minMaxLoc(self._reference)[1] >= SATURATED
+        if self._saturated:
+            np.less(self._reference, SATURATED, out=self._below)
+            np.copyto(self._usable, self._below)
+            np.multiply(self._usable, 255, out=self._room)
         self._sum_rows(self._reference, self._reference_rows)
         self._known = True
-
-    def forget(self) -> None:
-        """There is no reference any more; the noise stays known."""
-        self._known = False
 
     def light_was(self, harmless: bool) -> None:
         """The light has changed, and the label has not (harmless), or it has or may have."""
@@ -123,8 +113,9 @@ class Change:
         height, width = shape
         self._now, self._reference, self._difference = np.zeros((3, height, width), np.float32)
         self._rows, self._reference_rows, self._gain = np.zeros((3, height, 1), np.float32)
-        self._usable = np.zeros(shape, np.bool_)
-        self._room: Grid = np.zeros(shape, np.float32)  # 0 where the reference is saturated, or 255
+        self._saturated = False  # somewhere
+        self._below = np.zeros(shape, np.bool_)
+        self._usable, self._room = np.zeros((2, height, width), np.float32)  # 0 there, or 1, 255
         size = blocks(max(1, height), max(1, width))
         self._in_block = max(1, height * width) / (size[0] * size[1])
         self._noise: Grid = np.zeros(size, np.float32)  # mean square, of two frames' difference
@@ -137,9 +128,30 @@ class Change:
 
     def _sum_rows(self, grid: Grid, out: Grid) -> None:
         """Write the brightness of each row into ``out``, (h, 1), of the samples that have one."""
-        np.multiply(grid, self._room, out=self._difference)
-        cv2.reduce(self._difference, 1, cv2.REDUCE_AVG, dst=out)
-        np.add(out, 255 * DARK, out=out)
+        if self._saturated:
+            grid = np.multiply(grid, self._usable, out=self._difference)
+        # not cv2.reduce: it wakes OpenCV's threads, which then spin for 0.2 ms
+        np.add.reduce(grid, axis=1, keepdims=True, out=out, initial=DARK * grid.shape[1])
+
+    def _has_moved(self, brighter: bool, follows: bool) -> bool:
+        """Return whether any block has changed; learn its noise where the frame ``follows``."""
+        difference, (mean, square) = self._difference, self._differences
+        np.multiply(self._reference, self._gain, out=difference)
+        if brighter:
+            np.minimum(difference, 255, out=difference)
+        np.subtract(self._now, difference, out=difference)
+        if self._saturated:
+            np.minimum(difference, self._room, out=difference)
+        size = mean.shape[::-1]
+        cv2.resize(difference, size, dst=mean, interpolation=cv2.INTER_AREA)
+        np.multiply(difference, difference, out=difference)
+        cv2.resize(difference, size, dst=square, interpolation=cv2.INTER_AREA)
+        np.multiply(mean, mean, out=mean)
+        np.greater(self._differences, self._limits, out=self._above)
+        moved = bool(self._above.any())
+        if follows:
+            self._learn(mean, square)
+        return moved
 
     def _learn(self, mean: Grid, square: Grid) -> None:
         most = max(NOISE_MOST, 4 * float(self._noise.mean()))

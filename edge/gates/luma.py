@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import geometry
-from edge.frames import Frame
+from edge.frames import AS_IT_IS, Frame
 
 ROWS: Final = 12
 COLUMNS: Final = 16
@@ -23,21 +23,37 @@ SIDE: Final = 8
 Grid = NDArray[np.float32]
 
 
-def samples(frame: Frame) -> NDArray[np.uint8]:
-    """Return the samples of ``frame``: a view of its pixels, (h, w).
+class Sampler:
+    """Takes the samples of frames; works out where they are once for each kind of picture."""
 
-    Luma where the layout has it, else green. h and w are multiples of ``blocks``
-    """
-    pixels, height = frame.pixels, frame.pixels.shape[0]
-    if frame.format in ("i420", "nv12"):
+    def __init__(self) -> None:
+        self._shape: tuple[int, ...] = ()
+        self._format, self._view = "", AS_IT_IS
+        self._where: tuple[slice | int, ...] = ()
+
+    def __call__(self, frame: Frame) -> NDArray[np.uint8]:
+        """Return the samples of ``frame``: a view of its pixels, (h, w).
+
+        Luma where the layout has it, else green. h and w are multiples of ``blocks``
+        """
+        shape = frame.pixels.shape
+        if shape != self._shape or frame.format != self._format or frame.view is not self._view:
+            self._shape, self._format, self._view = shape, frame.format, frame.view
+            self._where = _where(frame)
+        return frame.pixels[self._where]
+
+
+def _where(frame: Frame) -> tuple[slice | int, ...]:
+    """Return the index of a frame's samples in its pixels."""
+    (height, width), layout = frame.pixels.shape[:2], frame.format
+    if layout in ("i420", "nv12"):
         height = height * 2 // 3
-        plane = pixels[:height]
-    elif frame.format == "gray":
-        plane = pixels
-    else:
-        plane = pixels[:, :, 0 if frame.format == "yuyv" else 1]
-    used = geometry.part(height, pixels.shape[1], geometry.before_turning(frame.view))
-    return geometry.cut(plane, used)[_spaced(used.rows, ROWS), _spaced(used.columns, COLUMNS)]
+    used = geometry.part(height, width, geometry.before_turning(frame.view))
+    rows = _spaced(used.top, used.rows, ROWS)
+    columns = _spaced(used.left, used.columns, COLUMNS)
+    if layout in ("bgr", "rgb", "yuyv"):
+        return rows, columns, 0 if layout == "yuyv" else 1
+    return rows, columns
 
 
 def blocks(height: int, width: int) -> tuple[int, int]:
@@ -49,8 +65,8 @@ def _divisor(total: int, most: int) -> int:
     return next(number for number in range(min(most, total), 0, -1) if total % number == 0)
 
 
-def _spaced(length: int, most: int) -> slice:
-    """Return which of ``length`` pixels are sampled, for at most so many equal parts.
+def _spaced(begin: int, length: int, most: int) -> slice:
+    """Return which of ``length`` pixels from ``begin`` on are sampled, for at most so many parts.
 
     As many parts as leave out less than a tenth. Of the steps that give a part SIDE to 1.5 SIDE
     samples, the one that leaves out least.
@@ -62,5 +78,5 @@ def _spaced(length: int, most: int) -> slice:
 
     least, largest = max(1, length // (parts * SIDE * 3 // 2)), max(1, length // (parts * SIDE))
     step = max(range(least, largest + 1), key=lambda step: (total(step) * step, step))
-    first = (length - (total(step) - 1) * step - 1) // 2
+    first = begin + (length - (total(step) - 1) * step - 1) // 2
     return slice(first, first + total(step) * step, step)
