@@ -335,7 +335,7 @@ def test_the_journal_can_be_searched(service: Machine, subscribe: Subscribe, set
     service.put("/usr/local/share/frozen_stream.py", (ROOT / "tests/frozen_stream.py").read_bytes())
     service.run(
         "systemd-run -q --unit=frozen -p Restart=on-failure"
-        " python3 /usr/local/share/frozen_stream.py 8090 200"
+        " -E PYTHONPATH=/usr/lib/edge-camera python3 /usr/local/share/frozen_stream.py 8090 200"
     )
     changed = re.sub('source = ".*"', 'source = "http://127.0.0.1:8090/cam.mjpg"', settings)
     changed = changed.replace("[publish]", "stall_timeout_s = 2.0\n[publish]")
