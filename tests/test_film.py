@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from deploy.broker import PrivateBroker
+from edge.camera import ffmpeg
 from edge.camera.pace import LONGEST_S, Steps
 from edge.errors import CameraError
 from edge.frames import EndOfSource
@@ -43,6 +44,23 @@ def test_every_film_loops(name: str) -> None:
     camera.close()
     assert sequences == list(range(3 * once + 1))
     assert camera.corrupt_total == 0
+
+
+@pytest.mark.parametrize(
+    ("pace", "one_thread_pixels", "more"),
+    [("realtime", 640 * 480, False), ("realtime", 640 * 480 - 1, True), ("fast", 640 * 480, True)],
+)
+def test_a_small_film_is_decoded_by_one_thread(
+    pace: str, one_thread_pixels: int, more: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one costs 9 MB; a large film, or one that is to be fast, has more all the same."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(ffmpeg, "ONE_THREAD_PIXELS", one_thread_pixels)
+    before = len(os.listdir("/proc/self/task"))
+    camera = open_source(ROOT / "deploy" / "demo" / "clip.mp4", pace=pace)
+    added = len(os.listdir("/proc/self/task")) - before
+    camera.close()
+    assert (added > 0) == more
 
 
 def frames(name: str, loop: bool) -> int:

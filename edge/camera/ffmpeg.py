@@ -6,6 +6,7 @@ camera [1]; a Capture belongs to one thread at a time.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -24,6 +25,10 @@ from edge.frames import Seconds
 PROBE_BYTES: Final = 16_000_000
 """Of a stream that is searched for its first key frame: ten seconds at 12 Mbit/s."""
 FILM_THREADS: Final = 4
+"""Of the decoder of a film that one cannot decode in time."""
+ONE_THREAD_PIXELS: Final = 1280 * 720
+"""One thread decodes films up to this size in real time: H.264 takes 4.3 ms a frame on x86-64, four
+times as long on a Pi. A second thread costs 8.7 MB even at 640x480 (emulated arm64)."""
 FILM_S: Final = 4.0
 """Longest wait for a film to open, and for each of its frames: the reader waits, too."""
 FILMS: Final = (
@@ -76,10 +81,13 @@ def open_stream(spec: CameraSpec, search: str = "") -> Capture:
 
 def open_film(name: str, spec: CameraSpec, where: str) -> Capture:
     """Return the open film in the file ``name``. Raises CameraError."""
+    only = f"protocol_whitelist;file|format_whitelist;{FILMS}"
     threads = min(os.cpu_count() or 1, FILM_THREADS)
-    capture = _open(
-        name, f"protocol_whitelist;file|format_whitelist;{FILMS}", FILM_S, threads=threads
-    )
+    fast = spec.config.pace == "fast"
+    capture = _open(name, only, FILM_S, threads=threads if fast else 1)
+    if capture is not None and not fast and math.prod(capture.size) > ONE_THREAD_PIXELS:
+        capture.release()
+        capture = _open(name, only, FILM_S, threads=threads)
     if capture is None or not all(capture.size):
         if capture is not None:
             capture.release()
