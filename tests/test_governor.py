@@ -153,6 +153,15 @@ def test_it_stays_below_the_limit_and_comes_to_rest(
     assert pi.events[0][1]["limit_celsius"] == LIMIT
 
 
+def test_where_a_step_is_nearly_too_much_it_tries_again_ever_later(tmp_path: Path) -> None:
+    """Each twentieth warms it by seven degrees, and the sensor is off by one: no swinging."""
+    pi = Pi(tmp_path, ambient_celsius=1, tau_s=120, rise_celsius=150, noise=1.0)
+    governor = pi.governor(min_fps=0.1)
+    seen = pi.run(governor, 2 * HOUR_S)
+    assert max(celsius for celsius, _ in seen) < LIMIT
+    assert changes(seen[-1800:]) <= 30, "without waiting longer each time about a hundred"
+
+
 def test_it_raises_step_by_step_once_it_is_cooler_and_says_so(tmp_path: Path) -> None:
     """All frames again, then a minute later the end of it."""
     pi = Pi(tmp_path)
