@@ -27,10 +27,13 @@ class _Module(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         with _lock:
-            loader = self.__dict__.get("_loader")
-            if loader is not None:
-                loader.exec_module(self)  # which uses names that are there already
-                del self.__dict__["_loader"]
+            loader = self.__dict__.pop("_loader", None)
+            if loader is not None:  # else it is being executed, and imports itself
+                try:
+                    loader.exec_module(self)
+                except BaseException:
+                    self.__dict__["_loader"] = loader
+                    raise
                 self.__class__ = ModuleType  # type: ignore[assignment]
         if name in self.__dict__:
             return self.__dict__[name]

@@ -16,8 +16,8 @@ Pure: readings and time are given.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
-from statistics import fmean, median
 from typing import Final, Literal
 
 from edge.frames import Seconds
@@ -110,14 +110,14 @@ class Share:
         celsius = reading.celsius
         if celsius is not None and PLAUSIBLE[0] <= celsius <= PLAUSIBLE[1]:
             self._temperatures.append((now_s, celsius))
-            self.celsius = median(value for _, value in list(self._temperatures)[-3:])
+            self.celsius = _median([value for _, value in list(self._temperatures)[-3:]])
         else:
             self.celsius = None
         self._throttled = bool((reading.throttled_bits or 0) & THROTTLED_NOW)
         if reading.cpu_share is not None and reading.cpu_share >= 0:
             self._cpu.append(reading.cpu_share)
             del self._cpu[:-READINGS]
-        self.cpu = fmean(self._cpu) if self._cpu else None
+        self.cpu = _mean(self._cpu) if self._cpu else None
 
     def _expected(self) -> float | None:
         """Return the temperature in a while if it goes on to rise as it does."""
@@ -128,7 +128,7 @@ class Share:
             return self.celsius
         half = len(kept) // 2
         (early_s, early), (late_s, late) = (
-            (fmean(time for time, _ in part), median(value for _, value in part))
+            (_mean([time for time, _ in part]), _median([value for _, value in part]))
             for part in (kept[:half], kept[half:])
         )
         slope = (late - early) / max(1e-3, late_s - early_s)
@@ -165,3 +165,12 @@ class Share:
         expected = self._expected()
         cold = expected is None or expected <= self.limit_celsius - COLD
         return RAISE_S if self.limit_celsius and cold and not self.limit_cpu else self._wait_s
+
+
+def _mean(values: Collection[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _median(values: Collection[float]) -> float:
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
