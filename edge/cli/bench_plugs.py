@@ -16,6 +16,7 @@ from edge.contract import encode
 from edge.daemon.compose import plug
 from edge.daemon.framepath import FramePath
 from edge.daemon.run import Run
+from edge.errors import EdgeError
 from edge.frames import Frame
 from edge.messages import Message
 from edge.model.engine import Engine
@@ -62,7 +63,8 @@ def run(
 def frame_path(config: Config, engine: Engine, stages: Stages) -> Iterator[tuple[FramePath, Run]]:
     """Yield the daemon's path of a frame with all plugs, loaded, and the state of its run.
 
-    Nothing is published, and cases go to a folder that is removed.
+    Nothing is published, and cases go to a folder that is removed. Raises EdgeError at the end
+    where a plug has failed: the figures are without it.
     """
     wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
     with contextlib.ExitStack() as closing:
@@ -76,6 +78,8 @@ def frame_path(config: Config, engine: Engine, stages: Stages) -> Iterator[tuple
             plugged.rooms.tick()  # a shadow
             time.sleep(LOADING_S)
         yield FramePath(state, plugged.plugs, stages, plugged.publishing), state
+        if failed := plugged.plugs.failed:
+            raise EdgeError(f"{', '.join(failed)} failed while it was measured")
 
 
 def _drop(message: Message) -> None:

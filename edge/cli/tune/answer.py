@@ -75,13 +75,14 @@ def answer(
 ) -> Answer:
     """Return what is known, also in the middle of a search."""
     rows = [row for row in search.measurements if row.runs or row.faults]
-    last = rows[-1] if rows and rows[-1].part == "chosen" else None
+    long = {row.candidate: row for row in rows if row.part == "chosen"}
+    last = long.get(search.best)
     figures = last.runs[-1] if last and last.runs else None
     misses = _misses(last, plan.target)
     meets = None if last is None else not misses
-    own = [row for row in rows if row.candidate == search.base and row.part != "chosen"]
-    best = max(own, key=lambda row: len(row.runs), default=None)
-    p99, cpu = (best.median(one) if best else None for one in FIGURES.values())
+    own = [row for row in rows if row.candidate == search.base]
+    base = long.get(search.base) or max(own, key=lambda row: len(row.runs), default=None)
+    p99, cpu = (base.median(one) if base else None for one in FIGURES.values())
     before = Before(p99, cpu)
     advice = [*_motion(rows, plan), *_second(rows, search, plan)] if complete else []
     advice += _limits(misses, plan.target)
@@ -126,7 +127,7 @@ def _misses(row: Measurement | None, target: Target) -> list[str]:
             more = f"{value / limit - 1:.0%} above {factor * limit:.4g}"
             found.append(f"{name} {factor * value:.4g} {unit}, {more}")
     if run.dropped_share > DROPPED_MOST:
-        found.append(f"{run.dropped_share:.0%} of the frames came too fast")
+        found.append(f"{run.dropped_share:.0%} of the frames came while another one was at work")
     return found
 
 

@@ -34,10 +34,11 @@ def pictures(scene: Scene, config: CameraConfig, engine: Engine) -> Pictures:
     picture = cv2.resize(_picture(engine), (config.width, config.height))
     cv2.setRNGSeed(1)  # numpy.random would be memory that the daemon does not have
     noise = np.empty((config.height, config.width), np.float32)
+    mean, deviation = np.zeros(1), np.full(1, NOISE)
     made = []
     for index in range(HELD):
         if scene == "still":
-            cv2.randn(noise, 0, NOISE)
+            cv2.randn(noise, mean, deviation)
             pixels = np.clip(np.rint(picture + noise[..., None]), 0, 255).astype(np.uint8)
         else:
             pixels = np.roll(picture, round(index * STEP * config.width), 1)

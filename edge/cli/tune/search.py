@@ -2,7 +2,8 @@
 
 Rule 1: what differs by no more than the noise of the repeats stays as it is configured.
 Rule 2: every run's time is planned from what is left; what does not fit is said, not skipped.
-Rule 3: a candidate that fails once is a row with a fault, and is not tried again.
+Rule 3: what is chosen must be better in one long run too, or all stays as it is configured.
+Rule 4: a candidate that fails once is a row with a fault, and is not tried again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from edge.config import Config
 from edge.errors import CameraError, ConfigError, EdgeError, ModelError
 
 REPEATS: Final = 3
-LEAST_S, MOST_S = 1.0, 10.0
+LEAST_S, LEAST_FRAMES, MOST_S = 1.0, 10, 10.0
 """Of one run, without its start."""
 CHOSEN_SHARE: Final = 0.2
 """Of the time, for what was chosen: a run long enough to judge the target by."""
@@ -93,6 +94,7 @@ class Search:
         self.facts: Facts | None = None
         self.second = ""
         self._until = time.monotonic() + 60 * plan.minutes
+        self._least_s = max(LEAST_S, LEAST_FRAMES / plan.fps)
         self._start_s = 0.0  # of a child, besides what it measures
 
     def run(self) -> None:
@@ -153,7 +155,7 @@ class Search:
         """Measure the config as it is; it tells about the model, and how long a child takes."""
         row = Measurement("as configured", self.base, self.base.text("as configured"))
         self.measurements.append(row)
-        reply = self._one(row, LEAST_S, START_LIMIT_S)
+        reply = self._one(row, self._least_s, START_LIMIT_S)
         if reply.facts is None:
             raise _error(reply.fault)
         self.facts = reply.facts
@@ -167,13 +169,13 @@ class Search:
         until = self._until - 60 * self._plan.minutes * CHOSEN_SHARE - self._start_s
         slots = len(rows) + later
         each_s = (until - time.monotonic()) / slots
-        repeats = max(1, min(REPEATS, int(each_s / (self._start_s + LEAST_S))))
+        repeats = max(1, min(REPEATS, int(each_s / (self._start_s + self._least_s))))
         for repeat in range(repeats):
             turn = [row for row in rows if not row.faults][:: -1 if repeat % 2 else 1]
             for place, row in enumerate(turn):
                 runs = repeats * slots - repeat * len(rows) - place
                 left_s = until - time.monotonic()
-                seconds = min(MOST_S, max(LEAST_S, left_s / runs - self._start_s))
+                seconds = max(self._least_s, min(MOST_S, left_s / runs - self._start_s))
                 if left_s < self._start_s + seconds:
                     return rows
                 self._one(row, seconds)
@@ -194,13 +196,30 @@ class Search:
         return mine <= 1 and cpu < other_cpu * (1 - self.noise("cpu_share"))
 
     def _last(self) -> None:
-        """Measure what was chosen, in one long run."""
-        row = Measurement("chosen", self.best, self.best.text("chosen"))
+        """Measure what was chosen in a long run, after one as configured; both must agree."""
+        last = self._long(self.best)
+        if self.best == self.base:
+            self._time(last, 1.0)
+            return
+        first = self._long(self.base)
+        self._time(first, 0.5)
+        self._time(last, 1.0)
+        if first.usable and not (last.usable and self._better(last, first)):
+            self.notes.append(f"a long run does not confirm {last.text}: it stays as configured")
+            self.best = self.base
+
+    def _long(self, candidate: Candidate) -> Measurement:
+        return Measurement("chosen", candidate, candidate.text("chosen"))
+
+    def _time(self, row: Measurement, share: float) -> None:
+        """Measure ``row`` for a share of what is left."""
         self.measurements.append(row)
-        left_s = self._until - time.monotonic() - self._start_s
-        if self._plan.target.celsius is None:
+        left_s = self._until - time.monotonic()
+        if (
+            share < 1 or self._plan.target.celsius is None
+        ):  # else it is heated for as long as can be
             left_s = min(left_s, 60 * self._plan.minutes * CHOSEN_SHARE)
-        self._one(row, max(LEAST_S, left_s))
+        self._one(row, max(self._least_s, share * left_s - self._start_s))
 
     def _one(self, row: Measurement, seconds: float, start_s: float = 0.0) -> Reply:
         """Run one child; keep its figures or its fault in ``row``."""

@@ -10,18 +10,20 @@ from edge.cli.tune.answer import Answer, describe
 from edge.cli.tune.records import Measurement
 from edge.text import escaped
 
-COLUMNS = ("p50 ms", "p99 ms", "CPU %", "CPU ms", "skipped", "MB", "Celsius", "runs")
+COLUMNS = ("p50 ms", "p99 ms", "CPU %", "skipped", "MB", "°C")
 
 
 def draw(answer: Answer) -> None:
     """Print the table, what was chosen, and everything that makes it doubtful."""
     console = Console(stderr=True)
-    table = Table("", "", *COLUMNS, title=Text(escaped(f"{answer.model}, {answer.fps:g} fps")))
+    table = Table("", *COLUMNS, title=Text(escaped(f"{answer.model}, {answer.fps:g} fps")))
     part = ""
     for row in answer.measurements:
-        cells = [Text(escaped(cell)) for cell in (*_cells(row),)]
-        table.add_row("" if row.part == part else row.part, Text(escaped(row.text)), *cells)
-        part = row.part
+        if row.part != part:
+            table.add_section()
+            table.add_row(Text(row.part, "bold"))
+            part = row.part
+        table.add_row(Text(escaped(row.text)), *_cells(row))
     console.print(table)
     for line in _lines(answer):
         console.print(Text(escaped(line)), soft_wrap=True)
@@ -35,11 +37,9 @@ def _cells(row: Measurement) -> list[str]:
         _number(row.median(lambda run: run.p50_ms), 2),
         _number(row.median(lambda run: run.p99_ms), 2),
         _number(row.median(lambda run: 100 * run.cpu_share), 2),
-        _number(row.median(lambda run: run.cpu_ms), 2),
         f"{sum(run.skipped for run in row.runs) / max(1, frames):.0%}",
         _number(row.median(lambda run: None if run.pss_bytes is None else run.pss_bytes / 1e6), 0),
         _number(row.median(lambda run: run.celsius), 0),
-        str(len(row.runs)),
     ]
 
 
