@@ -56,14 +56,16 @@ def test_the_answer_has_its_keys_and_its_lines_are_a_config(rgb: Path, tmp_path:
     answer, done = tune(
         *("--config", config(tmp_path, rgb), "--latency-ms", "60000", "--out", out, "--fps", "12")
     )
-    assert answer["schema"] == 1 and answer["complete"] is True
+    assert answer["schema"] == 1
+    assert answer["complete"] is True
     assert answer.keys() == ANSWER.keys()
     for key, keys in ANSWER.items():
         inner = answer[key][0] if key == "measurements" else answer[key]
         assert keys is None or inner.keys() == keys, key
     assert answer["measurements"][0]["runs"][0].keys() == FIGURES
     assert answer["measurements"][0]["candidate"].keys() == CANDIDATE
-    assert answer["figures"]["frames"] > 0 and answer["figures"]["p99_ms"] > 0
+    assert answer["figures"]["frames"] > 0
+    assert answer["figures"]["p99_ms"] > 0
     assert answer["figures"]["pss_bytes"] > 1e7
     assert not [row["faults"] for row in answer["measurements"] if row["faults"]]
     parts = {row["part"] for row in answer["measurements"]}
@@ -84,7 +86,8 @@ def test_a_target_that_cannot_be_met_names_the_nearest(rgb: Path, tmp_path: Path
     done = edge("tune", "--config", path, "--minutes", "0.1", "--cpu", "0.000001")
     assert done.returncode == 1
     assert "no candidate meets the target" in done.stderr
-    assert "% above 0.0001" in done.stderr and "nearest is" in done.stderr
+    assert "% above 0.0001" in done.stderr
+    assert "nearest is" in done.stderr
     (tmp_path / "lines.toml").write_text(done.stdout)
     assert "# recommended, in [adaptive]: cpu_share = 1e-06" in done.stdout
     assert configs.load(tmp_path / "lines.toml").adaptive.cpu_share == 0
@@ -98,8 +101,10 @@ def test_interrupted_it_says_what_is_known(
     out, log = tmp_path / "tuned.toml", tmp_path / "log"
     with log.open("w") as stderr:
         running = subprocess.Popen(
-            [sys.executable, "-m", "edge", "tune", "--config", config(tmp_path, rgb)]
-            + ["--minutes", "20", "--out", out],
+            [
+                *(sys.executable, "-m", "edge", "tune", "--config", str(config(tmp_path, rgb))),
+                *("--minutes", "20", "--out", str(out)),
+            ],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -119,15 +124,18 @@ def test_interrupted_it_says_what_is_known(
     assert "# interrupted: only what was known by then" in lines
     (tmp_path / "lines.toml").write_text(lines)
     assert configs.load(tmp_path / "lines.toml").model.threads == 0
-    assert not out.exists() and not list(tmp_path.glob(".tuned*"))
-    assert "as configured" in log.read_text() and "Traceback" not in log.read_text()
+    assert not out.exists()
+    assert not list(tmp_path.glob(".tuned*"))
+    assert "as configured" in log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_model_that_cannot_start_is_one_line(rgb: Path, tmp_path: Path) -> None:
     """The child's refusal, with its status."""
     (rgb / "model.toml").write_text("name = 3\n")
     done = edge("tune", "--config", config(tmp_path, rgb), "--minutes", "1")
-    assert done.returncode == 78 and not done.stdout
+    assert done.returncode == 78
+    assert not done.stdout
     assert "model.toml" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
@@ -158,7 +166,8 @@ def test_pictures_of_a_folder_are_read(rgb: Path, tmp_path: Path) -> None:
     for number in range(3):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((48, 64, 3), 80 * number, np.uint8))
     answer, _ = tune("--config", config(tmp_path, rgb, str(folder)))
-    assert answer["scene"] == "source" and answer["chosen"]["scene"] == "source"
+    assert answer["scene"] == "source"
+    assert answer["chosen"]["scene"] == "source"
     assert answer["figures"]["frames"] > 0
     assert "width" not in answer["lines"]
 
@@ -178,8 +187,10 @@ def test_pictures_of_a_folder_are_read(rgb: Path, tmp_path: Path) -> None:
 def test_bad_values_are_one_line(arguments: list[str], line: str) -> None:
     """Status 2, before anything is measured."""
     done = edge("tune", *arguments)
-    assert done.returncode == 2 and line in done.stderr.splitlines()[-1]
-    assert done.stdout == "" and "\x1b" not in done.stderr
+    assert done.returncode == 2
+    assert line in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+    assert "\x1b" not in done.stderr
 
 
 def test_a_file_of_someone_else_is_not_overwritten(rgb: Path, tmp_path: Path) -> None:
@@ -189,7 +200,8 @@ def test_a_file_of_someone_else_is_not_overwritten(rgb: Path, tmp_path: Path) ->
     before = path.read_text()
     done = edge("tune", "--config", path, "--minutes", "30", "--out", out)
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and "was not written by edge tune" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "was not written by edge tune" in done.stderr
     assert out.read_text() == before
 
 
