@@ -20,7 +20,7 @@ from deploy.broker import PrivateBroker
 from edge.cli import arguments
 from tests.conftest import ROOT, Daemon, edge
 
-COMMANDS = ("run", "check", "classify", "bench", "watch", "schema")
+COMMANDS = ("run", "check", "classify", "bench", "tune", "watch", "schema")
 BENCH_KEYS = {
     *("invoke_ms", "preprocess_ms", "overhead_ms", "pipeline_ms", "fps", "rss_bytes"),
     *("pss_bytes", "rss_growth_bytes", "heap_growth_bytes", "frame_peak_heap_bytes", "runtime"),

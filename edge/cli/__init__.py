@@ -6,6 +6,7 @@ cases.py         `edge cases`: the frames that were kept
 arguments_cases.py  its arguments
 bench.py         `edge bench`: speed and memory of the pipeline, stage by stage
 bench_source.py  `edge bench --capture`: the cost of a source
+tune/            `edge tune`: settings that meet a target on this machine
 watch.py         `edge watch`: what a subscriber receives, live
 screen.py        MQTT messages drawn for `edge watch`
 models.py        `edge models`: models of this device

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
-from edge.cli import arguments_cases, arguments_teach, arguments_web, values
+from edge.cli import arguments_cases, arguments_teach, arguments_tune, arguments_web, values
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -19,6 +19,7 @@ EXAMPLES: Final = {
     "check": "edge check --config /etc/edge-camera/edge.toml",
     "classify": "edge classify --json cat.jpg dog.jpg",
     "bench": "edge bench --threads 2 --frames 2000 --budget-ms 20",
+    "tune": "edge tune --fps 15 --cpu 0.1 --out tuned.toml",
     "watch": "edge watch --broker localhost:1883",
     "purge": "edge purge --broker localhost wall-old",
     "teach": "edge teach pictures --name gate",
@@ -93,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--naive", action="store_true", help="measure a naive loop too, to compare")
     _config(bench)
     _source(bench)
+
+    arguments_tune.add(command("tune", "find the settings that meet a target on this machine"))
 
     watch = command("watch", "show what a device publishes, live")
     _config(watch)

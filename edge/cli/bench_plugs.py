@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +16,7 @@ from edge.contract import encode
 from edge.daemon.compose import plug
 from edge.daemon.framepath import FramePath
 from edge.daemon.run import Run
+from edge.errors import EdgeError
 from edge.frames import Frame
 from edge.messages import Message
 from edge.model.engine import Engine
@@ -38,19 +39,9 @@ def run(
     plugged_skipped   reason -> frames that a gate has skipped; not there without any
     """
     publish = msgspec.structs.replace(config.publish, result=True, result_rate=RESULTS_MAX)
-    wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
     stages, whole = Stages(frames_total), LatencyRing(frames_total)
-    with contextlib.ExitStack() as closing:
-        made = tempfile.TemporaryDirectory(prefix="edge-bench-", ignore_cleanup_errors=True)
-        cases = msgspec.structs.replace(config.cases, path=closing.enter_context(made))
-        state = Run(msgspec.structs.replace(config, publish=publish, cases=cases), engine)
-        plugged = plug(state, wire, _drop, _no_snapshot, stages, closing)
-        while any(
-            getattr(part, "state", "") == "loading" for part in plugged.plugs.parts().values()
-        ):
-            plugged.rooms.tick()  # a shadow
-            time.sleep(LOADING_S)
-        path = FramePath(state, plugged.plugs, stages, plugged.publishing)
+    config = msgspec.structs.replace(config, publish=publish)
+    with frame_path(config, engine, stages) as (path, state):
         for index in range(-WARM_UP_FRAMES, frames_total):
             if index == 0:
                 stages.clear()
@@ -66,6 +57,29 @@ def run(
             named[name] = times
     figures = {f"{name}_ms": msgspec.structs.asdict(times) for name, times in named.items()}
     return figures | ({"plugged_skipped": dict(state.skipped_total)} if state.skipped_total else {})
+
+
+@contextlib.contextmanager
+def frame_path(config: Config, engine: Engine, stages: Stages) -> Iterator[tuple[FramePath, Run]]:
+    """Yield the daemon's path of a frame with all plugs, loaded, and the state of its run.
+
+    Nothing is published, and cases go to a folder that is removed. Raises EdgeError at the end
+    where a plug has failed: the figures are without it.
+    """
+    wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
+    with contextlib.ExitStack() as closing:
+        made = tempfile.TemporaryDirectory(prefix="edge-bench-", ignore_cleanup_errors=True)
+        cases = msgspec.structs.replace(config.cases, path=closing.enter_context(made))
+        state = Run(msgspec.structs.replace(config, cases=cases), engine)
+        plugged = plug(state, wire, _drop, _no_snapshot, stages, closing)
+        while any(
+            getattr(part, "state", "") == "loading" for part in plugged.plugs.parts().values()
+        ):
+            plugged.rooms.tick()  # a shadow
+            time.sleep(LOADING_S)
+        yield FramePath(state, plugged.plugs, stages, plugged.publishing), state
+        if failed := plugged.plugs.failed:
+            raise EdgeError(f"{', '.join(failed)} failed while it was measured")
 
 
 def _drop(message: Message) -> None:

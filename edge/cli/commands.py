@@ -95,6 +95,13 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def tune(args: argparse.Namespace) -> int:
+    """Find the settings that meet a target, print them, and say whether they do."""
+    from edge.cli.tune import command
+
+    return command.run(args)
+
+
 def _memory(args: argparse.Namespace, config: configs.Config) -> int:
     """Print what the memory of a running daemon is."""
     from edge.cli import bench_memory
@@ -209,6 +216,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check": check,
     "classify": classify,
     "bench": bench,
+    "tune": tune,
     "watch": watching.watch,
     "purge": purge,
     "doctor": doctor,

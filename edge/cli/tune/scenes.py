@@ -1,0 +1,88 @@
+"""Made-up scenes, a ring of pictures in memory: a still one with a camera's noise, a moving one.
+
+They show the model's golden picture, of which it is sure; without one, a shape before a gradient.
+Drawing them is not measured, nor are a camera, its driver and a decoder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.camera.spec import view
+from edge.cli.tune.records import Scene
+from edge.config import CameraConfig
+from edge.frames import Frame, PixelFormat
+from edge.model.engine import Engine, Unreadable, read_picture
+
+HELD: Final = 8
+NOISE: Final = 2.0
+"""Of a still scene: standard deviation in levels of 0 to 255."""
+STEP: Final = 1 / 16
+"""Of a moving scene: share of the width from one picture to the next."""
+Pixels = NDArray[np.uint8]
+Pictures = Sequence[tuple[Pixels, PixelFormat]]
+
+
+def pictures(scene: Scene, config: CameraConfig, engine: Engine) -> Pictures:
+    """Return the pictures of ``scene`` in the size of ``config``, in the layout of its camera."""
+    picture = cv2.resize(_picture(engine), (config.width, config.height))
+    cv2.setRNGSeed(1)  # numpy.random would be memory that the daemon does not have
+    noise = np.empty((config.height, config.width), np.float32)
+    mean, deviation = np.zeros(1), np.full(1, NOISE)
+    made = []
+    for index in range(HELD):
+        if scene == "still":
+            cv2.randn(noise, mean, deviation)
+            pixels = np.clip(np.rint(picture + noise[..., None]), 0, 255).astype(np.uint8)
+        else:
+            pixels = np.roll(picture, round(index * STEP * config.width), 1)
+        made.append(_as(layout(config.source), pixels))
+    return made
+
+
+def layout(source: str) -> PixelFormat:
+    """Return the layout in which a source of this kind usually gives its pictures."""
+    if source.startswith("/dev/"):
+        return "yuyv"
+    return "i420" if source == "auto" or source.startswith("picamera2") else "bgr"
+
+
+def frame(
+    made: Pictures, number: int, config: CameraConfig, captured_ns: int | None = None
+) -> Frame:
+    """Return picture ``number`` of the ring as a frame, taken now if not said otherwise."""
+    pixels, kind = made[number % len(made)]
+    at_ns = time.monotonic_ns() if captured_ns is None else captured_ns
+    return Frame(number, at_ns, pixels, kind, view(config))
+
+
+def _picture(engine: Engine) -> Pixels:
+    if engine.card.golden:
+        try:
+            return read_picture(engine.folder / engine.card.golden.picture).pixels
+        except Unreadable:
+            pass  # it was read at the start; made up then
+    shade = np.linspace(40, 200, 480, dtype=np.uint8)[:, None, None]
+    picture = np.repeat(np.repeat(shade, 640, 1), 3, 2)
+    cv2.circle(picture, (320, 240), 140, (40, 120, 220), -1)
+    return picture
+
+
+def _as(kind: PixelFormat, pixels: Pixels) -> tuple[Pixels, PixelFormat]:
+    """Return BGR ``pixels``, (H, W, 3), in another layout; as they are where the size is odd."""
+    height, width = pixels.shape[:2]
+    if kind == "bgr" or height % 2 or width % 2:
+        return pixels, "bgr"
+    if kind == "i420":
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8), kind
+    luma, first, second = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV))
+    packed = np.empty((height, width, 2), np.uint8)
+    packed[..., 0] = luma
+    packed[:, 0::2, 1], packed[:, 1::2, 1] = first[:, 0::2], second[:, 0::2]
+    return packed, "yuyv"
