@@ -275,6 +275,17 @@ def test_min_fps_is_classified_whatever_happens(tmp_path: Path) -> None:
     assert governor.figures().skipped_total > 500
 
 
+def test_a_reason_ends_where_nothing_could_be_lowered() -> None:
+    """A camera with fewer frames than min_fps: hot, then not."""
+    share = Share(LIMIT, 0.0)
+    for now_s in range(0, 60, 2):
+        share.update(Reading(80.0), 1.0, now_s)
+    assert (share.now, share.reason) == (1.0, "temperature")
+    for now_s in range(60, 120, 2):
+        share.update(Reading(40.0), 1.0, now_s)
+    assert (share.now, share.reason) == (1.0, "")
+
+
 def test_another_limit_goes_on_where_the_one_before_is(tmp_path: Path) -> None:
     """A `set` request or a reload on a hot machine does not begin at full rate."""
     pi = Pi(tmp_path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta
 
 from edge.config.table import Rate, Share, Table
 from edge.errors import ConfigError
+
+LOWEST_CELSIUS: Final = 40.0
+"""A limit below it would be exceeded by a machine that does nothing."""
 
 
 class AdaptiveConfig(Table, frozen=True):
@@ -43,6 +46,3 @@ class AdaptiveConfig(Table, frozen=True):
                 got=f"{self.max_celsius:g}",
                 hint="75 is 5 degrees below where a Raspberry Pi 4 throttles",
             )
-
-
-LOWEST_CELSIUS = 40.0

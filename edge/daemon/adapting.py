@@ -26,7 +26,7 @@ class Adapting:
         self._thermometer, self._firmware = Thermometer(), Firmware()
         self._cores = os.cpu_count() or 1
         self._read_ns: tuple[int, int] | None = None  # wall and CPU time of the last reading
-        self._made: Governor | None = None
+        self._at_work: Governor | None = None  # which has read, so that it was not only prepared
 
     def motion(self, config: Config, engine: Engine) -> MotionGate | None:
         """Return the motion gate for a config and a model; None where it is off."""
@@ -39,16 +39,17 @@ class Adapting:
         """Return the governor for a config; None where it has no limit."""
         if not config.adaptive.governs:
             return None
-        self._made = Governor(
+        made = Governor(
             config.adaptive,
-            self._read,
+            lambda: self._read(made),
             events,
             lambda: not self._run.config.adaptive.governs,
-            self._made if self._run.config.adaptive.governs else None,
+            self._at_work if self._run.config.adaptive.governs else None,
         )
-        return self._made
+        return made
 
-    def _read(self) -> Reading:
+    def _read(self, governor: Governor) -> Reading:
+        self._at_work = governor
         before, now_ns = self._read_ns, (time.monotonic_ns(), time.process_time_ns())
         self._read_ns, cpu = now_ns, None
         if before is not None and now_ns[0] > before[0]:

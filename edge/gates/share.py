@@ -91,7 +91,9 @@ class Share:
             if self.now > least:
                 self._lower(max(least, self.now * factor), now_s)
             self.reason = reason
-        elif self.now < 1 and since_s >= self._patience_s() and self._is_free():
+        elif self.now == 1:
+            self.reason = ""
+        elif since_s >= self._patience_s() and self._is_free():
             self.now = min(1.0, self.now + RAISE)
             self._changed_s = self._raised_s = now_s
             self._cpu.clear()
