@@ -49,7 +49,7 @@ function others() {
     write(line, n ? t("fleet.more", { n: number(n) }) : devices.length ? "" : t(own ? "fleet.alone" : "fleet.nothing"));
     rows.replaceChildren(devices.length ? table(t("fleet.title"), head, devices.map(row), { figures: 9 }) : "");
   });
-  box.querySelector("header").append(...parts);
+  box.querySelector("header").append(span("pair", ...parts));
   return box;
 }
 
