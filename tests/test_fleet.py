@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from deploy.broker import PrivateBroker
@@ -18,6 +19,7 @@ from edge.daemon import fleet as fleets
 from edge.daemon.commands import Pending
 from edge.daemon.fleet import Fleets, fleet
 from edge.errors import EdgeError
+from edge.local import LINE_MAX
 from edge.messages import Broker
 from tests.conftest import Daemon, wait_until
 from tests.test_acl import guard, login
@@ -128,10 +130,16 @@ def test_a_hostile_neighbour_is_bounded(
 
 
 def test_more_devices_than_are_given_are_counted() -> None:
-    """The answer is bounded, and says how many are missing."""
-    payloads = {f"edge/d{n}/availability": b"online" for n in range(DEVICES_MAX + 7)}
-    got = fleet({**payloads, "edge/me/info": b"{}", "edge/gone/info": b""}, "edge", "me")
+    """The answer says how many are missing; the worst one fits in a line of the local socket."""
+    state = {"label": "\U000e0001" * 5000, "ts": 9.0, "since_s": 1.0}
+    info = {"version": "\U000e0001" * 5000}
+    payloads = {"edge/me/info": b"{}", "edge/gone/info": b""}
+    for n in range(DEVICES_MAX + 7):
+        payloads[f"edge/d{n}/state"] = json.dumps(state).encode()
+        payloads[f"edge/d{n}/info"] = json.dumps(info).encode()
+    got = fleet(payloads, "edge", "me")
     assert (len(got.devices), got.left_out, got.own) == (DEVICES_MAX, 7, True)
+    assert len(msgspec.json.encode(got)) < LINE_MAX / 2
 
 
 @pytest.mark.parametrize(("more", "expected"), [((), []), (OPEN, ["wall"])])

@@ -104,7 +104,7 @@ class Fleets:
 
     def _answer(self, outcome: Fleet | EdgeError) -> Answer:
         if isinstance(outcome, EdgeError):
-            raise outcome
+            raise outcome.with_traceback(None)  # it may be raised often
         age_s = round(self._clock() - self._done_s, 1)
         return msgspec.structs.asdict(msgspec.structs.replace(outcome, age_s=age_s))
 
