@@ -52,10 +52,10 @@ def start(daemon: Start, folder: Path, model: Path, broker: str, text: str) -> D
     return running
 
 
-def retain(broker: PrivateBroker, topic: str, payload: bytes) -> None:
+def retain(broker: PrivateBroker, topic: str, payload: bytes, *login: str) -> None:
     """Publish a retained message."""
     where = ("-h", broker.host, "-p", str(broker.port))
-    command = ("mosquitto_pub", *where, "-t", topic, "-r", "-q", "1", "-s")
+    command = ("mosquitto_pub", *where, *login, "-t", topic, "-r", "-q", "1", "-s")
     subprocess.run(command, input=payload, check=True, capture_output=True)
 
 
@@ -153,13 +153,7 @@ def test_what_the_broker_lets_a_device_read(
     at = lines.index("pattern read edge/%u/claim")
     acl.write_text("\n".join([*lines[:at], *more, *lines[at:]]) + "\n")
     with PrivateBroker(*options) as broker:
-        subprocess.run(
-            [
-                *("mosquitto_pub", "-h", broker.host, "-p", str(broker.port), "-u", "wall"),
-                *("-P", "secret", "-t", "edge/wall/availability", "-m", "online", "-rq", "1"),
-            ],
-            check=True,
-        )
+        retain(broker, "edge/wall/availability", b"online", "-u", "wall", "-P", "secret")
         text = login(tmp_path, "porch") + f'[local]\npath = "{tmp_path}/edge.sock"\n'
         start(daemon, tmp_path, rgb, broker.address, text).wait_for_log(": connected")
         server = web(config=text).ready().connected()
