@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from deploy.broker import PrivateBroker
 from tests.case_files import fill
 from tests.conftest import Daemon, edge
 from tests.fuzz import LONG
@@ -114,7 +115,12 @@ def _plain(value: Any) -> Any:
 
 @pytest.mark.fuzz
 def test_every_answer_is_as_described(
-    tmp_path: Path, daemon: Callable[..., Daemon], web: Callable[..., Web], rgb: Path, token: str
+    tmp_path: Path,
+    broker: PrivateBroker,
+    daemon: Callable[..., Daemon],
+    web: Callable[..., Web],
+    rgb: Path,
+    token: str,
 ) -> None:
     """No fault of the server, good requests answered; both processes as well as before.
 
@@ -124,7 +130,8 @@ def test_every_answer_is_as_described(
     collect(tmp_path / "cases")
     fill(tmp_path / "cases", 40)
     config = CONFIG.format(tmp_path)
-    running = daemon("--source", "synthetic", config=config, STATE_DIRECTORY=str(tmp_path))
+    source = ("--source", "synthetic", "--broker", broker.address)
+    running = daemon(*source, config=config, STATE_DIRECTORY=str(tmp_path))
     server = web("--config", tmp_path / "edge.toml").ready()
     bearer = {"Authorization": f"Bearer {token}"}
     paths = server.ask("/openapi.json").json()["paths"]

@@ -29,7 +29,7 @@ class HomeAssistantConfig(Table, frozen=True):
 
     def check(self, where: str) -> None:
         """Raise ConfigError where ``page`` leads nowhere, or says more than it should."""
-        if self.page and not _is_page(self.page):
+        if self.page and not is_page(self.page):
             plain = re.fullmatch(r"[^@?#]*", self.page)
             raise ConfigError(
                 "not the address of a page on the network",
@@ -41,8 +41,8 @@ class HomeAssistantConfig(Table, frozen=True):
             )
 
 
-def _is_page(text: str) -> bool:
-    """Return whether Home Assistant may lead somebody there."""
+def is_page(text: str) -> bool:
+    """Return whether somebody may be led there."""
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port

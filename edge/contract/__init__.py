@@ -3,6 +3,7 @@
 from edge.config.smoothing import Thresholds
 from edge.contract.adaptive import GovernorFigures, MotionFigures
 from edge.contract.camera import CameraInfo, CameraMode
+from edge.contract.fleet import DEVICES_MAX, Fleet, Other
 from edge.contract.payloads import (
     FEW_LABELS,
     SCHEMA,
@@ -47,6 +48,7 @@ from edge.contract.telemetry import (
 )
 
 __all__ = [
+    "DEVICES_MAX",
     "FEW_LABELS",
     "PAYLOADS",
     "REQUESTS",
@@ -65,6 +67,7 @@ __all__ = [
     "EventType",
     "Evidence",
     "Figures",
+    "Fleet",
     "Frames",
     "GovernorFigures",
     "Health",
@@ -72,6 +75,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "MotionFigures",
+    "Other",
     "Pause",
     "PlugFigures",
     "Request",

@@ -34,6 +34,7 @@ from edge.daemon.adapting import Adapting
 from edge.daemon.commands import Commands, Row, row
 from edge.daemon.events import Events
 from edge.daemon.figures import Meter
+from edge.daemon.fleet import Fleets
 from edge.daemon.framepath import FramePath
 from edge.daemon.identity import Identity
 from edge.daemon.local import Local
@@ -144,13 +145,19 @@ def compose(
         **rooms.rows(),
     }
     commands = Commands(wire, table, run.count_request)
+    last: tuple[Callable[[], None], ...] = ()
     if local is not None:
-        local.answer_with(wire, table, snapshots.handle, run.count_request)
+        fleets = Fleets(broker, config.mqtt.base_topic, config.device.id)
+        own = {
+            **table,
+            "fleet": row(Request, fleets.handle),
+        }  # who can ask over MQTT can read it all
+        local.answer_with(wire, own, snapshots.handle, run.count_request)
         closing.callback(local.close)
+        last = (fleets.tick, local.tick)  # it sends what the others publish
     mail = Mail(publisher, base, identity, commands, announcer, events)
     firmware = Firmware()
     throttle = (Throttle(firmware, events).tick,) if firmware.present else ()
-    last = (local.tick,) if local else ()  # it sends what the others publish
     frames = local.frames if local else None
     frame_path = FramePath(run, plugs, stages, plugged.publishing, frames)
     return Parts(

@@ -7,6 +7,7 @@ from pathlib import Path
 from edge.web.case_files import CaseFiles
 from edge.web.cases import Cases
 from edge.web.device import Device
+from edge.web.fleet import Others
 from edge.web.guard import Activity
 from edge.web.health import Health
 from edge.web.history import History
@@ -20,7 +21,7 @@ from edge.web.work import Work
 
 
 class Lessons:
-    """Cases, teaching, the past, why, settings and health. socket: the daemon's."""
+    """Cases, teaching, the past, why, settings, health, others. socket: the daemon's."""
 
     def __init__(self, place: Place, device: Device, socket: Path, activity: Activity) -> None:
         self._work = work = Work()
@@ -37,6 +38,7 @@ class Lessons:
             self._watch,
             SettingsApi(place, device, work),
             self._health,
+            Others(device),
         )
 
     def routes(self) -> list[Route]:

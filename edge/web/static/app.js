@@ -129,7 +129,7 @@ async function leave() {
 }
 
 // One character is enough for a shortcut only where it is wanted (WCAG 2.1.4).
-export const keysOn = () => localStorage.getItem("keys") !== "off";
+const keysOn = () => localStorage.getItem("keys") !== "off";
 
 function showKeys() {
   const box = h("input", { type: "checkbox", checked: keysOn(), onchange: () => localStorage.setItem("keys", box.checked ? "on" : "off") });

@@ -76,29 +76,27 @@ const moment = (options) => {
   return (s) => format.format(new Date(s * 1000));
 };
 export const clock = moment({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-export const clockShort = moment({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const day = moment({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const when = (s) => (Math.abs(Date.now() / 1000 - s) < 72000 ? clock(s) : day(s));
 
 export const scroll = (label, kind, ...content) => h("div", { class: `scroll ${kind}`, tabindex: "0", role: "region", "aria-label": label }, ...content);
 
-// A table. head: texts; rows: cells, texts or elements; numbers from column `figures` on.
-export function table(caption, head, rows, { figures = 1, hidden = false, kind: name = "" } = {}) {
+// A table. head: texts; rows: cells, texts or elements; numbers from column `figures` on. The caption is for screen readers, unless `shown`.
+export function table(caption, head, rows, { figures = 1, shown = false, kind: name = "" } = {}) {
   const kind = (column) => (column >= figures ? "figure" : "");
   return scroll(caption, name, h("table", {},
-      h("caption", { class: hidden ? "unseen" : "" }, caption),
+      h("caption", { class: shown ? "" : "unseen" }, caption),
       h("thead", {}, h("tr", {}, head.map((text, n) => h("th", { scope: "col", class: kind(n) }, text)))),
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => h(n ? "td" : "th", n ? { class: kind(n) } : { scope: "row" }, cell)))))));
 }
 
-// Rows of a name and a value, changed in place: set("fps", "15.0", "warning").
-export function facts(rows) {
-  const values = {};
-  const node = h("dl", { class: "facts" }, rows.map(([key, text]) =>
-    h("div", { hidden: true }, h("dt", {}, text), (values[key] = h("dd", {})))));
+// Rows of a name and a value, changed in place: set("fps", "15.0", "warning"); in the order in which they are first set.
+export function facts(group) {
+  const values = {}, node = h("dl", { class: "facts" });
   return {
     node,
     set(key, value, kind = "") {
+      if (!values[key]) node.append(h("div", {}, h("dt", {}, t(`${group}.${key}`)), (values[key] = h("dd"))));
       const place = values[key];
       place.parentElement.hidden = value == null || value === "";
       if (value == null) return;

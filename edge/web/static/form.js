@@ -1,5 +1,5 @@
 // Fields of one table of the config, made from the JSON Schema of its keys.
-import { h, known, number, t } from "/dom.js";
+import { h, number, t } from "/dom.js";
 
 // saved: what a restart would give; now: what is in force. oninput gets what is typed.
 export function fields(table, keys, schemas, saved, now, oninput) {
@@ -18,14 +18,14 @@ export function fields(table, keys, schemas, saved, now, oninput) {
   };
 }
 
-const digits = (v) => (Number.isInteger(v) ? 0 : 3);
+const written = (v) => (v === "" ? "–" : v === true ? t("settings.on") : v === false ? t("settings.off") : typeof v === "number" ? number(v, Number.isInteger(v) ? 0 : 3) : v);
 
 function field(table, key, schema, saved, now) {
   const optional = schema.anyOf?.some((one) => one.type === "null");
   const rule = optional ? schema.anyOf.find((one) => one.type !== "null") : schema;
   const begin = optional && saved === null ? null : now ?? saved ?? null;
-  const id = `${table}-${key}`, name = `settings.keys.${table}.${key}`;
-  const [title, hint = ""] = (known(name) ? t(name) : key.replaceAll("_", " ")).split("|");
+  const id = `${table}-${key}`;
+  const [title, hint = ""] = t(`settings.keys.${table}.${key}`).split("|");
   let input, value;
   if (rule.enum) {
     input = h("select", { id }, optional && h("option", { value: "" }, t("settings.own")), rule.enum.map((one) => h("option", { value: one }, String(one))));
@@ -43,8 +43,9 @@ function field(table, key, schema, saved, now) {
     input.value = begin ?? "";
     value = () => input.value;
   }
-  const bounds = rule.minimum != null && rule.maximum != null && rule.maximum < 1e6 ? t("settings.bounds", { low: number(rule.minimum, digits(rule.minimum)), high: number(rule.maximum) }) : "";
-  const fallback = optional ? (hint ? "" : t("settings.empty")) : schema.default !== undefined && typeof schema.default !== "object" ? t("settings.default", { value: schema.default === "" ? "–" : typeof schema.default === "boolean" ? t(schema.default ? "settings.on" : "settings.off") : typeof schema.default === "number" ? number(schema.default, digits(schema.default)) : schema.default }) : "";
+  const bounds = rule.minimum != null && rule.maximum < 1e6 ? t("settings.bounds", { low: written(rule.minimum), high: written(rule.maximum) }) : "";
+  const usual = schema.default, plain = usual !== undefined && typeof usual !== "object";
+  const fallback = optional ? (hint ? "" : t("settings.empty")) : plain ? t("settings.default", { value: written(usual) }) : "";
   const words = h("p", { class: "soft", id: `${id}-hint` }, [hint, bounds, fallback].filter(Boolean).join(" "));
   input.setAttribute("aria-describedby", words.id);
   const box = rule.type === "boolean";

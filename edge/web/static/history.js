@@ -7,7 +7,16 @@ import { moments, plot } from "/plot.js";
 const EVERY_MS = 30000;
 const HOURS = [0.25, 1, 6, 24, 168];
 const LANES = 12;
-const ms = (v) => t("history.ms", { v: number(v, 1) });
+const ms = { format: (v) => t("history.ms", { v: number(v, 1) }) };
+// What is drawn of the series, and how it is written.
+const PLOTS = {
+  fps: [["fps"]],
+  latency: [["latency_p50_ms", "latency_p99_ms"], ms],
+  invoke: [["invoke_p50_ms"], ms],
+  temperature: [["temperature_c"], { format: (v) => t("machine.celsius", { v: number(v, 1) }) }],
+  memory: [["memory_bytes"], { format: bytes, axis: bytes }],
+  drift: [["drift_psi_max"], { format: (v) => number(v, 2) }],
+};
 
 export function make(node) {
   const choice = h("select", { id: "hours", onchange() { begin = 0; load(); } }, HOURS.map((n) => h("option", { value: n, selected: n === 24 }, t(`history.hours.${n * 60}`))));
@@ -18,16 +27,11 @@ export function make(node) {
   const age = live.aged(() => takenMs, () => failed || Date.now() - takenMs > 3 * EVERY_MS, line);
   line.append(h("header", {}, h("h2", {}, t("history.labels")), age), lanes, axis, empty,
     h("details", {}, h("summary", {}, t("asTable")), shares));
-  const single = { sync: true };
-  const plots = {
-    fps: plot(t("history.fps"), [{ text: t("history.fps") }], single),
-    latency: plot(t("history.latency"), [{ text: "p50" }, { text: "p99", kind: "dash" }], { ...single, format: ms }),
-    invoke: plot(t("history.invoke"), [{ text: "p50" }], { ...single, format: ms }),
-    temperature: plot(t("history.temperature"), [{ text: t("history.temperature") }], { ...single, format: (v) => t("machine.celsius", { v: number(v, 1) }) }),
-    memory: plot(t("history.memory"), [{ text: t("history.memory") }], { ...single, format: bytes, axis: bytes }),
-    drift: plot(t("history.drift"), [{ text: t("history.drift") }], { ...single, format: (v) => number(v, 2) }),
-  };
-  const grid = div("cards wide", Object.values(plots).map((one) => one.node));
+  const plots = Object.entries(PLOTS).map(([name, [keys, options]]) => {
+    const title = t(`history.${name}`);
+    return { keys, ...plot(title, keys.map((key, n) => ({ text: /p\d\d/.exec(key)?.[0] ?? title, kind: n ? "dash" : "line" })), { ...options, sync: true }) };
+  });
+  const grid = div("cards wide", plots.map((one) => one.node));
   const events = card(t("history.events"), {}, log);
   node.querySelector(".head").append(pair(t("history.span"), choice));
   node.append(line, events, grid, soft(t("history.kept")));
@@ -68,19 +72,13 @@ export function make(node) {
       lane(text(label), parts, t("history.share", { share: percent(total / known), n: parts.length }), since, until)), happening(happened, since, until));
     axis.replaceChildren(...moments(since, until, 7).map(([s, text]) => h("span", { "--from": (s - since) / (until - since) }, text)));
     shares.replaceChildren(table(t("history.labels"), [t("now.label"), t("history.part"), t("history.total"), t("history.count"), t("history.longest")],
-      sorted.map(([label, { total, count, longest }]) => [text(label), percent(total / known, 1), duration(total), number(count), duration(longest)]), { hidden: true }));
+      sorted.map(([label, { total, count, longest }]) => [text(label), percent(total / known, 1), duration(total), number(count), duration(longest)])));
     toggle(lanes, "blank", !labels.length);
     write(empty, labels.length ? (until - since > 600 && known < 0.5 * (until - since) ? t("history.gaps", { share: percent(known / (until - since)), begin: when(since) }) : "") : t("history.nothing"));
     const rows = happened.slice(-100).reverse().map((event) => [when(event.ts), signed(eventKind(event.type), eventText(event))]);
-    log.replaceChildren(rows.length ? table(t("history.newest", { n: rows.length }), [t("plot.time"), t("history.what")], rows, { figures: 9, kind: "wordy" }) : soft(t("history.noEvents")));
+    log.replaceChildren(rows.length ? table(t("history.newest", { n: rows.length }), [t("plot.time"), t("history.what")], rows, { figures: 9, kind: "wordy", shown: true }) : soft(t("history.noEvents")));
     const [times, at] = gaps(series.time, step_s), between = [since, until];
-    const pick = (key) => at.map((n) => (n < 0 ? null : series[key][n]));
-    plots.fps.set(times, [pick("fps")], between);
-    plots.latency.set(times, [pick("latency_p50_ms"), pick("latency_p99_ms")], between);
-    plots.invoke.set(times, [pick("invoke_p50_ms")], between);
-    plots.memory.set(times, [pick("memory_bytes")], between);
-    plots.temperature.set(times, [pick("temperature_c")], between);
-    plots.drift.set(times, [pick("drift_psi_max")], between);
+    for (const { keys, set } of plots) set(times, keys.map((key) => at.map((n) => (n < 0 ? null : series[key][n]))), between);
   }
   return {
     node,

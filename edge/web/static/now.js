@@ -82,8 +82,8 @@ function seen() {
 }
 
 // A card of facts: {draw, node}; `fill` gets a payload and what sets a row.
-function factCard(name, topic, rows, fill) {
-  const list = facts(rows.map((key) => [key, t(`${name}.${key}`)]));
+function factCard(name, topic, fill) {
+  const list = facts(name);
   const node = live.dated(card(t(`${name}.title`), {}, list.node), topic);
   return { node, draw() {
     const payload = live.said(topic);
@@ -94,7 +94,7 @@ function factCard(name, topic, rows, fill) {
 
 const some = (n) => (n ? number(n) : "");
 
-const frames = () => factCard("frames", "telemetry", ["fps", "latency", "total", "dropped", "skipped", "corrupt", "invalid"], (said, set) => {
+const frames = () => factCard("frames", "telemetry", (said, set) => {
   const skipped = Object.entries(said.plugs?.skipped_total ?? {}).map(([why, n]) => `${why} ${number(n)}`);
   set("fps", t("frames.rate", { fps: number(said.fps, 1) }), said.camera_problem ? "fault" : "");
   set("latency", said.stages_ms.latency && t("frames.ms", { p50: number(said.stages_ms.latency.p50, 1), p99: number(said.stages_ms.latency.p99, 1) }));
@@ -105,7 +105,7 @@ const frames = () => factCard("frames", "telemetry", ["fps", "latency", "total",
   set("invalid", some(said.invalid_scores_total), "warning");
 });
 
-const cameraCard = () => factCard("camera", "info", ["state", "error", "source", "device", "size", "rate", "turned", "part"], (said, set) => {
+const cameraCard = () => factCard("camera", "info", (said, set) => {
   const { camera: at, config } = said, roi = config.camera?.roi ?? [0, 0, 1, 1];
   set("state", t(`camera.is.${at.state}`), { online: "ok", recovering: "warning", failed: "fault" }[at.state]);
   set("error", at.error);
@@ -121,7 +121,7 @@ const cameraCard = () => factCard("camera", "info", ["state", "error", "source",
 // The daemon drops telemetry while its broker is away, and counts it: two messages tell.
 function broker() {
   let before = null, newest = null;
-  return factCard("broker", "telemetry", ["address", "state", "waiting", "lost", "again", "disk"], (said, set, info) => {
+  return factCard("broker", "telemetry", (said, set, info) => {
     if (newest?.ts !== said.ts) [before, newest] = [newest?.uptime_s < said.uptime_s ? newest : null, said];
     const mqtt = info?.config.mqtt, away = said.unsent_total > before?.unsent_total;
     set("address", mqtt && `${mqtt.host}:${mqtt.port || (mqtt.tls ? 8883 : 1883)}${mqtt.tls ? " (TLS)" : ""}`);
@@ -134,7 +134,7 @@ function broker() {
   });
 }
 
-const model = () => factCard("model", "info", ["name", "labels", "runtime", "accelerated", "proof"], ({ model: at }, set) => {
+const model = () => factCard("model", "info", ({ model: at }, set) => {
   set("name", `${at.name} ${at.version}`);
   set("labels", at.labels.length > 8 ? t("model.many", { n: number(at.labels.length) }) : at.labels.join(", "));
   set("runtime", t("model.with", { runtime: at.runtime, kind: at.kind, n: at.threads }));
@@ -142,7 +142,7 @@ const model = () => factCard("model", "info", ["name", "labels", "runtime", "acc
   set("proof", t(`model.golden.${at.golden}`), at.golden === "passed" ? "ok" : "");
 });
 
-const machine = () => factCard("machine", "telemetry", ["temperature", "throttled", "memory", "cpu", "load", "clock", "up", "version"], (said, set, info) => {
+const machine = () => factCard("machine", "telemetry", (said, set, info) => {
   const bits = said.throttled_bits, hot = said.temperature_celsius;
   set("temperature", hot == null ? t("machine.none") : t("machine.celsius", { v: number(hot, 1) }), hot >= 80 ? "fault" : hot >= 70 ? "warning" : "");
   const now = THROTTLED.filter((_, bit) => bits & (1 << bit));
@@ -157,7 +157,7 @@ const machine = () => factCard("machine", "telemetry", ["temperature", "throttle
 
 // Drift, and parts that an error has switched off.
 const more = () => {
-  const part = factCard("more", "telemetry", ["failed", "drift"], (said, set) => {
+  const part = factCard("more", "telemetry", (said, set) => {
     const { drift, plugs } = said;
     set("failed", plugs?.failed.join(", "), "fault");
     set("drift", drift && (drift.reason || (drift.origin === "learning" ? t("more.learning", { share: percent(drift.learnt_share) }) : t("more.usual"))), drift?.reason ? "warning" : drift?.origin === "learning" ? "" : "ok");
@@ -193,7 +193,7 @@ function times() {
     const said = live.said("telemetry");
     if (!node.open || !said) return;
     const rows = Object.entries(said.stages_ms).map(([stage, ms]) => [t(`times.${stage}`).replace(/^times\./, ""), ...["p50", "p90", "p99", "max"].map((key) => number(ms[key], 2))]);
-    place.replaceChildren(table(t("times.title"), [t("times.stage"), "p50", "p90", "p99", t("times.max")], rows, { hidden: true }));
+    place.replaceChildren(table(t("times.title"), [t("times.stage"), "p50", "p90", "p99", t("times.max")], rows));
   }
   return node;
 }

@@ -3,10 +3,11 @@ import { announce, attempt, busy, button, confirm, div, h, number, pair, para, p
 import { classEditor } from "/classes.js";
 import { alt, grid } from "/grid.js";
 import * as live from "/live.js";
+import { texts } from "/texts.js";
 import { upload } from "/upload.js";
 
 const PAGE = 60;
-const REASONS = ["shadow", "drift", "request", "flips", "window", "margin", "control", "every", "upload"];
+const REASONS = Object.keys(texts.pictures.why);
 
 export function make(node) {
   // shown: a class, unsorted, or null for all
@@ -34,7 +35,7 @@ export function make(node) {
   const save = h("a", { class: "button", download: "" }, t("pictures.export"));
   node.querySelector(".head").append(age, keep, uploads.button, save);
   node.append(off, tabs, div("cards wide start", classList.node, filters.node), note, uploads.node, bar, cells.node, para("row", more));
-  const end = live.listen(drawOff);
+  live.listen(drawOff);
 
   function drawOff() {
     const config = live.settings().cases;
@@ -161,7 +162,6 @@ export function make(node) {
     open() { if (!isOpen) load(); isOpen = true; },
     close() { isOpen = false; },
     key: (event) => cells.key(event),
-    end,
   };
 }
 

@@ -7,7 +7,7 @@ const LEFT = 58, RIGHT = 8, TOP = 8, BOTTOM = 24; // pixels around the lines
 const synced = new Set(); // plots whose cursors move together
 const compact = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 2 });
 
-export function svg(tag, attributes = {}, ...children) {
+function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
@@ -91,7 +91,7 @@ export function plot(title, series, { format = (v) => number(v, 1), axis = (v) =
     for (let at = times.length - 1; at >= 0; at -= step) {
       if (values.some((one) => one[at] != null)) lines.push([clock(times[at]), ...values.map((one) => format(one[at]))]);
     }
-    rows.replaceChildren(table(title, [t("plot.time"), ...series.map(({ text }) => text)], lines, { hidden: true }));
+    rows.replaceChildren(table(title, [t("plot.time"), ...series.map(({ text }) => text)], lines));
   }
 
   const handle = {

@@ -24,9 +24,9 @@ export function report(job, installed, resorted) {
     div("thumbs", suspects.slice(0, SHOWN).map((one) => thumb(one, one.looks_like, resorted))));
   const confusion = card(t("report.confusion"), {}, soft(t("report.confusionWhat")), matrix(said, labels, look, resorted), look);
   const rows = labels.map((label) => [label, number(said.classes[label].pictures), number(said.classes[label].moments), percent(said.classes[label].right)]);
-  const classes = card(t("report.classes"), {}, table(t("report.classes"), [t("pictures.class"), t("report.pictures"), t("report.moments"), t("report.right")], rows, { hidden: true }),
-    new Set(said.curve.map((one) => one.pictures)).size > 1 && [h("h3", {}, t("report.curve")), table(t("report.curve"), [t("report.pictures"), t("report.accuracy")], said.curve.map((one) => [number(one.pictures), percent(one.accuracy, 1)]), { hidden: true })],
-    said.unread.length > 0 && h("details", {}, h("summary", {}, t("report.unread", { n: said.unread.length })), table(t("report.unread", { n: said.unread.length }), [t("upload.file"), t("upload.why")], said.unread.map((one) => [one.picture, one.reason]), { hidden: true, figures: 9 })));
+  const classes = card(t("report.classes"), {}, table(t("report.classes"), [t("pictures.class"), t("report.pictures"), t("report.moments"), t("report.right")], rows),
+    new Set(said.curve.map((one) => one.pictures)).size > 1 && [h("h3", {}, t("report.curve")), table(t("report.curve"), [t("report.pictures"), t("report.accuracy")], said.curve.map((one) => [number(one.pictures), percent(one.accuracy, 1)]))],
+    said.unread.length > 0 && h("details", {}, h("summary", {}, t("report.unread", { n: said.unread.length })), table(t("report.unread", { n: said.unread.length }), [t("upload.file"), t("upload.why")], said.unread.map((one) => [one.picture, one.reason]), { figures: 9 })));
   return [div("cards wide start", result, doubtful), div("cards wide start", confusion, classes)];
 }
 

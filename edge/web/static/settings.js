@@ -5,23 +5,11 @@ import { fields } from "/form.js";
 import * as live from "/live.js";
 import { bars } from "/now.js";
 import { region } from "/region.js";
+import { texts } from "/texts.js";
 import { trial } from "/trial.js";
 
-// In this order; keys that are not named are not offered. By `set` where the server says so, else saved and reloaded.
-const GROUPS = {
-  smoothing: ["window", "method", "enter", "exit", "hold_frames"],
-  snapshot: ["enabled", "on_event", "caption", "width", "retain", "max_bytes"],
-  cases: ["request", "margin", "window", "control", "every_s", "flips", "flips_s", "shadow", "drift", "interval_s", "per_hour", "duplicate_s", "side", "bytes", "free_bytes"],
-  controls: ["exposure_us", "gain", "brightness", "contrast", "saturation", "sharpness", "awb", "af", "lens_position"],
-  camera: ["width", "height", "fps", "rotation", "flip_horizontal", "flip_vertical", "stall_timeout_s"],
-  publish: ["result", "result_rate", "state_interval_s", "telemetry_interval_s", "top_k"],
-  adaptive: ["motion", "max_skip_s", "max_celsius", "cpu_share", "min_fps"],
-  drift: ["enabled", "window_s", "enter", "exit", "event_interval_s", "learn_s", "rollback"],
-  shadow: ["every", "cpu_share", "threads", "keep_frames"],
-  model: ["threads", "probation_s", "max_memory_bytes", "require_xnnpack"],
-  homeassistant: ["discovery"],
-  log: ["level"],
-};
+// The keys that have a text, in the order of the texts. By `set` where the server says so, else saved and reloaded.
+const GROUPS = texts.settings.keys;
 
 export function make(node) {
   const forms = div("section"), note = para("note");
@@ -61,7 +49,7 @@ export function make(node) {
     const pick = (tables) => (inside ? tables?.camera?.controls : tables?.[name]);
     if (!schemas) return null;
     const restarts = name === "camera", byRequest = inside || all.changeable.includes(name);
-    const made = fields(name, GROUPS[name].filter((key) => schemas[key]), schemas, pick(all.saved), restarts ? pick(all.saved) : pick(all.tables),
+    const made = fields(name, Object.keys(GROUPS[name]).filter((key) => schemas[key]), schemas, pick(all.saved), restarts ? pick(all.saved) : pick(all.tables),
       (values) => { if (name === "smoothing") { preview = values; drawEffect(); } });
     const keep = h("input", { type: "checkbox", checked: true });
     const submit = h("button", { class: "primary" }, t(restarts ? "settings.saveLater" : "settings.save")), refused = h("p", { role: "alert", class: "refused" });

@@ -25,8 +25,7 @@ export function make(node) {
   const failed = h("p", { class: "note", "data-kind": "fault", role: "alert" });
   const place = div("section"), use = trial();
   let takenMs = null;
-  const collect = card(t("teach.step1"), {}, counts, hint, para("row", h("a", { class: "button", href: "#/pictures" }, t("teach.sort"))));
-  collect.querySelector("header").append(live.aged(() => takenMs));
+  const collect = card(t("teach.step1"), { age: live.aged(() => takenMs) }, counts, hint, para("row", h("a", { class: "button", href: "#/pictures" }, t("teach.sort"))));
   node.append(soft(t("teach.what")), div("cards wide", collect, form), running, failed, place, use.node);
 
   async function load() {

@@ -78,7 +78,6 @@ export const texts = {
     with: "{runtime}, {kind}, {n} threads", accelerated: "Accelerated", xnnpack: "{share} by XNNPACK",
     plain: "no XNNPACK", proof: "Known picture",
     golden: { passed: "classified as it should be", none: "none to compare with" },
-   
   },
   machine: {
     title: "Machine", temperature: "Temperature", none: "not measured here", celsius: "{v} °C",
@@ -221,7 +220,7 @@ export const texts = {
   trial: {
     models: "3. Try, then use", beside: "Beside the model at work",
     besideWhat: "The candidate classifies some of the frames too. Nothing it says is published.",
-    model: "Candidate", state: "State", reason: "Reason", frames: "Frames", hour: "Agrees, last hour",
+    model: "Candidate", state: "State", reason: "Reason", hour: "Agrees, last hour",
     all: "Agrees, in all", smoothed: "Labels agree", time: "Time for a frame", for: "For",
     share: "{share} of {n} frames", none: "nothing to compare yet", pairs: "What the two say", now: "At work",
     candidate: "Candidate", times: "Frames", try: "Try beside", use: "Use", remove: "Remove",
@@ -343,5 +342,11 @@ export const texts = {
     warnings: { one: "{n} warning, no fault.", other: "{n} warnings, no fault." },
     is: { ok: "well", warning: "warning", fault: "fault", unknown: "unknown" },
     hint: "Hint: {hint}",
+  },
+  fleet: {
+    title: "Other devices", look: "Look", what: "Those on the same broker, which is asked when you look; it takes some seconds.",
+    alone: "No other: this device is alone, or the broker does not let it read others' topics (docs/fleet.md).",
+    nothing: "The broker lets this device read no device's topics.", more: "{n} more are not shown.",
+    device: "Device", state: "State", since: "Since", said: "Last said", is: { ok: "online", fault: "offline", unknown: "unknown" },
   },
 };

@@ -5,7 +5,7 @@ import * as live from "/live.js";
 const SECONDS = 604800; // a week
 
 export function trial() {
-  const list = h("div"), place = h("div"), figures = facts(["model", "state", "reason", "frames", "hour", "all", "smoothed", "time", "for"].map((key) => [key, t(`trial.${key}`)]));
+  const list = h("div"), place = h("div"), figures = facts("trial");
   const stop = button(t("trial.stop"), () => act(stop, "shadow", { action: "stop" }, t("trial.stopped")));
   const promote = button(t("trial.promote"), () => useModel(promote, trying()), "primary");
   const back = button(t("trial.back"), async () => {
@@ -68,7 +68,7 @@ export function trial() {
     figures.set("for", duration(at.running_s));
     promote.hidden = at.state !== "working";
     const pairs = Object.entries(at.confusion ?? {}).flatMap(([ours, row]) => Object.entries(row).map(([theirs, n]) => [ours, theirs, n])).sort((a, b) => b[2] - a[2]);
-    place.replaceChildren(pairs.length ? table(t("trial.pairs"), [t("trial.now"), t("trial.candidate"), t("trial.times")], pairs.map(([ours, theirs, n]) => [ours, `${ours === theirs ? "=" : "≠"} ${theirs}`, number(n)]), { figures: 2 }) : "");
+    place.replaceChildren(pairs.length ? table(t("trial.pairs"), [t("trial.now"), t("trial.candidate"), t("trial.times")], pairs.map(([ours, theirs, n]) => [ours, `${ours === theirs ? "=" : "≠"} ${theirs}`, number(n)]), { figures: 2, shown: true }) : "");
   }
 
   drawShadow();

@@ -1,5 +1,5 @@
 // Pictures of the reader's own become cases: by a button, or dropped on the page; a few at a time.
-import { button, h, number, t, table, toast, write } from "/dom.js";
+import { attempt, button, h, number, t, table, write } from "/dom.js";
 import * as live from "/live.js";
 
 const BYTES = 16e6;
@@ -18,7 +18,7 @@ export function upload(target, done) {
     failed.replaceChildren();
     const skipped = [], label = target();
     let added = 0, sent = 0;
-    try {
+    await attempt(async () => {
       for (const some of portions(files)) {
         write(line, t("upload.going", { n: number(sent), all: number(files.length) }));
         const form = new FormData();
@@ -29,11 +29,9 @@ export function upload(target, done) {
         skipped.push(...answer.skipped);
         sent += some.length;
       }
-    } catch (error) {
-      toast(error.message, { kind: "fault" });
-    }
+    });
     write(line, t("upload.done", { n: added, name: label || t("pictures.unsorted") }));
-    if (skipped.length) failed.replaceChildren(table(t("upload.skipped"), [t("upload.file"), t("upload.why")], skipped.map(({ file, error }) => [file, error]), { figures: 9 }));
+    if (skipped.length) failed.replaceChildren(table(t("upload.skipped"), [t("upload.file"), t("upload.why")], skipped.map(({ file, error }) => [file, error]), { figures: 9, shown: true }));
     control.disabled = false;
     input.value = "";
     await done(false);

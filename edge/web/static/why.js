@@ -72,7 +72,7 @@ export function make(node) {
     write(dots, shown ? `${t("why.counter")} ${"●".repeat(Math.min(step.held, data.hold_frames))}${"○".repeat(Math.max(0, data.hold_frames - step.held))} ${t("why.of", values)}` : "");
     write(what, t("why.rule", { window: data.window, method: t(`why.method.${data.method}`), frame: number(frame.frame), clock: clock(frame.time) }));
     rows.replaceChildren(table(t("why.table"), [t("now.label"), t("why.frame"), t("why.window"), t("why.needs")], Object.entries(frame.smoothed).map(([name, smoothed]) =>
-      [name, score(frame.scores[name]), score(smoothed), name === frame.label ? t("why.leave", values) : t("why.reach", values)]), { hidden: true }));
+      [name, score(frame.scores[name]), score(smoothed), name === frame.label ? t("why.leave", values) : t("why.reach", values)])));
     toggle(verdict, "changed", step.changed);
   }
 
