@@ -294,7 +294,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             os.umask(before)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "E:" not in done.stdout
-        made += (folder / "build" / "dist").glob("*.deb")
+        made += (folder / "build" / "dist").glob("edge-camera_*.deb")
     return made
 
 
@@ -372,8 +372,8 @@ def test_the_launcher_finds_the_private_folder_alone(packages: list[Path], tmp_p
     assert launcher.startswith("#!/usr/bin/python3 -IB\n")
     way = launcher.replace('"/usr/lib/edge-camera"', repr(str(private))).split("from edge")[0]
     query = """
-import importlib.metadata, edge.contract, msgspec, paho.mqtt.client, cv2
-print(cv2.__file__)
+import importlib.metadata, importlib.util, edge.contract, msgspec, paho.mqtt.client
+print(importlib.util.find_spec("cv2").origin)
 for module in (edge, msgspec, paho.mqtt):
     print(module.__path__[0])
 print(*(importlib.metadata.version(name) for name in ("msgspec", "paho-mqtt", "tflite-runtime")))

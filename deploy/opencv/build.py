@@ -80,22 +80,37 @@ def build(arch: str, given: Path | None, jobs: int) -> Path:
     folders = recipe.Folders(here / "sources", work / "root", work)
     fetch(pinned(arch), here / "fetched", given)
     unpack(pinned(arch), here / "fetched", folders.sources, folders.root, arch, recipe.HERE)
-    (work / "ffmpeg").mkdir(parents=True, exist_ok=True)
-    if not (work / "libav" / "lib" / "libavformat.a").exists():
-        logged(recipe.ffmpeg(arch, folders, jobs), work / "ffmpeg.log", work / "ffmpeg")
+    compile_ffmpeg(arch, folders, jobs)
+    print(f"opencv: compiling OpenCV for {arch}, log in build/opencv/work/{arch}", flush=True)
     logged(recipe.opencv(arch, folders, jobs), work / "opencv.log")
     logged(recipe.plugin(arch, folders), work / "plugin.log")
-    built = here / arch
+    built = work / "stripped"
     built.mkdir(exist_ok=True)
     logged(recipe.strip(arch, folders, built), work / "strip.log")
     pack.check(built, recipe.libraries(arch, folders))
     licences = texts(pinned(arch), folders.sources, folders.root)
     files = pack.files(built, pinned(arch), licences, arch, epoch())
     for name, content in files.items():  # the same beside the objects, for those who use the folder
-        path = built / name
+        path = here / arch / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return wheel.archive(ROOT / "build" / "dist" / pack.file_name(arch), files, epoch())
+
+
+def compile_ffmpeg(arch: str, folders: recipe.Folders, jobs: int) -> None:
+    """Compile FFmpeg, from the start unless the same recipe has compiled the same source."""
+    checksums = [one.sha256 for one in pinned(arch) if one.name == "ffmpeg"]
+    stamp, text = folders.work / "ffmpeg.done", repr((checksums, recipe.ffmpeg(arch, folders, 0)))
+    if stamp.exists() and stamp.read_text() == text:
+        return
+    print(f"opencv: compiling FFmpeg for {arch}", flush=True)
+    stamp.unlink(missing_ok=True)
+    for name in ("ffmpeg", "libav"):
+        shutil.rmtree(folders.work / name, ignore_errors=True)
+    (folders.work / "ffmpeg").mkdir(parents=True)
+    commands = recipe.ffmpeg(arch, folders, jobs)
+    logged(commands, folders.work / "ffmpeg.log", folders.work / "ffmpeg")
+    stamp.write_text(text)
 
 
 if __name__ == "__main__":
