@@ -15,7 +15,7 @@ from deploy.runtime.pins import BuildError
 DEBIAN: Final = "debian"
 """python3-opencv, a dependency: 400 libraries, 100 MB more of memory, Debian's updates."""
 PYPI: Final = "pypi"
-"""PyPI's wheel: twenty minutes less to build than `make opencv`, 20 MB more of memory."""
+"""PyPI's wheel: ten minutes less to build than `make opencv`, 20 MB more of memory."""
 PROJECT: Final = "opencv-python-headless"
 
 
@@ -60,6 +60,6 @@ def wheel(choice: str, arch: str, python: str, folder: Path, dist: Path) -> Path
             where=str(dist),
             expected=pack.file_name(arch),
             got="none",
-            hint=f"run `make opencv ARCH={arch}` first: twenty minutes; or take another: {instead}",
+            hint=f"run `make opencv ARCH={arch}` first: ten minutes; or take another: {instead}",
         )
     return file

@@ -61,16 +61,7 @@ def _remove(args: argparse.Namespace) -> str:
     path = args.config
     if path is None and configs.SERVICE_CONFIG.exists():
         path = configs.SERVICE_CONFIG
-    config = configs.load(path)
-    named = {
-        "model.path": config.model.path,
-        "model.second": config.model.second,
-        "shadow.model": config.shadow.model,
-    }
-    for key, model in named.items():
-        folder = installed.folder(model)
-        if folder is not None and folder.name == name:
-            raise ModelError("is in use", where=name, hint=f"{key} in the config names it")
+    installed.check_free(name, configs.load(path, settings=persisted.settings()))
     store.remove(name)
     return json.dumps({"removed": name}) if args.json else f"{name} removed"
 

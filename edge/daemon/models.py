@@ -130,6 +130,7 @@ class Models:
         chosen = persisted.choice()
         if reference in (self._in_use(), chosen.before if chosen else ""):
             raise ModelError("is in use, or the one before", where=reference, hint="use another")
+        installed.check_free(reference, self._run.config)
         store.remove(reference)
         return {"removed": reference}
 

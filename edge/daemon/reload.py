@@ -7,7 +7,8 @@ Rule 2: one reload at a time. A new one replaces it, and continues its work wher
 Runs on the loop's thread. [1] A model is hashed (see attempt), and loaded once it has passed its
 trial, on a thread of its own: either may take as long as several frames, or longer than the
 watchdog allows. That thread is given the table [model] and a checksum, which do not change, and
-returns an engine of its own; the loop takes it with ``result`` once the thread is done.
+returns an engine of its own; the loop takes it with ``result`` once the thread is done. A second
+model is hashed and tried there, too.
 """
 
 from __future__ import annotations

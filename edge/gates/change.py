@@ -2,7 +2,7 @@
 
 The reference's samples (luma.py) are made as bright, row by row, as the frame's are, which takes
 away exposure, lamps that flicker and the bands that a rolling shutter makes of them. Where the
-reference is saturated nobody knows how bright it was: only what is darker now counts. What is left
+reference is saturated its true brightness is unknown: only what is darker now counts. What is left
 is compared block by block, in two ways: by the mean difference, which sees what is small and pale,
 and by the mean square, which sees another texture of the same brightness. A block has changed where
 either is above what noise explains.
@@ -78,14 +78,14 @@ class Change:
             return "first"
         self._sum_rows(self._now, self._rows)
         np.divide(self._rows, self._reference_rows, out=self._gain)
-        least, most, _, _ = cv2.minMaxLoc(self._gain)
+        least, most = float(self._gain.min()), float(self._gain.max())
         moved = self._has_moved(brighter=most > 1, follows=follows)
         if moved:
             return "motion"
         if most > 1 + self._light or least < 1 / (1 + self._light):  # of single rows
             size = (1, self._bands.shape[0])
             cv2.resize(self._gain, size, dst=self._bands, interpolation=cv2.INTER_AREA)
-            least, most, _, _ = cv2.minMaxLoc(self._bands)
+            least, most = float(self._bands.min()), float(self._bands.max())
             if most > 1 + self._light or least < 1 / (1 + self._light):
                 return "light"
         return ""
@@ -93,7 +93,7 @@ class Change:
     def keep(self) -> None:
         """The frame that was compared last has been classified: it is the reference."""
         self._now, self._reference = self._reference, self._now
-        self._saturated = cv2.minMaxLoc(self._reference)[1] >= SATURATED
+        self._saturated = bool(self._reference.max() >= SATURATED)
         if self._saturated:
             np.less(self._reference, SATURATED, out=self._below)
             np.copyto(self._usable, self._below)

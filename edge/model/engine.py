@@ -109,8 +109,13 @@ def _with_second(engine: Engine, config: ModelConfig) -> Engine:
     taught later. Raises ModelError.
     """
     with boundary(ModelError, "the second model cannot be used", config.second):
-        own = msgspec.structs.replace(config, path=config.second, second="")
-        second = start(own)
+        try:
+            second = start(msgspec.structs.replace(config, path=config.second, second=""))
+        except ModelError as exc:
+            where = exc.where.replace("model.path", "model.second")
+            raise ModelError(
+                exc.what, where=where, expected=exc.expected, got=exc.got, hint=exc.hint
+            ) from exc.__cause__
     if second.card.labels != engine.card.labels:
         warning = f"model.second {config.second} has other labels: it is not asked"
         log.warning("%s: %s", engine.path, warning)

@@ -54,6 +54,19 @@ def folder(name: str) -> Path | None:
     return max(versions(name), key=lambda path: order(path.name), default=None)
 
 
+def check_free(reference: str, config: configs.Config) -> None:
+    """Raise ModelError where the config names an installed model: ``reference`` as it is listed."""
+    named = {
+        "model.path": config.model.path,
+        "model.second": config.model.second,
+        "shadow.model": config.shadow.model,
+    }
+    for key, model in named.items():
+        place = folder(model)
+        if place is not None and place.name == reference:
+            raise ModelError("is in use", where=reference, hint=f"{key} in the config names it")
+
+
 def versions(name: str) -> list[Path]:
     """Return the folders of every version of the added model ``name``."""
     try:

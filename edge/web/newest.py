@@ -27,17 +27,27 @@ class _Stamp(msgspec.Struct, frozen=True):
     ts: float = 0.0
 
 
+Network = tuple[str, str, str, float]
+"""Checksums of the network at work, its head, the second model; and when that is asked."""
+
+
 class _Publish(msgspec.Struct, frozen=True):
     telemetry_interval_s: float = 10.0
 
 
+class _Own(msgspec.Struct, frozen=True):
+    second_below: float = 0.0
+
+
 class _Settings(msgspec.Struct, frozen=True):
     publish: _Publish = _Publish()
+    model: _Own = _Own()
 
 
 class _Model(msgspec.Struct, frozen=True):
     sha256: str = ""
     head_sha256: str = ""
+    second_sha256: str = ""
 
 
 class _Info(msgspec.Struct, frozen=True):
@@ -67,8 +77,7 @@ class Newest:
         self.error = "not connected yet"
         self._since_s = now_s
         self._interval_s = 10.0
-        self.model: tuple[str, str] | None = None
-        """Checksums of the network at work and of its head."""
+        self.model: Network | None = None
 
     def turn(self, connected: bool, error: str, now_s: float) -> bool:
         """Note that the daemon has come or gone; return whether that is new."""
@@ -88,7 +97,8 @@ class Newest:
             self._said[news.topic] = Said(raw, came_s)
         if news.topic == "info":
             about = _decoded(news.payload, _Info, _Info())
-            self.model = about.model.sha256, about.model.head_sha256
+            model, below = about.model, about.config.model.second_below
+            self.model = model.sha256, model.head_sha256, model.second_sha256, below
             self._interval_s = about.config.publish.telemetry_interval_s
         if news.topic == "event":
             self.events.append({"received_s": round(wall_s, 3), "payload": raw})

@@ -16,6 +16,7 @@ from edge.config import ModelConfig
 from edge.errors import EdgeError
 from edge.web import uploads
 from edge.web.answers import Refused, too_many
+from edge.web.newest import Network
 from edge.web.sessions import Buckets
 
 if TYPE_CHECKING:  # it imports NumPy and OpenCV, which a page that only looks does not need
@@ -43,13 +44,13 @@ class Predict:
     def __init__(
         self,
         config: Callable[[], ModelConfig],
-        at_work: Callable[[], tuple[str, str] | None],
+        at_work: Callable[[], Network | None],
         workers: int,
     ) -> None:
         self._config, self._at_work, self._workers = config, at_work, workers
         self._rate = Buckets(PER_S, BURST)
         self._pool: Pool | None = None
-        self._model: tuple[str, str] | None = None
+        self._model: Network | None = None
         self._starting: asyncio.Lock | None = None
         self._fault: tuple[float, Refused] | None = None
         self.pictures: dict[str, int] = {"ok": 0, "error": 0, "refused": 0}

@@ -34,6 +34,7 @@ CAMERA: Final = (
 """Keys of [camera] that the page may save, although only a restart takes them."""
 NEVER: Final = {
     "model.path": "use the request `model`",
+    "model.second": "change it in the file",
     "shadow.model": "use the request `shadow`",
     "cases.path": "change it in the file",
     "homeassistant.prefix": "change it in the file",

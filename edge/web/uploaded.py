@@ -43,7 +43,7 @@ QUALITY: Final = 90
 def take(folder: Path, config: CasesConfig, files: Sequence[tuple[str, File]], label: str) -> Added:
     """Add pictures to a class, empty for unsorted; each one, or why not.
 
-    files  name and content; a content is emptied once it is decoded
+    files  name and content
     Raises EdgeError, OSError where no more can be added.
     """
     added = Added(0, [], [])

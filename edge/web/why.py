@@ -1,7 +1,7 @@
 """Why the label changed, or did not: the newest frames, their own scores beside the window's.
 
 A connection of its own to the daemon, with a subscription to every frame's result; only while
-somebody asks, and a minute longer. Nothing is paid by anybody while nobody does. On the loop's
+somebody asks, and a minute longer. It costs nothing while there is no request. On the loop's
 thread.
 """
 

@@ -99,6 +99,9 @@ function lock(text) {
   document.title = "edge";
   write(device, "edge");
   write(status, text);
+  for (const box of document.querySelectorAll("dialog")) box.remove();
+  document.getElementById("toast").replaceChildren();
+  announce("");
   main.replaceChildren();
 }
 

@@ -1,4 +1,4 @@
-// The device's picture, on demand: one at a time, at most one a second, only while it can be seen.
+// The device's picture: at most one a second, only while it can be seen.
 import { button, div, h, para, span, t, write } from "/dom.js";
 import * as live from "/live.js";
 

@@ -2,7 +2,7 @@
 import { busy, button, h, pair, span, t } from "/dom.js";
 import * as live from "/live.js";
 
-// changed(from, to): a class has another name; "unsorted" where it is gone, null where it is new.
+// changed(from, to): a class was renamed; "unsorted": it is gone, null: it is new.
 export function classEditor(changed) {
   const list = h("ul", { class: "classes" });
   const name = h("input", { id: "class-name", required: true, maxlength: 60, autocomplete: "off" });

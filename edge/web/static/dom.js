@@ -3,14 +3,15 @@ import { texts, language } from "/texts.js";
 
 // t("now.since", {time}): the text of that name; {one, other} by the number `n`.
 export function t(name, values = {}) {
-  let text = name.split(".").reduce((part, key) => part?.[key], texts);
+  let text = find(name);
   if (text && typeof text === "object") text = text[new Intl.PluralRules(language).select(values.n)] ?? text.other;
   return (text ?? name).replace(/\{(\w+)\}/g, (_, key) => isolated(values[key] ?? ""));
 }
 // What runs from right to left does not turn the words around it.
 const isolated = (value) => (/[\u0590-\u08ff]/.test(value) ? `\u2068${value}\u2069` : value);
 
-export const known = (name) => name.split(".").reduce((part, key) => part?.[key], texts) !== undefined;
+const find = (name) => name.split(".").reduce((part, key) => (part instanceof Object && Object.hasOwn(part, key) ? part[key] : undefined), texts);
+export const known = (name) => find(name) !== undefined;
 
 // h("p", {class: "age", onclick: f}, "text", child): an element. false and null are left out.
 export function h(tag, attributes = {}, ...children) {
@@ -81,7 +82,7 @@ export const when = (s) => (Math.abs(Date.now() / 1000 - s) < 72000 ? clock(s) :
 
 export const scroll = (label, kind, ...content) => h("div", { class: `scroll ${kind}`, tabindex: "0", role: "region", "aria-label": label }, ...content);
 
-// A table. head: texts; rows: cells, texts or elements; numbers from column `figures` on. The caption is for screen readers, unless `shown`.
+// A table of texts or elements; numbers from column `figures` on. The caption is unseen unless `shown`.
 export function table(caption, head, rows, { figures = 1, shown = false, kind: name = "" } = {}) {
   const kind = (column) => (column >= figures ? "figure" : "");
   return scroll(caption, name, h("table", {},
@@ -90,7 +91,7 @@ export function table(caption, head, rows, { figures = 1, shown = false, kind: n
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => h(n ? "td" : "th", n ? { class: kind(n) } : { scope: "row" }, cell)))))));
 }
 
-// Rows of a name and a value, changed in place: set("fps", "15.0", "warning"); in the order in which they are first set.
+// Rows of a name and a value, changed in place: set("fps", "15.0", "warning").
 export function facts(group) {
   const values = {}, node = h("dl", { class: "facts" });
   return {

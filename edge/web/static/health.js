@@ -1,4 +1,4 @@
-// Health: what `edge doctor` finds, worst first; other devices on the same broker, once somebody asks.
+// Health: what `edge doctor` finds, worst first; other devices on the same broker.
 import { ago, busy, button, card, div, h, number, signed, soft, span, t, table, when, write } from "/dom.js";
 import * as live from "/live.js";
 
@@ -53,7 +53,7 @@ function others() {
   return box;
 }
 
-// What others say of themselves may be anything: texts stay texts, and only an address of the web becomes a link.
+// Others may say anything of themselves: only an address of the web becomes a link.
 function row({ id, online, label, since, said, paused, version, page }) {
   const kind = online ? "ok" : online === false ? "fault" : "unknown", spoke = since !== null;
   return [/^https?:\/\//.test(page) ? h("a", { href: page, rel: "noreferrer" }, id) : id, h("span", { "data-kind": kind }, signed(kind, t(`fleet.is.${kind}`))),

@@ -9,12 +9,13 @@ const readers = new Set();
 const ages = new Set();
 let source = null, lost = false, heardMs = Date.now(), daemon = null, daemonMs = 0, hideTimer = 0;
 export const events = []; // {payload, ms}, newest first
+export let begun = 0; // connections
 
 export class Refused extends Error {
   constructor(text, status) { super(text); this.status = status; }
 }
 
-// An error in words. What is none of the server's is a fault of this page, and goes to the console.
+// An error in words. What is not the server's is this page's, and goes to the console.
 export function fault(error) {
   if (!(error instanceof Refused)) console.error(error);
   return signed("fault", error.message);
@@ -133,6 +134,7 @@ export function begin() {
     });
   }
   source.addEventListener("result", take);
+  source.onopen = () => { begun += 1; };
   source.onerror = () => {
     lost = true;
     tell("");

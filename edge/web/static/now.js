@@ -95,9 +95,10 @@ function factCard(name, topic, fill) {
 const some = (n) => (n ? number(n) : "");
 
 const frames = () => factCard("frames", "telemetry", (said, set) => {
+  const ms = said.stages_ms.latency;
   const skipped = Object.entries(said.plugs?.skipped_total ?? {}).map(([why, n]) => `${why} ${number(n)}`);
   set("fps", t("frames.rate", { fps: number(said.fps, 1) }), said.camera_problem ? "fault" : "");
-  set("latency", said.stages_ms.latency && t("frames.ms", { p50: number(said.stages_ms.latency.p50, 1), p99: number(said.stages_ms.latency.p99, 1) }));
+  set("latency", ms && t("frames.ms", { p50: number(ms.p50, 1), p99: number(ms.p99, 1) }));
   set("total", number(said.frames_total));
   set("dropped", number(said.dropped_total));
   set("skipped", skipped.join(", "));
@@ -169,13 +170,14 @@ const more = () => {
 function newest() {
   const list = h("ol", { class: "events" });
   const node = card(t("now.events"), {}, list, para("row end", h("a", { href: "#/history" }, t("now.allEvents"))));
-  let asked = false, drawn = null;
+  let asked = -1, drawn = null;
   return { node, async draw() {
-    if (!asked) {
-      asked = true;
+    if (asked !== live.begun) {
+      asked = live.begun;
       const { events } = await live.get("/api/events?limit=10").catch(() => ({ events: [] }));
       const there = new Set(live.events.map((one) => one.payload.id));
       live.events.push(...events.filter((one) => !there.has(one.payload.id)).map((one) => ({ payload: one.payload, ms: one.received_s * 1000 })));
+      live.events.sort((a, b) => b.payload.ts - a.payload.ts);
     }
     if (drawn === live.events[0]?.payload.id && list.children.length) return;
     drawn = live.events[0]?.payload.id;

@@ -1,4 +1,4 @@
-// A plot over time, as SVG: lines, dashes, dots; what it shows in words and as a table. Colours: parts.css.
+// A plot over time, as SVG; what it shows in words and as a table. Colours: parts.css.
 import { clock, day, h, number, para, t, table, write } from "/dom.js";
 import { language } from "/texts.js";
 

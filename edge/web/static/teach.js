@@ -49,10 +49,10 @@ export function make(node) {
     const least = Math.min(...ready.map(([, n]) => n));
     write(hint, ready.length < 2 ? t("teach.two") : least < START ? t("teach.more", { n: START }) : "");
     go.disabled = ready.length < 2;
-    const before = new Set([...empty.querySelectorAll("input:not(:checked)")].map((box) => box.value));
+    const before = new Map([...empty.querySelectorAll("input")].map((box) => [box.value, box.checked]));
     empty.replaceChildren(...ready.map(([label]) => {
       const guess = /^(neither|none|nothing|empty|background)$/i.test(label);
-      return h("label", { class: "check" }, h("input", { type: "checkbox", value: label, checked: guess && !before.has(label) }), label);
+      return h("label", { class: "check" }, h("input", { type: "checkbox", value: label, checked: before.get(label) ?? guess }), label);
     }));
   }
 
@@ -81,8 +81,9 @@ export function make(node) {
     } else if (!job.report && state !== "running") place.replaceChildren();
     toggle(place, "waiting", state === "running");
     use.draw(job.installed);
-    if (isOpen && state === "running") timer = setTimeout(() => look().catch(() => { timer = setTimeout(look, 3000); }), EVERY_MS);
+    if (isOpen && state === "running") timer = setTimeout(again, EVERY_MS);
   }
+  const again = () => look().catch(() => { timer = setTimeout(again, 3000); });
 
   return {
     node,

@@ -1,5 +1,5 @@
-// Every text of the page. To translate: change the texts, and `language` (BCP 47), which also decides
-// how numbers and times are written. {name} is replaced. Any text may be {one, other, …}: forms that follow the number n.
+// Every text of the page. To translate: change the texts, and `language` (BCP 47), which also formats
+// numbers and times. {name} is replaced. {one, other, …}: forms that follow the number n.
 export const language = "en-GB";
 
 export const texts = {
@@ -49,7 +49,7 @@ export const texts = {
   picture: {
     title: "What the model sees", alt: "The newest picture of the camera", show: "Show the picture",
     hide: "Hide the picture",
-    hidden: "The picture is hidden. While it is shown, the device sends one a second.",
+    hidden: "The picture is hidden. Shown, it is sent once a second.",
     waiting: "Waiting for a picture",
     off: "Pictures are switched off on this device.",
     how: "Switch on “Pictures can be asked for” in Settings.",
@@ -120,7 +120,7 @@ export const texts = {
     others: { one: "{n} event", other: "{n} events" },
     noEvents: "No event in this time.",
     nothing: "Nothing yet. The history begins when somebody opens this page.",
-    gaps: "Known for {share} of the time since {begin}: this page's server ends when nobody looks, unless edge.toml has history = true in [web].",
+    gaps: "Known for {share} of the time since {begin}: the server ends when nobody looks, unless edge.toml has history = true in [web].",
     share: { one: "{share}, once", other: "{share}, {n} times" },
     part: "Share", total: "In all", count: "Times", longest: "Longest", fps: "Frames a second",
     latency: "Capture to result", invoke: "The model alone", temperature: "Temperature",
@@ -129,7 +129,7 @@ export const texts = {
   },
   why: {
     title: "Why",
-    what: "Each frame has scores of its own. The label follows those of the window, so that it does not flicker.",
+    what: "Each frame has its own scores; the label follows those of the window.",
     last: "Last", hold: "Hold", go: "Go on", scores: "Scores", scoresOf: "Scores of {label}", follow: "automatic", frame: "• the frame's", window: "— the window's",
     enter: "begins at", exit: "ends below", slide: "Frame", before: "Change before", after: "Change after",
     none: "No frame yet. The frames are watched while this section is open.",
@@ -179,11 +179,11 @@ export const texts = {
   upload: {
     button: "Add pictures", going: "Sent {n} of {all}",
     done: "{n} added to {name}.",
-    skipped: "Not added", file: "File", why: "Reason",
+    skipped: "Not added", file: "File", why: "Reason", large: "more than 8 MB",
   },
   teach: {
     title: "Teach",
-    what: "A model of your own: sorted pictures become labels. All of it happens on this device.",
+    what: "A model of your own, from sorted pictures, made on this device.",
     step1: "1. What there is", step2: "2. Teach", sort: "Sort pictures", left: "none yet: it is left out",
     few: "{n} more for a start",
     start: "a start; 100 are good", good: "good",
@@ -203,7 +203,7 @@ export const texts = {
     installed: "{model} is one of this device's models now. Try it beside the one at work.",
     is: "It is {model} among this device's models.",
     suspects: "Suspects: {n}",
-    suspectsWhat: "They look like another class than the one they are in. Sort them again, then teach again.",
+    suspectsWhat: "They look like another class. Sort them again, then teach again.",
     noSuspects: "No picture looks as if it were in the wrong class.",
     like: "in {label}, looks like {other} ({score})",
     to: "To {name}", out: "Take out", moved: "now in {name}; teach again", confusion: "What was taken for what",
@@ -219,7 +219,7 @@ export const texts = {
   },
   trial: {
     models: "3. Try, then use", beside: "Beside the model at work",
-    besideWhat: "The candidate classifies some of the frames too. Nothing it says is published.",
+    besideWhat: "It classifies some frames too; nothing it says is published.",
     model: "Candidate", state: "State", reason: "Reason", hour: "Agrees, last hour",
     all: "Agrees, in all", smoothed: "Labels agree", time: "Time for a frame", for: "For",
     share: "{share} of {n} frames", none: "nothing to compare yet", pairs: "What the two say", now: "At work",
@@ -241,7 +241,7 @@ export const texts = {
   },
   settings: {
     title: "Settings", model: "Model",
-    what: "The device checks each value before anything changes. Broker, device name and camera address are in edge.toml alone.",
+    what: "Each value is checked before anything changes. Broker, device name and camera address: edge.toml alone.",
     effect: "Effect",
     rule: "begins at {enter}, ends below {exit}",
     preview: "would begin at {enter}, end below {exit}",
@@ -261,7 +261,7 @@ export const texts = {
       cases: "Each reason is off unless it is set here. Kept pictures stay on the device.",
       controls: "At once, without a restart; only what this camera has.",
       camera: "These wait for a restart.",
-      adaptive: "Frames are left out while nothing moves, while it is hot, or to keep a budget.",
+      adaptive: "Fewer frames while nothing moves, when it is hot, or for a budget.",
     },
     keys: {
       smoothing: {
@@ -344,7 +344,7 @@ export const texts = {
     hint: "Hint: {hint}",
   },
   fleet: {
-    title: "Other devices", look: "Look", what: "Those on the same broker, which is asked when you look; it takes some seconds.",
+    title: "Other devices", look: "Look", what: "On the same broker; to ask it takes some seconds.",
     alone: "No other: this device is alone, or the broker does not let it read others' topics (docs/fleet.md).",
     nothing: "The broker lets this device read no device's topics.", more: "{n} more are not shown.",
     device: "Device", state: "State", since: "Since", said: "Last said", is: { ok: "online", fault: "offline", unknown: "unknown" },

@@ -1,4 +1,4 @@
-// From a taught model to the one at work: as a shadow first, with its agreement; promoted; rolled back.
+// From a taught model to the one at work: tried as a shadow, promoted, rolled back.
 import { busy, button, card, confirm, div, duration, facts, h, number, para, percent, signed, soft, span, t, table, toast } from "/dom.js";
 import * as live from "/live.js";
 

@@ -1,5 +1,5 @@
-// Pictures of the reader's own become cases: by a button, or dropped on the page; a few at a time.
-import { attempt, button, h, number, t, table, write } from "/dom.js";
+// Pictures of the reader's own become cases, a few at a time.
+import { button, h, number, t, table, write } from "/dom.js";
 import * as live from "/live.js";
 
 const BYTES = 16e6;
@@ -17,19 +17,21 @@ export function upload(target, done) {
     control.disabled = true;
     failed.replaceChildren();
     const skipped = [], label = target();
+    const skip = (some, error) => { skipped.push(...some.map((file) => ({ file: file.name, error }))); };
+    const small = files.filter((file) => file.size <= 8e6 || skip([file], t("upload.large")));
     let added = 0, sent = 0;
-    await attempt(async () => {
-      for (const some of portions(files)) {
-        write(line, t("upload.going", { n: number(sent), all: number(files.length) }));
-        const form = new FormData();
-        form.append("class", label);
-        for (const file of some) form.append("file", file, file.name);
+    for (const some of portions(small)) {
+      write(line, t("upload.going", { n: number(sent), all: number(small.length) }));
+      const form = new FormData();
+      form.append("class", label);
+      for (const file of some) form.append("file", file, file.name);
+      try {
         const answer = await live.send("/api/cases/upload", form);
         added += answer.added;
         skipped.push(...answer.skipped);
-        sent += some.length;
-      }
-    });
+      } catch (error) { skip(some, error.message); }
+      sent += some.length;
+    }
     write(line, t("upload.done", { n: added, name: label || t("pictures.unsorted") }));
     if (skipped.length) failed.replaceChildren(table(t("upload.skipped"), [t("upload.file"), t("upload.why")], skipped.map(({ file, error }) => [file, error]), { figures: 9, shown: true }));
     control.disabled = false;
@@ -41,7 +43,7 @@ export function upload(target, done) {
   document.addEventListener("drop", (event) => {
     if (!control.isConnected || !event.dataTransfer.files.length) return;
     event.preventDefault();
-    take([...event.dataTransfer.files]);
+    if (!control.disabled) take([...event.dataTransfer.files]);
   });
   return { button: h("span", {}, input, control), node };
 }
