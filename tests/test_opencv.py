@@ -241,7 +241,10 @@ def test_every_pixel_is_as_with_pypis_opencv() -> None:
     ours, theirs = checksums(str(built())), checksums("")
     assert len(theirs) > 200
     assert not theirs["clip.mp4"].startswith("0 ")
-    assert {name for name in theirs if ours.get(name) != theirs[name]} == set()
+    different = {name for name in theirs if ours.get(name) != theirs[name]}
+    if ARCH != "amd64":  # PyPI's has KleidiCV's linear resize there, and FFmpeg 8's BGR
+        different -= {name for name in theirs if " " not in name or name.endswith("LINEAR")}
+    assert different == set()
 
 
 def test_the_built_objects_need_what_the_package_depends_on() -> None:
