@@ -60,7 +60,7 @@ class Stop:
             raise Stopped
 
 
-def run(request: Request, stop: Stop, start_limit_s: Seconds | None = None) -> Reply:
+def run(request: Request, stop: Stop) -> Reply:
     """Return the reply of a child that measures ``request``, or why there is none.
 
     Raises Stopped.
