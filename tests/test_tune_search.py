@@ -20,6 +20,7 @@ from edge.config import Config
 from edge.errors import EdgeError, ModelError
 from edge.gates.motion import MotionGate
 from edge.model import engine as engines
+from edge.model.engine import read_picture
 from edge.telemetry import Stages
 
 FACTS = Facts("made", ("a", "b"), "none", (300, 200))
@@ -112,6 +113,7 @@ def test_a_candidate_that_fails_is_a_row_and_is_not_tried_again() -> None:
     (row,) = (row for row in found.measurements if row.text == "1 thread")
     assert (row.runs, row.faults) == ([], ["ended by SIGSEGV"])
     assert found.best == found.base
+    assert found.notes == []  # nor even for a long run
 
 
 def test_without_the_config_itself_there_is_nothing_to_compare() -> None:
@@ -218,6 +220,11 @@ def test_made_up_pictures_are_what_a_camera_gives(source: str) -> None:
         assert engine.classify(frame, scores)
         assert engine.card.labels[int(scores.argmax())] == "cat"
         assert frame.format == scenes.layout(source)
+        seen = engine.preprocess.picture(engine.classifier.input_view()).mean((0, 1))
+        golden = read_picture(engine.folder / "golden.png")
+        engine.preprocess(golden, engine.classifier.input_view())
+        right = engine.preprocess.picture(engine.classifier.input_view()).mean((0, 1))
+        assert np.abs(seen - right).max() < (3 if scene == "still" else 20)  # it is shifted
     assert not np.array_equal(made[0][0], made[1][0])
     large = configs.CameraConfig(source=source, width=8192, height=4096)
     assert len(scenes.pictures("moving", large, engine)) == 2

@@ -80,10 +80,11 @@ def _as(kind: PixelFormat, pixels: Pixels) -> tuple[Pixels, PixelFormat]:
     height, width = pixels.shape[:2]
     if kind == "bgr" or height % 2 or width % 2:
         return pixels, "bgr"
+    planar = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8)
     if kind == "i420":
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8), kind
-    luma, first, second = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV))
+        return planar, kind
+    colours = planar[height:].reshape(2, height // 2, width // 2).repeat(2, axis=1)
     packed = np.empty((height, width, 2), np.uint8)
-    packed[..., 0] = luma
-    packed[:, 0::2, 1], packed[:, 1::2, 1] = first[:, 0::2], second[:, 0::2]
+    packed[..., 0] = planar[:height]
+    packed[:, 0::2, 1], packed[:, 1::2, 1] = colours
     return packed, "yuyv"
