@@ -89,7 +89,7 @@ def test_a_target_that_cannot_be_met_names_the_nearest(rgb: Path, tmp_path: Path
     assert "% above 0.0001" in done.stderr
     assert "nearest is" in done.stderr
     (tmp_path / "lines.toml").write_text(done.stdout)
-    assert "# recommended, in [adaptive]: cpu_share = 1e-06" in done.stdout
+    assert "# your choice, in [adaptive]: cpu_share = 1e-06" in done.stdout
     assert configs.load(tmp_path / "lines.toml").adaptive.cpu_share == 0
 
 

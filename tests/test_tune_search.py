@@ -8,14 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from edge import config as configs
-from edge.cli.tune import answer, machine, options, report, sources, trial
+from edge.cli.bench_plugs import frame_path
+from edge.cli.tune import answer, machine, options, report, scenes, sources, trial
 from edge.cli.tune.records import Candidate, Facts, Fault, Figures, Reply, Request, Target
 from edge.cli.tune.search import Plan, Search
 from edge.config import Config
 from edge.errors import EdgeError, ModelError
+from edge.gates.motion import MotionGate
+from edge.model import engine as engines
+from edge.model.engine import read_picture
+from edge.telemetry import Stages
 
 FACTS = Facts("made", ("a", "b"), "none", (300, 200))
 Costs = Callable[[Request], float]
@@ -48,11 +54,11 @@ def search(wanted: Plan, costs: Costs, noise: float = 0.02, latency_ms: float = 
             cpu_share=share,
             cpu_ms=share,
             pss_bytes=1,
-            frames=100,
+            frames=150,
             dropped=0,
-            skipped=90 * motion,
+            skipped=140 * motion,
             others_share=0.0,
-            seconds=1.0,
+            seconds=10.0,
         )
         return Reply(figures, FACTS)
 
@@ -107,6 +113,7 @@ def test_a_candidate_that_fails_is_a_row_and_is_not_tried_again() -> None:
     (row,) = (row for row in found.measurements if row.text == "1 thread")
     assert (row.runs, row.faults) == ([], ["ended by SIGSEGV"])
     assert found.best == found.base
+    assert found.notes == []  # nor even for a long run
 
 
 def test_without_the_config_itself_there_is_nothing_to_compare() -> None:
@@ -194,11 +201,52 @@ def test_only_candidates_that_can_help_are_tried() -> None:
     assert [one.cores for one in options.affinities(one, four)] == [(3,), (1, 2, 3)]
     assert options.affinities(one, (0, 1)) == []
     camera = configs.CameraConfig(width=1280, height=960)
-    sizes = [(one.width, one.height) for one in options.sizes(base, camera, FACTS)]
+    sizes = [(one.width, one.height) for one in options.sizes(base, camera, (300, 200))]
     assert sizes == [(320, 240), (640, 480), (800, 600), (1024, 768)]
     wide = configs.CameraConfig(width=1280, height=720)
-    sizes = [(one.width, one.height) for one in options.sizes(base, wide, FACTS)]
+    sizes = [(one.width, one.height) for one in options.sizes(base, wide, (300, 200))]
     assert sizes == [(640, 360), (848, 480)]
+
+
+@pytest.mark.parametrize("source", ["/dev/video0", "auto", "synthetic"])
+def test_made_up_pictures_are_what_a_camera_gives(source: str) -> None:
+    """In its layout the model sees the golden picture; the ring of a large size is short."""
+    engine = engines.start(configs.ModelConfig(threads=1))
+    camera = configs.CameraConfig(source=source)
+    for scene in ("still", "moving"):
+        made = scenes.pictures(scene, camera, engine)
+        frame = scenes.frame(made, 8, camera)
+        scores = np.zeros(3, np.float32)
+        assert engine.classify(frame, scores)
+        assert engine.card.labels[int(scores.argmax())] == "cat"
+        assert frame.format == scenes.layout(source)
+        seen = engine.preprocess.picture(engine.classifier.input_view()).mean((0, 1))
+        golden = read_picture(engine.folder / "golden.png")
+        engine.preprocess(golden, engine.classifier.input_view())
+        right = engine.preprocess.picture(engine.classifier.input_view()).mean((0, 1))
+        assert np.abs(seen - right).max() < (3 if scene == "still" else 20)  # it is shifted
+    assert not np.array_equal(made[0][0], made[1][0])
+    large = configs.CameraConfig(source=source, width=8192, height=4096)
+    assert len(scenes.pictures("moving", large, engine)) == 2
+
+
+def test_what_fails_on_the_way_is_not_measured_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The daemon goes on without a gate that raises; its figures would be another config's."""
+
+    def fails(gate: MotionGate, frame: object) -> str:
+        raise ValueError("no")
+
+    monkeypatch.setattr(MotionGate, "skip", fails)
+    config = Config(adaptive=configs.AdaptiveConfig(motion=True))
+    engine = engines.start(config.model)
+    made = scenes.pictures("still", config.camera, engine)
+    with (
+        pytest.raises(EdgeError, match="motion failed while it was measured"),
+        frame_path(config, engine, Stages()) as (path, _),
+    ):
+        path.process(scenes.frame(made, 0, config.camera), 0)
 
 
 def request(seconds: float = 1.0, limit_s: float = 40.0, threads: int = 0) -> Request:
@@ -221,7 +269,7 @@ if json.loads(text)["config"]["model"]["threads"] == 1:
     [
         ("os.kill(os.getpid(), 11)", 40, "ended by SIGSEGV"),
         ("print('x', file=sys.stderr); os._exit(3)", 40, "ended with 3: x"),
-        ("print('{\"figures\": 3}'); os._exit(0)", 40, "no reply"),
+        ("print('{\"figures\": 3}', flush=True); os._exit(0)", 40, "no reply"),
         ("time.sleep(99)", 0.3, "no reply in 0 s"),
         ("open('/dev/stdout', 'w').write('[' * 99999); os._exit(0)", 40, "no reply"),
     ],

@@ -18,6 +18,8 @@ from edge.text import escaped
 
 MARK: Final = "# Written by edge tune"
 """The beginning of a file of our own."""
+RATE_OFF: Final = 0.1
+"""Relative difference from the frame rate that is said."""
 WORTH: Final = 0.1
 """Share of the CPU time that the motion gate must save to be recommended."""
 
@@ -86,7 +88,10 @@ def answer(
     before = Before(p99, cpu)
     advice = [*_motion(rows, plan), *_second(rows, search, plan)] if complete else []
     advice += _limits(misses, plan.target)
-    facts = search.facts
+    facts, notes = search.facts, [*notes, *search.notes]
+    if figures is not None and abs(figures.frames / figures.seconds / plan.fps - 1) > RATE_OFF:
+        rate = figures.frames / figures.seconds
+        notes.append(f"{rate:.1f} frames a second came, not {plan.fps:g}")
     return Answer(
         schema=1,
         complete=complete,
@@ -99,7 +104,7 @@ def answer(
         cores_total=len(plan.cores),
         scene=plan.scene,
         warnings=warnings,
-        notes=[*notes, *search.notes],
+        notes=notes,
         chosen=search.best,
         figures=figures,
         before=before,
@@ -215,7 +220,7 @@ def _lines(
         lines += ["# [Service]", f"# CPUAffinity={numbers}"]
     for one in advice:
         value = json.dumps(one.value)
-        lines.append(f"# recommended, in [{one.table}]: {one.key} = {value}  # {one.reason}")
+        lines.append(f"# your choice, in [{one.table}]: {one.key} = {value}  # {one.reason}")
     return "".join(f"{escaped(line)}\n" for line in lines)
 
 

@@ -23,6 +23,7 @@ import msgspec
 from edge.cli.tune.records import Facts, Fault, Figures, Reply, Request
 from edge.errors import EdgeError
 from edge.frames import EndOfSource, Frame
+from edge.text import escaped
 
 FAST_WARM_UP_MAX: Final = 400
 SOURCE_WARM_UP, SOURCE_WARM_UP_S = 10, 5.0
@@ -49,13 +50,14 @@ def main() -> NoReturn:
         fields = (exc.what, exc.where, exc.expected, exc.got, exc.hint)
         reply = Reply(fault=Fault(type(exc).__name__, *fields))
     except Exception as exc:  # a row of the report, whatever it is
-        reply = Reply(fault=Fault("EdgeError", f"{type(exc).__name__}: {exc}"))
+        reply = Reply(fault=Fault("EdgeError", escaped(f"{type(exc).__name__}: {exc}")))
     with os.fdopen(answer, "w") as stream:
         json.dump(msgspec.to_builtins(reply), stream)
     os._exit(0)  # without the interpreter's own clean-up, which may crash
 
 
 def _measure(request: Request) -> Reply:
+    from edge.camera.spec import view
     from edge.cli.bench_plugs import frame_path
     from edge.cli.tune import scenes
     from edge.model import engine as engines
@@ -88,11 +90,10 @@ def _measure(request: Request) -> Reply:
             begin, busy_s = (time.monotonic(), time.process_time()), _busy_s()
             frames, dropped = _frames(request, read, warm, request.seconds)
             wall_s, cpu_s = time.monotonic() - begin[0], time.process_time() - begin[1]
-            all_s = _busy_s()
+            all_s, pss = _busy_s(), reader.read().pss_bytes
         skipped = sum(state.skipped_total.values())
     cores = os.cpu_count() or 1
     times = stages.percentiles_ms().get("pipeline")
-    pss = reader.read().pss_bytes
     others = None if busy_s is None or all_s is None else all_s - busy_s - cpu_s
     figures = Figures(
         p50_ms=times.p50 if times else None,
@@ -108,7 +109,7 @@ def _measure(request: Request) -> Reply:
     )
     if not frames:
         return Reply(fault=Fault("CameraError", "no frame came", where="the source"))
-    card, useful = engine.card, engine.useful
+    card, useful = engine.card, engine.preprocess.useful(view(request.config.camera))
     name = f"{card.name} {card.version}".strip()
     return Reply(figures, Facts(name, card.labels, engine.classifier.facts.runtime, useful))
 

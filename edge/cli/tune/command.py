@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace, proc: Path = machine.PROC, sys_: Path = machin
     target = Target(args.latency_ms or 1000 / fps, args.cpu, args.celsius)
     warnings = machine.warnings(proc, sys_)
     held = bool(machine.daemons(proc)) or sources.daemon_at(daemon_socket(path, config))
+    begin_s = time.monotonic()
     source = sources.choose(config.camera, held)
     cores = tuple(sorted(os.sched_getaffinity(0)))
     notes = [source.note] if source.note else []
@@ -70,7 +72,8 @@ def run(args: argparse.Namespace, proc: Path = machine.PROC, sys_: Path = machin
                 raise
             source = sources.made_up(config.camera, str(exc))
             notes = [source.note]
-            plan = replace(plan, scene=source.scene)
+            left = max(0.01, args.minutes - (time.monotonic() - begin_s) / 60)
+            plan = replace(plan, scene=source.scene, minutes=left)
             search = _search(plan, stop, thermometer)
             search.run()
         complete = True

@@ -37,15 +37,15 @@ def affinities(best: Candidate, cores: tuple[int, ...]) -> list[Candidate]:
     return [replace(best, cores=cores[-number:]) for number in numbers if number >= used]
 
 
-def sizes(best: Candidate, config: CameraConfig, facts: Facts) -> list[Candidate]:
+def sizes(best: Candidate, config: CameraConfig, useful: tuple[int, int]) -> list[Candidate]:
     """Return smaller pictures of the same shape in which the model loses nothing."""
     shape = config.width / config.height
     fitting = [
         (width, height)
         for width, height in SIZES
         if abs(width / height / shape - 1) < SHAPE
-        and facts.useful[0] <= width < config.width
-        and facts.useful[1] <= height < config.height
+        and useful[0] <= width < config.width
+        and useful[1] <= height < config.height
     ]
     return [replace(best, width=width, height=height) for width, height in fitting]
 

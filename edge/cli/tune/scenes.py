@@ -20,7 +20,8 @@ from edge.config import CameraConfig
 from edge.frames import Frame, PixelFormat
 from edge.model.engine import Engine, Unreadable, read_picture
 
-HELD: Final = 8
+HELD, HELD_BYTES = 8, 50_000_000
+"""Pictures of a ring, and their bytes; at least two."""
 NOISE: Final = 2.0
 """Of a still scene: standard deviation in levels of 0 to 255."""
 STEP: Final = 1 / 16
@@ -36,7 +37,7 @@ def pictures(scene: Scene, config: CameraConfig, engine: Engine) -> Pictures:
     noise = np.empty((config.height, config.width), np.float32)
     mean, deviation = np.zeros(1), np.full(1, NOISE)
     made = []
-    for index in range(HELD):
+    for index in range(max(2, min(HELD, HELD_BYTES // picture.nbytes))):
         if scene == "still":
             cv2.randn(noise, mean, deviation)
             pixels = np.clip(np.rint(picture + noise[..., None]), 0, 255).astype(np.uint8)
@@ -79,10 +80,11 @@ def _as(kind: PixelFormat, pixels: Pixels) -> tuple[Pixels, PixelFormat]:
     height, width = pixels.shape[:2]
     if kind == "bgr" or height % 2 or width % 2:
         return pixels, "bgr"
+    planar = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8)
     if kind == "i420":
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8), kind
-    luma, first, second = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV))
+        return planar, kind
+    colours = planar[height:].reshape(2, height // 2, width // 2).repeat(2, axis=1)
     packed = np.empty((height, width, 2), np.uint8)
-    packed[..., 0] = luma
-    packed[:, 0::2, 1], packed[:, 1::2, 1] = first[:, 0::2], second[:, 0::2]
+    packed[..., 0] = planar[:height]
+    packed[:, 0::2, 1], packed[:, 1::2, 1] = colours
     return packed, "yuyv"

@@ -103,15 +103,11 @@ class Search:
         self.second = options.second(self._plan.config, facts)
         cores = self._plan.cores
         camera = self._plan.config.camera
+        useful = facts.useful if self._plan.sizes else (camera.width, camera.height)
         parts: list[tuple[Part, Callable[[], list[Candidate]]]] = [
             ("threads", lambda: [self.best, *options.threads(self.best, cores)]),
             ("cores", lambda: [self.best, *options.affinities(self.best, cores)]),
-            (
-                "size",
-                lambda: [self.best, *options.sizes(self.best, camera, facts)][
-                    : None if self._plan.sizes else 1
-                ],
-            ),
+            ("size", lambda: [self.best, *options.sizes(self.best, camera, useful)]),
             ("motion", lambda: options.motions(self.best)),
             ("second", lambda: options.seconds(self.best, self.second)),
         ]
@@ -212,12 +208,10 @@ class Search:
         return Measurement("chosen", candidate, candidate.text("chosen"))
 
     def _time(self, row: Measurement, share: float) -> None:
-        """Measure ``row`` for a share of what is left."""
+        """Measure ``row`` for a share of what is left; the last to the end, where heat counts."""
         self.measurements.append(row)
         left_s = self._until - time.monotonic()
-        if (
-            share < 1 or self._plan.target.celsius is None
-        ):  # else it is heated for as long as can be
+        if share < 1 or self._plan.target.celsius is None:
             left_s = min(left_s, 60 * self._plan.minutes * CHOSEN_SHARE)
         self._one(row, max(self._least_s, share * left_s - self._start_s))
 
