@@ -6,6 +6,8 @@ Drawing them is not measured, nor are a camera, its driver and a decoder.
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -33,13 +35,11 @@ Pictures = Sequence[tuple[Pixels, PixelFormat]]
 def pictures(scene: Scene, config: CameraConfig, engine: Engine) -> Pictures:
     """Return the pictures of ``scene`` in the size of ``config``, in the layout of its camera."""
     picture = cv2.resize(_picture(engine), (config.width, config.height))
-    cv2.setRNGSeed(1)  # numpy.random would be memory that the daemon does not have
-    noise = np.empty((config.height, config.width), np.float32)
-    mean, deviation = np.zeros(1), np.full(1, NOISE)
+    source = random.Random(1)  # numpy.random would be memory that the daemon does not have
     made = []
     for index in range(max(2, min(HELD, HELD_BYTES // picture.nbytes))):
         if scene == "still":
-            cv2.randn(noise, mean, deviation)
+            noise = _noise(source, config.height, config.width)
             pixels = np.clip(np.rint(picture + noise[..., None]), 0, 255).astype(np.uint8)
         else:
             pixels = np.roll(picture, round(index * STEP * config.width), 1)
@@ -63,6 +63,14 @@ def frame(
     return Frame(number, at_ns, pixels, kind, view(config))
 
 
+def _noise(source: random.Random, height: int, width: int) -> NDArray[np.float32]:
+    """Return noise, (H, W): each the sum of four random bytes, which is nearly normal."""
+    some = np.frombuffer(source.randbytes(4 * height * width), np.uint8)
+    total = some.reshape(4, height, width).sum(0, dtype=np.float32)
+    scale = np.float32(NOISE / math.sqrt(4 * (256**2 - 1) / 12))
+    return np.asarray((total - 4 * 127.5) * scale, np.float32)
+
+
 def _picture(engine: Engine) -> Pixels:
     if engine.card.golden:
         try:
@@ -71,7 +79,7 @@ def _picture(engine: Engine) -> Pixels:
             pass  # it was read at the start; made up then
     shade = np.linspace(40, 200, 480, dtype=np.uint8)[:, None, None]
     picture = np.repeat(np.repeat(shade, 640, 1), 3, 2)
-    cv2.circle(picture, (320, 240), 140, (40, 120, 220), -1)
+    cv2.rectangle(picture, (220, 120), (420, 360), (40, 120, 220), -1)
     return picture
 
 

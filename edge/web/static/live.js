@@ -1,4 +1,4 @@
-// What the server says: requests, and the stream of the device's messages, each with its age.
+// What the server says: requests, and the stream of messages, each with its age.
 // Rule: nothing stale looks fresh. What counts as stale, only this file decides.
 import { ago, signed, t, toggle, write } from "/dom.js";
 
