@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from deploy.broker import PrivateBroker
 from edge.config import ModelConfig
-from edge.errors import ModelError
+from edge.errors import EdgeError, ModelError
 from edge.frames import Frame
+from edge.local import LocalClient
 from edge.model import engine as engines
 from edge.model.cascade import margin
 from edge.pipeline.pipeline import Pipeline
@@ -122,6 +123,7 @@ def test_one_that_is_not_there_is_refused(rgb: Path) -> None:
         both(rgb, Path("nothing-like-this"))
     done = edge("check", "--config", _config(rgb, Path("nothing-like-this")))
     assert done.returncode == 78
+    assert "model.second" in done.stderr.splitlines()[-1]
     assert "nothing-like-this" in done.stderr.splitlines()[-1]
 
 
@@ -169,3 +171,25 @@ def test_the_daemon_says_how_often_it_asked(
     seen = len(totals())
     listener.wait_for(lambda: len(totals()) > seen + 2)
     assert totals()[-2] == totals()[-1] > 20
+
+
+def test_no_request_removes_it(
+    rgb: Path,
+    tmp_path: Path,
+    broker: PrivateBroker,
+    daemon: Callable[..., Daemon],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next start would need it."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    second = model_folder(tmp_path / "big", version='"1"')
+    assert edge("models", "add", second).returncode == 0
+    (name,) = (path.name for path in (tmp_path / "state" / "models").iterdir())
+    config = f'local.path = "{tmp_path}/edge.sock"\nmodel.path = "{rgb}"\nmodel.second = "{name}"\n'
+    daemon("--source", "synthetic", "--broker", broker.address, config=config).wait_for_log("ready")
+    with (
+        LocalClient(tmp_path / "edge.sock") as client,
+        pytest.raises(EdgeError, match=r"model\.second in the config"),
+    ):
+        client.request("model", action="remove", name=name)
+    assert (tmp_path / "state" / "models" / name).is_dir()

@@ -162,10 +162,15 @@ def test_the_command_adds_only_what_proves_itself(state: Path, tmp_path: Path) -
         f"hues@1, {sum(path.stat().st_size for path in source.iterdir()):,} bytes"
     ]
     config = tmp_path / "edge.toml"
-    for key in ("model.path", "shadow.model"):
+    for key in ("model.path", "model.second", "shadow.model"):
         config.write_text(f'{key} = "hues"\n')
         kept = edge("models", "remove", "hues@1", "--config", config)
         assert (kept.returncode, f"{key} in the config" in kept.stderr) == (78, True)
+    config.write_text("")
+    before = persisted.add({"model": {"second": "hues"}})
+    kept = edge("models", "remove", "hues@1", "--config", config)
+    assert (kept.returncode, "model.second in the config" in kept.stderr) == (78, True)
+    persisted.take_back({"model": {"second": "hues"}}, before)
     assert edge("models", "remove", "hues@1").stdout == "hues@1 removed\n"
     assert edge("models", "add").returncode == 2
 

@@ -127,6 +127,7 @@ def test_a_part_of_the_picture_is_saved_and_waits_for_a_restart(pair: Web, tmp_p
         ({"cases": {"mask": [[0.5, 0.5, 0.6, 0.6]]}}, "cases.mask"),
         ({"cases": {"path": "/etc"}}, "cases.path"),
         ({"model": {"path": "/etc/passwd"}}, "model.path"),
+        ({"model": {"second": "/etc/passwd"}}, "model.second"),
         ({"mqtt": {"host": "evil"}}, "mqtt"),
         ({"device": {"id": "x"}}, "device"),
         ({"local": {"path": "/tmp/x"}}, "local"),

@@ -126,3 +126,14 @@ def test_text_from_right_to_left_keeps_the_words_around_it(device: Web, browser:
     """
     made: Any = browser.run(script)
     assert made == ["\u2068الباب\u2069 → x, score 1", "door → x, score 1"]
+
+
+@pytest.mark.parametrize("reason", ["constructor", "toString", "margin.length", "__proto__"])
+def test_a_reason_that_is_any_word_is_text(reason: str, device: Web, browser: Browser) -> None:
+    """A side-car may say anything: what has no text of its own is shown as its name."""
+    browser.go(address(device))
+    name = f"pictures.why.{reason}"
+    made: Any = browser.run(
+        f"import('/dom.js').then(({{t, known}}) => [t({name!r}), known({name!r})])"
+    )
+    assert made == [name, False]

@@ -105,6 +105,12 @@ def test_files_are_dropped_and_what_is_exported_can_be_taught(
         browser.wait(f"document.querySelectorAll('.tabs button')[{tab - 1}].ariaPressed === 'true'")
         browser.drop(browser.place(".pictures"), *photographs(folder, label, 6))
         browser.sees(f"6 added to {label}.", ".uploads")
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(9_000_000))
+    more = photographs(tmp_path, sorted(COLORS)[0], 1)
+    browser.drop(browser.place(".pictures"), large, *more)
+    browser.sees("more than 8 MB", ".uploads")
+    browser.sees("1 added to", ".uploads")
     browser.click(".tabs button:last-child")
     browser.sees("Export the sorted ones")
     browser.click("a[download]")
