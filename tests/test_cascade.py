@@ -19,7 +19,7 @@ from edge.local import LocalClient
 from edge.model import engine as engines
 from edge.model.cascade import margin
 from edge.pipeline.pipeline import Pipeline
-from tests.conftest import Daemon, Listener, edge, model_folder
+from tests.conftest import Daemon, Listener, edge, model_folder, wait_until
 
 SURE, UNSURE = (10, 10, 240), (120, 120, 128)
 """BGR."""
@@ -186,7 +186,8 @@ def test_no_request_removes_it(
     assert edge("models", "add", second).returncode == 0
     (name,) = (path.name for path in (tmp_path / "state" / "models").iterdir())
     config = f'local.path = "{tmp_path}/edge.sock"\nmodel.path = "{rgb}"\nmodel.second = "{name}"\n'
-    daemon("--source", "synthetic", "--broker", broker.address, config=config).wait_for_log("ready")
+    daemon("--source", "synthetic", "--broker", broker.address, config=config)
+    wait_until(lambda: (tmp_path / "edge.sock").exists())
     with (
         LocalClient(tmp_path / "edge.sock") as client,
         pytest.raises(EdgeError, match=r"model\.second in the config"),
