@@ -12,16 +12,13 @@ import numpy as np
 import pytest
 
 from edge import config as configs
-from edge.cli.bench_plugs import frame_path
 from edge.cli.tune import answer, machine, options, report, scenes, sources, trial
 from edge.cli.tune.records import Candidate, Facts, Fault, Figures, Reply, Request, Target
 from edge.cli.tune.search import Plan, Search
 from edge.config import Config
 from edge.errors import EdgeError, ModelError
-from edge.gates.motion import MotionGate
 from edge.model import engine as engines
 from edge.model.engine import read_picture
-from edge.telemetry import Stages
 
 FACTS = Facts("made", ("a", "b"), "none", (300, 200))
 Costs = Callable[[Request], float]
@@ -230,25 +227,6 @@ def test_made_up_pictures_are_what_a_camera_gives(source: str) -> None:
     assert len(scenes.pictures("moving", large, engine)) == 2
 
 
-def test_what_fails_on_the_way_is_not_measured_without_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The daemon goes on without a gate that raises; its figures would be another config's."""
-
-    def fails(gate: MotionGate, frame: object) -> str:
-        raise ValueError("no")
-
-    monkeypatch.setattr(MotionGate, "skip", fails)
-    config = Config(adaptive=configs.AdaptiveConfig(motion=True))
-    engine = engines.start(config.model)
-    made = scenes.pictures("still", config.camera, engine)
-    with (
-        pytest.raises(EdgeError, match="motion failed while it was measured"),
-        frame_path(config, engine, Stages()) as (path, _),
-    ):
-        path.process(scenes.frame(made, 0, config.camera), 0)
-
-
 def request(seconds: float = 1.0, limit_s: float = 40.0, threads: int = 0) -> Request:
     """Return a request to a real child."""
     config = Config(model=configs.ModelConfig(threads=threads))
@@ -283,6 +261,16 @@ def test_a_child_that_dies_is_a_fault_with_a_reason(
     reply = trial.run(request(limit_s=limit_s, threads=1), stop)
     assert reply == Reply(fault=Fault("EdgeError", line))
     assert trial.run(request(seconds=0.5), stop).figures is not None
+
+
+def test_what_fails_on_the_way_is_not_measured_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon goes on without a gate that raises; its figures would be another config's."""
+    fault = "from edge.gates.motion import MotionGate; MotionGate.skip = None"
+    monkeypatch.setattr(trial, "CODE", trial.CODE.replace("child.main()", f"{fault}; child.main()"))
+    adaptive = configs.AdaptiveConfig(motion=True)
+    asked = msgspec.structs.replace(request(), config=Config(adaptive=adaptive))
+    reply = trial.run(asked, trial.Stop())
+    assert reply == Reply(fault=Fault("EdgeError", "motion failed while it was measured"))
 
 
 def test_a_child_without_its_parent_ends() -> None:

@@ -16,10 +16,10 @@ from edge.contract import encode
 from edge.daemon.compose import plug
 from edge.daemon.framepath import FramePath
 from edge.daemon.run import Run
-from edge.errors import EdgeError
 from edge.frames import Frame
 from edge.messages import Message
 from edge.model.engine import Engine
+from edge.pipeline.plugs import Plugs
 from edge.telemetry import LatencyRing, Stages
 from edge.telemetry.latency import percentiles_ms
 
@@ -41,7 +41,7 @@ def run(
     publish = msgspec.structs.replace(config.publish, result=True, result_rate=RESULTS_MAX)
     stages, whole = Stages(frames_total), LatencyRing(frames_total)
     config = msgspec.structs.replace(config, publish=publish)
-    with frame_path(config, engine, stages) as (path, state):
+    with frame_path(config, engine, stages) as (path, state, _):
         for index in range(-WARM_UP_FRAMES, frames_total):
             if index == 0:
                 stages.clear()
@@ -60,11 +60,12 @@ def run(
 
 
 @contextlib.contextmanager
-def frame_path(config: Config, engine: Engine, stages: Stages) -> Iterator[tuple[FramePath, Run]]:
-    """Yield the daemon's path of a frame with all plugs, loaded, and the state of its run.
+def frame_path(
+    config: Config, engine: Engine, stages: Stages
+) -> Iterator[tuple[FramePath, Run, Plugs]]:
+    """Yield the daemon's path of a frame, the state of its run, and its plugs, loaded.
 
-    Nothing is published, and cases go to a folder that is removed. Raises EdgeError at the end
-    where a plug has failed: the figures are without it.
+    Nothing is published, and cases go to a folder that is removed.
     """
     wire = encode.Wire("edge/bench", engine.card.labels, "bench", time.time)
     with contextlib.ExitStack() as closing:
@@ -77,9 +78,8 @@ def frame_path(config: Config, engine: Engine, stages: Stages) -> Iterator[tuple
         ):
             plugged.rooms.tick()  # a shadow
             time.sleep(LOADING_S)
-        yield FramePath(state, plugged.plugs, stages, plugged.publishing), state
-        if failed := plugged.plugs.failed:
-            raise EdgeError(f"{', '.join(failed)} failed while it was measured")
+        path = FramePath(state, plugged.plugs, stages, plugged.publishing)
+        yield path, state, plugged.plugs
 
 
 def _drop(message: Message) -> None:

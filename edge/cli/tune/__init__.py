@@ -1,5 +1,6 @@
 """`edge tune`: finds threads, cores, capture size, motion gate and second model for a target.
 
+command.py   from the arguments to the exit status
 records.py   what is tried, asked, measured
 options.py   which candidates are worth a trial
 scenes.py    made-up pictures

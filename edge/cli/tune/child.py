@@ -66,7 +66,7 @@ def _measure(request: Request) -> Reply:
     engine = engines.start(request.config.model)
     stages = Stages(max(64, math.ceil(request.fps * request.seconds) + 64))
     reader = HealthReader()
-    with frame_path(request.config, engine, stages) as (path, state):
+    with frame_path(request.config, engine, stages) as (path, state, plugs):
         held = 0
 
         def warm(frame: Frame) -> None:
@@ -92,6 +92,8 @@ def _measure(request: Request) -> Reply:
             wall_s, cpu_s = time.monotonic() - begin[0], time.process_time() - begin[1]
             all_s, pss = _busy_s(), reader.read().pss_bytes
         skipped = sum(state.skipped_total.values())
+        if plugs.failed:  # the daemon goes on without: these are another config's figures
+            raise EdgeError(f"{', '.join(plugs.failed)} failed while it was measured")
     cores = os.cpu_count() or 1
     times = stages.percentiles_ms().get("pipeline")
     others = None if busy_s is None or all_s is None else all_s - busy_s - cpu_s
