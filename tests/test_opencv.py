@@ -254,5 +254,6 @@ def test_the_built_objects_need_what_the_package_depends_on() -> None:
     for name in (recipe.MODULE, recipe.PLUGIN):
         content = (folder / name).read_bytes()
         assert str(ROOT).encode() not in content
+    assert not {"libssl.so.3", "libcrypto.so.3"} & set(elf.needs(folder / recipe.PLUGIN).libraries)
     linked = {source.name for source in sources(ARCH, recipe.HERE / "sources.toml") if source.texts}
     assert linked == {"opencv", "ffmpeg"}
