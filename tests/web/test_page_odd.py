@@ -70,6 +70,7 @@ def test_the_part_that_the_model_takes_is_drawn(
     browser.sees("The model takes what is inside the frame.", ".picture")
     box = "document.querySelector('{}').getBoundingClientRect()"
     used, image = box.format(".used"), box.format(".sheet img")
+    browser.wait(f"{image}.height > 0")
     share = browser.run(
         f"[{used}.width / {image}.width, {used}.height / {image}.height,"
         f" {used}.x - {image}.x, {image}.right - {used}.right]"
