@@ -21,7 +21,9 @@ PLUGIN: Final = "libopencv_videoio_ffmpeg.so"
 CPU: Final = {
     "arm64": "-march=armv8-a+crc -mtune=cortex-a72",
     # Not armv8-a, as the runtime: GCC 12 refuses carotene's own NEON options beside it.
-    "armhf": "-march=armv7-a -mtune=cortex-a72 -mfpu=neon-vfpv4 -mfloat-abi=hard",
+    # 64-bit offsets: without, a folder on a large disk cannot be listed, and no plugin is found.
+    "armhf": "-march=armv7-a -mtune=cortex-a72 -mfpu=neon-vfpv4 -mfloat-abi=hard"
+    " -D_FILE_OFFSET_BITS=64",
     "amd64": "-march=x86-64-v2",
 }
 SIMD: Final = {
