@@ -8,7 +8,7 @@ tidy.py     removes what kills and losses of power have left
 index.py    what the daemon remembers of the folder; caps on bytes and free space
 listing.py  cases as rows: filtered, in order of time
 archive.py  a tar file with a folder for each class, written
-intake.py   the same, read, whoever wrote it
+intake.py   the same, read, trusted or not
 
 Needs no daemon, and works beside one.
 

@@ -1,6 +1,6 @@
 """The listening socket that systemd passes on, where its unit starts the server.
 
-Rule: where the server cannot start, whoever waits is answered. Left waiting, they would make
+Rule: where the server cannot start, those who wait are answered. Left waiting, they would make
 systemd start it again at once, until it gave the socket up for good.
 """
 
@@ -53,7 +53,7 @@ def inherited() -> socket.socket | None:
 
 
 def excuse(seconds: float = EXCUSE_S) -> None:
-    """Answer whoever connects to systemd's socket that the server cannot start."""
+    """Answer all who connect to systemd's socket that the server cannot start."""
     if not is_activated():
         return
     until_s = time.monotonic() + seconds

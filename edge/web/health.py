@@ -28,7 +28,7 @@ from edge.web.routes import Route
 LONGEST_S: Final = 60.0
 """The longest probe may take 45."""
 FRESH_S: Final = 5.0
-"""Checks that are younger are given to whoever asks."""
+"""Checks that are younger are given to anyone who asks."""
 OUTPUT_MAX: Final = 500_000
 SUDO: Final = "run `sudo edge doctor` on the device"
 UNSEEN: Final = {"camera": "cameras", "broker": "the network", "published": "the network"}

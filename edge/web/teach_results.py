@@ -4,7 +4,7 @@
     teach/job-XXXXXXXX/   a model, complete once result.json names it
 
 Rule: a result is replaced by a later one only when that is complete. What a kill has left is
-removed by whoever has the lock next.
+removed by the next holder of the lock.
 """
 
 from __future__ import annotations
