@@ -9,10 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from deploy.broker import PrivateBroker
-from edge.config import ModelConfig
+from edge.cli.replay import Player
+from edge.config import Config, ModelConfig, ShadowConfig
+from edge.daemon.candidate import Loading
 from edge.errors import EdgeError, ModelError
 from edge.frames import Frame
 from edge.local import LocalClient
@@ -194,3 +197,39 @@ def test_no_request_removes_it(
     ):
         client.request("model", action="remove", name=name)
     assert (tmp_path / "state" / "models" / name).is_dir()
+
+
+def test_a_candidate_is_tried_alone(
+    rgb: Path, swapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second model belongs to the one at work: else the trial would be of both."""
+    model = ModelConfig(path=str(rgb), second=str(swapped), second_below=1.0)
+    shadow = ShadowConfig(model=str(model_folder(rgb.parent / "new")))
+    asked: list[ModelConfig] = []
+
+    def load(config: ModelConfig, sha256: str) -> engines.Engine:
+        asked.append(config)
+        return load_it(config, sha256)
+
+    load_it = engines.load
+    monkeypatch.setattr(engines, "load", load)
+    loading = Loading(replace(Config(), model=model, shadow=shadow))
+    wait_until(lambda: loading.poll() is not None)
+    assert [(config.path, config.second) for config in asked] == [(shadow.model, "")]
+
+
+def test_a_model_that_replay_is_given_is_played_alone(
+    rgb: Path, swapped: Path, tmp_path: Path
+) -> None:
+    """Of two that are compared neither asks the second; the config's own model does."""
+    film = tmp_path / "few.edgerec"
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "0.png"), picture(UNSURE))
+    done = edge("record", "--seconds", "1", "--source", pictures, "--model", rgb, film)
+    assert done.returncode == 0, done.stderr
+    config = replace(Config(), model=ModelConfig(path=str(rgb), second=str(swapped)))
+    player = Player(film, config, [str(rgb), str(swapped)], recorded=True)
+    engines_of = [judge.run.engine for judge in player.judges.values()]
+    player.close()
+    assert [bool(engine.cascade) for engine in engines_of] == [True, False]

@@ -51,8 +51,8 @@ class Player:
             config = msgspec.structs.replace(config, smoothing=start.smoothing)
         self.judges: dict[str, Judge] = {}
         for model in models:
-            chosen = msgspec.structs.replace(config.model, path=model)
-            engine = engines.start(chosen)
+            own = model == config.model.path
+            engine = engines.start(config.model if own else config.model.alone(model))
             name = model if len(models) > 1 else engine.card.name
             self.judges[name] = Judge(config, engine, "replay")
         self._first_ns: int | None = None

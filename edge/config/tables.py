@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from edge.config.adaptive import AdaptiveConfig
 from edge.config.cases import CasesConfig
@@ -135,6 +136,10 @@ class ModelConfig(Table, frozen=True):
     probation_s: Annotated[float, Meta(ge=0, le=2_592_000)] = 3600.0
     second: str = ""
     second_below: Share = 0.4
+
+    def alone(self, path: str) -> ModelConfig:
+        """Return the same settings for another model, which asks no second one."""
+        return replace(self, path=path, second="")
 
 
 class MqttConfig(Table, frozen=True):

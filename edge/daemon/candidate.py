@@ -33,7 +33,7 @@ class Loading:
             self._before = before._before  # which has never begun
         self._closed = False
         table = config.shadow
-        model = msgspec.structs.replace(config.model, path=table.model, threads=table.threads)
+        model = msgspec.structs.replace(config.model.alone(table.model), threads=table.threads)
         self._config = msgspec.structs.replace(config, model=model)
         self._attempt: Attempt | None = None
         self._call: Call[Loaded | None] | None = None

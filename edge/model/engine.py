@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,7 +109,7 @@ def _with_second(engine: Engine, config: ModelConfig) -> Engine:
     """
     with boundary(ModelError, "the second model cannot be used", config.second):
         try:
-            second = start(msgspec.structs.replace(config, path=config.second, second=""))
+            second = start(config.alone(config.second))
         except ModelError as exc:
             where = exc.where.replace("model.path", "model.second")
             raise ModelError(
