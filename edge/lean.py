@@ -6,6 +6,8 @@ daemon without TLS does not have it.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,8 +19,17 @@ from typing import Any, Final
 LAZY: Final = frozenset(
     {"ssl", "urllib.request", "importlib.metadata", "subprocess"}
     | {f"numpy.{name}" for name in ("ctypeslib", "fft", "ma", "polynomial", "random")}
+    | {
+        f"numpy.{core}._add_newdocs{what}"
+        for core in ("core", "_core")
+        for what in ("", "_scalars")
+    }
 )
 """Imported at once by paho, ai_edge_litert, tflite_runtime, and NumPy before version 2."""
+OWN_PAGES_BYTES: Final = 128 * 1024
+"""malloc gives a block of this size pages of its own, which go back as it is freed. Unless it is
+set, glibc raises it to the largest block freed so far, and keeps the holes between such blocks."""
+_M_MMAP_THRESHOLD: Final = -3
 _lock: Final = threading.RLock()
 
 
@@ -67,7 +78,12 @@ class _Finder:
 
 
 def begin() -> None:
-    """From now on, import the modules of ``LAZY`` so, and hashlib without OpenSSL."""
+    """From now on, import the modules of ``LAZY`` so, and hashlib without OpenSSL.
+
+    And have malloc return what is large. Source: mallopt(3).
+    """
+    with contextlib.suppress(AttributeError):  # a C library without it
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, OWN_PAGES_BYTES)
     sys.meta_path.insert(0, _Finder())
     if "hashlib" not in sys.modules:
         sys.modules["_hashlib"] = None  # type: ignore[assignment]
