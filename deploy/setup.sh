@@ -111,7 +111,8 @@ need() {
       packages+=(qemu-user llvm gcc libc6-dev)
       ;;
     peers)
-      packages+=("${PIP[@]}" mosquitto ffmpeg)
+      packages+=("${PIP[@]}" mosquitto ffmpeg
+        libjpeg62-turbo libwebp7 libwebpmux3 libwebpdemux2) # bound by our OpenCV
       lock build/peers:peers
       ;;
     image)

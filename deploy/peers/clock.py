@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import time
 import tracemalloc
 from array import array
@@ -25,7 +24,7 @@ def measured(work: Callable[[], object], seconds: float) -> dict[str, float]:
 
     cpu_ms          user and system time of all threads, per turn
     p50_ms, p99_ms  wall time of a turn
-    pss_mb, rss_mb, peak_mb  memory of the process after the last turn, and its highest RSS
+    and the memory after the last turn
     """
     for _ in range(WARM):
         work()
@@ -42,7 +41,6 @@ def measured(work: Callable[[], object], seconds: float) -> dict[str, float]:
         "p50_ms": in_order[len(in_order) // 2] / 1e6,
         "p99_ms": in_order[len(in_order) * 99 // 100] / 1e6,
         **memory(os.getpid()),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
 
 
@@ -66,10 +64,19 @@ def allocated(work: Callable[[], object]) -> dict[str, float]:
 
 
 def memory(process: int) -> dict[str, float]:
-    """Return PSS and RSS of a process, in MB. Source: proc(5), /proc/pid/smaps_rollup."""
+    """Return the memory of a process, in MB.
+
+    rss_mb   resident, private and shared
+    pss_mb   the same with shared pages divided among those that share them now
+    peak_mb  the highest rss_mb so far; ru_maxrss would have that of the parent
+    Source: proc(5), /proc/pid/smaps_rollup and status.
+    """
     with open(f"/proc/{process}/smaps_rollup") as stream:
-        found = dict(re.findall(r"^(Pss|Rss): +(\d+) kB", stream.read(), re.MULTILINE))
-    return {f"{name.lower()}_mb": int(found[name]) * 1024 / 1e6 for name in ("Pss", "Rss")}
+        found = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", stream.read(), re.MULTILINE))
+    with open(f"/proc/{process}/status") as stream:
+        found |= dict(re.findall(r"^(VmHWM):\s+(\d+) kB", stream.read(), re.MULTILINE))
+    names = {"rss_mb": "Rss", "pss_mb": "Pss", "peak_mb": "VmHWM"}
+    return {name: int(found[field]) * 1024 / 1e6 for name, field in names.items()}
 
 
 def cpu_s(process: int) -> float:

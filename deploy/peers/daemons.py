@@ -73,26 +73,27 @@ PROGRAMS: Final = (
 
 
 class Bench:
-    """A broker, the films, and what has arrived.
+    """A broker, the films by name, and what has arrived.
 
     wheels  folders with our wheels, for PYTHONPATH; none where there are none
     """
 
     def __init__(self, folder: Path, wheels: Mapping[str, str]) -> None:
         self._folder, self._wheels, self._arrived = folder, wheels, 0
-        self._films = {"moving": CLIP, "still": folder / "still.mp4"}
-        self._broker = PrivateBroker()
+        self.films = {"moving": CLIP, "still": folder / "still.mp4"}
+        self._port = 0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Make the still film; keep broker and subscriber while the block lasts."""
         command = ["ffmpeg", "-loglevel", "error", "-nostdin", "-loop", "1", "-i", str(SCENE)]
-        coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", str(self._films["still"])]
+        coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", str(self.films["still"])]
         subprocess.run([*command, *STILL, *coded], check=True)
-        with self._broker:
+        with PrivateBroker() as broker:
+            self._port = broker.port
             client = paho.Client(CallbackAPIVersion.VERSION2)
             client.on_message = self._count
-            client.connect(self._broker.host, self._broker.port)
+            client.connect(broker.host, broker.port)
             client.subscribe([("bench/loop", 0), ("edge/+/result", 0)])
             client.loop_start()
             try:
@@ -123,8 +124,7 @@ class Bench:
             return {
                 "cpu_share": spent / lasted,
                 "messages_per_s": arrived / lasted,
-                "pss_mb": sum(one["pss_mb"] for one in sizes),
-                "rss_mb": sum(one["rss_mb"] for one in sizes),
+                **{name: sum(one[name] for one in sizes) for name in sizes[0]},
                 "processes": len(family),
             }
         except (OSError, ValueError) as exc:
@@ -138,7 +138,7 @@ class Bench:
                 process.wait()
 
     def _start(self, program: Program) -> subprocess.Popen[bytes]:
-        film, port = self._films[program.film], self._broker.port
+        film, port = self.films[program.film], self._port
         env = {**os.environ, "STATE_DIRECTORY": str(self._folder)}
         if program.wheels == "ours":
             env["PYTHONPATH"] = os.pathsep.join(self._wheels.values())

@@ -85,7 +85,7 @@ class LabelImage:
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
         results = np.squeeze(self._interpreter.get_tensor(self._output["index"]))
-        return self._labels[results.argsort()[-5:][::-1][0]]
+        return str(self._labels[results.argsort()[-5:][::-1][0]])
 
 
 class Picamera2Example:

@@ -127,7 +127,7 @@ class Writer:
             raise ValueError(f"tensor {output}: a range of another activation than ReLU6")
         if self._quantised:
             return whole  # the rounding that follows cuts both ends off
-        ends = [self.constant(f"r{output}_{n}", np.float32(n * RELU6)) for n in (0, 1)]
+        ends = [self.constant(f"r{output}_{n}", np.array(n * RELU6, np.float32)) for n in (0, 1)]
         return self.node("Clip", [whole, *ends], f"r{output}")
 
     def operator(self, kind: str, inputs: list[int], output: int, names: dict[int, str]) -> str:
@@ -154,7 +154,7 @@ class Writer:
     def write(self, operators: list[Any], given: int, wanted: int) -> bytes:
         """Return the network as ONNX."""
         side = self.shape(given)[1]
-        mean, std = (self.constant(name, np.float32(127.5)) for name in ("mean", "std"))
+        mean, std = (self.constant(name, np.array(127.5, np.float32)) for name in ("mean", "std"))
         real = self.node("Sub", ["image", mean], "centred")
         names = {given: self.node("Div", [real, std], "real")}
         for one in operators:

@@ -14,6 +14,7 @@ import msgspec
 
 from deploy.peers.network import ROOT
 from deploy.runtime.pins import BuildError
+from edge.text import escaped
 
 FILE: Final = ROOT / "docs" / "performance.json"
 DIGITS: Final = 4
@@ -62,7 +63,7 @@ def row(key: tuple[str, ...], rounds: Sequence[Mapping[str, Any]]) -> Row:
     """Return the medians of ``rounds``; missing where any of them was refused."""
     refused = [str(one["refused"]) for one in rounds if "refused" in one]
     if refused or not rounds:
-        return Row(key, missing=refused[-1] if refused else "no round")
+        return Row(key, missing=escaped(refused[-1]) if refused else "no round")
     figures = {}
     for name, value in rounds[0].items():
         if isinstance(value, int | float):

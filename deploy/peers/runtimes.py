@@ -76,7 +76,6 @@ def opencv(network: str, threads: int) -> Made:
     import cv2
 
     cv2.setNumThreads(threads)
-    cv2.setLogLevel(0)
     net = cv2.dnn.readNet(network)
 
     def scores(picture: Pictures) -> NDArray[Any]:

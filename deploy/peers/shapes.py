@@ -32,7 +32,8 @@ EVERY: Final = 60
 
 def held() -> list[Picture]:
     """Return frames of the clip."""
-    capture, found = cv2.VideoCapture(str(CLIP)), []
+    capture = cv2.VideoCapture(str(CLIP))
+    found: list[Picture] = []
     while len(found) < HELD:
         for _ in range(EVERY):
             capture.grab()
