@@ -7,6 +7,7 @@ time is in none of them.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from deploy.peers.shapes import CLIP, PICTURES
 
 CONFIG: Final = """\
 [camera]
-source = "{film}"
+source = {film}
 [model]
 threads = 1
 [mqtt]
@@ -36,7 +37,7 @@ port = {port}
 result = true
 result_rate = 60.0
 [local]
-path = "{folder}/edge.sock"
+path = {socket}
 [adaptive]
 motion = {motion}
 """
@@ -139,18 +140,18 @@ class Bench:
 
     def _start(self, program: Program) -> subprocess.Popen[bytes]:
         film, port = self.films[program.film], self._port
+        ours = self._wheels.values() if program.wheels == "ours" else ()
         env = {**os.environ, "STATE_DIRECTORY": str(self._folder)}
-        if program.wheels == "ours":
-            env["PYTHONPATH"] = os.pathsep.join(self._wheels.values())
+        env["PYTHONPATH"] = os.pathsep.join(ours)
         if program.kind in ("naive", "small"):
             command = ["deploy.peers.user_loop", str(film), program.kind, "ai_edge_litert"]
             command += [str(port), "bench/loop"]
         else:
-            motion = "true" if program.kind == "gate" else "false"
+            texts = {"film": str(film), "socket": str(self._folder / "edge.sock")}
+            quoted = {name: json.dumps(text) for name, text in texts.items()}
+            motion = json.dumps(program.kind == "gate")
             config = self._folder / "edge.toml"
-            config.write_text(
-                CONFIG.format(film=film, port=port, folder=self._folder, motion=motion)
-            )
+            config.write_text(CONFIG.format(**quoted, port=port, motion=motion))
             command = ["edge", "run", "--config", str(config)]
         with (self._folder / "stderr").open("wb") as stderr:
             return subprocess.Popen(

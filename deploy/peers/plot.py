@@ -77,17 +77,19 @@ def panels(record: Record) -> list[tuple[str, list[Bar]]]:
         for key, name in names.items():
             if (value := found.get(key, {}).get(figure)) is not None:
                 shown = value * factor
-                digits = 0 if shown >= 50 else 2 if unit == "ms" else 1
+                digits = {"ms": 2, "MB": 0}.get(unit, 1)
                 ours = key[1] == "ours" or "edge" in key or "gate" in key
                 made.append(Bar(name, shown, f"{shown:.{digits}f} {unit}", ours))
         return made
 
     loops: Names = {("loops", key, "memory", "1"): name for key, name in LOOPS.items()}
+    films: Names = {("loops", key, "film", "1"): name for key, name in LOOPS.items()}
     runtimes: Names = {("runtimes", *key, "1"): name for key, name in RUNTIMES.items()}
     programs: Names = {("programs", *key): name for key, name in PROGRAMS.items()}
     counted: Names = {("emulated", key): name for key, name in LOOPS.items()}
     return [
         ("CPU time of a frame in memory, one thread", bars(loops, "cpu_ms", 1, "ms")),
+        ("The same, read from a film", bars(films, "cpu_ms", 1, "ms")),
         ("CPU time of one invoke, one thread", bars(runtimes, "cpu_ms", 1, "ms")),
         ("Whole programs at 15 frames a second: CPU, of one core",
          bars(programs, "cpu_share", 100, "%")),

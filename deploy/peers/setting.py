@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -133,7 +134,9 @@ def machine(place: Place, rounds: int, load: tuple[float, float]) -> Machine:
     cpu = _field(Path("/proc/cpuinfo"), "model name", ":") or os.uname().machine
     system = _field(Path("/etc/os-release"), "PRETTY_NAME", "=").strip('"')
     versions = {"Python": platform.python_version()}
-    versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     versions["our runtime"] = VERSION if "runtime" in place.wheels else "none"
     versions["our OpenCV"] = pack.VERSION if "opencv" in place.wheels else "none"
     for program in (("ffmpeg", "-version"), ("mosquitto", "-h")):
