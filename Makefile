@@ -12,7 +12,7 @@ export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: screenshots bench bench-sources bench-web model onnx cascade features
+.PHONY: screenshots bench bench-sources bench-web bench-peers model onnx cascade features
 .PHONY: runtime runtime-tools runtime-measure test-runtime opencv deb lock clean
 .PHONY: install flash deploy image provision test-image
 
@@ -84,6 +84,10 @@ bench-sources: ## what a frame of each source costs, up to the tensor [ARGS='--s
 bench-web: ## what the web process costs, and what it costs the daemon [ARGS='--seconds 15']
 	@deploy/setup.sh test
 	@.venv/bin/python -m tests.measure_web $(ARGS)
+
+bench-peers: ## this against other runtimes and loops, docs/performance.md [ARGS='--write']
+	@deploy/setup.sh run dev peers measure
+	@.venv/bin/python -m deploy.peers.measure $(ARGS)
 
 STEP = .venv-train/bin/python -m
 RECIPE = $(if $(DATA),"--data=$$DATA") $(if $(EXTRA),"--extra=$$EXTRA") \
@@ -218,6 +222,9 @@ lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	    --custom-compile-command 'make lock' -c deploy/lock/dev.txt \
 	    -o deploy/lock/$$file.txt deploy/lock/$$file.in; \
 	done
+	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --custom-compile-command 'make lock' -o deploy/lock/peers.txt deploy/lock/peers.in
 	@.venv/bin/uv pip compile --quiet --upgrade --python-version 3.13.2 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' \

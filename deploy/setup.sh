@@ -20,6 +20,7 @@
 # runtime   compiles and emulates the Pi's TFLite for its tests
 # opencv    compiles the package's OpenCV and FFmpeg: `make opencv`
 # measure   counts that runtime's instructions
+# peers     deploy/lock/peers.txt in build/peers, ffmpeg, and a broker: `make bench-peers`
 # homeassistant  deploy/lock/homeassistant.txt in .venv-homeassistant: `make homeassistant`
 #
 # What is missing is printed with its size before anything is installed. Debian's packages come through
@@ -109,6 +110,11 @@ need() {
     measure)
       packages+=(qemu-user llvm gcc libc6-dev)
       ;;
+    peers)
+      packages+=("${PIP[@]}" mosquitto ffmpeg
+        libjpeg62-turbo libwebp7 libwebpmux3 libwebpdemux2) # bound by our OpenCV
+      lock build/peers:peers
+      ;;
     image)
       packages+=(
         mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk
@@ -138,7 +144,7 @@ need() {
       ;;
     *)
       fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, test, train, machine, flash," \
-        "package, install, image, system, runtime, opencv, measure or homeassistant"
+        "package, install, image, system, runtime, opencv, measure, peers or homeassistant"
       ;;
   esac
 }

@@ -25,6 +25,9 @@ VERBS = {
     "bench": PYTHON,
     "run": RUN | {".venv:web"},
     "load": RUN,
+    "bench-peers": RUN
+    | {".venv:dev", "build/peers:peers", "ffmpeg", "qemu-user", "llvm", "gcc", "libc6-dev"}
+    | {"libjpeg62-turbo", "libwebp7", "libwebpmux3", "libwebpdemux2"},
     "lock": PYTHON | {".venv:dev"},
     "lint": PYTHON | {".venv:dev", "shellcheck"},
     "flash": SDCARD,
