@@ -149,25 +149,40 @@ def test_nothing_is_acknowledged_before_it_is_stored(
     wait_until(lambda: stored(postgres) == 1)
 
 
+FULL: Final = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT count(*) FROM event) > 50 AND nextval('tries') > 0 THEN
+        RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER no_room AFTER INSERT ON event FOR EACH STATEMENT EXECUTE FUNCTION no_room()
+"""
+"""PostgreSQL takes a batch, and nothing after it."""
+
+
 def test_what_is_held_is_bounded(
     consume: Callable[..., Program], postgres: Postgres, devices: list[load.Device]
 ) -> None:
-    """While the database is away at most two batches, whatever the broker has; it keeps the rest.
+    """With a full disk at most two batches, whatever the broker has; it keeps the rest.
 
-    mosquitto 2.0.11 does not keep to Receive Maximum once something has been acknowledged.
+    mosquitto 2.0.11 does not keep to Receive Maximum: it sends all once a batch is acknowledged.
     """
-    running = consume("1")
-    burst(devices, 4)
-    wait_until(lambda: stored(postgres) == 4 * DEVICES)
-    postgres.stop()
+    consume("1").end()
     burst(devices, 100)
-    running.wait_for_log("trying again")
+    postgres.psql("-c", FULL)
+    running = consume("1")
+    running.wait_for_log("no room")
+    wait_until(lambda: postgres.number("SELECT last_value FROM tries") > 2)
+    assert stored(postgres) == BATCH
     running.end()
     left = int(running.log.read_text().rpartition(" left in the session")[0].split()[-1])
-    assert 0 < left <= 2 * BATCH
-    postgres.start()
+    assert left == 2 * BATCH
+    postgres.psql("-c", "DROP TRIGGER no_room ON event")
     consume("1")
-    wait_until(lambda: stored(postgres) == 104 * DEVICES)
+    wait_until(lambda: stored(postgres) == 100 * DEVICES)
 
 
 MALFORMED: Final = {
