@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from deploy.broker import PrivateBroker
+from deploy.broker import PrivateBroker, free_port
 from tests.conftest import ROOT, WAIT_S, wait_until
 
 PYTHON: Final = ROOT / ".venv-fleet" / "bin" / "python"
@@ -160,3 +163,37 @@ def mqtt(folder: Path, broker: PrivateBroker, more: str = "") -> Path:
     path = folder / f"mqtt-{broker.port}.toml"
     path.write_text(f'[mqtt]\nhost = "{broker.host}"\nport = {broker.port}\n{more}')
     return path
+
+
+class Prometheus:
+    """A server on loopback with a configuration of the test's own."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        program = shutil.which("prometheus", path=os.environ.get("PROMETHEUS") or None)
+        if program is None:
+            pytest.skip(f"LEFT OUT: Prometheus: it is not here; {HINT}")
+        folder.mkdir(exist_ok=True)
+        (folder / "prometheus.yml").write_text(config)
+        self.port, self.log = free_port(), folder / "log"
+        command = [program, f"--config.file={folder}/prometheus.yml"]
+        command += [f"--storage.tsdb.path={folder}/tsdb"]
+        command += [f"--web.listen-address=127.0.0.1:{self.port}"]
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(command, stderr=out, stdout=out, cwd=folder)
+
+    def ask(self, path: str, **query: str) -> Any:
+        """Return what it answers."""
+        text = urllib.parse.urlencode(query)
+        address = f"http://127.0.0.1:{self.port}/api/v1/{path}?{text}"
+        with urllib.request.urlopen(address, timeout=WAIT_S) as got:
+            return json.load(got)["data"]
+
+    def query(self, expression: str) -> list[Any]:
+        """Return the series that an expression has now."""
+        return list(self.ask("query", query=expression)["result"])
+
+    def firing(self) -> set[tuple[str, str]]:
+        """Return name and device of each alert that fires now."""
+        alerts = self.ask("alerts")["alerts"]
+        firing = [one["labels"] for one in alerts if one["state"] == "firing"]
+        return {(one["alertname"], one.get("device", "")) for one in firing}
