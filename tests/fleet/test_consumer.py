@@ -168,7 +168,7 @@ def test_what_is_held_is_bounded(
 ) -> None:
     """With a full disk at most two batches, whatever the broker has; it keeps the rest.
 
-    mosquitto 2.0.11 does not keep to Receive Maximum: it sends all once a batch is acknowledged.
+    mosquitto 2.0.11 breaks Receive Maximum: it sends all once a batch is acknowledged.
     """
     consume("1").end()
     burst(devices, 100)
@@ -179,7 +179,7 @@ def test_what_is_held_is_bounded(
     assert stored(postgres) == BATCH
     running.end()
     left = int(running.log.read_text().rpartition(" left in the session")[0].split()[-1])
-    assert left == 2 * BATCH
+    assert BATCH <= left <= 2 * BATCH
     postgres.psql("-c", "DROP TRIGGER no_room ON event")
     consume("1")
     wait_until(lambda: stored(postgres) == 100 * DEVICES)
