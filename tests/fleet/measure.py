@@ -121,6 +121,7 @@ def exporter(devices: int, folder: Path) -> dict[str, float]:
                     text = got.read().decode()
                 return up in text
 
+            wait_until(lambda: quiet(running.process.pid), every_s=0.5)
             messages_s = cpu_s(running.process.pid) - before_s
             wait_until(read, every_s=0.5)
             before_s, start = cpu_s(running.process.pid), time.monotonic()
@@ -139,6 +140,13 @@ def exporter(devices: int, folder: Path) -> dict[str, float]:
         }
         running.end()
     return figures
+
+
+def quiet(pid: int) -> bool:
+    """Whether a process computes nothing for a second."""
+    before_s = cpu_s(pid)
+    time.sleep(1)
+    return cpu_s(pid) == before_s
 
 
 def rss_bytes(running: Program) -> int:
