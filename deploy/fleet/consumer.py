@@ -91,17 +91,18 @@ def run(args: argparse.Namespace, stop: threading.Event) -> None:
     filters = [f"$share/{args.group}/{base}/+/event", f"{base}/+/availability"]
     client_id = f"edge-consumer-{args.group}-{args.name}"
     source = Source(config.broker(mqtt), client_id, filters, args.batch)
+    source.begin(retire=args.retire)
     total, left = Saved(), 0
     try:
-        source.begin(retire=args.retire)
         left = consume(source, store, stop, total, retire=args.retire)
     finally:
         left += source.end()
         store.close()
-        text = (
-            "stored %d events; %d were there already, %d messages set aside, %d left in the session"
+        log.info(
+            "stored %d events; %d were there already, %d messages set aside, "
+            "%d left in the session",
+            *(total.events, total.known, total.aside, left),
         )
-        log.info(text, total.events, total.known, total.aside, left)
 
 
 def consume(

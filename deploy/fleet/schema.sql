@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS event (
     PRIMARY KEY (device, id)
 );
 CREATE INDEX IF NOT EXISTS event_device_at ON event (device, at);
+CREATE INDEX IF NOT EXISTS event_device_stored ON event (device, stored);
 CREATE INDEX IF NOT EXISTS event_type_stored ON event (type, stored);
 
 -- What each device, or the broker for it, said last on edge/DEVICE/availability, and since when.

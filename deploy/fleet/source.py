@@ -26,7 +26,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge.errors import PublishError
+from edge.errors import EdgeError, IdentityError, PublishError
 from edge.messages import Broker, Incoming
 from edge.mqtt.access import Access, reason
 from edge.mqtt.client import Client
@@ -37,6 +37,7 @@ CONNECT_S: Final = 20.0
 """Longest wait for the first connection and its subscriptions."""
 ABSENCE_S: Final = 30 * 86_400
 """How long the broker keeps the session of a consumer that is away."""
+TAKEN_OVER: Final = 0x8E
 PAUSE_S: Final = 0.02
 """Between two looks whether there is room in the queue."""
 
@@ -86,11 +87,12 @@ class Source:
 
     def __init__(self, broker: Broker, client_id: str, filters: list[str], batch: int) -> None:
         self._broker, self._filters, self._batch = broker, filters, batch
+        self._client_id = client_id
         self._changed = threading.Condition()  # [1]
         self._queue: deque[Taken] = deque()
         self._connection = 0
         self._ready = self._up = False  # a connection has worked; this one does
-        self._fault: PublishError | None = None
+        self._fault: EdgeError | None = None
         access = Access(broker)
         kind, ended = _Holding, self._ended
         made = access.client(client_id, kind=kind, reconnect=True, on_ended=ended)
@@ -119,17 +121,22 @@ class Source:
         self._client.loop_start()
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._fault, CONNECT_S)
-            if self._fault or not self._ready:
-                what = f"no answer in {CONNECT_S:g} s"
-                raise self._fault or PublishError(what, where=self._broker.address)
+            ready, fault = self._ready, self._fault
+        if fault or not ready:
+            self.end()
+            what = f"no answer in {CONNECT_S:g} s"
+            raise fault or PublishError(what, where=self._broker.address)
 
     def take(self, longest_s: float, linger_s: float) -> list[Taken]:
         """Return the next messages, ``batch`` at most; none if none came in ``longest_s``.
 
         linger_s  how long to wait for more than the first
+        Raises IdentityError if another consumer has taken the session over.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._queue, longest_s)
+            self._changed.wait_for(lambda: self._queue or self._fault, longest_s)
+            if self._fault:
+                raise self._fault
             if self._queue:
                 self._changed.wait_for(lambda: self.full, linger_s)
             taken = list(self._queue)
@@ -205,10 +212,16 @@ class Source:
         self._changed.notify_all()
 
     def _disconnected(self, _: Any, __: Any, ___: Any, code: Any, ____: Any) -> None:
+        if code.value == TAKEN_OVER and not self._ending:
+            with self._changed:
+                what = "another consumer has connected with the same --name and --group"
+                self._fault = IdentityError(what, where=self._client_id)
+                self._changed.notify_all()
+            self._client.disconnect()  # or the two would take the session from each other for ever
         self._ended(self._client.why or str(code))
 
     def _ended(self, why: str) -> None:
-        if why and not self._ending:
+        if why and self._ready and not self._ending:
             log.warning("%s: connection lost: %s", self._broker.address, why)
         with self._changed:
             self._forget()

@@ -12,6 +12,7 @@ alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,9 +30,12 @@ LOCK: Final = 7_368_261
 DEFAULTS: Final = {
     "connect_timeout": "10",
     "tcp_user_timeout": "30000",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
     "application_name": "edge-consumer",
 }
-"""Where --database does not say otherwise; with them no server can hang a consumer for ever."""
+"""Where --database does not say otherwise; with them a server that vanishes is noticed."""
 EVENTS: Final = """
 INSERT INTO event (device, id, type, before, after, evidence, seq, at)
 SELECT device, id, type, before, after, evidence, seq, to_timestamp(at_s)
@@ -99,7 +103,7 @@ class Store:
                 "not a connection string",
                 where="--database",
                 expected="host=/run/postgresql dbname=fleet, or postgresql://HOST/fleet",
-                hint=str(exc),
+                hint=re.sub(r'"[^"]*"', "...", str(exc)),  # it may quote a password
             ) from exc
         self._arguments = {**DEFAULTS, **given}
         server = given.get("host") or given.get("hostaddr") or "its default socket"

@@ -269,6 +269,25 @@ def test_a_session_is_retired(
     wait_until(lambda: stored(postgres) == 8)
 
 
+def test_a_second_consumer_of_a_name_ends_the_first(
+    consume: Callable[..., Program], postgres: Postgres, many: PrivateBroker
+) -> None:
+    """With one line and status 78, which systemd does not restart; the second goes on."""
+    done = subprocess.run(
+        ["/usr/sbin/mosquitto", "-h"], capture_output=True, text=True, check=False
+    )
+    if "version 2.0.11" in done.stdout:
+        pytest.skip("LEFT OUT: a name used twice: mosquitto 2.0.11 does not say why it disconnects")
+    first = consume("1")
+    second = consume("1")
+    assert first.process.wait(60) == 78
+    fault = "edge: edge-consumer-store-1: another consumer has connected with the same --name"
+    assert fault in first.log.read_text()
+    send(many, "edge/a/event", event(1))
+    wait_until(lambda: stored(postgres) == 1)
+    assert second.end() == 0
+
+
 def test_mosquittos_acl_may_limit_a_consumer(
     tmp_path: Path, program: Start, postgres: Postgres
 ) -> None:
@@ -291,6 +310,7 @@ def test_mosquittos_acl_may_limit_a_consumer(
 
 WRONG: Final[dict[str, tuple[int, tuple[str, str], str]]] = {
     "a connection string": (78, ("--database", "host"), "--database: not a connection string"),
+    "a password": (78, ("--database", "password=a s3cret"), "--database: not a connection string"),
     "no database": (74, ("--database", "host=/nonexistent"), "database of the default name on"),
     "a name": (78, ("--name", "a/b"), "--name: not a name: expected letters"),
     "a batch": (78, ("--batch", "0"), "--batch: out of range: expected 1 to 1000, got 0"),
@@ -310,3 +330,22 @@ def test_bad_input_is_one_line(
     assert running.process.wait(60) == status
     (line,) = running.log.read_text().splitlines()
     assert line.startswith(f"edge: {text}"), line
+    assert "s3cret" not in line
+
+
+def test_a_broker_that_cannot_be_used_is_one_line(
+    tmp_path: Path, program: Start, postgres: Postgres
+) -> None:
+    """One that refuses the login, and one that is not there: status 69."""
+    (tmp_path / "passwords").write_text("")
+    options = ("--name", "1", "--database", postgres.conninfo, "--config")
+    with PrivateBroker("allow_anonymous false", f"password_file {tmp_path}/passwords") as strict:
+        config = mqtt(tmp_path, strict)
+        refused = program("consumer", *options, config)
+        assert refused.process.wait(60) == 69
+    (line,) = refused.log.read_text().splitlines()
+    assert line == f"edge: {strict.address}: refused the connection: Not authorized"
+    gone = program("consumer", *options, config)
+    assert gone.process.wait(60) == 69
+    (line,) = gone.log.read_text().splitlines()
+    assert line.startswith(f"edge: {strict.address}: broker cannot be reached: ")
