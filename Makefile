@@ -11,7 +11,7 @@ PYTHON ?= /usr/bin/python3
 export PYTHON
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
+.PHONY: help setup run test test-long test-fleet test-cameras test-system lint homeassistant load
 .PHONY: screenshots bench bench-sources bench-web bench-peers model onnx cascade features
 .PHONY: runtime runtime-tools runtime-measure test-runtime opencv deb lock clean
 .PHONY: install flash deploy image provision test-image
@@ -40,6 +40,10 @@ test: setup ## run the linters and all tests that need no virtual machine
 test-long: ## the tests that take minutes: outages of the broker, fuzzing
 	@deploy/setup.sh test
 	@FUZZ=long $(PYTEST) -m 'long or fuzz' $(ARGS)
+
+test-fleet: ## the consumer and the exporter of a fleet, with PostgreSQL and Prometheus
+	@deploy/setup.sh store
+	@$(PYTEST) tests/fleet $(ARGS)
 
 test-cameras: ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OPTIONAL=1]
 	@deploy/setup.sh dev
@@ -225,6 +229,10 @@ lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' -o deploy/lock/peers.txt deploy/lock/peers.in
+	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --custom-compile-command 'make lock' -c deploy/lock/dev.txt -c deploy/lock/web.txt \
+	  -o deploy/lock/fleet.txt deploy/lock/fleet.in
 	@.venv/bin/uv pip compile --quiet --upgrade --python-version 3.13.2 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' \
@@ -232,4 +240,4 @@ lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	@.venv/bin/python -m deploy.lock.weigh
 
 clean: ## remove what was built and installed here
-	@rm -rf build dist .venv .venv-train .venv-homeassistant .mypy_cache .ruff_cache
+	@rm -rf build dist .venv .venv-train .venv-homeassistant .venv-fleet .mypy_cache .ruff_cache

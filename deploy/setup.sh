@@ -9,7 +9,9 @@
 # dev       python, and the development tools in .venv (deploy/lock/dev.txt)
 # lint      dev, and shellcheck
 # browser   dev, run and web, and a browser: `make screenshots`
-# test      lint and browser, and what the tests use of Debian
+# fleet     deploy/lock/fleet.txt in .venv-fleet: the consumer and the exporter of a fleet
+# test      lint, browser and fleet, and what the tests use of Debian
+# store     test, PostgreSQL and Prometheus: `make test-fleet`
 # train     deploy/lock/train.txt in .venv-train: `make model`, `make onnx`, and their tests
 # machine   boots the virtual machine of `make test-cameras`
 # flash     the programs of `make flash` and `make deploy`
@@ -77,9 +79,18 @@ need() {
       need web
       packages+=(chromium fonts-dejavu-core)
       ;;
+    fleet)
+      packages+=("${PIP[@]}" python3-systemd libpq5) # psycopg loads the last one
+      lock .venv-fleet:fleet
+      ;;
+    store)
+      need test
+      packages+=(postgresql prometheus) # beside what they store, 200 MB
+      ;;
     test)
       need lint
       need browser
+      need fleet
       packages+=(
         gcc libc6-dev linux-libc-dev                     # faults to load, layouts to compare
         nodejs node-mqtt                                 # a subscriber in another language
@@ -143,7 +154,7 @@ need() {
       [ "$(dpkg --print-architecture)" != armhf ] || packages+=(gcc)
       ;;
     *)
-      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, test, train, machine, flash," \
+      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, fleet, test, store, train, machine, flash," \
         "package, install, image, system, runtime, opencv, measure, peers or homeassistant"
       ;;
   esac
