@@ -1,21 +1,19 @@
 """Health gates: whether a device is as well after a change as it was before. Pure.
 
 Rule 1: what a device does not say, before or after, is not compared, and the report says so.
-Rule 2: a device says it of itself; its words are data from outside: typed, bounded, escaped.
-Rule 3: a scene may change while it is looked at: how labels are shared out is judged by the median
+Rule 2: a scene may change while it is looked at: how labels are shared out is judged by the median
         of a wave. A shadow sees the same frames as the model at work: it is judged by device.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Final
 
+from deploy.facts import Facts
 from deploy.host import DeployError
-from edge.text import escaped
 
 FRAMES_LEAST: Final = 20
 """Frames on either side that say anything about labels."""
@@ -23,8 +21,6 @@ FPS_LEAST: Final = 0.5
 """Frames a second before; a slower camera says too little in the time."""
 P99_SLACK_MS: Final = 10.0
 """A p99 of a few ms may double because another program ran."""
-TEXT_MAX: Final = 300
-LABELS_MAX: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,48 +40,6 @@ class Limits:
     restarts: float = 0.0
     invalid: float = 0.02
     agreement: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a device said of itself; None is what it did not say.
-
-    installed, package  version that dpkg has; SHA-256 of its package, of one that was deployed
-    state               systemd's state of the service: `active` once READY
-    run                 the daemon's id of this start
-    p99_ms              of a frame from preprocessing to publishing
-    labels              best label of each frame -> frames
-    agreement           of a shadow with the model at work, the same frames
-    faults              checks of `edge doctor` that are a fault
-    """
-
-    installed: str = ""
-    package: str = ""
-    state: str = ""
-    version: str = ""
-    run: str = ""
-    model: str = ""
-    online: bool | None = None
-    camera: str | None = None
-    restarts: int | None = None
-    fps: float | None = None
-    p99_ms: float | None = None
-    invalid: float | None = None
-    drift: str | None = None
-    labels: Mapping[str, int] = field(default_factory=dict)
-    agreement: float | None = None
-    faults: tuple[str, ...] = ()
-    went_back: str = ""
-
-
-TYPES: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("online",), (bool,)),
-    **dict.fromkeys(("restarts",), (int,)),
-    **dict.fromkeys(("fps", "p99_ms", "invalid", "agreement"), (int, float)),
-    **dict.fromkeys(("labels",), (dict,)),
-    **dict.fromkeys(("faults",), (list, tuple)),
-}
-"""Field -> JSON types it may have; the others are text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,36 +75,6 @@ def limits(text: str) -> Limits:
     return found
 
 
-def facts(text: str) -> Facts:
-    """Return the facts in a device's JSON. Raises ValueError."""
-    try:
-        given = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(given, dict):
-        raise ValueError("not an object")
-    found: dict[str, Any] = {}
-    for one in fields(Facts):
-        value = given.get(one.name)
-        types = TYPES.get(one.name, (str,))
-        if value is None or not isinstance(value, types) or (bool not in types and value is True):
-            continue
-        if isinstance(value, str):
-            value = escaped(value, TEXT_MAX)
-        elif one.name == "labels":
-            pairs = [(escaped(str(k), TEXT_MAX), v) for k, v in [*value.items()][:LABELS_MAX]]
-            value = {k: v for k, v in pairs if isinstance(v, int) and v >= 0}
-        elif one.name == "faults":
-            value = tuple(escaped(str(name), TEXT_MAX) for name in value[:LABELS_MAX])
-        found[one.name] = value
-    return Facts(**found)
-
-
-def plain(of: Facts | None) -> dict[str, Any] | None:
-    """Return facts as JSON types."""
-    return None if of is None else asdict(of)
-
-
 def shared(before: Facts, after: Facts) -> float | None:
     """Return the share of frames whose labels are as before, 0 to 1; None from too few frames.
 
@@ -165,22 +89,7 @@ def shared(before: Facts, after: Facts) -> float | None:
 
 def judge(before: Facts, after: Facts, wanted: Wanted, limits: Limits) -> Verdict:
     """Return what is wrong with one device after a change."""
-    wrong, unknown = [], []
-    if after.state != "active":
-        wrong.append(f"the service is {after.state or 'unknown'}, not READY")
-    if wanted.version and after.version != wanted.version:
-        wrong.append(f"version {after.version or 'unknown'} runs, not {wanted.version}")
-    if wanted.model and after.model != wanted.model:
-        why = f": {after.went_back}" if after.went_back else ""
-        wrong.append(f"model {after.model or 'unknown'} is in use, not {wanted.model}{why}")
-    if before.online and after.online is False:
-        wrong.append("offline at the broker; it was online before")
-    if before.camera == "online" and after.camera not in ("online", None):
-        wrong.append(f"its camera is {after.camera}; it was online before")
-    if after.drift and not before.drift:
-        wrong.append(f"drifts: {after.drift}")
-    if new := [name for name in after.faults if name not in before.faults]:
-        wrong.append(f"edge doctor: {', '.join(new)} at fault; not so before")
+    unknown, wrong = [], [*_states(before, after, wanted)]
     wrong += _restarted(before, after, wanted, limits)
     for name, fault in (("fps", _fps), ("p99_ms", _p99)):
         if getattr(before, name) is None or getattr(after, name) is None:
@@ -188,18 +97,41 @@ def judge(before: Facts, after: Facts, wanted: Wanted, limits: Limits) -> Verdic
         elif line := fault(before, after, limits):
             wrong.append(line)
     if after.invalid is not None and after.invalid > limits.invalid:
-        wrong.append(f"{after.invalid:.0%} of the frames have no scores; limit {limits.invalid:.0%}")
+        wrong.append(
+            f"{after.invalid:.0%} of the frames have no scores; limit {limits.invalid:.0%}"
+        )
     if after.agreement is None and shared(before, after) is None:
         unknown.append("agreement")
     return Verdict(tuple(wrong), tuple(unknown))
 
 
+def _states(before: Facts, after: Facts, wanted: Wanted) -> Iterator[str]:
+    """Yield what is wrong with a device without any figure."""
+    if after.state != "active":
+        yield f"the service is {after.state or 'unknown'}, not READY"
+    if wanted.version and after.version != wanted.version:
+        yield f"version {after.version or 'unknown'} runs, not {wanted.version}"
+    if wanted.model and after.model != wanted.model:
+        why = f": {after.went_back}" if after.went_back else ""
+        yield f"model {after.model or 'unknown'} is in use, not {wanted.model}{why}"
+    if before.online and after.online is False:
+        yield "offline at the broker; it was online before"
+    if before.camera == "online" and after.camera not in ("online", None):
+        yield f"its camera is {after.camera}; it was online before"
+    if after.drift and not before.drift:
+        yield f"drifts: {after.drift}"
+    if new := [name for name in after.faults if name not in before.faults]:
+        yield f"edge doctor: {', '.join(new)} at fault; not so before"
+
+
 def disagrees(agreement: float | None, frames: int, limits: Limits) -> str:
     """Return what is wrong with a shadow, empty if nothing is."""
-    if not limits.agreement or (agreement is not None and agreement >= limits.agreement):
+    if not limits.agreement:
         return ""
     if agreement is None or frames < FRAMES_LEAST:
         return f"its shadow has compared {frames} frames: too few to judge; limit {FRAMES_LEAST}"
+    if agreement >= limits.agreement:
+        return ""
     least = f"limit {limits.agreement:.0%}"
     return f"as a shadow it agrees with the model at work on {agreement:.0%} of {frames}; {least}"
 
@@ -212,7 +144,9 @@ def of_wave(pairs: Sequence[tuple[Facts, Facts]], limits: Limits) -> str:
     middle = statistics.median(known)
     if middle >= limits.agreement:
         return ""
-    return f"{middle:.0%} of the labels are as before, the wave's median; limit {limits.agreement:.0%}"
+    return (
+        f"{middle:.0%} of the labels are as before, the wave's median; limit {limits.agreement:.0%}"
+    )
 
 
 def _fps(before: Facts, after: Facts, limits: Limits) -> str:

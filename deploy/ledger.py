@@ -28,7 +28,7 @@ HISTORY: Final = 20
 State = Literal[
     "waiting", "changing", "installed", "healthy", "failed", "back", "unreachable", "stuck"
 ]
-"""failed: not changed, or back by itself; back: taken back by the rollout; stuck: could not go back."""
+"""failed: not changed, back by itself, or to be taken back; stuck: could not be taken back."""
 STATES: Final = get_args(State)
 TOUCHED: Final = ("changing", "installed", "stuck")
 """States in which a device may have the new one: it is looked at first."""
@@ -88,9 +88,7 @@ class Ledger:
         ):
             hint = "NAME=ANOTHER keeps both; to begin from the start, move the file away"
             other = what if what != self.what else f"{what} with another checksum"
-            raise DeployError(
-                73, "the state of another rollout", where=where, got=other, hint=hint
-            )
+            raise DeployError(73, "the state of another rollout", where=where, got=other, hint=hint)
         self.identity = {**identity, **self.identity}
         self.entries = {entry.host: entry for entry in entries}
         return True
@@ -101,7 +99,9 @@ class Ledger:
             if self.identity.setdefault(kind, digest) == digest:
                 return
         raise DeployError(
-            73, f"for {kind} there is another file than when this began", where=str(self.path),
+            73,
+            f"for {kind} there is another file than when this began",
+            where=str(self.path),
             hint="name the first one, DEB=FILE; or NAME=ANOTHER begins from the start",
         )
 

@@ -19,11 +19,13 @@ from deploy.host import DeployError
 from edge import files
 
 FILE_MAX_BYTES: Final = 1_048_576
-HOSTS_MAX: Final = 10_000
+HOSTS_MAX: Final = 2_000
 HOST_MAX: Final = 255
 WAVES_MAX: Final = 20
 PARALLEL_MAX: Final = 64
-HOST: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_\[:][A-Za-z0-9_.:%\[\]-]*\Z")
+HOST: Final = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_\[:][A-Za-z0-9_.:%\[\]-]*\Z"
+)
 """USER@HOST or HOST: a name of ssh's configuration, a DNS name, an address. Never an option."""
 SIZE: Final = re.compile(r"([0-9]{1,6})(%?)\Z")
 
@@ -56,9 +58,7 @@ def read_hosts(path: Path) -> list[str]:
         raise DeployError(65, "no host in it", where=str(path), hint="write a host on each line")
     if len(lines) > HOSTS_MAX:
         want = f"at most {HOSTS_MAX}"
-        raise DeployError(
-            65, "too many hosts", where=str(path), expected=want, got=str(len(lines))
-        )
+        raise DeployError(65, "too many hosts", where=str(path), expected=want, got=str(len(lines)))
     return list(lines)
 
 
@@ -67,7 +67,9 @@ def sizes(text: str, hosts: int) -> list[int]:
     wanted = "sizes such as '1 5% 100%'"
     words = text.split()
     if not 0 < len(words) <= WAVES_MAX:
-        raise DeployError(64, "WAVES has no sizes, or too many", expected=wanted, got=text or "none")
+        raise DeployError(
+            64, "WAVES has no sizes, or too many", expected=wanted, got=text or "none"
+        )
     return [_share("WAVES", word, hosts, wanted, least=1) for word in words]
 
 
