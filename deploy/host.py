@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -77,7 +79,7 @@ def running(command: list[str], given: IO[bytes] | None = None) -> Iterator[subp
         try:
             yield process
         except BaseException:
-            process.terminate()
+            end(process)
             raise
         finally:
             with LOCK:
@@ -97,7 +99,13 @@ def end_all() -> None:
     """End every program that runs now: what it began on a device goes on there."""
     with LOCK:
         for process in RUNNING:
-            process.terminate()
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a program and what it has started, such as ssh's proxy."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def words(command: str) -> list[str]:

@@ -49,7 +49,6 @@ def main(given: Sequence[str]) -> int:
     def say(text: str) -> None:
         print(escaped(f"{verb}: {text}"), flush=True)
 
-    signal.signal(signal.SIGTERM, interrupt)
     try:
         return rollout(args, say)
     except DeployError as exc:
@@ -69,7 +68,14 @@ def parser() -> argparse.ArgumentParser:
     for name, default in (
         *(("hosts", ""), ("host", ""), ("deb", ""), ("model", ""), ("ssh", "ssh"), ("name", "")),
         *(("waves", "1 5% 100%"), ("parallel", "4"), ("failures", "0"), ("soak", "60")),
-        *(("look", "20"), ("timeout", "180"), ("shadow", "0"), ("gates", ""), ("back", "wave")),
+        *(
+            ("states", str(STATES)),
+            ("look", "20"),
+            ("timeout", "180"),
+            ("shadow", "0"),
+            ("gates", ""),
+            ("back", "wave"),
+        ),
     ):
         parser.add_argument(f"--{name}", default=default)
     return parser
@@ -101,7 +107,7 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
             subject = ModelSubject(args.model, sockets, shadow_s, pace.limits)
         else:
             raise DeployError(64, "no MODEL given", hint="MODEL=DIR, a folder with model.toml")
-        path = STATES / f"{name_of(args, subject)}.json"
+        path = Path(args.states) / f"{name_of(args, subject)}.json"
         with alone(path):
             ledger = Ledger(path, subject.what, subject.identity())
             if ledger.read():
@@ -161,4 +167,5 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, interrupt)
     sys.exit(main(sys.argv[1:]))
