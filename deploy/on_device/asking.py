@@ -36,7 +36,8 @@ class Message:
 class Daemon:
     """One connection. Every call ends by its deadline and raises AskError."""
 
-    def __init__(self, path: str = SOCKET, timeout_s: float = 5.0) -> None:
+    def __init__(self, path: str = "", timeout_s: float = 5.0) -> None:
+        path = path or SOCKET
         self._received, self._number = bytearray(), 0
         self.current: dict[str, Any] = {}
         """Topic -> the newest body that came, results of frames aside."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -42,7 +41,6 @@ class RefusedError(Exception):
 
 def main(arguments: list[str]) -> int:
     """Do one step; print one line of JSON; return the exit status."""
-    os.umask(0o077)
     step, *rest = arguments
     try:
         print(json.dumps(STEPS[step](*rest)), flush=True)
@@ -54,12 +52,19 @@ def main(arguments: list[str]) -> int:
 
 def add(path: str, sha256: str) -> dict[str, Any]:
     """Install a bundle: a tar of a folder (`.tar`), or a file as `edge models add` takes it."""
-    bundle, mark = Path(path), MARKS / sha256
-    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
-    if digest != sha256:
-        raise RefusedError("the checksum differs from that of the bundle that was sent")
+    bundle = Path(path)
+    try:
+        return _added(bundle, sha256)
+    finally:
+        bundle.unlink(missing_ok=True)
+
+
+def _added(bundle: Path, sha256: str) -> dict[str, Any]:
+    with bundle.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+            raise RefusedError("the checksum differs from that of the bundle that was sent")
+    mark = MARKS / sha256
     if mark.exists() and (name := mark.read_text().strip()) in names():
-        bundle.unlink()
         return {"name": name, "had": True}
     with tempfile.TemporaryDirectory(prefix="edge-model-", dir=bundle.parent) as made:
         given = bundle
@@ -67,7 +72,6 @@ def add(path: str, sha256: str) -> dict[str, Any]:
             given = Path(made) / "bundle"
             unpack(bundle, given)
         done = run("edge", "models", "add", str(given), "--json", check=False)
-        bundle.unlink()
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise RefusedError(lines[-1])
