@@ -137,6 +137,6 @@ def _row(*cells: str) -> str:
 
 def cell(text: str) -> str:
     """Return a text that cannot end a table's cell or become a link or HTML."""
-    for mark in "\\|<>[]`":
+    for mark in "\\|<[]`":
         text = text.replace(mark, f"\\{mark}")
     return text

@@ -364,7 +364,7 @@ def test_a_reason_cannot_break_the_report(tmp_path: Path) -> None:
     state.set("a", "failed", "a | b <script> [x](y) `c`", before=plain(WELL))
     page = report.write(state, "why | not", ["c"], Limits(), ["a: installing"]).read_text()
     (row,) = [line for line in page.splitlines() if "script" in line]
-    assert r"a \| b \<script\> \[x\](y) \`c\`" in row
+    assert r"a \| b \<script> \[x\](y) \`c\`" in row
     assert row.count(" | ") == page.splitlines()[-3].count(" | ")
     assert "In no wave, not touched: c" in page
     content = json.loads((tmp_path / "x.report.json").read_text())
