@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
-from deploy.host import DeployError, end_all
+from deploy.host import ENDING, DeployError, end_all
 
 POLL_S: Final = 0.5
 
@@ -19,6 +19,7 @@ class Crew:
 
     def __init__(self, parallel: int) -> None:
         self._parallel, self._halt = parallel, threading.Event()
+        ENDING.clear()
 
     @property
     def halted(self) -> bool:

@@ -139,7 +139,8 @@ class Engine:
                     mine = touched and entry.mine
                     self._ledger.set(name, "installed", mine=mine, before=kept)
                     return
-                self._ledger.set(name, "changing", mine=True, before=kept, at_s=time.time())
+                new: dict[str, Any] = {"mine": True, "before": kept, "after": None, "unknown": []}
+                self._ledger.set(name, "changing", at_s=time.time(), **new)
                 agreement = self._subject.apply(host)
                 after = {} if agreement is None else {"agreement": agreement}
                 self._ledger.set(name, "installed", after=after, at_s=time.time())
@@ -208,10 +209,11 @@ class Engine:
     # The wave.
 
     def _judge_wave(self, wave: Sequence[str]) -> None:
-        """Fail a wave whose labels are others than before."""
+        """Fail a wave whose labels are others than before; a shadow has judged its device."""
         entries = [self._entry(name) for name in self._in(wave, "healthy")]
         pairs = [(typed(one.before or {}), typed(one.after or {})) for one in entries if one.mine]
-        if not (why := gates.of_wave(pairs, self._pace.limits)):
+        alone = [pair for pair in pairs if pair[1].agreement is None]
+        if not (why := gates.of_wave(alone, self._pace.limits)):
             return
         for entry in entries:
             self._ledger.set(entry.host, "failed", why)

@@ -17,6 +17,7 @@ class Facts:
     """What a device said of itself; None is what it did not say.
 
     installed, package  version that dpkg has; SHA-256 of its package, of one that was deployed
+    bundle              the same of the model in use, of one that a rollout brought
     refused             SHA-256 of a package that was not healthy: the last deploy went back
     state               systemd's state of the service: `active` once READY
     run                 the daemon's id of this start
@@ -28,6 +29,7 @@ class Facts:
 
     installed: str = ""
     package: str = ""
+    bundle: str = ""
     refused: str = ""
     state: str = ""
     version: str = ""

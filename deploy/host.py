@@ -57,6 +57,8 @@ class Host:
 RUNNING: Final[set[subprocess.Popen[str]]] = set()
 """The ssh processes of now, so that an interruption can end them."""
 LOCK: Final = threading.Lock()
+ENDING: Final = threading.Event()
+"""Set by an interruption: from then on nothing more is begun on a device."""
 
 
 @contextlib.contextmanager
@@ -64,7 +66,10 @@ def running(command: list[str], given: IO[bytes] | None = None) -> Iterator[subp
     """Run a program while the block lasts, known to `end_all`. Waits for its end.
 
     In a session of its own: Ctrl-C reaches this process alone, which then ends the program.
+    Raises DeployError after an interruption.
     """
+    if ENDING.is_set():
+        raise DeployError(69, "interrupted")
     with subprocess.Popen(
         command,
         stdin=given or subprocess.DEVNULL,
@@ -97,6 +102,7 @@ def finished(
 
 def end_all() -> None:
     """End every program that runs now: what it began on a device goes on there."""
+    ENDING.set()
     with LOCK:
         for process in RUNNING:
             end(process)

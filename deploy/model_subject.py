@@ -57,8 +57,12 @@ class ModelSubject:
         return look(host, f"facts {seconds:g} {shlex.quote(self._name)}")
 
     def has(self, host: Host, facts: Facts) -> bool:
-        """Return whether it is in use there."""
-        return bool(self._name) and facts.model == self._name
+        """Return whether exactly this bundle is in use there."""
+        if facts.bundle != self._sha256:
+            return False
+        self._pin("name", facts.model)
+        self._name = facts.model
+        return True
 
     def refused(self, host: Host, facts: Facts) -> bool:
         """Return whether it was in use and the daemon has taken it back."""

@@ -110,7 +110,7 @@ def one_connection(command: list[str], sockets: Path) -> tuple[str, ...]:
     """
     shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
     options = ("-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-    return (*command, *shared, *options)
+    return (*command, *shared, *options, "-o", "ServerAliveInterval=15")
 
 
 def newest(folder: Path, host: Host) -> Path:

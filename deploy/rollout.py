@@ -21,6 +21,7 @@ import re
 import signal
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -38,6 +39,8 @@ from edge.text import escaped
 STATES: Final = remote.DIST.parent / "rollout"
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}\Z")
 DAY_S: Final = 86_400.0
+LOG_LINES: Final = 5_000
+"""Of what the devices print, the newest."""
 STOPPED, STUCK, AWAY, INTERRUPTED = 3, 70, 69, 130
 
 
@@ -95,10 +98,10 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
     ssh = words(args.ssh)
     with tempfile.TemporaryDirectory(prefix="edge-rollout-") as made:
         sockets = Path(made)
-        log: list[str] = []
+        log: deque[str] = deque(maxlen=LOG_LINES)
 
         def tell(host: Host, text: str) -> None:
-            log.append(f"{host.name}: {text}")
+            log.append(escaped(f"{host.name}: {text}", 500))
 
         subject: Subject
         if args.what == "package":
@@ -118,8 +121,11 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
             why = "interrupted"
             try:
                 why = engine.run(plan)
+            except DeployError as exc:
+                why = str(exc)
+                raise
             finally:
-                page = report.write(ledger, why, left, pace.limits, log)
+                page = report.write(ledger, why, left, pace.limits, [*log])
                 say(f"report: {page}")
             if left:
                 say(f"in no wave, not touched: {' '.join(left)}")
@@ -156,9 +162,9 @@ def status(ledger: Ledger, plan: list[list[str]], why: str) -> int:
     states = {ledger.entries[host].state for wave in plan for host in wave}
     if "stuck" in states:
         return STUCK
-    if why:
+    if why or states - {"healthy", "unreachable"}:
         return STOPPED
-    return AWAY if "unreachable" in states else STOPPED if states - {"healthy"} else 0
+    return AWAY if "unreachable" in states else 0
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -50,7 +50,7 @@ def device(
     kept.mkdir()
     monkeypatch.setenv("STATE_DIRECTORY", str(kept))
     monkeypatch.setattr(asking, "SOCKET", str(path))
-    monkeypatch.setattr(model, "MARKS", tmp_path / "marks")
+    monkeypatch.setattr(state, "MARKS", tmp_path / "marks")
     there(tmp_path, "edge", f'cd {ROOT} && exec {sys.executable} -m edge "$@"')
     there(tmp_path, "systemctl", "echo ActiveState=active")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -103,10 +103,13 @@ def test_a_model_is_added_tried_used_and_taken_back(device: Path, tmp_path: Path
     assert in_use() == before
     assert model.use("gate@1") == {"before": before, "in_use": "gate@1"}
     assert in_use() == "gate@1"
+    assert facts.tell(0.5)["model"] == "gate@1"
+    assert [mark.name for mark in state.marks("gate@1")] == [digest]
     assert model.shadow("gate@1", "1") == {"state": "at_work"}
     assert model.back("gate@1") == {"in_use": before, "removed": True}
     assert in_use() == before
     assert model.names().count("gate@1") == 0
+    assert state.marks("gate@1") == []
 
 
 def test_a_model_that_does_not_prove_itself_is_one_line(
@@ -261,6 +264,8 @@ def test_only_the_version_of_the_rollout_goes_back(
     """What somebody has installed since is left."""
     assert back.main(["1.9", "5"]) == rollout.BACK
     assert "2 is installed, not 1.9: left as it is" in capsys.readouterr().out
+    there(installed, "systemctl", "echo ActiveState=failed")
+    assert back.main(["1.9", "5"]) == 70, "it is not well either"
     assert not (installed / "asked").exists()
 
 

@@ -37,7 +37,9 @@ facts)
   now=$(cat version); fps=30; [ "$now" = 1 ] || [ ! -e slow ] || fps=9
   sent=; [ "$now" = 1 ] || sent=$(cat sent 2>/dev/null)
   label=cat; [ "$now" = 1 ] || [ ! -e unlike ] || label=dog
-  echo "{\\"state\\": \\"active\\", \\"version\\": \\"$now\\", \\"package\\": \\"$sent\\",\
+  bundle=; [ "$(cat model)" = old ] || bundle=$(cat bundle)
+  echo "{\\"state\\": \\"active\\", \\"bundle\\": \\"$bundle\\",\
+ \\"version\\": \\"$now\\", \\"package\\": \\"$sent\\",\
  \\"refused\\": \\"$(cat refused 2>/dev/null)\\", \\"model\\": \\"$(cat model)\\", \\"fps\\": $fps,\
  \\"restarts\\": 0, \\"p99_ms\\": 9.5, \\"online\\": true, \\"labels\\": {\\"$label\\": 90}}" ;;
 back)
@@ -45,7 +47,7 @@ back)
   echo 1 >version; echo "gone back: 1 runs again"; exit 3 ;;
 model)
   case $2 in
-  add) echo '{"name": "gate@1"}' ;;
+  add) echo "$4" >bundle; echo '{"name": "gate@1"}' ;;
   shadow) echo "{\\"state\\": \\"working\\", \\"agreement\\": $(cat agrees), \\"frames\\": 200}" ;;
   use) echo gate@1 >model; echo '{"in_use": "gate@1"}' ;;
   back) echo old >model; echo '{"in_use": "old"}' ;;

@@ -34,6 +34,9 @@ def back(version: str, timeout_s: float) -> int:
     os.environ |= rollout.QUIET
     now, previous = installed(), rollout.PREVIOUS
     if now and now != version:
+        if look(doctor=False).state != "active":
+            say(f"{now} is installed, not {version}, and not READY: left as it is")
+            return 70
         say(f"{RETURNED} {now} is installed, not {version}: left as it is")
         return BACK
     if not previous.exists():

@@ -16,12 +16,14 @@ import time
 from collections import Counter
 from typing import Any, Final
 
-from deploy.on_device.asking import SOCKET, AskError, Daemon
-from deploy.on_device.state import NAME, PROVEN, REFUSED, Service, installed, look, run
+from deploy.on_device.asking import AskError, Daemon
+from deploy.on_device.state import NAME, PROVEN, REFUSED, Service, installed, look, marks, run
 
 TRIES_S: Final = 10.0
 """A daemon that has just begun listens a moment later."""
 LABELS: Final = 50
+SINCE: Final = "-2h"
+"""How old the daemon's reason to take a model back may be."""
 JUDGED: Final = ("config", "service", "model", "local", "camera", "disk")
 """Checks of `edge doctor` that a new version or model can break; `published` is `online`."""
 
@@ -41,7 +43,7 @@ def tell(seconds: float) -> dict[str, Any]:
         "run": service.fact("run"),
         "faults": faults(service),
     }
-    where = service.checks.get("local", {}).get("facts", {}).get("path") or SOCKET
+    where = service.checks.get("local", {}).get("facts", {}).get("path") or ""
     until_s = time.monotonic() + TRIES_S
     while service.state == "active":
         try:
@@ -117,7 +119,8 @@ def proven() -> str:
 
 def reason_of_return() -> str:
     """Return what the journal says of the last model that was taken back by the daemon itself."""
-    words = ("journalctl", "-q", "-u", NAME, "-g", "^model .* again: ", "-n", "1", "-o", "cat")
+    of = ("journalctl", "-q", "-u", NAME, "-S", SINCE, "-g", "^model .* again: ")
+    words = (*of, "-n", "1", "-o", "cat")
     with contextlib.suppress(subprocess.SubprocessError):
         return run(*words, check=False, timeout_s=10).stdout.strip()
     return ""
@@ -126,7 +129,9 @@ def reason_of_return() -> str:
 def main(arguments: list[str]) -> int:
     """Print the facts; return the exit status."""
     known = tell(float(arguments[0]))
-    if len(arguments) > 1 and known.get("model") not in (None, arguments[1]):
+    model = known.get("model")
+    known["bundle"] = next((one.name for one in marks(str(model))), "")
+    if len(arguments) > 1 and arguments[1] and model not in (None, arguments[1]):
         known["went_back"] = reason_of_return()
     print(json.dumps(known), flush=True)
     return 0

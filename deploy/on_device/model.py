@@ -22,11 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from deploy.on_device import state
 from deploy.on_device.asking import AskError, Daemon
-from deploy.on_device.state import reason, run
+from deploy.on_device.state import marks, reason, run
 
-MARKS: Final = Path("/var/cache/edge-camera/bundles")
-"""SHA256 of a bundle that was added by a rollout -> a file with the name it has."""
 PROOF_S: Final = 240.0
 """A strange model is tried in a child process, on a busy Pi."""
 LOADED_S: Final = 240.0
@@ -63,7 +62,7 @@ def _added(bundle: Path, sha256: str) -> dict[str, Any]:
     with bundle.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
             raise RefusedError("the checksum differs from that of the bundle that was sent")
-    mark = MARKS / sha256
+    mark = state.MARKS / sha256
     if mark.exists() and (name := mark.read_text().strip()) in names():
         return {"name": name, "had": True}
     with tempfile.TemporaryDirectory(prefix="edge-model-", dir=bundle.parent) as made:
@@ -79,7 +78,7 @@ def _added(bundle: Path, sha256: str) -> dict[str, Any]:
         name = str(json.loads(done.stdout.strip().splitlines()[-1])["name"])
     except (ValueError, KeyError, IndexError, TypeError):
         raise RefusedError("edge models add: no name in its answer") from None
-    MARKS.mkdir(mode=0o700, exist_ok=True)
+    state.MARKS.mkdir(mode=0o700, exist_ok=True)
     mark.write_text(name)
     return {"name": name, "had": False}
 
@@ -143,6 +142,8 @@ def back(name: str) -> dict[str, Any]:
     if in_use == name:
         raise RefusedError(f"{name} is still in use")
     done = run("edge", "models", "remove", name, "--json", check=False)
+    for mark in marks(name) if not done.returncode else ():
+        mark.unlink(missing_ok=True)
     return {"in_use": in_use, "removed": not done.returncode}
 
 
