@@ -162,7 +162,8 @@ class Engine:
             self._ledger.set(name, entry.state, str(exc))
         else:
             # It went back by itself, or was not changed: nothing is left to take back.
-            self._tell(name, "failed", str(exc), mine=exc.status in STUCK)
+            why = str(exc).removeprefix(f"{name}: ")
+            self._tell(name, "failed", why, mine=exc.status in STUCK)
 
     def _judge(self, name: str, *, canary: bool) -> None:
         entry = self._entry(name)

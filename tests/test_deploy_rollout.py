@@ -341,3 +341,18 @@ def test_a_model_is_tried_as_a_shadow_before_it_is_used(fleet: Fleet) -> None:
     report = json.loads((fleet.folder / "states" / "list-gate@1.report.json").read_text())
     entry: dict[str, Any] = report["hosts"][0]
     assert (entry["after"]["agreement"], entry["after"]["model"]) == (0.93, "gate@1")
+
+
+def test_a_bundle_in_one_file_goes_as_it_is(fleet: Fleet) -> None:
+    """Its name on the device is the device's answer; another file under this name is refused."""
+    given = fleet.folder / "gate-1.edgemodel"
+    given.write_bytes(b"signed")
+    words = [word for word in fleet.words(what="model") if not word.startswith("--model=")]
+    assert rollout.main([*words, f"--model={given}", "--waves=1"]) == 0
+    assert (fleet.hosts / "a" / "bundle.edgemodel").read_bytes() == b"signed"
+    assert (fleet.hosts / "a" / "model").read_text() == "gate@1\n"
+    assert fleet.states("list-gate-1") == ["healthy"]
+    given.write_bytes(b"signed by somebody else")
+    fleet.asked()
+    assert rollout.main([*words, f"--model={given}"]) == 73
+    assert fleet.asked() == ""
