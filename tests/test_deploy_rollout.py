@@ -176,7 +176,7 @@ def test_a_wave_that_fails_goes_back_whole(
     assert fleet.versions() == ["2", "1", "1", "1", "1"]
     assert fleet.asked() == "abc"
     assert fleet.states()[0] == "healthy"
-    assert fleet.states()[1] == "back"
+    assert fleet.states()[1:3] == ["back", "back" if mark == "slow" else "failed"]
     assert fleet.states()[3:] == ["waiting", "waiting"]
     assert "its wave was stopped: 1 of 2 failed, first c" in fleet.why("b")
     assert words in "\n".join(lines(capsys))
@@ -185,6 +185,13 @@ def test_a_wave_that_fails_goes_back_whole(
     assert fleet.run() == 0
     assert fleet.versions() == ["2"] * 5
     assert fleet.asked() == "bcde", "a is healthy and is not touched"
+
+
+def test_no_more_of_a_wave_are_changed_once_too_many_have_failed(fleet: Fleet) -> None:
+    """The rest of it need not go back."""
+    fleet.set("b", "sick")
+    assert fleet.run("--waves=1 4", "--parallel=1") == 3
+    assert fleet.asked() == "ab"
 
 
 def test_some_may_fail(fleet: Fleet) -> None:
