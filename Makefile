@@ -14,7 +14,7 @@ AGAIN = $(MAKE) --no-print-directory
 .PHONY: help setup run test test-long test-fleet test-cameras test-system lint homeassistant load
 .PHONY: screenshots bench bench-sources bench-web bench-peers model onnx cascade features
 .PHONY: runtime runtime-tools runtime-measure test-runtime opencv deb lock clean
-.PHONY: install flash deploy image provision test-image
+.PHONY: install flash deploy rollout image provision test-image
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -152,10 +152,24 @@ flash: ## write an image to an SD card, and read it back [DEVICE=/dev/sdX IMAGE=
 	@exec "$$PYTHON" -B -m deploy.sdcard.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
 	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}"
 
-deploy: ## install the package on running Pis, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
+# A variable that is given, also an empty one, is an option: WAVES= is refused in words. HOST and NAME
+# count on the command line only: some shells and systems export variables of these names.
+here = $(if $(filter command,$(origin $(1))),"--$(2)=$$$(1)")
+given = $(if $(filter-out undefined default,$(origin $(1))),"--$(2)=$$$(1)")
+IN_WAVES = $(call here,HOST,host) $(call given,SSH,ssh) $(call given,TIMEOUT,timeout) \
+  $(call given,WAVES,waves) $(call given,PARALLEL,parallel) $(call given,SOAK,soak) \
+  $(call given,LOOK,look) $(call given,FAILURES,failures) $(call given,GATES,gates) \
+  $(call given,BACK,back) $(call here,NAME,name)
+deploy: ## install the package on running Pis, over ssh [HOST='user@pi ...' or HOSTS=FILE DEB= SSH=]
 	@deploy/setup.sh flash
-	@exec "$$PYTHON" -B -m deploy.remote "--hosts=$${HOST-}" "--deb=$${DEB-}" \
-	  $(if $(SSH),"--ssh=$$SSH") $(if $(TIMEOUT),"--timeout=$$TIMEOUT")
+	@exec "$$PYTHON" -B -m $(if $(call given,HOSTS,hosts),deploy.rollout package \
+	  "--hosts=$$HOSTS" "--deb=$${DEB-}" $(IN_WAVES),deploy.remote "--hosts=$${HOST-}" \
+	  "--deb=$${DEB-}" $(if $(SSH),"--ssh=$$SSH") $(if $(TIMEOUT),"--timeout=$$TIMEOUT"))
+
+rollout: ## bring a model to running Pis, in waves [MODEL=DIR HOSTS=FILE SHADOW= WAVES= SOAK= GATES=]
+	@deploy/setup.sh flash
+	@exec "$$PYTHON" -B -m deploy.rollout model "--model=$${MODEL-}" "--hosts=$${HOSTS-}" \
+	  $(call given,SHADOW,shadow) $(IN_WAVES)
 
 deb: ## build the Debian package [ARCH= SUITE=bookworm|trixie WHEEL=FILE|pypi OPENCV=debian|pypi]
 	@deploy/setup.sh package

@@ -14,7 +14,7 @@
 # store     test, PostgreSQL and Prometheus: `make test-fleet`
 # train     deploy/lock/train.txt in .venv-train: `make model`, `make onnx`, and their tests
 # machine   boots the virtual machine of `make test-cameras`
-# flash     the programs of `make flash` and `make deploy`
+# flash     the programs of `make flash`, `make deploy` and `make rollout`
 # package   packs the Debian package for every architecture: `make deb`
 # install   packs it for this machine only: `make install`
 # image     makes and boots images of SD cards
