@@ -115,9 +115,9 @@ class Site:
         return self.folder / name
 
     def on_device(self) -> dict[str, bytes]:
-        """Return every file of the device's state, but the memory of proofs."""
+        """Return every file of the device's state, but proofs and waiting events."""
         return {
             str(path.relative_to(self.state)): path.read_bytes() if path.is_file() else b"a folder"
             for path in sorted(self.state.rglob("*"))
-            if path.name not in ("proven.json", "models")
+            if path.name not in ("proven.json", "models") and "spool.db" not in path.name
         }

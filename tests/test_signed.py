@@ -428,7 +428,7 @@ def test_killed_at_any_write_the_same_bundle_can_be_added_later(site: Site) -> N
     between = 0
     for stop in range(60):
         (site.state / serials.NAME).unlink(missing_ok=True)
-        command = [sys.executable, "-c", KILLED, path, str(stop), site.config]
+        command: list[str | Path] = [sys.executable, "-c", KILLED, path, str(stop), site.config]
         done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
         model, record = installed.folder("hues@1"), serials.read()
         assert not (model and "hues" not in record)
