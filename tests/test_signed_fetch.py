@@ -24,10 +24,11 @@ from edge.model import store
 from edge.model.signed import add, download, fetch
 from edge.model.signed.add import Added
 from edge.model.signed.fetch_child import LIMIT_S
+from edge.web.teach_results import Result, Results
 from tests.bundle_server import Server
 from tests.certificates import Authority
 from tests.conftest import ROOT, Daemon, Listener, edge, wait_until
-from tests.signing import Site, new_key
+from tests.signing import Site, named, new_key
 from tests.test_control import Asker, online
 
 
@@ -391,7 +392,7 @@ def test_the_daemon_imports_neither_http_nor_tls_for_it() -> None:
     )
     loaded = {*done.stdout.split()}
     assert "edge.model.signed.fetch" in loaded
-    heavy = {"ssl", "urllib.request", "http.client", "tarfile", "edge.model.signed.download"}
+    heavy = {"ssl", "urllib.request", "http.client", "edge.model.signed.download"}
     assert not heavy & loaded
 
 
@@ -433,3 +434,25 @@ def test_the_page_cannot_change_what_is_trusted(site: Site, web: Callable[..., A
     answer = server.send("POST", "/api/settings", body, ASK)
     assert (answer.status, "bundles: cannot be set here" in answer.json()["error"]) == (400, True)
     assert "bundles" not in server.ask("/api/settings").json()["reloadable"]
+
+
+def test_signed_only_lets_the_page_teach_and_not_install(
+    site: Site, web: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What was taught stays; the line says why it is not added. Without the key it is added."""
+    from tests.web_server import ASK
+
+    results = Results(tmp_path)
+    folder, job = results.begin()
+    named(results.job(job), "gate", "1")
+    results.write(folder, Result(job, "gate", "1", 1.0, {}))
+    folder.close()
+    site.lines = "bundles.signed_only = true\n"
+    server = web(config=site.text).ready()
+    refusal = server.send("POST", "/api/teach/install", "{}", ASK)
+    assert (refusal.status, "adds signed models only" in refusal.json()["error"]) == (409, True)
+    assert not (tmp_path / "models").exists()
+    site.lines = ""
+    server.config.write_text(site.text)
+    answer = server.send("POST", "/api/teach/install", "{}", ASK)
+    assert (answer.status, answer.json()) == (200, {"model": "gate@1"})
