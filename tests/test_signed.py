@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -557,6 +558,19 @@ def test_signed_only_refuses_a_folder(site: Site) -> None:
     loaded = configs.load(site.config, settings=persisted.read())
     assert loaded.bundles.signed_only
     assert put(site, site.bundle(model)).changed
+
+
+def test_a_folder_cannot_pass_for_a_signed_model(site: Site) -> None:
+    """A copy of one, changed, with its signature beside it: added unsigned, and said so."""
+    content = site.bundle(site.model())
+    put(site, content)
+    copy = site.folder / "copy"
+    shutil.copytree(site.state / "models" / "hues@1", copy)
+    (copy / "notes.txt").write_text("changed")
+    store.remove("hues@1")
+    store.add(copy, "hues", "1")
+    assert add.serial_of("hues@1") is None
+    refused(site, content, "is there already")
 
 
 def test_the_sha256_of_the_file_can_be_asked_for(site: Site) -> None:

@@ -29,6 +29,7 @@ MODELS_MAX: Final = 50
 BYTES_MAX: Final = 500_000_000
 FILES_MAX: Final = 100
 """Of one model."""
+_SIGNED: Final = (installed.MANIFEST, installed.SIGNATURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,18 @@ def listing() -> list[Stored]:
 def add(source: Path, name: str, version: str) -> Stored:
     """Copy the model in the folder ``source``, which has proven itself. Raises EdgeError.
 
+    The signature of a bundle is left out: here nobody has verified it.
+
     name, version  as in its card
     """
     reference = f"{name}@{version or 1}"
-    check(reference, str(source), sum(path.stat().st_size for path in regular(source)))
+    content = [path for path in regular(source) if path.name not in _SIGNED]
+    check(reference, str(source), sum(path.stat().st_size for path in content))
     with workspace() as folder:
         made = folder / "model"
         with writing(folder):
             made.mkdir()
-            for path in regular(source):
+            for path in content:
                 _copy(path, made / path.name)
         with locked():
             return adopt(made, reference, str(source))

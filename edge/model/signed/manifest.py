@@ -18,8 +18,8 @@ from edge.model import installed
 from edge.model.card import MODEL_MAX_BYTES, ModelCard
 from edge.model.store import BYTES_MAX, FILES_MAX
 
-FILE: Final = "manifest.json"
-SIGNATURE: Final = "manifest.sig"
+FILE: Final = installed.MANIFEST
+SIGNATURE: Final = installed.SIGNATURE
 """Names of the first two members; kept beside an installed model."""
 MANIFEST_MAX: Final = 65_536
 FORMAT: Final = "edge-camera signed model 1"
