@@ -58,7 +58,11 @@ def _add(args: argparse.Namespace) -> str:
     if args.allow_downgrade and os.geteuid() != 0:
         raise ModelError("only root may add an older bundle", where=args.model)
     is_url = "://" in args.model
-    if is_url or Path(args.model).is_file():
+    try:
+        is_bundle = is_url or Path(args.model).is_file()
+    except OSError as exc:  # a folder that only others may enter
+        raise ModelError(f"cannot be read: {exc.strerror}", where=args.model) from exc
+    if is_bundle:
         added = _add_signed(args, config, is_url)
         figures = {"name": added.name, "bytes": added.bytes, "serial": added.serial}
         figures |= {"key": added.key, "changed": added.changed}

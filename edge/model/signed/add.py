@@ -4,7 +4,7 @@ Rule 1: nothing of a bundle is decoded or kept before a trusted key has signed i
 Rule 2: whatever is refused, the store and the record of serials are as they were.
 Rule 3: the record is written before the model gets its name; see ``serials``.
 
-A bundle that is there already is read and checked to its end, and changes nothing.
+A bundle that is there already is checked like any other, and changes nothing.
 """
 
 from __future__ import annotations
@@ -107,9 +107,7 @@ def add(source: AbstractContextManager[Read], where: str, policy: Policy) -> Add
     with workspace() as folder:
         with source as read:
             bundle = _unpack(Archive(read, where), folder / PART, where, policy)
-        there = is_there(bundle.what, bundle.content)
-        if not there:
-            _prove(bundle, where, policy.model)
+        _prove(bundle, where, policy.model)
         with locked():  # another one may have been added meanwhile
             changed = _accept(bundle, where, policy)
     what = bundle.what
