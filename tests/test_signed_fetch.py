@@ -322,18 +322,18 @@ def ask_reload(broker: PrivateBroker) -> Any:
         asker.close()
 
 
-def test_frames_go_on_while_a_server_is_silent_and_one_is_fetched_at_a_time(
+def test_frames_go_on_while_a_server_is_slow_and_one_is_fetched_at_a_time(
     site: Site, server: Server, broker: PrivateBroker, daemon: Start, rgb: Path
 ) -> None:
     """The loop never waits; a second request is refused; the end of the daemon ends the child."""
     site.lines = f'bundles.fetch = ["{server.root}/models/"]\n'
     running = start(site, broker, daemon, rgb)
     asker = Asker(broker)
-    asker.send("model", {"action": "fetch", "url": server.url("silent")})
+    asker.send("model", {"action": "fetch", "url": server.url("drip")})
     wait_until(lambda: bool(server.asked))
     answer = asker.ask("model", {"action": "fetch", "url": server.url("good")})
     assert "another model is being fetched" in answer["error"]
-    assert asker.ask("model")["data"]["fetching"] == server.url("silent")
+    assert asker.ask("model")["data"]["fetching"] == server.url("drip")
     first = asker.ask("stats")["data"]["frames_total"]
     wait_until(lambda: asker.ask("stats")["data"]["frames_total"] > first + 3)
     assert len(server.asked) == 1
