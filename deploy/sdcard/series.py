@@ -209,6 +209,7 @@ def _next_disk(path: Path, last: Disk, machine: Machine, args: argparse.Namespac
     _say(f"remove it from {path}, and put the next one in")
     while _present(path, machine):
         time.sleep(POLL_S)
+    _say("removed; waiting for the next one")
     while not _present(path, machine):
         time.sleep(POLL_S)
     _, disk = steps.device(args, machine)
