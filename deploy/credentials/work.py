@@ -59,13 +59,17 @@ class Work:
         old = {device.name: device for device in self._ledger.devices()}
         kept: list[Device] = []
         new: list[tuple[Row, dict[str, str]]] = []
+        seen: dict[str, Row] = {}
         for row in rows:
             device = old.get(row.name)
             if device and row.name != replaced and self._stays(device, row):
                 kept.append(replace(device, number=row.number))
                 continue
-            credential = self._given(row, folder)
-            if not credential and device and row.name != replaced:
+            if credential := self._given(row, folder):
+                first = seen.setdefault(self._mark(credential), row)
+                if first is not row:  # under another file's name
+                    raise row.fault(f"the same key as in row {first.number}", "cert")
+            elif device and row.name != replaced:
                 credential = self._made(device)
             new.append((row, credential))
             self._site_of(row, credential)
