@@ -101,7 +101,7 @@ def is_open(port: int) -> bool:
 
 def publish(broker: PrivateBroker, device: Path, topic: str) -> subprocess.CompletedProcess[str]:
     """Publish with the certificate of a device's card."""
-    command = [
+    command: list[str | Path] = [
         *("mosquitto_pub", "-h", broker.host, "-p", str(broker.port), "-q", "1", "-t", topic),
         *("--cafile", device / "broker-ca.crt", "--cert", device / "device.crt"),
         *("--key", device / "credentials" / "mqtt-key", "-m", "{}"),
@@ -141,16 +141,13 @@ def test_a_client_without_a_certificate_or_with_a_strange_one_is_refused(fleet: 
     porch = fleet.flash("porch")
     with serving(fleet) as (broker, _):
         assert publish(broker, porch, "edge/porch/state").returncode == 0
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=porch"),
-                *("-out", porch / "device.crt", "-keyout", porch / "credentials" / "mqtt-key"),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        own: list[str | Path] = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+        own += ["-subj", "/CN=porch", "-out", porch / "device.crt"]
+        own += ["-keyout", porch / "credentials" / "mqtt-key"]
+        subprocess.run(own, check=True, capture_output=True)
         assert publish(broker, porch, "edge/porch/state").returncode != 0
-        login = ("-h", broker.host, "-p", str(broker.port), "--cafile", porch / "broker-ca.crt")
+        trusted = str(porch / "broker-ca.crt")
+        login = ("-h", broker.host, "-p", str(broker.port), "--cafile", trusted)
         command = ["mosquitto_pub", *login, "-t", "edge/porch/state", "-m", "{}", "-q", "1"]
         assert subprocess.run(command, capture_output=True, check=False, timeout=30).returncode
 

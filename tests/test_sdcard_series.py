@@ -17,7 +17,7 @@ import pytest
 from deploy.credentials.ledger import Ledger
 from deploy.image import placing
 from tests import cards
-from tests.conftest import wait_until
+from tests.conftest import ROOT, wait_until
 from tests.loops import attached, needs_root
 
 SITE = '[edge.mqtt]\nhost = "broker.example"\n[user]\nssh_keys = ["ssh-ed25519 AAAAC3 me@desk"]\n'
@@ -160,7 +160,7 @@ def test_a_run_that_ends_in_the_middle_is_never_forgotten(
     card = cards.blank(tmp_path)
     with subprocess.Popen(
         cards.command(card, image, csv),
-        cwd=cards.ROOT,
+        cwd=ROOT,
         env=cards.environment(tools),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -220,7 +220,7 @@ def waiting(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes
         output.open("w") as stream,
         subprocess.Popen(
             command,
-            cwd=cards.ROOT,
+            cwd=ROOT,
             env=cards.environment(),
             stdin=subprocess.DEVNULL,
             stdout=stream,
