@@ -9,12 +9,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= /usr/bin/python3
 export PYTHON
-AGAIN = $(MAKE) --no-print-directory
+SUBMAKE = $(MAKE) --no-print-directory
 
 .PHONY: help setup run test test-long test-fleet test-cameras test-system lint homeassistant load
 .PHONY: screenshots bench bench-sources bench-web bench-peers model onnx cascade features
 .PHONY: runtime runtime-tools runtime-measure test-runtime opencv deb lock clean
-.PHONY: install flash deploy rollout image provision test-image
+.PHONY: install flash deploy rollout image credentials provision test-image
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ run: ## show the daemon at work, and its page [SOURCE= MODEL= BROKER=host:port C
 PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
 test: setup ## run the linters and all tests that need no virtual machine
-	@$(AGAIN) lint
+	@$(SUBMAKE) lint
 	@$(PYTEST) $(HANGS) $(ARGS)
 
 test-long: ## the tests that take minutes: outages of the broker, fuzzing
@@ -147,10 +147,11 @@ opencv: ## cross-build the package's OpenCV and FFmpeg [ARCH=arm64|armhf|amd64 S
 	  $(if $(SOURCES),"--sources=$$SOURCES")
 
 # These two run on Debian's python3 only; -B, so that root leaves no bytecode in a user's clone.
-flash: ## write an image to an SD card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
+flash: ## write SD cards, and read them back [DEVICE=/dev/sdX IMAGE= YES=1 CSV= COUNT=all AGAIN=NAME]
 	@deploy/setup.sh flash
 	@exec "$$PYTHON" -B -m deploy.sdcard.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
-	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}"
+	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}" $(if $(CSV),"--csv=$$CSV") \
+	  $(if $(AGAIN),"--again=$$AGAIN") $(if $(COUNT),"--count=$$COUNT")
 
 # A variable that is given, also an empty one, is an option: WAVES= is refused in words. HOST and NAME
 # count on the command line only: some shells and systems export variables of these names.
@@ -187,7 +188,7 @@ VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
 HAS_RUNTIME = \
   compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null
 RUNTIME_FOR = [ -z '$(1)' ] || $(HAS_RUNTIME) || \
-  { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
+  { deploy/setup.sh runtime; $(SUBMAKE) runtime ARCH=arm64 PY=$(1); }
 VERSION_OPENCV = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/opencv/pack.py)
 HAS_OPENCV = compgen -G 'build/dist/edge_opencv-$(VERSION_OPENCV)-*_aarch64.whl' >/dev/null
 # Before anything is installed: can this machine build the runtime, where one has to be built?
@@ -196,7 +197,7 @@ CAN_BUILD = $(if $(DEB)$(WHEEL),,[ ! -x "$$PYTHON" ] || \
   "$$PYTHON" -B -m deploy.runtime.build --check)
 # The program refuses another SUITE.
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) \
-  $(if $(OPENCV),,$(HAS_OPENCV) || $(AGAIN) opencv ARCH=arm64;) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
+  $(if $(OPENCV),,$(HAS_OPENCV) || $(SUBMAKE) opencv ARCH=arm64;) $(SUBMAKE) deb ARCH=arm64 SUITE=$(1))
 KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
 image: ## build an SD card image for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
 	@$(if $(KNOWN),$(call CAN_BUILD,$(KNOWN)))
@@ -204,6 +205,12 @@ image: ## build an SD card image for the Pi 4B [SUITE=trixie|bookworm CONFIG=sit
 	@$(if $(KNOWN),$(call DEB_FOR,$(KNOWN)))
 	@.venv/bin/python -m deploy.image.build $(if $(SUITE),"--suite=$$SUITE") \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB") $(if $(FRESH),--fresh)
+
+credentials: ## one for each device of a CSV [CSV= CONFIG= AUTH=certificate CA= REPLACE=NAME REVOKE=NAME]
+	@deploy/setup.sh credentials
+	@.venv/bin/python -m deploy.credentials.build "--csv=$${CSV-}" \
+	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(AUTH),"--auth=$$AUTH") $(if $(CA),"--ca=$$CA") \
+	  $(if $(REPLACE),"--replace=$$REPLACE") $(if $(REVOKE),"--revoke=$$REVOKE")
 
 provision: ## add the package to BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
 	@deploy/setup.sh python image

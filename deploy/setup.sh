@@ -18,6 +18,7 @@
 # package   packs the Debian package for every architecture: `make deb`
 # install   packs it for this machine only: `make install`
 # image     makes and boots images of SD cards
+# credentials  python, and the authority of `make credentials`
 # system    boots the machines of `make test-system`
 # runtime   compiles and emulates the Pi's TFLite for its tests
 # opencv    compiles the package's OpenCV and FFmpeg: `make opencv`
@@ -33,7 +34,7 @@ set -euo pipefail
 
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
 readonly PIP=(python3 python3-pip-whl) # pip in one file: python3-venv is three packages more
-readonly SDCARD=(python3 bmap-tools zstd xz-utils gzip util-linux openssh-client)
+readonly SDCARD=(python3 bmap-tools zstd xz-utils gzip util-linux e2fsprogs openssh-client)
 readonly PICAMERA2=/usr/lib/python3/dist-packages/picamera2
 cd "$(dirname "$0")/.."
 
@@ -132,6 +133,10 @@ need() {
         zstd bmap-tools dpkg-dev qemu-system-arm openssh-client device-tree-compiler
       )
       ;;
+    credentials)
+      need python
+      packages+=(openssl)
+      ;;
     homeassistant)
       packages+=("${PIP[@]}" python3-dev gcc libffi-dev)
       lock .venv-homeassistant:homeassistant
@@ -155,7 +160,7 @@ need() {
       ;;
     *)
       fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, fleet, test, store, train, machine, flash," \
-        "package, install, image, system, runtime, opencv, measure, peers or homeassistant"
+        "package, install, image, credentials, system, runtime, opencv, measure, peers or homeassistant"
       ;;
   esac
 }

@@ -19,7 +19,8 @@ from tests.conftest import ROOT
 LOCK = ROOT / "deploy" / "lock"
 PYTHON = {"python3", "python3-pip-whl", "python3-systemd", ".venv:run"}
 RUN = PYTHON | {"mosquitto", "mosquitto-clients"}
-SDCARD = {"python3", "bmap-tools", "zstd", "xz-utils", "gzip", "util-linux", "openssh-client"}
+SDCARD = {"python3", "bmap-tools", "zstd", "xz-utils", "gzip", "util-linux", "e2fsprogs"}
+SDCARD |= {"openssh-client"}
 TRAIN = {"python3", "python3-pip-whl", "libegl1", "libgles2", ".venv-train:train"}
 VERBS = {
     "bench": PYTHON,
@@ -32,6 +33,7 @@ VERBS = {
     "lint": PYTHON | {".venv:dev", "shellcheck"},
     "flash": SDCARD,
     "deploy": SDCARD,
+    "credentials": PYTHON | {"openssl"},
     "model": TRAIN,
     "onnx": TRAIN,
 }
