@@ -1,8 +1,8 @@
-"""Three RabbitMQ nodes with this folder's configuration, each killed, restarted or cut off at will.
+"""Three RabbitMQ nodes with this folder's configuration, killed, restarted or cut off at will.
 
-Runs inside the namespaces of namespaces.py. Each node is RabbitMQ of Debian 13, in a root of its own
-kind (root.sh), with TLS, logins and permissions as an operator copies them from here. Raises
-RuntimeError, with what the node has logged, where one does not start.
+Runs inside the namespaces of namespaces.py. Each node is that of Debian 13, in the root of root.sh,
+with TLS, logins and permissions as an operator copies them from here. Raises RuntimeError, with
+what the node has logged, where one does not start.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from deploy.rabbitmq.definitions import Login, definitions
-from deploy.rabbitmq.namespaces import NAME, NAMES, address, connect, run
+from deploy.rabbitmq.namespaces import NAME, NAMES, address, run
 
 HERE: Final = Path(__file__).resolve().parent
 PORT: Final = 8883
@@ -84,30 +84,26 @@ class Node:
     @property
     def pid(self) -> int:
         """The process id of its Erlang, 0 if it does not run."""
-        mark = f"rabbit@{self.name}".encode()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if words[0].endswith(b"beam.smp") and mark in words:
-                return int(folder.name)
-        return 0
+        try:
+            number = int((self._folder / self.name / "pid").read_text())
+            program = Path(f"/proc/{number}/comm").read_text()
+        except (OSError, ValueError):
+            return 0
+        return number if program.startswith("beam") else 0
 
     @property
     def serves(self) -> bool:
         """Whether it accepts MQTT connections."""
         try:
-            import socket
-
             socket.create_connection((address(self.name), PORT), 1.0).close()
         except OSError:
             return False
         return True
 
     def kill(self) -> None:
-        """SIGKILL it, as a power cut would."""
-        os.kill(self.pid, signal.SIGKILL)
+        """SIGKILL it, as a power cut would; return when it has ended."""
+        if pid := self.pid:
+            os.kill(pid, signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
@@ -124,7 +120,7 @@ class Cluster:
 
     def __init__(self, root: Path, folder: Path, logins: list[Login]) -> None:
         self._root, self._folder = root, folder
-        connect(folder)
+        folder.mkdir()
         config = folder / "etc"
         config.mkdir()
         for name in ("rabbitmq.conf", "advanced.config", "enabled_plugins"):
@@ -139,21 +135,27 @@ class Cluster:
             run("mount", "--rbind", f"/{shared}", root / shared)
         self.nodes = {name: Node(name, root, folder) for name in NAMES}
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Start all nodes; return when each of them serves."""
         for node in self.nodes.values():
             node.start()
-        for node in self.nodes.values():
-            self.wait(node, lambda node=node: node.serves, "does not serve")  # type: ignore[misc]
+        self.wait(*self.nodes.values())
+        return self
 
-    def wait(self, node: Node, condition: Callable[[], bool], what: str) -> float:
-        """Return the seconds until ``condition`` holds."""
-        began = time.monotonic()
-        while not condition():
-            if time.monotonic() > began + START_S:
-                raise RuntimeError(f"{node.name} {what} in {START_S:.0f} s:\n{node.log[-3000:]}")
-            time.sleep(0.2)
-        return time.monotonic() - began
+    def __exit__(self, *_: object) -> None:
+        """Kill them."""
+        for node in self.nodes.values():
+            node.kill()
+
+    def wait(self, *nodes: Node) -> None:
+        """Return when each of ``nodes`` serves."""
+        until_s = time.monotonic() + START_S
+        for node in nodes:
+            while not node.serves:
+                if time.monotonic() > until_s:
+                    why = f"{node.name} does not serve after {START_S:.0f} s"
+                    raise RuntimeError(f"{why}:\n{node.log[-3000:]}")
+                time.sleep(0.2)
 
     def leader(self) -> Node:
         """Return the node that leads the most quorum queues."""

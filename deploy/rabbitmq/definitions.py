@@ -46,7 +46,7 @@ class Role(NamedTuple):
 
 
 ROLES: Final = {
-    # Writes its own topics, reads its requests; `edge doctor` on the device reads its retained topics.
+    # Writes its own topics, reads its requests; `edge doctor` reads its retained ones.
     "device": Role(
         r"edge-(NAME|doctor)-[0-9a-z]+",
         r"^(edge\.{username}\..+|homeassistant\.device\.{username}\.config)\z",
@@ -72,20 +72,22 @@ class Login(NamedTuple):
 
 
 def definitions(logins: Iterable[Login], salt: bytes = b"") -> dict[str, object]:
-    """Return what RabbitMQ imports. ``salt``: of all passwords, 4 bytes; its own for each if empty."""
+    """Return what RabbitMQ imports. ``salt``: 4 bytes for all passwords; empty: each its own."""
     users, permissions, topics = [], [], []
     for name, password, role in logins:
         can, place = ROLES[role], {"user": name, "vhost": "/"}
         clients = can.clients.replace("NAME", re.escape(name))
         queues = rf"^mqtt-(subscription|will)-{clients}(qos[01])?\z"
         exchange = f"^{re.escape(EXCHANGE)}\\z"
-        users.append({
-            "name": name,
-            "password_hash": hashed(password, salt or os.urandom(4)),
-            "hashing_algorithm": "rabbit_password_hashing_sha512",
-            "tags": [],
-            "limits": {},
-        })
+        users.append(
+            {
+                "name": name,
+                "password_hash": hashed(password, salt or os.urandom(4)),
+                "hashing_algorithm": "rabbit_password_hashing_sha512",
+                "tags": [],
+                "limits": {},
+            }
+        )
         both = f"{queues}|{exchange}"
         permissions.append(place | {"configure": queues, "write": both, "read": both})
         topics.append(place | {"exchange": EXCHANGE, "write": can.write, "read": can.read})
