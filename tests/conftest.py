@@ -24,10 +24,16 @@ from paho.mqtt.enums import CallbackAPIVersion
 from deploy.broker import PrivateBroker
 from tests.frozen_stream import FrozenStream
 
+if "EDGE_RABBITMQ" in os.environ:  # see tests/rabbitmq.py
+    import deploy.broker
+    from tests.rabbitmq import RabbitBroker
+
+    deploy.broker.PrivateBroker = PrivateBroker = RabbitBroker  # type: ignore[misc]
+
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests" / "models"
 SHARED = ROOT.parent / "shared" / "data"
-WAIT_S = 50.0
+WAIT_S = 15.0 if "EDGE_RABBITMQ" in os.environ else 50.0
 """Longest wait for what must come: long for a loaded machine; a test that passes never takes it."""
 POLL_S = 0.01
 LONGEST = (

@@ -11,8 +11,9 @@ from typing import Final
 from deploy.broker import PrivateBroker
 from deploy.fleet.devices import name, password
 from deploy.fleet.engine import Fault
-from deploy.rabbitmq.cluster import Cluster, Node
+from deploy.rabbitmq.cluster import Cluster
 from deploy.rabbitmq.definitions import Login
+from deploy.rabbitmq.node import Node
 
 SHIPPED: Final = Path(__file__).resolve().parent.parent / "mosquitto"
 DOWN_S: Final = 10.0

@@ -1,30 +1,22 @@
 """Three RabbitMQ nodes with this folder's configuration, killed, restarted or cut off at will.
 
 Runs inside the namespaces of namespaces.py. Each node is that of Debian 13, in the root of root.sh,
-with TLS, logins and permissions as an operator copies them from here. Raises RuntimeError, with
-what the node has logged, where one does not start.
+with TLS, logins and permissions as an operator copies them from here.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import time
 from pathlib import Path
 from typing import Final, Self
 
 from deploy.rabbitmq.definitions import Login, definitions
 from deploy.rabbitmq.namespaces import NAME, NAMES, address, run
+from deploy.rabbitmq.node import Node
 
 HERE: Final = Path(__file__).resolve().parent
 PORT: Final = 8883
-START_S: Final = 120.0
-ERLANG: Final = "+S 1:1 +SDio 1 +A 4 +sbwt none +sbwtdcpu none +sbwtdio none"
-"""One scheduler a node, which sleeps when idle: three nodes share this machine's cores."""
 RULES: Final = """
 table bridge cut {{
   chain forward {{
@@ -33,79 +25,6 @@ table bridge cut {{
   }}
 }}
 """
-
-
-class Node:
-    """One node. ``name``: its host; ``folder``: its files, /mnt in ``root``."""
-
-    def __init__(self, name: str, root: Path, folder: Path) -> None:
-        self.name, self._root, self._folder = name, root, folder
-        (folder / name).mkdir()
-        cookie = folder / name / ".erlang.cookie"
-        cookie.write_text("E" * 20)
-        cookie.chmod(0o400)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it; return at once."""
-        with (self._folder / f"{self.name}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command("rabbitmq-server"), stdout=log, stderr=log, start_new_session=True
-            )
-
-    def _command(self, program: str, *arguments: str) -> list[str]:
-        home = f"/mnt/{self.name}"
-        environment = {
-            "HOME": home,
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "LANG": "C.UTF-8",
-            "RABBITMQ_NODENAME": f"rabbit@{self.name}",
-            "RABBITMQ_MNESIA_BASE": f"{home}/db",
-            "RABBITMQ_LOG_BASE": f"{home}/log",
-            "RABBITMQ_PID_FILE": f"{home}/pid",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
-            "ERL_CRASH_DUMP_SECONDS": "0",
-        }
-        return [
-            *("ip", "netns", "exec", self.name, "chroot", str(self._root), "env", "-i"),
-            *(f"{key}={value}" for key, value in environment.items()),
-            *(f"/usr/lib/rabbitmq/bin/{program}", *arguments),
-        ]
-
-    def ctl(self, *arguments: str, program: str = "rabbitmqctl") -> str:
-        """Return what rabbitmqctl says. Raises RuntimeError."""
-        return run(*self._command(program, *arguments))
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return (self._folder / f"{self.name}.log").read_text(errors="replace")
-
-    @property
-    def pid(self) -> int:
-        """The process id of its Erlang, 0 if it does not run."""
-        try:
-            number = int((self._folder / self.name / "pid").read_text())
-            program = Path(f"/proc/{number}/comm").read_text()
-        except (OSError, ValueError):
-            return 0
-        return number if program.startswith("beam") else 0
-
-    @property
-    def serves(self) -> bool:
-        """Whether it accepts MQTT connections."""
-        try:
-            socket.create_connection((address(self.name), PORT), 1.0).close()
-        except OSError:
-            return False
-        return True
-
-    def kill(self) -> None:
-        """SIGKILL it, as a power cut would; return when it has ended."""
-        if pid := self.pid:
-            os.kill(pid, signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
 
 
 class Cluster:
@@ -133,7 +52,13 @@ class Cluster:
         run("mount", "--bind", "/etc/hosts", root / "etc/hosts")
         for shared in ("proc", "dev"):
             run("mount", "--rbind", f"/{shared}", root / shared)
-        self.nodes = {name: Node(name, root, folder) for name in NAMES}
+        self.nodes = {
+            name: Node(
+                *(name, root, folder, (address(name), PORT)),
+                inside=("ip", "netns", "exec", name),
+            )
+            for name in NAMES
+        }
 
     def __enter__(self) -> Self:
         """Start all nodes; return when each of them serves."""
@@ -149,13 +74,8 @@ class Cluster:
 
     def wait(self, *nodes: Node) -> None:
         """Return when each of ``nodes`` serves."""
-        until_s = time.monotonic() + START_S
         for node in nodes:
-            while not node.serves:
-                if time.monotonic() > until_s:
-                    why = f"{node.name} does not serve after {START_S:.0f} s"
-                    raise RuntimeError(f"{why}:\n{node.log[-3000:]}")
-                time.sleep(0.2)
+            node.wait()
 
     def leader(self) -> Node:
         """Return the node that leads the most quorum queues."""

@@ -1,0 +1,102 @@
+"""Runs tests of MQTT with RabbitMQ in the place of mosquitto: what differs is in docs/brokers.md.
+
+    .venv/bin/python -m tests.rabbitmq [PYTEST_ARGUMENT ...]
+
+Needs root and build/rabbitmq (deploy/rabbitmq/root.sh). Everything runs in namespaces that end with
+it. A test that gives mosquitto options of its own is skipped: those are mosquitto's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from deploy.broker import PrivateBroker
+from deploy.rabbitmq.namespaces import INSIDE, enter, run
+from deploy.rabbitmq.node import Node
+
+ROOT: Final = Path(__file__).resolve().parent.parent / "build" / "rabbitmq" / "root"
+FOLDER: Final = "EDGE_RABBITMQ"
+"""Names, in the environment, the folder that is /mnt in ROOT; set: RabbitMQ is the broker."""
+
+
+class RabbitBroker(PrivateBroker):
+    """One RabbitMQ node in the place of a mosquitto; anonymous clients may do everything."""
+
+    def __init__(self, *options: str) -> None:
+        if options:
+            pytest.skip(f"mosquitto's own options: {options[0]}")
+        super().__init__()
+        folder = Path(os.environ[FOLDER])
+        name = f"r{self.port}"
+        config = folder / f"{name}.conf"
+        config.write_text(
+            f"listeners.tcp = none\nmqtt.listeners.tcp.default = {self.host}:{self.port}\n"
+            "log.console = true\nlog.console.level = info\n"
+        )
+        self._files = folder / name
+        self._node = Node(
+            *(name, ROOT, folder, (self.host, self.port)),
+            RABBITMQ_CONFIG_FILE=f"/mnt/{name}.conf",
+            RABBITMQ_ENABLED_PLUGINS_FILE="/mnt/enabled_plugins",
+            RABBITMQ_DIST_PORT=str(self.port + 20_000),
+        )
+        with (folder / "hosts").open("a") as hosts:  # one short write: other workers add theirs
+            hosts.write(f"127.0.0.1 {name}\n")
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running node."""
+        return self._node.pid
+
+    def start(self) -> None:
+        """Start the node and wait until it listens."""
+        self._node.start()
+        self._node.wait()
+
+    def stop(self) -> None:
+        """Stop the node."""
+        self._node.kill(signal.SIGTERM)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the node."""
+        if pid := self.pid:
+            os.kill(pid, number)
+
+    def __exit__(self, *_: object) -> None:
+        """Kill it, and remove its files."""
+        self._node.kill()
+        self._folder.cleanup()
+        shutil.rmtree(self._files, ignore_errors=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Run pytest in namespaces of its own."""
+    enter()
+    with tempfile.TemporaryDirectory(prefix="edge-rabbitmq-") as made:
+        folder = Path(made)
+        (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
+        (folder / "hosts").write_text("127.0.0.1 localhost\n")
+        run("ip", "link", "set", "lo", "up")
+        run("mount", "--bind", folder, ROOT / "mnt")
+        (ROOT / "etc/hosts").touch()
+        for place in (ROOT / "etc/hosts", Path("/etc/hosts")):
+            run("mount", "--bind", folder / "hosts", place)
+        for shared in ("proc", "dev"):
+            run("mount", "--rbind", f"/{shared}", ROOT / shared)
+        command = [sys.executable, "-m", "pytest", "-rs", *arguments]
+        environment = {**os.environ, FOLDER: made}
+        del environment[INSIDE]
+        return subprocess.run(command, check=False, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
