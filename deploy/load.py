@@ -40,7 +40,7 @@ RABBITMQ: Final = ROOT / "build" / "rabbitmq"
 def main() -> int:
     """Run the load; print the figures."""
     parser = argparse.ArgumentParser(description="many devices against one broker")
-    parser.add_argument("--broker", choices=("mosquitto", "cluster"), default="mosquitto")
+    parser.add_argument("--broker", default="", help="mosquitto (the default) or cluster")
     parser.add_argument("--devices", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=30.0, help="without a fault")
     parser.add_argument("--events", type=float, default=0.2, help="a second and device")
@@ -50,11 +50,14 @@ def main() -> int:
     if args.part:
         devices.work(devices.Part(**json.loads(args.part)))
         return 0
+    if args.broker not in ("", "mosquitto", "cluster"):
+        say(f"no broker {args.broker!r}; expected mosquitto or cluster")
+        return 64
     rates = Rates(args.devices, args.seconds, args.events, args.telemetry)
     try:
         return cluster(rates) if args.broker == "cluster" else mosquitto(rates)
     except (RuntimeError, OSError) as exc:
-        print(f"load: {exc}", file=sys.stderr)
+        say(str(exc))
         return 69
 
 
@@ -80,6 +83,7 @@ def mosquitto(rates: Rates) -> int:
 
 def cluster(rates: Rates) -> int:
     """Measure one mosquitto and the cluster, in namespaces of their own; kill both."""
+    namespaces.make_root(RABBITMQ)
     namespaces.enter()
     users = logins(rates.devices)
     with tempfile.TemporaryDirectory(prefix="edge-load-") as made:

@@ -24,9 +24,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from deploy.broker import PrivateBroker
 from tests.frozen_stream import FrozenStream
 
-if "EDGE_RABBITMQ" in os.environ:  # see tests/rabbitmq.py
+if "EDGE_RABBITMQ" in os.environ:  # see tests/rabbitmq/
     import deploy.broker
-    from tests.rabbitmq import RabbitBroker
+    from tests.rabbitmq.broker import RabbitBroker
 
     deploy.broker.PrivateBroker = PrivateBroker = RabbitBroker  # type: ignore[misc]
 

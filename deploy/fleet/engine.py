@@ -25,10 +25,14 @@ LOAD: Final = Path(__file__).resolve().parent.parent / "load.py"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is done to a broker; ``undo`` returns when it is whole. hold_s: time between them."""
+    """What is done to a broker.
+
+    find    returns what does it, once it has found the victim
+    hold_s  until ``undo``, which returns when the broker is whole
+    """
 
     name: str
-    do: Callable[[], None]
+    find: Callable[[], Callable[[], None]]
     hold_s: float
     undo: Callable[[], None]
 
@@ -178,9 +182,10 @@ def _broken(
     fault: Fault, consumer: Consumer, say: Callable[[str], None]
 ) -> tuple[str, float, float]:
     """Apply a fault; return its name, when it began, and the seconds until no event was late."""
+    do = fault.find()
     begin_s = time.monotonic()
-    fault.do()
-    say(f"{fault.name}")
+    do()
+    say(fault.name)
     time.sleep(fault.hold_s)
     fault.undo()
     say(f"{fault.name}: whole after {time.monotonic() - begin_s:.1f} s")

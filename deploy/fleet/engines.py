@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -70,9 +71,8 @@ class Mosquitto:
             self._broker.signal(signal.SIGKILL)
             self._broker.stop()
 
-        return [Fault("the broker is killed", kill, DOWN_S, self._broker.start)] * bool(
-            self.ca_file
-        )
+        killed = Fault("the broker is killed", lambda: kill, DOWN_S, self._broker.start)
+        return [killed] if self.ca_file else []
 
 
 class RabbitMQ:
@@ -94,27 +94,29 @@ class RabbitMQ:
         """Return them; which node is hit is decided at the time."""
         cluster = self._cluster
 
-        def kill(leads: bool) -> None:
-            leader = cluster.leader()
-            others = [node for node in cluster.nodes.values() if node is not leader]
-            self._node = leader if leads else others[0]
-            self._node.kill()
-
         def restart() -> None:
             assert self._node
             self._node.start()
             cluster.wait(self._node)
 
-        def cut() -> None:
-            self._node = cluster.leader()
-            cluster.cut(self._node)
-
         def heal() -> None:
             cluster.heal()
             cluster.wait(*cluster.nodes.values())
 
+        def follower() -> Callable[[], None]:
+            leader = cluster.leader()
+            self._node = next(node for node in cluster.nodes.values() if node is not leader)
+            return self._node.kill
+
+        def leader() -> Callable[[], None]:
+            self._node = cluster.leader()
+            return self._node.kill
+
+        def alone() -> Callable[[], None]:
+            return partial(cluster.cut, cluster.leader())
+
         return [
-            Fault("a node is killed", lambda: kill(False), DOWN_S, restart),
-            Fault("the leader is killed", lambda: kill(True), DOWN_S, restart),
-            Fault("the leader is cut off", cut, CUT_S, heal),
+            Fault("a node is killed", follower, DOWN_S, restart),
+            Fault("the leader is killed", leader, DOWN_S, restart),
+            Fault("the leader is cut off", alone, CUT_S, heal),
         ]

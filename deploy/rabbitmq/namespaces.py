@@ -18,6 +18,7 @@ from typing import Final
 
 INSIDE: Final = "EDGE_NAMESPACES"
 """Set in the environment of a program in its namespaces."""
+SCRIPT: Final = Path(__file__).resolve().parent / "root.sh"
 NAMES: Final = ("edge1", "edge2", "edge3")
 NAME: Final = "broker.example"
 """Resolves to all nodes."""
@@ -37,6 +38,15 @@ def enter() -> None:
     separate = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
     command = [*root, "unshare", *separate, "env", f"{INSIDE}=1"]
     os.execvp(command[0], [*command, sys.executable, *sys.orig_argv[1:]])
+
+
+def make_root(folder: Path) -> None:
+    """Make the nodes' Debian 13 in ``folder``, unless it is there. Raises RuntimeError."""
+    if os.environ.get(INSIDE):
+        return  # made before: there is no network here
+    root = [] if os.geteuid() == 0 else ["sudo"]
+    if subprocess.run([*root, SCRIPT, folder], check=False).returncode:
+        raise RuntimeError(f"{folder}: no Debian 13 with RabbitMQ could be made")
 
 
 def connect(folder: Path) -> None:

@@ -1,29 +1,19 @@
-"""Runs tests of MQTT with RabbitMQ in the place of mosquitto: what differs is in docs/brokers.md.
-
-    .venv/bin/python -m tests.rabbitmq [PYTEST_ARGUMENT ...]
-
-Needs root and build/rabbitmq (deploy/rabbitmq/root.sh). Everything runs in namespaces that end with
-it. A test that gives mosquitto options of its own is skipped: those are mosquitto's.
-"""
+"""One RabbitMQ node in the place of a mosquitto, for the tests; see __main__.py."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from deploy.broker import PrivateBroker
-from deploy.rabbitmq.namespaces import INSIDE, enter, run
 from deploy.rabbitmq.node import Node
 
-ROOT: Final = Path(__file__).resolve().parent.parent / "build" / "rabbitmq" / "root"
+ROOT: Final = Path(__file__).resolve().parents[2] / "build" / "rabbitmq" / "root"
 FOLDER: Final = "EDGE_RABBITMQ"
 """Names, in the environment, the folder that is /mnt in ROOT; set: RabbitMQ is the broker."""
 
@@ -76,27 +66,3 @@ class RabbitBroker(PrivateBroker):
         self._node.kill()
         self._folder.cleanup()
         shutil.rmtree(self._files, ignore_errors=True)
-
-
-def main(arguments: list[str]) -> int:
-    """Run pytest in namespaces of its own."""
-    enter()
-    with tempfile.TemporaryDirectory(prefix="edge-rabbitmq-") as made:
-        folder = Path(made)
-        (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
-        (folder / "hosts").write_text("127.0.0.1 localhost\n")
-        run("ip", "link", "set", "lo", "up")
-        run("mount", "--bind", folder, ROOT / "mnt")
-        (ROOT / "etc/hosts").touch()
-        for place in (ROOT / "etc/hosts", Path("/etc/hosts")):
-            run("mount", "--bind", folder / "hosts", place)
-        for shared in ("proc", "dev"):
-            run("mount", "--rbind", f"/{shared}", ROOT / shared)
-        command = [sys.executable, "-m", "pytest", "-rs", *arguments]
-        environment = {**os.environ, FOLDER: made}
-        del environment[INSIDE]
-        return subprocess.run(command, check=False, env=environment).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
