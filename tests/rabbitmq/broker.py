@@ -35,6 +35,7 @@ class RabbitBroker(PrivateBroker):
         self._files = folder / name
         self._node = Node(
             *(name, ROOT, folder, (self.host, self.port)),
+            RABBITMQ_NODENAME=f"{name}@{name}",  # one epmd knows all nodes by their first part
             RABBITMQ_CONFIG_FILE=f"/mnt/{name}.conf",
             RABBITMQ_ENABLED_PLUGINS_FILE="/mnt/enabled_plugins",
             RABBITMQ_DIST_PORT=str(self.port + 20_000),
