@@ -25,7 +25,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 EXCHANGE: Final = "amq.topic"
 """All MQTT messages pass through it."""
@@ -71,9 +71,11 @@ class Login(NamedTuple):
     role: str = "device"
 
 
-def definitions(logins: Iterable[Login], salt: bytes = b"") -> dict[str, object]:
+def definitions(logins: Iterable[Login], salt: bytes = b"") -> dict[str, list[dict[str, Any]]]:
     """Return what RabbitMQ imports. ``salt``: 4 bytes for all passwords; empty: each its own."""
-    users, permissions, topics = [], [], []
+    users: list[dict[str, Any]] = []
+    permissions: list[dict[str, Any]] = []
+    topics: list[dict[str, Any]] = []
     for name, password, role in logins:
         can, place = ROLES[role], {"user": name, "vhost": "/"}
         clients = can.clients.replace("NAME", re.escape(name))
@@ -108,7 +110,7 @@ def hashed(password: str, salt: bytes) -> str:
 def parsed(lines: Iterable[str]) -> Iterable[Login]:
     """Yield the logins of a CSV file. Raises ValueError with the line's number, and no password."""
     names = set()
-    for number, row in enumerate(csv.reader(lines), 1):
+    for number, row in enumerate(csv.reader(lines, strict=True), 1):
         if not row:
             continue
         name, role = row[0].strip(), row[2].strip() if len(row) > 2 else "device"
