@@ -27,10 +27,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deploy.broker import PrivateBroker  # noqa: E402
-from deploy.fleet import devices  # noqa: E402
-from deploy.fleet.engine import Rates, measure  # noqa: E402
-from deploy.fleet.engines import Mosquitto, RabbitMQ, logins  # noqa: E402
-from deploy.fleet.table import table  # noqa: E402
+from deploy.loadtest import devices  # noqa: E402
+from deploy.loadtest.engine import Rates, measure  # noqa: E402
+from deploy.loadtest.engines import Mosquitto, RabbitMQ, logins  # noqa: E402
+from deploy.loadtest.table import table  # noqa: E402
 from deploy.rabbitmq import namespaces  # noqa: E402
 from deploy.rabbitmq.cluster import Cluster, certificates  # noqa: E402
 

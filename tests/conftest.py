@@ -26,7 +26,7 @@ from tests.frozen_stream import FrozenStream
 
 if "EDGE_RABBITMQ" in os.environ:  # see tests/rabbitmq/
     import deploy.broker
-    from tests.rabbitmq.broker import RabbitBroker
+    from tests.rabbitmq.broker import RabbitBroker, with_names
 
     deploy.broker.PrivateBroker = PrivateBroker = RabbitBroker  # type: ignore[misc]
 
@@ -141,7 +141,8 @@ class Listener:
         assert subscribed.wait(WAIT_S)
 
     def _subscribe(self, topic: str) -> None:
-        self._client.subscribe(topic, 1)
+        topics = with_names(topic) if "EDGE_RABBITMQ" in os.environ else [topic]
+        self._client.subscribe([(name, 1) for name in topics])
 
     def _take(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         with self._came:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from paho.mqtt.client import topic_matches_sub
 
 from deploy.broker import PrivateBroker
 from deploy.rabbitmq.node import Node
@@ -16,6 +17,21 @@ from deploy.rabbitmq.node import Node
 ROOT: Final = Path(__file__).resolve().parents[2] / "build" / "rabbitmq" / "root"
 FOLDER: Final = "EDGE_RABBITMQ"
 """Names, in the environment, the folder that is /mnt in ROOT; set: RabbitMQ is the broker."""
+
+NAMED: Final = (
+    *(
+        f"edge/{device}/{kind}"
+        for device in ("d", "wall")
+        for kind in ("availability", "info", "state")
+    ),
+    "homeassistant/device/wall/config",
+)
+"""Topics that tests retain; RabbitMQ gives a subscription with wildcards no retained message."""
+
+
+def with_names(topic: str) -> list[str]:
+    """Return the filter ``topic``, and the names that it covers."""
+    return [topic, *(name for name in NAMED if topic_matches_sub(topic, name) and name != topic)]
 
 
 class RabbitBroker(PrivateBroker):

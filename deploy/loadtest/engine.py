@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from deploy.fleet.consumer import Consumer, Tally, tally
-from deploy.fleet.devices import SETTLE_S, Part, Sent
+from deploy.loadtest.consumer import Consumer, Tally, tally
+from deploy.loadtest.devices import SETTLE_S, Part, Sent
 
 GROUP: Final = 100
 """Devices in one process: paho's select() knows 1,024 files, three a client."""

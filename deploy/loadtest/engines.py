@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from deploy.broker import PrivateBroker
-from deploy.fleet.devices import name, password
-from deploy.fleet.engine import Fault
+from deploy.loadtest.devices import name, password
+from deploy.loadtest.engine import Fault
 from deploy.rabbitmq.cluster import Cluster
 from deploy.rabbitmq.definitions import Login
 from deploy.rabbitmq.node import Node

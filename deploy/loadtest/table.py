@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from deploy.fleet.engine import Broken, Figures
+from deploy.loadtest.engine import Broken, Figures
 
 ROWS: Final[dict[str, Callable[[Figures], str]]] = {
     "devices, all connected after": lambda run: f"{run.devices}, {run.connected_s:.1f} s",
