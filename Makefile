@@ -69,9 +69,9 @@ homeassistant: ## does Home Assistant itself find the daemon? Python 3.13.2 or n
 	@.venv-homeassistant/bin/python -m pytest --noconftest -c /dev/null -p no:cacheprovider \
 	  --rootdir tests/homeassistant -o asyncio_mode=auto -q tests/homeassistant/check_entities.py
 
-load: ## many devices against one mosquitto [ARGS='--devices 500 --seconds 30']
-	@deploy/setup.sh run
-	@.venv/bin/python deploy/load.py $(ARGS)
+load: ## many devices against a broker, and faults of it [BROKER=cluster ARGS='--devices 500']
+	@deploy/setup.sh run $(if $(filter cluster,$(BROKER)),cluster)
+	@.venv/bin/python deploy/load.py "--broker=$${BROKER-}" $(ARGS)
 
 screenshots: ## take the pictures of docs/page.md, on the demo clip: 2 minutes
 	@deploy/setup.sh browser

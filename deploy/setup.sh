@@ -5,6 +5,7 @@
 #
 # python    Python, and in .venv what the daemon imports (deploy/lock/run.txt)
 # run       python, and a broker: `make run`, `make load`
+# cluster   makes RabbitMQ nodes in namespaces: `make load BROKER=cluster`
 # web       python, and in .venv what `edge web` imports (deploy/lock/web.txt)
 # dev       python, and the development tools in .venv (deploy/lock/dev.txt)
 # lint      dev, and shellcheck
@@ -61,6 +62,9 @@ need() {
     run)
       need python
       packages+=(mosquitto mosquitto-clients)
+      ;;
+    cluster)
+      packages+=(mmdebstrap iproute2 util-linux openssl)
       ;;
     web)
       need python
@@ -160,7 +164,7 @@ need() {
       ;;
     *)
       fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, fleet, test, store, train, machine, flash," \
-        "package, install, image, credentials, system, runtime, opencv, measure, peers or homeassistant"
+        "package, install, image, credentials, system, cluster, runtime, opencv, measure, peers or homeassistant"
       ;;
   esac
 }

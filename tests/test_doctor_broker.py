@@ -188,6 +188,14 @@ def told(kept: dict[str, Any], unit: Unit = RUNNING, **publish: float) -> Check:
     return published.check("edge/wall", made, config(1), unit, NOW_S)
 
 
+def test_a_cluster_may_retain_on_another_node() -> None:
+    """Nothing retained is a fault of one broker; of a cluster it says nothing, and the hint why."""
+    for nodes, verdict in ((1, "fault"), (3, "unknown")):
+        found = published.check("edge/wall", {}, config(1), RUNNING, NOW_S, nodes)
+        assert found.verdict == verdict
+        assert ("a node of a cluster" in found.hint) is (nodes > 1)
+
+
 def golden(topic: str, **changes: Any) -> dict[str, Any]:
     """Return a message of this version's."""
     found: dict[str, Any] = json.loads((GOLDEN / f"{topic}.json").read_text())["payload"]

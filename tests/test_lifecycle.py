@@ -151,6 +151,19 @@ def test_each_failure_doubles_the_wait() -> None:
     assert found == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
+def test_a_fleet_does_not_return_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The devices of a node that died come back over a second, none of them at once."""
+    monkeypatch.undo()
+    again = []
+    for _ in range(300):
+        life, _ = link(State.CONNECTING)
+        life.see(Connected(Limits()), 0.0)
+        life.see(Lost("gone", innocent=True), 100.0)
+        again.append(waits(life, 100.0))
+    assert min(again) <= 0.6
+    assert 1.4 <= max(again) <= 1.5
+
+
 def test_a_connection_that_lasted_begins_the_waits_again() -> None:
     """Not one that was refused: that waits for reconnect_s at once."""
     life, _ = link(State.CONNECTING)
@@ -203,6 +216,18 @@ def test_what_was_acknowledged_is_not_suspected() -> None:
             life.see(event, float(number))
             reports = life.see(Lost("gone", innocent=False), number + 0.5)
         assert reports == (Lost("gone", innocent=False),)
+
+
+def test_a_subscription_that_was_refused_is_suspected() -> None:
+    """RabbitMQ refuses it in its answer, and ends the connection after that."""
+    life, suspects = link()
+    for number in range(ROW):
+        life.see(Opened(), float(number))
+        life.see(Connected(Limits()), float(number))
+        suspects.sent(1, "subscription edge/d/claim", 0, True, float(number))
+        life.see(Subscribed(1, "Not authorized"), float(number))
+        reports = life.see(Lost("gone", innocent=False), number + 0.5)
+    assert reports[1:] == (SetAside("subscription edge/d/claim", 0),)
 
 
 def test_a_network_that_breaks_again_and_again_sets_nothing_aside() -> None:

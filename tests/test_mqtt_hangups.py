@@ -17,9 +17,11 @@ from edge.messages import Message
 from edge.mqtt.outage import Outage
 from edge.mqtt.suspects import ASIDE_S, ROW, SHORT_S, Suspects
 from tests.conftest import WAIT_S, Listener
-from tests.hand_broker import Connection, HandBroker
+from tests.hand_broker import SUBSCRIBE, VERSION_5, Connection, HandBroker, packet
 from tests.test_mqtt import OFFLINE, RESULT, event, state
 from tests.test_mqtt_hostile import has, publisher
+
+SUBACK = 9
 
 
 class Touchy:
@@ -112,6 +114,40 @@ def test_a_subscription_that_it_hangs_up_on_is_left_out(caplog: pytest.LogCaptur
         made.until(lambda: "closes the connection on subscription edge/d/claim" in caplog.text)
         made.until(lambda: bool(touchy.connections) and has(touchy.connections[-1], b"state"))
         made.until(lambda: len(touchy.connections[-1].subscribed) == 2)
+        made.close(OFFLINE, 0.5)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_subscription_that_it_refuses_before_it_hangs_up_is_left_out(
+    protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As RabbitMQ does with one that is not allowed: the device is online, everything arrives."""
+
+    def serve(connection: Connection) -> None:
+        connection.greet()
+        read = connection.read
+
+        def checked() -> tuple[int, bytes]:
+            command, body = read()
+            if command >> 4 == SUBSCRIBE and b"edge/d/claim" in body:
+                none = b"\0" if connection.version == VERSION_5 else b""
+                connection.send(packet(SUBACK << 4, body[:2] + none + b"\x87"))
+                raise EOFError
+            return command, body
+
+        connection.read = checked  # type: ignore[method-assign]
+        connections.append(connection)
+        connection.attend()
+
+    connections: list[Connection] = []
+    with HandBroker(serve) as broker:
+        made = publisher(broker.port, protocol=protocol)
+        made.publish(state(1))
+        made.connect()
+        made.until(lambda: "closes the connection on subscription edge/d/claim" in caplog.text)
+        made.until(lambda: made.online and has(connections[-1], b"state"))
+        assert broker.connections_total == ROW + 1
+        assert "does not let us read: edge/d/claim" in caplog.text
         made.close(OFFLINE, 0.5)
 
 

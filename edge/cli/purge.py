@@ -13,6 +13,8 @@ from edge.messages import Broker
 from edge.mqtt import clear, kept
 
 LONGEST_S: Final = 10.0
+RETAINED: Final = ("availability", "info", "state", "snapshot")
+"""Asked for by name too: RabbitMQ gives a subscription with wildcards no retained message."""
 
 
 def run(broker: Broker, base: str, device: str, prefix: str) -> list[str]:
@@ -23,7 +25,8 @@ def run(broker: Broker, base: str, device: str, prefix: str) -> list[str]:
     Raises PublishError if the broker cannot be reached, ConfigError if the device is online.
     """
     mine = f"{base}/{device}"
-    retained = kept(broker, [f"{mine}/#", homeassistant.topic(prefix, device)], LONGEST_S)
+    names = (f"{mine}/{kind}" for kind in ("#", *RETAINED))
+    retained = kept(broker, [*names, homeassistant.topic(prefix, device)], LONGEST_S)
     if retained.get(f"{mine}/availability") == b"online":
         raise ConfigError(
             "the device is online and would publish again", where=device, hint="stop it first"

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,10 @@ def check(config: Config, unit: Unit) -> list[Check]:
     if _reached(findings, broker or anonymous) and broker:
         topics = [f"{device}/{topic}" for topic in published.TOPICS]
         retained = _retained(findings, broker, topics)
-    return [findings.check(), published.check(device, retained, config, unit, time.time())]
+    places = Counter(":" in place for place in findings.facts.get("addresses", ()))
+    nodes = max(places.values(), default=1)  # a host may have one of each family
+    verdict = published.check(device, retained, config, unit, time.time(), nodes)
+    return [findings.check(), verdict]
 
 
 def login(findings: Findings, config: Config, unit: Unit) -> Broker | None:

@@ -16,12 +16,18 @@ GRACE_S: Final = 5.0
 
 
 def check(
-    device: str, kept: dict[str, bytes] | None, config: Config, unit: Unit, now_s: float
+    device: str,
+    kept: dict[str, bytes] | None,
+    config: Config,
+    unit: Unit,
+    now_s: float,
+    nodes: int = 1,
 ) -> Check:
     """Judge the retained topics.
 
     device  the beginning of its topics
     kept    topic -> payload; None if the broker could not be reached
+    nodes   of the broker: in a cluster of RabbitMQ only the device's own retains its messages
     """
     findings = Findings("published")
     findings.facts["topics"] = device
@@ -31,7 +37,10 @@ def check(
     if not kept:
         what = f"the broker retains nothing under {device}"
         hint = "check device.id, mqtt.base_topic and this login's right to read"
-        findings.wrong("fault" if unit.running else "unknown", what, hint)
+        if nodes > 1:
+            hint += "; a node of a cluster may retain only what came to it: docs/brokers.md"
+        certain = unit.running and nodes == 1
+        findings.wrong("fault" if certain else "unknown", what, hint)
         return findings.check()
     online = kept.get(f"{device}/availability") == b"online"
     findings.facts["online"] = online

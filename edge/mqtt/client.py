@@ -37,6 +37,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.messages import Incoming
 from edge.mqtt import packets
+from edge.mqtt.addresses import dial
 from edge.mqtt.limits import Limits, limits
 from edge.mqtt.websocket import WebSocket
 from edge.text import escaped
@@ -110,7 +111,7 @@ class Client(paho.Client):
 
     def _create_socket(self) -> SocketLike:
         self.why = ""
-        plain = self._create_socket_connection()
+        plain = dial(self._host, self._port, self._connect_timeout)
         if self._ssl:
             plain = self._ssl_wrap_socket(plain)
         if self._transport != "websockets":

@@ -1,0 +1,43 @@
+"""Runs tests of MQTT with RabbitMQ in the place of mosquitto: what differs is in docs/brokers.md.
+
+    .venv/bin/python -m tests.rabbitmq [PYTEST_ARGUMENT ...]
+
+Needs root. Everything runs in namespaces that end with it. A test that gives mosquitto options of
+its own is skipped: those are mosquitto's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from deploy.rabbitmq.namespaces import INSIDE, enter, make_root, run
+from tests.rabbitmq.broker import FOLDER, ROOT
+
+
+def main(arguments: list[str]) -> int:
+    """Run pytest in namespaces of its own."""
+    make_root(ROOT.parent)
+    enter()
+    with tempfile.TemporaryDirectory(prefix="edge-rabbitmq-") as made:
+        folder = Path(made)
+        (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
+        (folder / "hosts").write_text("127.0.0.1 localhost\n")
+        run("ip", "link", "set", "lo", "up")
+        run("mount", "--bind", folder, ROOT / "mnt")
+        (ROOT / "etc/hosts").touch()
+        for place in (ROOT / "etc/hosts", Path("/etc/hosts")):
+            run("mount", "--bind", folder / "hosts", place)
+        for shared in ("proc", "dev"):
+            run("mount", "--rbind", f"/{shared}", ROOT / shared)
+        command = [sys.executable, "-m", "pytest", *arguments]
+        environment = {**os.environ, FOLDER: made}
+        del environment[INSIDE]
+        return subprocess.run(command, check=False, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
