@@ -22,7 +22,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from deploy.broker import PrivateBroker, free_port
-from deploy.load import cpu_s
+from deploy.loadtest.engine import cpu_s
 from tests.conftest import ROOT, wait_until
 from tests.fleet.conftest import Postgres, Program, mqtt
 

@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from deploy import load
 from deploy.broker import PrivateBroker
-from edge.messages import Broker
+from deploy.loadtest.devices import Device, Part, poll
 from tests.conftest import wait_until
 from tests.fleet.conftest import Postgres, Program, Start, mqtt
 from tests.test_acl import guard
@@ -25,12 +24,15 @@ CONSUMERS: Final = ("1", "2", "3")
 
 
 @pytest.fixture
-def devices(many: PrivateBroker) -> Iterator[list[load.Device]]:
+def devices(many: PrivateBroker) -> Iterator[list[Device]]:
     """Some devices of this project's own code, connected."""
-    made = [load.Device(Broker(many.host, many.port), number) for number in range(DEVICES)]
+    made = [
+        Device(Part(many.host, many.port, "", 0, DEVICES, 0.0, 0.0), number)
+        for number in range(DEVICES)
+    ]
 
     def online() -> bool:
-        load.poll(made)
+        poll(made, [])
         return all(one.publisher.online for one in made)
 
     wait_until(online)
@@ -39,15 +41,15 @@ def devices(many: PrivateBroker) -> Iterator[list[load.Device]]:
         one.publisher.leave()
 
 
-def burst(devices: list[load.Device], each: int) -> None:
+def burst(devices: list[Device], each: int) -> None:
     """Publish events from all devices in turn, until the broker has acknowledged them."""
     for _ in range(each):
         for one in devices:
             one.event()
-        load.poll(devices)
+        poll(devices, [])
 
     def drained() -> bool:
-        load.poll(devices)
+        poll(devices, [])
         return not any(one.spool for one in devices)
 
     wait_until(drained)
@@ -88,7 +90,7 @@ def stored(postgres: Postgres) -> int:
 
 
 def test_every_event_is_there_once(
-    consume: Callable[..., Program], postgres: Postgres, devices: list[load.Device]
+    consume: Callable[..., Program], postgres: Postgres, devices: list[Device]
 ) -> None:
     """Three consumers; one is killed and comes back, PostgreSQL is stopped and started meanwhile.
 
@@ -164,7 +166,7 @@ CREATE TRIGGER no_room AFTER INSERT ON event FOR EACH STATEMENT EXECUTE FUNCTION
 
 
 def test_what_is_held_is_bounded(
-    consume: Callable[..., Program], postgres: Postgres, devices: list[load.Device]
+    consume: Callable[..., Program], postgres: Postgres, devices: list[Device]
 ) -> None:
     """With a full disk at most two batches, whatever the broker has; it keeps the rest.
 
