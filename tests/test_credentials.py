@@ -51,6 +51,20 @@ def passwords(csv: Path) -> dict[str, str]:
             for name, one in devices(csv).items()}  # fmt: skip
 
 
+def test_config_and_kind_are_those_of_the_run_before(csv: Path) -> None:
+    """REVOKE alone does not need them, and leaves the cards of the others as they were."""
+    make(csv, "--auth", "certificate", site=TLS)
+    before = {name: one.files for name, one in devices(csv).items()}
+    done = cards.credentials(csv, "--revoke", "porch")
+    assert (done.returncode, done.stderr) == (0, "")
+    after = {name: one.files for name, one in devices(csv).items()}
+    assert (after["wall"], after["shed"]) == (before["wall"], before["shed"])
+    csv.with_name("site.toml").unlink()
+    done = cards.credentials(csv)
+    assert done.returncode == 78
+    assert "site.toml" in done.stderr
+
+
 def test_a_device_keeps_its_credential(csv: Path) -> None:
     """Run twice, with another row, another order or another CONFIG: the password stays."""
     make(csv)

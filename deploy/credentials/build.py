@@ -5,7 +5,8 @@
 
 The results are in devices.credentials beside the CSV, its owner's alone: the ledger, from which
 `make flash CSV=` takes one device after the other, and `broker/`, for the broker. May be repeated:
-a device keeps its credential until REPLACE makes another, or REVOKE ends it.
+a device keeps its credential until REPLACE makes another, or REVOKE ends it. Where CONFIG and AUTH are
+not given, they are those of the run before.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def make(args: argparse.Namespace) -> None:
         auth = args.auth or ledger.meta("auth") or AUTHS[0]
         if auth not in AUTHS:
             raise BuildError(64, "unknown AUTH", expected=" or ".join(AUTHS), got=auth)
-        devices.check_site(site, args.config or "defaults", auth)
+        if not args.config and (before := ledger.meta("config")):
+            site = sites.load(Path(before))
+        config = args.config or ledger.meta("config")
+        devices.check_site(site, config or "defaults", auth)
         work = Work(ledger, site, auth, _authority(args, ledger, site, auth, rows))
         if args.revoke:
             ledger.revoke(work.end(args.revoke, "keyCompromise"))
@@ -68,6 +72,7 @@ def make(args: argparse.Namespace) -> None:
             work.end(args.replace, "superseded")
         ledger.store(made)
         ledger.meta("auth", auth)
+        ledger.meta("config", str(Path(config).resolve()) if config else "")
         ledger.meta("csv", hashlib.sha256(content).hexdigest())
         broker.write(ledger, work.authority)
         for line in _report(ledger, csv, rows):
