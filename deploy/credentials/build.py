@@ -5,8 +5,8 @@
 
 The results are in devices.credentials beside the CSV, its owner's alone: the ledger, from which
 `make flash CSV=` takes one device after the other, and `broker/`, for the broker. May be repeated:
-a device keeps its credential until REPLACE makes another, or REVOKE ends it. Where CONFIG and AUTH are
-not given, they are those of the run before.
+a device keeps its credential until REPLACE makes another, or REVOKE ends it. CONFIG and AUTH, where
+they are not given, are those of the run before.
 """
 
 from __future__ import annotations
