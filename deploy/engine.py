@@ -74,13 +74,18 @@ class Engine:
 
     def run(self, waves: Sequence[Sequence[str]]) -> str:
         """Do every wave; return why it stopped, empty where it did not. Raises DeployError."""
+        hosts = [host for wave in waves for host in wave]
         for number, wave in enumerate(waves, 1):
             if why := self._wave(f"wave {number} of {len(waves)}", wave, canary=number == 1):
-                if self._pace.back_all:
-                    earlier = [host for one in waves[: number - 1] for host in one]
-                    self._back(earlier, f"wave {number} was stopped: {why}")
-                return why
-        return self._late([host for wave in waves for host in wave])
+                return self._stopped(hosts, f"wave {number} was stopped: {why}", why)
+        why = self._late(hosts)
+        return self._stopped(hosts, f"those not reached before: {why}", why) if why else ""
+
+    def _stopped(self, hosts: Sequence[str], line: str, why: str) -> str:
+        """Take the other waves back too, where that was asked for; return ``why``."""
+        if self._pace.back_all:
+            self._back(hosts, line)
+        return why
 
     def _wave(self, name: str, wave: Sequence[str], *, canary: bool = False) -> str:
         """Change a wave and judge it; return why it was stopped, after taking it back."""
@@ -154,16 +159,16 @@ class Engine:
         if self._crew.halted:
             return  # an interruption has ended the connection: it is looked at first, next time
         if exc.status in AWAY and entry.state not in ("changing", "installed"):
+            why = exc.line_at(name)
             if canary:
-                self._tell(name, "failed", f"the first wave needs it: {exc.what}", mine=False)
+                self._tell(name, "failed", f"the first wave needs it: {why}", mine=False)
             else:
-                self._tell(name, "unreachable", exc.what)
+                self._tell(name, "unreachable", why)
         elif exc.status in AWAY:
             self._ledger.set(name, entry.state, str(exc))
         else:
             # It went back by itself, or was not changed: nothing is left to take back.
-            why = str(exc).removeprefix(f"{name}: ")
-            self._tell(name, "failed", why, mine=exc.status in STUCK)
+            self._tell(name, "failed", exc.line_at(name), mine=exc.status in STUCK)
 
     def _judge(self, name: str, *, canary: bool) -> None:
         entry = self._entry(name)
@@ -181,7 +186,7 @@ class Engine:
             if exc.status == 73:
                 raise
             if not self._crew.halted:
-                self._tell(name, "failed", f"after the change: {exc.what}")
+                self._tell(name, "failed", f"after the change: {exc.line_at(name)}")
             return
         before = typed(entry.before or {})
         if entry.after and "agreement" in entry.after:
@@ -212,9 +217,9 @@ class Engine:
     def _judge_wave(self, wave: Sequence[str]) -> None:
         """Fail a wave whose labels are others than before; a shadow has judged its device."""
         entries = [self._entry(name) for name in self._in(wave, "healthy")]
-        pairs = [(typed(one.before or {}), typed(one.after or {})) for one in entries if one.mine]
-        alone = [pair for pair in pairs if pair[1].agreement is None]
-        if not (why := gates.of_wave(alone, self._pace.limits)):
+        entries = [one for one in entries if one.mine and typed(one.after or {}).agreement is None]
+        pairs = [(typed(one.before or {}), typed(one.after or {})) for one in entries]
+        if not (why := gates.of_wave(pairs, self._pace.limits)):
             return
         for entry in entries:
             self._ledger.set(entry.host, "failed", why)

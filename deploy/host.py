@@ -31,6 +31,10 @@ LOST: Final = 255
 class DeployError(BuildError):
     """The package could not be deployed to a host; ``status`` is the exit status."""
 
+    def line_at(self, name: str) -> str:
+        """Return the whole line, without the host's name at its beginning."""
+        return str(self).removeprefix(f"{name}: ")
+
 
 @dataclass(frozen=True, slots=True)
 class Host:

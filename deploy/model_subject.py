@@ -17,6 +17,7 @@ from deploy.gates import Limits, Wanted
 from deploy.host import DeployError, Host
 from deploy.subjects import Pin, look, step
 from edge import files
+from edge.text import escaped
 
 BUNDLE_MAX_BYTES: Final = 550_000_000
 FILES_MAX: Final = 100
@@ -93,7 +94,9 @@ class ModelSubject:
 
     def back(self, host: Host) -> None:
         """Use the model before, and remove this one."""
-        step(host, f"model back {shlex.quote(self._name)}")
+        if not step(host, f"model back {shlex.quote(self._name)}").get("removed"):
+            text = f"{host.name}: {self._name} is not in use any more, but still installed"
+            print(escaped(f"rollout: {text}"), flush=True)
 
     def _shadow(self, host: Host, name: str) -> float | None:
         figures = step(host, f"model shadow {shlex.quote(name)} {self._shadow_s:g}")

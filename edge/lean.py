@@ -26,10 +26,6 @@ LAZY: Final = frozenset(
     }
 )
 """Imported at once by paho, ai_edge_litert, tflite_runtime, and NumPy before version 2."""
-OWN_PAGES_BYTES: Final = 128 * 1024
-"""malloc gives a block of this size pages of its own, which go back as it is freed. Unless it is
-set, glibc raises it to the largest block freed so far, and keeps the holes between such blocks."""
-_M_MMAP_THRESHOLD: Final = -3
 _lock: Final = threading.RLock()
 
 
@@ -78,12 +74,7 @@ class _Finder:
 
 
 def begin() -> None:
-    """From now on, import the modules of ``LAZY`` so, and hashlib without OpenSSL.
-
-    And have malloc return what is large. Source: mallopt(3).
-    """
-    with contextlib.suppress(AttributeError):  # a C library without it
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, OWN_PAGES_BYTES)
+    """From now on, import the modules of ``LAZY`` so, and hashlib without OpenSSL."""
     sys.meta_path.insert(0, _Finder())
     if "hashlib" not in sys.modules:
         sys.modules["_hashlib"] = None  # type: ignore[assignment]
@@ -91,3 +82,9 @@ def begin() -> None:
             import hashlib  # noqa: F401  # with functions of its own, as where there is no OpenSSL
         finally:
             del sys.modules["_hashlib"]
+
+
+def trim() -> None:
+    """Give memory that malloc holds for nobody back to the system. Source: malloc_trim(3)."""
+    with contextlib.suppress(AttributeError):  # a C library without it
+        ctypes.CDLL(None).malloc_trim(0)

@@ -120,9 +120,9 @@ class Grabber(Newest):
     def _retrieve(self) -> NDArray[np.uint8] | None:
         """[1] Return the grabbed frame, in the buffer that is not the reader's; None if corrupt."""
         if self._is_jpeg:
-            found = self._capture.retrieve(None)
-            data = None if found is None else found.reshape(-1)
-            return data if data is not None and jpeg.is_whole(data) else None
+            picture = self._capture.retrieve(None)
+            jpeg_bytes = None if picture is None else picture.reshape(-1)
+            return jpeg_bytes if jpeg_bytes is not None and jpeg.is_whole(jpeg_bytes) else None
         with self._changed:
             if self._spare is None and self._newest is not None:
                 self._spare, self._newest = self._newest.pixels, None

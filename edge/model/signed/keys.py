@@ -117,6 +117,11 @@ def sign(content: bytes, key: Path) -> bytes:
         signature = Path(out.name).read_bytes()
     if done.returncode or len(signature) != SIGNATURE_BYTES:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        with contextlib.suppress(OSError):
+            if b"ENCRYPTED" in files.read(key, KEY_BYTES):
+                what = "the key was not opened"
+                hint = "a wrong passphrase, or no terminal to ask for it"
+                raise ModelError(what, where=str(key), hint=hint)
         raise ModelError(
             "the key signs nothing",
             where=str(key),
