@@ -141,6 +141,27 @@ def test_the_brokers_certificate_is_made_again_only_where_it_must(
     assert (cert.parent / "ca.crt").read_text() == ca
 
 
+def test_an_authority_that_is_away_is_not_made_again(csv: Path, tmp_path: Path) -> None:
+    """On a disk that is not there: refused. A folder that has been moved is found where it is."""
+    away = tmp_path / "disk"
+    make(csv, "--auth", "certificate", "--ca", str(away), site=TLS)
+    away.rename(tmp_path / "elsewhere")
+    done = make(csv, site=TLS, status=66)
+    assert f"{away}: the authority is not there: expected the one that signed" in done.stderr
+    assert not away.exists()
+    make(csv, "--ca", str(tmp_path / "elsewhere"), site=TLS)
+    other = tmp_path / "other" / "fleet.csv"
+    other.parent.mkdir()
+    other.write_bytes(csv.read_bytes())
+    make(other, "--auth", "certificate", site=TLS)
+    moved = tmp_path / "moved"
+    ca = (other.parent / "fleet.credentials" / "ca" / "ca.crt").read_text()
+    other.parent.rename(moved)
+    make(moved / "fleet.csv", "--replace", "porch", site=TLS)
+    assert (moved / "fleet.credentials" / "ca" / "ca.crt").read_text() == ca
+    assert not other.parent.exists()
+
+
 def test_files_of_any_authority_are_used(tmp_path: Path) -> None:
     """Checked against each other and the name; no authority of our own is made."""
     other = Authority(tmp_path, "other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy.credentials.ledger import Ledger
-from deploy.image import placing
+from deploy.image import disk, placing
 from tests import cards
 from tests.conftest import ROOT, wait_until
 from tests.loops import attached, needs_root
@@ -290,6 +291,27 @@ def test_a_real_device_gets_the_files_too(csv: Path, image: Path, tmp_path: Path
         assert cards.inside(loop, "/etc/edge-image/hostname") == "porch\n"
 
 
+def test_any_card_may_be_in_the_reader(csv: Path, tmp_path: Path) -> None:
+    """One that another system filled: a huge file in the place of the stamp is not read."""
+    (tmp_path / "image").mkdir()
+    stamp = tmp_path / "stamp"
+    stamp.touch()
+    os.truncate(stamp, 1 << 40)
+    image = cards.image(tmp_path / "image")
+    card = cards.blank(tmp_path)
+    assert cards.flash(card, image, csv).returncode == 0
+    placing_there = f"rm /etc/edge-image/device\nwrite {stamp} /etc/edge-image/device\n"
+    disk.run(["debugfs", "-w", "-f", "-", cards.root_of(card)], given=placing_there)
+    assert placing.size(cards.root_of(card), "/etc/edge-image/device") == 1 << 40
+    limited = f"ulimit -v 1000000; exec {shlex.join(cards.command(card, image, csv))}"
+    done = subprocess.run(
+        ["bash", "-c", limited],
+        cwd=ROOT, env=cards.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    assert states(csv) == {"porch": "used", "wall": "used"}
+
+
 def test_an_image_of_another_system_gets_no_files(csv: Path, tmp_path: Path) -> None:
     """It would not read them; the device stays ready."""
     (tmp_path / "image").mkdir()
@@ -306,6 +328,7 @@ def test_what_does_not_fit_the_ledger_is_refused(csv: Path, image: Path, tmp_pat
     refused = {
         ("--again", "cellar"): (66, "no such device: got cellar"),
         ("--count", "-1"): (64, "COUNT: expected a number from 1 on, or all, got -1"),
+        ("--csv", "."): (66, ".: not a CSV"),
         ("--csv", str(tmp_path / "none.csv")): (66, "run `make credentials CSV="),
     }
     for options, (status, line) in refused.items():

@@ -84,11 +84,22 @@ def _authority(
 ) -> Authority | None:
     """Return the site's authority where it signs anything; the broker's certificate is made too."""
     needed = auth == "certificate" and any("cert" not in row.cells for row in rows)
-    place = args.ca or ledger.meta("ca")
-    if not needed and not place:
+    known = ledger.meta("ca")
+    if not needed and not args.ca and not known:
         return None
-    authority = Authority(Path(place).resolve() if place else ledger.folder.resolve() / "ca")
-    ledger.meta("ca", str(authority.folder))
+    # Relative to the ledger's folder, which may be moved, unless the user has named another.
+    place = str(Path(args.ca).resolve()) if args.ca else known or "ca"
+    folder = ledger.folder.resolve() / place
+    if known and not args.ca and not (folder / "ca.key").is_file():
+        raise BuildError(
+            66,
+            "the authority is not there",
+            where=str(folder),
+            expected="the one that signed before",
+            hint="bring it back, or name where it is: CA=FOLDER",
+        )
+    authority = Authority(folder)
+    ledger.meta("ca", place)
     mqtt = site.edge.get("mqtt", {})
     if mqtt.get("tls") and not site.broker.ca_file:
         into, host = ledger.folder / "broker", str(mqtt.get("host", "localhost"))

@@ -81,7 +81,9 @@ class Ledger:
     """
 
     def __init__(self, csv: Path, *, make: bool = False) -> None:
-        self.folder, self._csv = folder(csv), csv
+        if not csv.name:
+            raise BuildError(66, "not a CSV", where=str(csv))
+        self.folder = folder(csv)
         path = self.folder / "ledger.sqlite"
         if make:
             self.folder.mkdir(mode=0o700, exist_ok=True)

@@ -7,6 +7,7 @@ again and compared, by the caller's ``verify``.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,8 +97,14 @@ def stat(root: Path | str, there: str) -> str:
     return disk.run(["debugfs", "-R", f"stat {there}", root])
 
 
+def size(root: Path | str, there: str) -> int:
+    """Return the bytes of a file; 0 where there is none."""
+    found = re.search(r"\bSize: (\d+)", stat(root, there))
+    return int(found[1]) if found else 0
+
+
 def read(root: Path | str, there: str) -> str:
-    """Return a text in the file system; empty where there is none."""
+    """Return a text in the file system, all of it; empty where there is none."""
     return disk.run(["debugfs", "-R", f"cat {there}", root])
 
 

@@ -42,6 +42,7 @@ CREDENTIALS: Final = tuple(
     for name in ("mqtt-password", "mqtt-key", "camera-password")
 )
 """Those of the image, if it has any, are no device's own."""
+STAMP_MAX_BYTES: Final = 256
 WIFI: Final = "/etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
 WIFI_UNIT: Final = {
     "/etc/systemd/system/multi-user.target.wants/wpa_supplicant@wlan0.service": (
@@ -82,7 +83,10 @@ def series(args: argparse.Namespace, machine: Machine | None = None) -> None:
 def _refuse_own(ledger: Ledger, path: Path) -> None:
     """Raise FlashError where the card is that of a device, whose credential would be lost."""
     try:
-        name, _, mark = placing.read(_root(path), STAMP).strip().partition(" ")
+        root = _root(path)
+        if placing.size(root, STAMP) > STAMP_MAX_BYTES:
+            return
+        name, _, mark = placing.read(root, STAMP).strip().partition(" ")
     except (BuildError, OSError, ValueError, struct.error):  # anything may be on it
         return
     device = ledger.device(name)
