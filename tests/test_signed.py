@@ -638,6 +638,13 @@ def test_terms_of_a_signature_are_kept(site: Site) -> None:
     assert (what.expires, what.devices) == (4_105_036_800, ("wall", "p-*"))
 
 
+def test_a_shipped_name_is_not_signed(site: Site) -> None:
+    """No device would accept it."""
+    with pytest.raises(EdgeError, match="belongs to a model that comes with this program"):
+        make.make(ROOT / "models" / "catdog", site.key, make.Terms(), site.folder / "out")
+    assert not (site.folder / "out").exists()
+
+
 def test_openssl_missing_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the package that has it."""
     monkeypatch.setattr(keys, "PATH", "/nowhere")

@@ -4,8 +4,8 @@
 --
 -- The consumer's role needs no more than
 --
---   GRANT SELECT, INSERT ON event TO consumer;
---   GRANT SELECT, INSERT, UPDATE, DELETE ON availability, set_aside, set_aside_removed TO consumer;
+--   GRANT SELECT, INSERT ON event TO "edge-consumer";
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON availability, set_aside, set_aside_removed TO "edge-consumer";
 
 -- Everything that devices have published on edge/DEVICE/event, each once: docs/mqtt.md has the types.
 -- at is by the device's clock, which is wrong until it has the network's time; stored is the database's.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,6 +18,8 @@ from deploy.rabbitmq.node import Node
 
 HERE: Final = Path(__file__).resolve().parent
 PORT: Final = 8883
+ASK_S: Final = 30.0
+"""Longest wait for a node that answers."""
 RULES: Final = """
 table bridge cut {{
   chain forward {{
@@ -78,14 +81,27 @@ class Cluster:
             node.wait()
 
     def leader(self) -> Node:
-        """Return the node that leads the most quorum queues."""
-        listed = next(node for node in self.nodes.values() if node.serves).ctl(
-            "list_queues", "--quiet", "--no-table-headers", "type", "leader"
-        )
+        """Return the node that leads the most quorum queues. Raises RuntimeError."""
+        listed = self._queues()
         leaders = [line.split("@")[-1] for line in listed.splitlines() if "quorum" in line]
         if not leaders:
             raise RuntimeError("no quorum queue has a leader")
         return self.nodes[max(set(leaders), key=leaders.count).strip()]
+
+    def _queues(self) -> str:
+        """Return type and leader of each queue; a node that has just come back may fail."""
+        until_s = time.monotonic() + ASK_S
+        while True:
+            for node in self.nodes.values():
+                try:
+                    if node.serves:
+                        return node.ctl(
+                            "list_queues", "--quiet", "--no-table-headers", "type", "leader"
+                        )
+                except RuntimeError:
+                    if time.monotonic() > until_s:
+                        raise
+            time.sleep(1.0)
 
     def cut(self, node: Node) -> None:
         """Part ``node`` from the others; its devices still reach it."""

@@ -72,12 +72,8 @@ def add(source: Path, name: str, version: str) -> Stored:
             return adopt(made, reference, str(source))
 
 
-def check(reference: str, where: str, size: int) -> None:
-    """Raise ModelError where a model cannot be added as NAME@VERSION.
-
-    where  its source
-    size   of its files in bytes
-    """
+def check_name(reference: str, where: str) -> None:
+    """Raise ModelError where no added model can have the name NAME@VERSION."""
     name, _, version = reference.partition("@")
     if not installed.is_name(reference) or not name or "@" in version:
         raise ModelError(
@@ -94,6 +90,15 @@ def check(reference: str, where: str, size: int) -> None:
             got=name,
             hint="change name in model.toml",
         )
+
+
+def check(reference: str, where: str, size: int) -> None:
+    """Raise ModelError where a model cannot be added as NAME@VERSION.
+
+    where  its source
+    size   of its files in bytes
+    """
+    check_name(reference, where)
     there = listing()
     if any(one.reference == reference for one in there):
         raise ModelError(

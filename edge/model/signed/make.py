@@ -23,7 +23,7 @@ from edge.model.card import MODEL_MAX_BYTES
 from edge.model.engine import start
 from edge.model.signed import archive, keys, manifest
 from edge.model.signed.manifest import FILE, SIGNATURE, Manifest, Member
-from edge.model.store import regular
+from edge.model.store import check_name, regular
 
 SUFFIX: Final = ".edgemodel"
 
@@ -43,6 +43,7 @@ def make(folder: Path, key: Path, terms: Terms, out: Path | None) -> tuple[Path,
     out  None for NAME-VERSION.edgemodel in the working directory
     """
     card = start(ModelConfig(path=f"{folder.resolve()}")).card
+    check_name(f"{card.name}@{card.version or 1}", str(folder))
     now = int(time.time())
     try:
         what = msgspec.convert(
