@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 from deploy.credentials import build, rows
 from edge.errors import ConfigError
+from tests.conftest import ROOT
 
 FAULTS = {
     "no header": (b"", "devices.csv: empty: expected a header"),
@@ -63,6 +65,28 @@ FAULTS = {
         b"name,camera\na,rtsp://me:hush@cam/1\n",
         "row 2, column camera: a login in an address",
     ),
+    "a country alone": (
+        b"name,wifi_country\na,DE\n",
+        "row 2, column wifi_ssid: missing beside wifi_country",
+    ),
+    "a login in a camera that is refused earlier": (
+        b"name,camera\na, rtsp://me:hush@cam/1\n",
+        "row 2, column camera: begins or ends with a space\n",
+    ),
+    "a key in the place of its file": (
+        b'name,cert,key\na,a.crt,"-----BEGIN PRIVATE KEY-----\nhush\n"\n',
+        "column key: a control character or a newline\n",
+    ),
+    "a device in the place of the header": (b"hush,a\nb,c\n", "row 1: no header: expected some of"),
+    "a user of the ACL": (
+        b"name,username\na,homeassistant\n",
+        "row 2, column username: a user of the ACL who reads all devices: got homeassistant",
+    ),
+    "a device named as one": (b"name\nWatcher\n", "row 2, column name: a user of the ACL who"),
+    "the name of another device": (
+        b"name,username\na,b\nb,c\n",
+        "row 2, column username: the name of the device in row 3: got b",
+    ),
     "a key for SSH": (b"name,ssh_key\na,-----BEGIN\n", "row 2, column ssh_key: not a public key"),
 }
 
@@ -82,6 +106,12 @@ def test_a_fault_is_one_line_with_row_and_column(
     assert len(error.splitlines()) == 1
     assert "hush" not in error
     assert not list(tmp_path.glob("*.credentials/broker/passwords"))
+
+
+def test_no_device_is_a_user_of_the_acl() -> None:
+    """Those that the shipped ACL names read more than one device."""
+    acl = (ROOT / "deploy" / "mosquitto" / "acl").read_text()
+    assert set(re.findall(r"^user (\S+)$", acl, re.MULTILINE)) == rows.RESERVED
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,19 @@ def test_files_that_do_not_reach_the_card_are_found(csv: Path, image: Path, tmp_
     assert states(csv)["porch"] == "writing"
 
 
+def test_a_card_that_is_removed_in_the_middle_is_unfinished(
+    csv: Path, image: Path, tmp_path: Path
+) -> None:
+    """Its files are perhaps on it: one line, and no trace of Python's."""
+    card = cards.blank(tmp_path)
+    gone = f'case $1 in -w) exec rm {card} ;; *) exec /usr/sbin/debugfs "$@" ;; esac\n'
+    done = cards.flash(card, image, csv, tools=tool(tmp_path / "tools", "debugfs", gone))
+    assert done.returncode == 81, done
+    assert "the files of porch could not be written" in last(done)
+    assert "Traceback" not in done.stderr
+    assert states(csv)["porch"] == "writing"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_ends_in_the_middle_is_never_forgotten(
     csv: Path, image: Path, tmp_path: Path, number: int

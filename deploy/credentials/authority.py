@@ -5,13 +5,15 @@
     issued/    every certificate by its serial number; index.txt is OpenSSL's list of them
     crl.pem    the serial numbers that are no longer valid
 
-Keys are P-256. A device's key is made in memory, and is in no file of this folder. Knows neither
-the ledger nor SD cards.
+Keys are P-256. A device's key is made in memory, and is in no file of this folder. The folder is
+locked until `close`: `openssl ca` itself loses entries where two write its list. Knows neither the
+ledger nor SD cards.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import os
 import re
@@ -22,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from deploy.credentials.broker import replace
 from deploy.runtime.pins import BuildError
 
 BATCH: Final = 200
@@ -56,26 +59,56 @@ subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 """
 PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----\n.+?-----END CERTIFICATE-----\n", re.DOTALL)
+HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
+PUBLIC: Final = re.compile(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+")
 SERIAL: Final = re.compile(r"serial=([0-9A-F]{2,40})\n")
 
 
 class Authority:
-    """The authority in ``folder``, made where there is none. Raises BuildError."""
+    """The authority in ``folder``, made where there is none; locked. Raises BuildError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cert, self.crl = folder / "ca.crt", folder / "crl.pem"
-        if self.crl.is_file():
-            return
-        if (folder / "index.txt").exists() and (folder / "index.txt").stat().st_size:
-            raise BuildError(
-                65, "an authority without its crl.pem", where=str(folder), hint="restore a backup"
-            )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / "issued").mkdir(exist_ok=True)
-        (folder / "openssl.cnf").write_text(CONFIG)
-        (folder / "index.txt").touch()
-        (folder / "crlnumber").write_text("01\n")
+        self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self.crl.is_file():
+                self._make()
+        except BlockingIOError as exc:
+            self.close()
+            raise BuildError(73, "another run uses it", where=str(folder)) from exc
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give up the lock."""
+        os.close(self._lock)
+
+    def _make(self) -> None:
+        """Make the authority; nothing that is not of an earlier attempt is written over."""
+        index, config = self.folder / "index.txt", self.folder / "openssl.cnf"
+        where = str(self.folder)
+        if index.exists() and index.stat().st_size:
+            hint = "restore a backup"
+            raise BuildError(65, "an authority without its crl.pem", where=where, hint=hint)
+        ours = config.exists() and config.read_text(errors="replace") == CONFIG
+        present = [p.name for p in (config, index, self.folder / "ca.key", self.cert) if p.exists()]
+        if present and not ours:
+            raise BuildError(
+                65,
+                "files that `make credentials` has not made",
+                where=where,
+                expected="an empty folder, or an authority of `make credentials`",
+                got=", ".join(present),
+                hint="name another: CA=FOLDER",
+            )
+        replace(config, CONFIG)
+        (self.folder / "issued").mkdir(mode=0o700, exist_ok=True)
+        index.touch(0o600)
+        (self.folder / "crlnumber").write_text("01\n")
         # OpenSSL writes the key with the permissions of its owner alone.
         self._openssl(
             *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
@@ -83,7 +116,7 @@ class Authority:
             *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
             *("-keyout", "ca.key", "-out", "ca.crt"),
         )
-        (folder / "ca.key").chmod(0o600)
+        (self.folder / "ca.key").chmod(0o600)
         self._list_revoked()
 
     def sign(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -106,6 +139,9 @@ class Authority:
     def server(self, host: str, into: Path) -> bool:
         """Make broker.crt and broker.key for ``host`` where necessary; return whether it did."""
         cert, key = into / "broker.crt", into / "broker.key"
+        host = host.removeprefix("[").removesuffix("]")
+        if not _is_address(host) and not HOST.fullmatch(host):
+            raise BuildError(78, "not a host name or address", where="edge.mqtt.host", got=host)
         if cert.exists() and key.exists():
             name = "-verify_ip" if _is_address(host) else "-verify_hostname"
             then = str(int(time.time()) + RENEW_S)
@@ -128,10 +164,10 @@ class Authority:
             )
             command = ("-extfile", extension, "-days", str(SERVER_DAYS), "-in", request)
             content = self._sign(*command)
-        for path, text in ((key, made), (cert, content)):
-            path.unlink(missing_ok=True)
-            path.touch(0o600)
-            path.write_text(text)
+        # An end in between leaves no certificate, rather than one of another key.
+        cert.unlink(missing_ok=True)
+        replace(key, made)
+        replace(cert, content)
         return True
 
     def revoke(self, serial: str, reason: str) -> None:
@@ -189,12 +225,13 @@ def openssl(
     return done.stdout
 
 
-def serial_of(cert: str) -> str:
-    """Return the serial number of a certificate, as `openssl ca` names its file."""
-    found = SERIAL.match(openssl("x509", "-noout", "-serial", given=cert))
-    if not found:
-        raise BuildError(70, "a certificate without a serial number")
-    return found[1]
+def identity(cert: str) -> tuple[str, str]:
+    """Return a certificate's serial number, as `openssl ca` names its file, and public key."""
+    text = openssl("x509", "-noout", "-serial", "-pubkey", given=cert)
+    serial, public = SERIAL.search(text), PUBLIC.search(text)
+    if not serial or not public:
+        raise BuildError(70, "a certificate without a serial number or a key")
+    return serial[1], public[0]
 
 
 def _key() -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploy.credentials.authority import Authority
 from deploy.credentials.ledger import Ledger
+
+if TYPE_CHECKING:
+    from deploy.credentials.authority import Authority
 
 
 def write(ledger: Ledger, authority: Authority | None) -> None:

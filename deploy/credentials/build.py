@@ -12,6 +12,7 @@ they are not given, are those of the run before.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,7 +57,7 @@ def make(args: argparse.Namespace) -> None:
         hint = f"REVOKE={args.replace} ends its credential"
         raise BuildError(66, "no such row", where=str(csv), got=args.replace, hint=hint)
     site = sites.load(Path(args.config) if args.config else None)
-    with Ledger(csv, make=True) as ledger:
+    with Ledger(csv, make=True) as ledger, contextlib.ExitStack() as opened:
         auth = args.auth or ledger.meta("auth") or AUTHS[0]
         if auth not in AUTHS:
             raise BuildError(64, "unknown AUTH", expected=" or ".join(AUTHS), got=auth)
@@ -64,9 +65,14 @@ def make(args: argparse.Namespace) -> None:
             site = sites.load(Path(before))
         config = args.config or ledger.meta("config")
         devices.check_site(site, config or "defaults", auth)
-        work = Work(ledger, site, auth, _authority(args, ledger, site, auth, rows))
+        authority = _authority(args, ledger, site, auth, rows)
+        if authority:
+            opened.callback(authority.close)
+            _broker_cert(authority, ledger, site)
+        work = Work(ledger, site, auth, authority)
         if args.revoke:
             ledger.revoke(work.end(args.revoke, "keyCompromise"))
+            broker.write(ledger, authority)  # whatever is wrong with the rows
         made = work.devices(rows, csv.parent, args.replace)
         if args.replace and ledger.device(args.replace):
             work.end(args.replace, "superseded")
@@ -74,7 +80,7 @@ def make(args: argparse.Namespace) -> None:
         ledger.meta("auth", auth)
         ledger.meta("config", str(Path(config).resolve()) if config else "")
         ledger.meta("csv", hashlib.sha256(content).hexdigest())
-        broker.write(ledger, work.authority)
+        broker.write(ledger, authority)
         for line in _report(ledger, csv, rows):
             print(escaped(f"credentials: {line}"))
 
@@ -82,7 +88,7 @@ def make(args: argparse.Namespace) -> None:
 def _authority(
     args: argparse.Namespace, ledger: Ledger, site: Site, auth: str, rows: Sequence[Row]
 ) -> Authority | None:
-    """Return the site's authority where it signs anything; the broker's certificate is made too."""
+    """Return the site's authority where it signs anything."""
     needed = auth == "certificate" and any("cert" not in row.cells for row in rows)
     known = ledger.meta("ca")
     if not needed and not args.ca and not known:
@@ -100,13 +106,17 @@ def _authority(
         )
     authority = Authority(folder)
     ledger.meta("ca", place)
+    return authority
+
+
+def _broker_cert(authority: Authority, ledger: Ledger, site: Site) -> None:
+    """Make the broker's certificate where CONFIG names no other authority for it."""
     mqtt = site.edge.get("mqtt", {})
     if mqtt.get("tls") and not site.broker.ca_file:
         into, host = ledger.folder / "broker", str(mqtt.get("host", "localhost"))
         into.mkdir(mode=0o700, exist_ok=True)
         if authority.server(host, into):
             print(escaped(f"credentials: made a certificate for the broker {host}"))
-    return authority
 
 
 def _report(ledger: Ledger, csv: Path, rows: Sequence[Row]) -> Iterator[str]:

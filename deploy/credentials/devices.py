@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from deploy.credentials.authority import openssl
+from deploy.credentials.authority import identity, openssl
 from deploy.credentials.rows import SECRETS, Row
 from deploy.image import config as sites
 from deploy.image.config import Broker, Camera, Site, Wifi
@@ -32,6 +32,7 @@ KEYS: Final = {
     "wifi.ssid": "wifi_ssid",
     "wifi.password": "wifi_password",
     "camera.password": "camera_password",
+    "broker.cert_file": "cert",
     "edge.camera.source": "camera",
     "edge: camera.source": "camera",
     "edge: camera.username": "camera_username",
@@ -128,12 +129,14 @@ def given(row: Row, folder: Path) -> dict[str, str]:
         except OSError as exc:
             raise row.fault(f"cannot be read: {exc.strerror}", column) from exc
         credential[column] = text
-    check_pair(row, credential["cert"], credential["key"])
-    return credential
+    return {**credential, "public": check_pair(row, credential["cert"], credential["key"])}
 
 
-def check_pair(row: Row, cert: str, key: str) -> None:
-    """Raise ConfigError unless they are a valid certificate of this device, and its key."""
+def check_pair(row: Row, cert: str, key: str) -> str:
+    """Return the public key of a valid certificate of this device and its key.
+
+    The key's form is the same whatever that of the private one is. Raises ConfigError.
+    """
     public = {}
     for column, text, command in (
         ("cert", cert, ("x509", "-noout", "-pubkey")),
@@ -153,6 +156,7 @@ def check_pair(row: Row, cert: str, key: str) -> None:
         raise row.fault("a certificate for another device", "cert", expected=expected)
     if "will expire" in openssl("x509", "-noout", "-checkend", "0", given=cert, accepted=(0, 1)):
         raise row.fault("an expired certificate", "cert")
+    return identity(cert)[1]
 
 
 def hashed(username: str, password: str) -> str:

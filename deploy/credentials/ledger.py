@@ -85,14 +85,20 @@ class Ledger:
             raise BuildError(66, "not a CSV", where=str(csv))
         self.folder = folder(csv)
         path = self.folder / "ledger.sqlite"
-        if make:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-        elif not path.is_file():
-            hint = f"run `make credentials CSV={csv}`"
-            raise BuildError(66, "no ledger", where=str(path), hint=hint)
-        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if make:
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+            elif not path.is_file():
+                hint = f"run `make credentials CSV={csv}`"
+                raise BuildError(66, "no ledger", where=str(path), hint=hint)
+            self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError as exc:
+            expected = "a folder of one's own, no link"
+            what = f"cannot be opened: {exc.strerror}"
+            raise BuildError(74, what, where=str(self.folder), expected=expected) from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _keep_private(self._lock, self.folder)
             self._db = _opened(path)
         except BlockingIOError as exc:
             os.close(self._lock)
@@ -178,6 +184,15 @@ class Ledger:
     def _set(self, device: Device, what: str, *values: str) -> None:
         with self._db:
             self._db.execute(f"update device set {what} where name = ?", (*values, device.name))
+
+
+def _keep_private(descriptor: int, folder: Path) -> None:
+    """Make the folder its owner's alone. Raises BuildError where another user owns it."""
+    found = os.fstat(descriptor)
+    if os.geteuid() not in (0, found.st_uid):
+        raise BuildError(77, "the folder of another user", where=str(folder))
+    if found.st_mode & 0o077:
+        os.fchmod(descriptor, 0o700)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -2,7 +2,7 @@ r"""The CSV with one device a row, read and checked: rows, columns, duplicates.
 
 Rule 1: every fault is one line that names row and column (ConfigError, 78); rows are counted as
         spreadsheets do, the header is row 1.
-Rule 2: a line never quotes a cell of SECRETS.
+Rule 2: a line never quotes a cell of SECRETS, nor one that may hold a login or a key by mistake.
 
 UTF-8, with a byte order mark or not; commas, or semicolons where the header has no comma; LF or
 CRLF. Knows neither credentials nor images.
@@ -43,6 +43,8 @@ CSV_MAX_BYTES: Final = 64 << 20
 CELL_MAX: Final = 1024
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 """A device id that the shipped ACL can use as a level of a topic."""
+RESERVED: Final = frozenset({"homeassistant", "watcher"})
+"""Users of the shipped ACL who may read the topics of all devices."""
 USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}")
 """No colon: it ends the name in mosquitto's file of passwords."""
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -74,6 +76,8 @@ class Row:
     def fault(self, what: str, column: str, *, expected: str = "", hint: str = "") -> ConfigError:
         """Return the error for one cell."""
         got = "" if column in SECRETS else self.cells.get(column, "")
+        if "-----" in got or (column == "camera" and "@" in got):  # a key, an address with a login
+            got = ""
         where = f"{self.where}, column {column}"
         return ConfigError(what, where=where, expected=expected, got=got[:80], hint=hint)
 
@@ -98,6 +102,11 @@ def load(path: Path) -> tuple[list[Row], bytes]:
         rows.append(row)
         if len(rows) > ROWS_MAX:
             raise ConfigError("too many rows", where=where, expected=f"at most {ROWS_MAX:,}")
+    names = {row.name: row for row in rows}
+    for row in rows:
+        other = names.get(row.username, row)
+        if other is not row:  # the shipped ACL gives the topics of a device to the user of its name
+            raise row.fault(f"the name of the device in row {other.number}", "username")
     if not rows:
         raise ConfigError("no row below the header", where=where, expected="one for each device")
     return rows, content
@@ -149,6 +158,8 @@ def _rows(text: str, where: str) -> Iterator[Row]:
 
 
 def _header(columns: list[str], where: str) -> list[str]:
+    if not COLUMNS.keys() & {*columns}:  # perhaps the first device: not quoted
+        raise ConfigError("no header", where=where, expected=f"some of {', '.join(COLUMNS)}")
     for number, column in enumerate(columns, 1):
         if column not in COLUMNS:
             raise ConfigError(
@@ -172,6 +183,16 @@ def _check(row: Row) -> None:
             raise row.fault("a control character or a newline", column)
         if text != text.strip():
             raise row.fault("begins or ends with a space", column)
+    _check_names(row)
+    pairs = (("cert", "key"), ("key", "cert"), ("wifi_password", "wifi_ssid"))
+    for column, needed in (*pairs, ("wifi_country", "wifi_ssid")):
+        if column in row.cells and needed not in row.cells:
+            raise row.fault(f"missing beside {column}", needed)
+    if "password" in row.cells and "cert" in row.cells:
+        raise row.fault("a password beside a certificate", "password", expected="one of the two")
+
+
+def _check_names(row: Row) -> None:
     if "name" not in row.cells:
         raise row.fault("empty", "name", expected="a device id")
     if not NAME.fullmatch(row.name):
@@ -179,11 +200,9 @@ def _check(row: Row) -> None:
         raise row.fault("not a device id", "name", expected=expected)
     if not USER.fullmatch(row.username):
         raise row.fault("not a user name", "username", expected="letters, digits, and _.@-")
-    for column, needed in (("cert", "key"), ("key", "cert"), ("wifi_password", "wifi_ssid")):
-        if column in row.cells and needed not in row.cells:
-            raise row.fault(f"missing beside {column}", needed)
-    if "password" in row.cells and "cert" in row.cells:
-        raise row.fault("a password beside a certificate", "password", expected="one of the two")
+    for column, text in (("name", row.name), ("username", row.username)):
+        if text.lower() in RESERVED:
+            raise row.fault("a user of the ACL who reads all devices", column)
 
 
 def _unique(row: Row) -> Iterator[tuple[str, str]]:

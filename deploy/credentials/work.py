@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from deploy.credentials import devices
-from deploy.credentials.authority import Authority, serial_of
+from deploy.credentials.authority import Authority, identity
 from deploy.credentials.ledger import Device, Ledger
 from deploy.credentials.rows import Row
 from deploy.image.config import Site
@@ -57,6 +57,8 @@ class Work:
         replaced  name of the device that gets another credential; empty: none
         """
         old = {device.name: device for device in self._ledger.devices()}
+        users = {one.login.partition(":")[0]: name for name, one in old.items() if one.login}
+        current = {row.name for row in rows}
         kept: list[Device] = []
         new: list[tuple[Row, dict[str, str]]] = []
         seen: dict[str, Row] = {}
@@ -65,6 +67,9 @@ class Work:
             if device and row.name != replaced and self._stays(device, row):
                 kept.append(replace(device, number=row.number))
                 continue
+            owner = users.get(row.username, row.name)
+            if owner != row.name and (owner not in current or old[owner].state != "ready"):
+                raise row.fault(f"the user name of {owner}, which is still valid", "username")
             if credential := self._given(row, folder):
                 first = seen.setdefault(self._mark(credential), row)
                 if first is not row:  # under another file's name
@@ -86,7 +91,9 @@ class Work:
             made = {n: {"password": secrets.token_urlsafe(PASSWORD_BYTES)} for n in missing}
         elif self.authority:
             pairs = zip(missing, self.authority.sign(missing), strict=True)
-            made = {name: {"cert": cert, "key": key} for name, (cert, key) in pairs}
+            for name, (cert, key) in pairs:
+                serial, public = identity(cert)
+                made[name] = {"cert": cert, "key": key, "serial": serial, "public": public}
         return [
             self._device(row, credential or {**made[row.name], MADE: "yes"})
             for row, credential in new
@@ -94,7 +101,6 @@ class Work:
 
     def _device(self, row: Row, credential: dict[str, str]) -> Device:
         password = credential.get("password", "")
-        own = MADE in credential and not password
         return Device(
             name=row.name,
             number=row.number,
@@ -104,7 +110,7 @@ class Work:
             credential=json.dumps(credential),
             files=devices.packed(self._site_of(row, credential)),
             login=devices.hashed(row.username, password) if password else "",
-            serial=serial_of(credential["cert"]) if own else "",
+            serial=credential.get("serial", ""),
             mark=self._mark(credential),
         )
 
@@ -137,4 +143,4 @@ class Work:
         return self._ledger.checksum(self._base, json.dumps(row.cells))
 
     def _mark(self, credential: dict[str, str]) -> str:
-        return self._ledger.checksum(credential.get("password") or credential["key"].strip())
+        return self._ledger.checksum(credential.get("password") or credential["public"])

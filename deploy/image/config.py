@@ -109,6 +109,7 @@ def checked(site: Site, where: str) -> Site:
     """Return ``site``, whose files are read, checked and with what follows. Raises ConfigError."""
     site = _with_keys(site, where)
     _check_secrets(site, where)
+    _check_public(site.broker, where)
     _check_wifi(site.wifi, where)
     if not HOST_NAME.fullmatch(site.system.hostname.replace("{serial}", "0" * 8)):
         raise ConfigError(
@@ -189,6 +190,18 @@ def _check_secrets(site: Site, where: str) -> None:
             where=f"{where}: {present[0]}",
             hint="set it at the top, and keep the image as safe as the secret",
         )
+
+
+def _check_public(broker: Broker, where: str) -> None:
+    """Raise ConfigError where a file that every user of the SD card may read holds a key too."""
+    for key in PLACES:
+        if "PRIVATE KEY-----" in getattr(broker, key):
+            raise ConfigError(
+                "a private key beside the certificate",
+                where=f"{where}: broker.{key}",
+                expected="certificates only",
+                hint="put the key into a file of its own",
+            )
 
 
 def _with_keys(site: Site, where: str) -> Site:

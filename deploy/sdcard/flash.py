@@ -20,6 +20,7 @@ from typing import NoReturn
 from deploy.runtime.pins import BuildError
 from deploy.sdcard import steps
 from deploy.sdcard.disks import Machine
+from deploy.sdcard.refusal import STATUSES
 from deploy.sdcard.series import series
 from edge.text import escaped
 
@@ -37,6 +38,9 @@ def main(given: Sequence[str]) -> int:
     except BuildError as exc:
         print(escaped(f"flash: {exc}"), file=sys.stderr)
         return exc.status
+    except OSError as exc:
+        print(escaped(f"flash: {exc}"), file=sys.stderr)
+        return STATUSES["unreadable"]
     except KeyboardInterrupt:
         print("\nflash: interrupted; nothing was written", file=sys.stderr)
         return 130

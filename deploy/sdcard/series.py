@@ -127,7 +127,7 @@ class _Placing:
             except KeyboardInterrupt:
                 what = f"interrupted: the files of {name} are perhaps on it"
                 raise FlashError("interrupted", what, where=str(self._path), hint=hint) from None
-            except BuildError as exc:
+            except (BuildError, OSError) as exc:  # removed in the middle, for example
                 what = f"the files of {name} could not be written: {exc}"
                 raise FlashError("unfinished", what, where=str(self._path), hint=hint) from exc
         finally:
