@@ -255,7 +255,7 @@ def test_a_row_that_is_gone_stays_valid_until_it_is_revoked(csv: Path, tmp_path:
             78,
             "edge.mqtt.tls: certificates need TLS: expected true",
         ),
-        (("--revoke", "cellar"), PLAIN, 66, "no such device: got cellar"),
+        (("--revoke", "cellar"), PLAIN, 66, "no ledger; run `make credentials CSV="),
         (("--replace", "cellar"), PLAIN, 66, "no such row: got cellar; REVOKE=cellar ends"),
         (("--replace", "a", "--revoke", "b"), PLAIN, 64, "both REPLACE and REVOKE"),
         ((), 'secrets = true\n[broker]\npassword = "x"\n', 78, "one credential for all devices"),

@@ -118,12 +118,16 @@ def test_a_key_beside_a_certificate_is_not_put_where_all_may_read(
     assert "site.toml: broker.ca_file: a private key beside the certificate" in line
 
 
-def test_a_host_cannot_add_to_the_brokers_certificate(csv: Path, tmp_path: Path) -> None:
-    """A newline in it would begin another line of OpenSSL's configuration."""
-    (tmp_path / "site.toml").write_text(TLS.replace(".example", "\\nbasicConstraints=CA:TRUE"))
+def test_the_brokers_certificate_is_for_its_host_alone(csv: Path, tmp_path: Path) -> None:
+    """An address in brackets is one; what is neither name nor address is refused."""
+    (tmp_path / "site.toml").write_text(TLS.replace("broker.example", "a;b"))
     line = make(csv, "--auth", "certificate", status=78)
-    assert "host" in line
-    assert not list(tmp_path.glob("*.credentials/broker/broker.crt"))
+    assert "edge.mqtt.host: not a host name or address: got a;b" in line
+    cert = tmp_path / "devices.credentials" / "broker" / "broker.crt"
+    assert not cert.exists()
+    (tmp_path / "site.toml").write_text(TLS.replace("broker.example", "[::1]"))
+    make(csv, "--auth", "certificate")
+    assert "IP Address:0:0:0:0:0:0:0:1" in openssl("x509", "-noout", "-text", "-in", cert)
 
 
 def test_a_user_name_that_is_still_valid_is_nobody_elses(csv: Path) -> None:
@@ -142,10 +146,15 @@ def test_a_user_name_that_is_still_valid_is_nobody_elses(csv: Path) -> None:
 def test_revoking_does_not_wait_for_good_rows(csv: Path, tmp_path: Path) -> None:
     """The broker's files lack the device, whatever is wrong with a row of another."""
     make(csv)
-    csv.write_text("name,ssh_key\nporch,\nwall,rubbish\n")
-    assert "column ssh_key: not a public key" in make(csv, "--revoke", "porch", status=78)
-    logins = (tmp_path / "devices.credentials" / "broker" / "passwords").read_text()
-    assert [line.partition(":")[0] for line in logins.splitlines()] == ["wall"]
+    assert "no such device: got cellar" in make(csv, "--revoke", "cellar", status=66)
+    logins = tmp_path / "devices.credentials" / "broker" / "passwords"
+    for name, rows, line, left in (
+        ("porch", "name,ssh_key\nporch,\nwall,rubbish\n", "ssh_key: not a public key", ["wall"]),
+        ("wall", "name\nwall\nwall\n", "the same name as in row 2", []),
+    ):
+        csv.write_text(rows)
+        assert line in make(csv, "--revoke", name, status=78)
+        assert [user.partition(":")[0] for user in logins.read_text().splitlines()] == left
 
 
 def test_the_folder_is_made_private_again(csv: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from deploy.credentials import broker, devices
 from deploy.credentials.authority import Authority
 from deploy.credentials.ledger import Ledger
 from deploy.credentials.rows import SECRETS, Row, load
-from deploy.credentials.work import Work
+from deploy.credentials.work import Work, end
 from deploy.image import config as sites
 from deploy.image.build import ended
 from deploy.image.config import Site
@@ -52,6 +52,8 @@ def make(args: argparse.Namespace) -> None:
     if args.replace and args.revoke:
         raise BuildError(64, "both REPLACE and REVOKE", expected="one of the two")
     csv = Path(args.csv)
+    if args.revoke:
+        _revoke(args, csv)
     rows, content = load(csv)
     if args.replace and args.replace not in {row.name for row in rows}:
         hint = f"REVOKE={args.replace} ends its credential"
@@ -65,17 +67,15 @@ def make(args: argparse.Namespace) -> None:
             site = sites.load(Path(before))
         config = args.config or ledger.meta("config")
         devices.check_site(site, config or "defaults", auth)
-        authority = _authority(args, ledger, site, auth, rows)
+        needed = auth == "certificate" and any("cert" not in row.cells for row in rows)
+        authority = _authority(args, ledger, needed=needed)
         if authority:
             opened.callback(authority.close)
             _broker_cert(authority, ledger, site)
         work = Work(ledger, site, auth, authority)
-        if args.revoke:
-            ledger.revoke(work.end(args.revoke, "keyCompromise"))
-            broker.write(ledger, authority)  # whatever is wrong with the rows
         made = work.devices(rows, csv.parent, args.replace)
         if args.replace and ledger.device(args.replace):
-            work.end(args.replace, "superseded")
+            end(ledger, authority, args.replace, "superseded")
         ledger.store(made)
         ledger.meta("auth", auth)
         ledger.meta("config", str(Path(config).resolve()) if config else "")
@@ -85,11 +85,19 @@ def make(args: argparse.Namespace) -> None:
             print(escaped(f"credentials: {line}"))
 
 
+def _revoke(args: argparse.Namespace, csv: Path) -> None:
+    """End a credential, also in the broker's files, whatever is wrong with the rows or CONFIG."""
+    with Ledger(csv) as ledger, contextlib.ExitStack() as opened:
+        if authority := _authority(args, ledger):
+            opened.callback(authority.close)
+        ledger.revoke(end(ledger, authority, args.revoke, "keyCompromise"))
+        broker.write(ledger, authority)
+
+
 def _authority(
-    args: argparse.Namespace, ledger: Ledger, site: Site, auth: str, rows: Sequence[Row]
+    args: argparse.Namespace, ledger: Ledger, *, needed: bool = False
 ) -> Authority | None:
     """Return the site's authority where it signs anything."""
-    needed = auth == "certificate" and any("cert" not in row.cells for row in rows)
     known = ledger.meta("ca")
     if not needed and not args.ca and not known:
         return None

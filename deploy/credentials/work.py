@@ -38,18 +38,6 @@ class Work:
         text = msgspec.json.encode(site).decode()
         self._base = ledger.checksum(text, auth, self._ca)
 
-    def end(self, name: str, reason: str) -> Device:
-        """End the credential of a device at the authority; return the device. Raises BuildError."""
-        device = self._ledger.device(name)
-        if device is None:
-            raise BuildError(66, "no such device", where=str(self._ledger.folder), got=name)
-        if device.serial and self.authority:
-            self.authority.revoke(device.serial, reason)
-        elif not device.login and device.state != "revoked":
-            line = f"{name}: its certificate is of another authority: revoke it there"
-            print(escaped(f"credentials: {line}"))
-        return device
-
     def devices(self, rows: Sequence[Row], folder: Path, replaced: str) -> list[Device]:
         """Return the devices of all rows. Raises ConfigError before any certificate is signed.
 
@@ -144,3 +132,16 @@ class Work:
 
     def _mark(self, credential: dict[str, str]) -> str:
         return self._ledger.checksum(credential.get("password") or credential["public"])
+
+
+def end(ledger: Ledger, authority: Authority | None, name: str, reason: str) -> Device:
+    """End the credential of a device at the authority; return the device. Raises BuildError."""
+    device = ledger.device(name)
+    if device is None:
+        raise BuildError(66, "no such device", where=str(ledger.folder), got=name)
+    if device.serial and authority:
+        authority.revoke(device.serial, reason)
+    elif not device.login and device.state != "revoked":
+        line = f"{name}: its certificate is of another authority: revoke it there"
+        print(escaped(f"credentials: {line}"))
+    return device
