@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.credentials import build
 from deploy.credentials.authority import Authority, openssl
 from deploy.credentials.ledger import Ledger
 from deploy.runtime.pins import BuildError
 from tests import cards, certificates
+from tests.conftest import ROOT, wait_until
 
 TLS = '[edge.mqtt]\nhost = "broker.example"\ntls = true\n'
 
@@ -157,6 +162,25 @@ def test_revoking_does_not_wait_for_good_rows(csv: Path, tmp_path: Path) -> None
         assert [user.partition(":")[0] for user in logins.read_text().splitlines()] == left
 
 
+def test_replacing_never_leaves_a_revoked_certificate_ready(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends between the revocation and the new credential: the next one asks for it."""
+    make(csv, "--auth", "certificate")
+
+    def ends(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "store", ends)
+    config = ("--config", str(tmp_path / "site.toml"))
+    assert build.main(["--csv", str(csv), *config, "--replace", "porch"]) == 130
+    monkeypatch.undo()
+    with Ledger(csv) as ledger:
+        assert [one.name for one in ledger.devices("ready")] == ["wall"]
+    assert "porch is revoked: REPLACE=porch" in make(csv)
+    assert "2 to write" in make(csv, "--replace", "porch")
+
+
 def test_the_folder_is_made_private_again(csv: Path, tmp_path: Path) -> None:
     """By any run, as after it was copied."""
     make(csv)
@@ -209,3 +233,24 @@ def test_a_key_in_another_form_is_the_same_key(csv: Path, tmp_path: Path) -> Non
     csv.write_text("name,cert,key\nshed,shed.crt,shed.key\n")
     line = make(csv, status=78)
     assert "row 2, column cert: was the credential of porch" in line
+
+
+def test_an_interrupted_run_changes_no_device(csv: Path, tmp_path: Path) -> None:
+    """Ctrl-C while certificates are signed: one line, and the next run makes all of them."""
+    names = [f"cam-{number}" for number in range(400)]
+    csv.write_text("\n".join(["name", *names, ""]))
+    issued = tmp_path / "devices.credentials" / "ca" / "issued"
+    command = [*(sys.executable, "-m", "deploy.credentials.build", "--csv", str(csv))]
+    command += ["--config", str(tmp_path / "site.toml"), "--auth", "certificate"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        wait_until(lambda: len([*issued.glob("*")]) > 1 or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate()
+    line = "credentials: interrupted; run it again with the same options\n"
+    assert (process.returncode, error) == (130, line)
+    with Ledger(csv) as ledger:
+        assert not [*ledger.devices()]
+    csv.write_text("\n".join(["name", *names[:3], ""]))
+    assert "3 devices" in make(csv, "--auth", "certificate")

@@ -41,7 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     for option in ("csv", "config", "auth", "ca", "replace", "revoke"):
         parser.add_argument(f"--{option}", default="")
     args = parser.parse_args(arguments)
-    return ended("credentials", lambda: make(args))
+    try:
+        return ended("credentials", lambda: make(args))
+    except KeyboardInterrupt:
+        print("credentials: interrupted; run it again with the same options", file=sys.stderr)
+        return 130
 
 
 def make(args: argparse.Namespace) -> None:
@@ -75,7 +79,8 @@ def make(args: argparse.Namespace) -> None:
         work = Work(ledger, site, auth, authority)
         made = work.devices(rows, csv.parent, args.replace)
         if args.replace and ledger.device(args.replace):
-            end(ledger, authority, args.replace, "superseded")
+            # Never ready with what the broker refuses, even where the run ends here.
+            ledger.revoke(end(ledger, authority, args.replace, "superseded"))
         ledger.store(made)
         ledger.meta("auth", auth)
         ledger.meta("config", str(Path(config).resolve()) if config else "")
