@@ -82,6 +82,20 @@ def test_two_lists_share_an_authority_one_after_the_other(csv: Path, tmp_path: P
     ]
 
 
+def test_a_list_stays_with_its_authority(csv: Path, tmp_path: Path) -> None:
+    """A wrong CA= neither makes another authority nor is remembered; what is valid can be ended."""
+    make(csv, "--auth", "certificate")
+    line = make(csv, "--revoke", "porch", "--ca", str(tmp_path / "typo"), status=66)
+    assert f"{tmp_path / 'typo'}: the authority is not there: expected the one that signed" in line
+    assert not (tmp_path / "typo").exists()
+    Authority(tmp_path / "other").close()
+    line = make(csv, "--revoke", "porch", "--ca", str(tmp_path / "other"), status=66)
+    assert f"{tmp_path / 'other'}: another authority: expected the one that signed" in line
+    make(csv, "--revoke", "porch")
+    index = (tmp_path / "devices.credentials" / "ca" / "index.txt").read_text()
+    assert [row[0] for row in index.splitlines() if row.endswith("/CN=porch")] == ["R"]
+
+
 def test_the_brokers_key_is_always_that_of_its_certificate(
     csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

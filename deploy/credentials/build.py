@@ -109,10 +109,13 @@ def _authority(
     # Relative to the ledger's folder, which may be moved, unless the user has named another.
     place = str(Path(args.ca).resolve()) if args.ca else known or "ca"
     folder = ledger.folder.resolve() / place
-    if known and not args.ca and not (folder / "ca.key").is_file():
+    pinned = ledger.folder / "broker" / "ca.crt"
+    signer = folder / "ca.crt"
+    other = signer.is_file() and pinned.is_file() and signer.read_bytes() != pinned.read_bytes()
+    if known and (other or not (folder / "ca.key").is_file()):
         raise BuildError(
             66,
-            "the authority is not there",
+            "another authority" if other else "the authority is not there",
             where=str(folder),
             expected="the one that signed before",
             hint="bring it back, or name where it is: CA=FOLDER",
