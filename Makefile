@@ -9,12 +9,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= /usr/bin/python3
 export PYTHON
-AGAIN = $(MAKE) --no-print-directory
+SUBMAKE = $(MAKE) --no-print-directory
 
-.PHONY: help setup run test test-long test-cameras test-system lint homeassistant load
-.PHONY: screenshots bench bench-sources bench-web model onnx cascade features
+.PHONY: help setup run test test-long test-fleet test-cameras test-system lint homeassistant load
+.PHONY: screenshots bench bench-sources bench-web bench-peers model onnx cascade features
 .PHONY: runtime runtime-tools runtime-measure test-runtime opencv deb lock clean
-.PHONY: install flash deploy image provision test-image
+.PHONY: install flash deploy rollout image credentials provision test-image
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,12 +34,16 @@ run: ## show the daemon at work, and its page [SOURCE= MODEL= BROKER=host:port C
 PYTEST = .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 HANGS = -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
 test: setup ## run the linters and all tests that need no virtual machine
-	@$(AGAIN) lint
+	@$(SUBMAKE) lint
 	@$(PYTEST) $(HANGS) $(ARGS)
 
 test-long: ## the tests that take minutes: outages of the broker, fuzzing
 	@deploy/setup.sh test
 	@FUZZ=long $(PYTEST) -m 'long or fuzz' $(ARGS)
+
+test-fleet: ## the consumer and the exporter of a fleet, with PostgreSQL and Prometheus
+	@deploy/setup.sh store
+	@$(PYTEST) tests/fleet $(ARGS)
 
 test-cameras: ## V4L2 and libcamera themselves, in a virtual machine [CHECKS= OPTIONAL=1]
 	@deploy/setup.sh dev
@@ -84,6 +88,10 @@ bench-sources: ## what a frame of each source costs, up to the tensor [ARGS='--s
 bench-web: ## what the web process costs, and what it costs the daemon [ARGS='--seconds 15']
 	@deploy/setup.sh test
 	@.venv/bin/python -m tests.measure_web $(ARGS)
+
+bench-peers: ## this against other runtimes and loops, docs/performance.md [ARGS='--write']
+	@deploy/setup.sh run dev peers measure
+	@.venv/bin/python -m deploy.peers.measure $(ARGS)
 
 STEP = .venv-train/bin/python -m
 RECIPE = $(if $(DATA),"--data=$$DATA") $(if $(EXTRA),"--extra=$$EXTRA") \
@@ -139,15 +147,30 @@ opencv: ## cross-build the package's OpenCV and FFmpeg [ARCH=arm64|armhf|amd64 S
 	  $(if $(SOURCES),"--sources=$$SOURCES")
 
 # These two run on Debian's python3 only; -B, so that root leaves no bytecode in a user's clone.
-flash: ## write an image to an SD card, and read it back [DEVICE=/dev/sdX IMAGE= YES=1]
+flash: ## write SD cards, and read them back [DEVICE=/dev/sdX IMAGE= YES=1 CSV= COUNT=all AGAIN=NAME]
 	@deploy/setup.sh flash
 	@exec "$$PYTHON" -B -m deploy.sdcard.flash "--device=$${DEVICE-}" "--image=$${IMAGE-}" \
-	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}"
+	  "--yes=$${YES-}" "--force=$${FORCE-}" "--serial=$${SERIAL-}" $(if $(CSV),"--csv=$$CSV") \
+	  $(if $(AGAIN),"--again=$$AGAIN") $(if $(COUNT),"--count=$$COUNT")
 
-deploy: ## install the package on running Pis, over ssh [HOST='user@pi ...' DEB= SSH= TIMEOUT=]
+# A variable that is given, also an empty one, is an option: WAVES= is refused in words. HOST and NAME
+# count on the command line only: some shells and systems export variables of these names.
+here = $(if $(filter command,$(origin $(1))),"--$(2)=$$$(1)")
+given = $(if $(filter-out undefined default,$(origin $(1))),"--$(2)=$$$(1)")
+IN_WAVES = $(call here,HOST,host) $(call given,SSH,ssh) $(call given,TIMEOUT,timeout) \
+  $(call given,WAVES,waves) $(call given,PARALLEL,parallel) $(call given,SOAK,soak) \
+  $(call given,LOOK,look) $(call given,FAILURES,failures) $(call given,GATES,gates) \
+  $(call given,BACK,back) $(call here,NAME,name)
+deploy: ## install the package on running Pis, over ssh [HOST='user@pi ...' or HOSTS=FILE DEB= SSH=]
 	@deploy/setup.sh flash
-	@exec "$$PYTHON" -B -m deploy.remote "--hosts=$${HOST-}" "--deb=$${DEB-}" \
-	  $(if $(SSH),"--ssh=$$SSH") $(if $(TIMEOUT),"--timeout=$$TIMEOUT")
+	@exec "$$PYTHON" -B -m $(if $(call given,HOSTS,hosts),deploy.rollout package \
+	  "--hosts=$$HOSTS" "--deb=$${DEB-}" $(IN_WAVES),deploy.remote "--hosts=$${HOST-}" \
+	  "--deb=$${DEB-}" $(if $(SSH),"--ssh=$$SSH") $(if $(TIMEOUT),"--timeout=$$TIMEOUT"))
+
+rollout: ## bring a model to running Pis, in waves [MODEL=DIR HOSTS=FILE SHADOW= WAVES= SOAK= GATES=]
+	@deploy/setup.sh flash
+	@exec "$$PYTHON" -B -m deploy.rollout model "--model=$${MODEL-}" "--hosts=$${HOSTS-}" \
+	  $(call given,SHADOW,shadow) $(IN_WAVES)
 
 deb: ## build the Debian package [ARCH= SUITE=bookworm|trixie WHEEL=FILE|pypi OPENCV=debian|pypi]
 	@deploy/setup.sh package
@@ -165,7 +188,7 @@ VERSION = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/runtime/pins.py)
 HAS_RUNTIME = \
   compgen -G 'build/dist/tflite_runtime-$(VERSION)-cp$(subst .,,$(1))-*_aarch64.whl' >/dev/null
 RUNTIME_FOR = [ -z '$(1)' ] || $(HAS_RUNTIME) || \
-  { deploy/setup.sh runtime; $(AGAIN) runtime ARCH=arm64 PY=$(1); }
+  { deploy/setup.sh runtime; $(SUBMAKE) runtime ARCH=arm64 PY=$(1); }
 VERSION_OPENCV = $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/opencv/pack.py)
 HAS_OPENCV = compgen -G 'build/dist/edge_opencv-$(VERSION_OPENCV)-*_aarch64.whl' >/dev/null
 # Before anything is installed: can this machine build the runtime, where one has to be built?
@@ -174,7 +197,7 @@ CAN_BUILD = $(if $(DEB)$(WHEEL),,[ ! -x "$$PYTHON" ] || \
   "$$PYTHON" -B -m deploy.runtime.build --check)
 # The program refuses another SUITE.
 DEB_FOR = $(if $(DEB),,$(if $(WHEEL),,$(call RUNTIME_FOR,$(PYTHON_$(1)));) \
-  $(if $(OPENCV),,$(HAS_OPENCV) || $(AGAIN) opencv ARCH=arm64;) $(AGAIN) deb ARCH=arm64 SUITE=$(1))
+  $(if $(OPENCV),,$(HAS_OPENCV) || $(SUBMAKE) opencv ARCH=arm64;) $(SUBMAKE) deb ARCH=arm64 SUITE=$(1))
 KNOWN = $(if $(SUITE),$(if $(filter bookworm,$(SUITE)),bookworm,$(if $(filter trixie,$(SUITE)),trixie)),trixie)
 image: ## build an SD card image for the Pi 4B [SUITE=trixie|bookworm CONFIG=site.toml DEB=FILE FRESH=1]
 	@$(if $(KNOWN),$(call CAN_BUILD,$(KNOWN)))
@@ -182,6 +205,12 @@ image: ## build an SD card image for the Pi 4B [SUITE=trixie|bookworm CONFIG=sit
 	@$(if $(KNOWN),$(call DEB_FOR,$(KNOWN)))
 	@.venv/bin/python -m deploy.image.build $(if $(SUITE),"--suite=$$SUITE") \
 	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(DEB),"--deb=$$DEB") $(if $(FRESH),--fresh)
+
+credentials: ## one for each device of a CSV [CSV= CONFIG= AUTH=certificate CA= REPLACE=NAME REVOKE=NAME]
+	@deploy/setup.sh credentials
+	@.venv/bin/python -m deploy.credentials.build "--csv=$${CSV-}" \
+	  $(if $(CONFIG),"--config=$$CONFIG") $(if $(AUTH),"--auth=$$AUTH") $(if $(CA),"--ca=$$CA") \
+	  $(if $(REPLACE),"--replace=$$REPLACE") $(if $(REVOKE),"--revoke=$$REVOKE")
 
 provision: ## add the package to BASE=raspios-lite.img[.xz] [CONFIG=site.toml DEB=FILE]
 	@deploy/setup.sh python image
@@ -218,6 +247,13 @@ lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	    --custom-compile-command 'make lock' -c deploy/lock/dev.txt \
 	    -o deploy/lock/$$file.txt deploy/lock/$$file.in; \
 	done
+	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --custom-compile-command 'make lock' -o deploy/lock/peers.txt deploy/lock/peers.in
+	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --custom-compile-command 'make lock' -c deploy/lock/dev.txt -c deploy/lock/web.txt \
+	  -o deploy/lock/fleet.txt deploy/lock/fleet.in
 	@.venv/bin/uv pip compile --quiet --upgrade --python-version 3.13.2 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command 'make lock' \
@@ -225,4 +261,4 @@ lock: ## pin the newest versions that pyproject.toml allows, with their sizes
 	@.venv/bin/python -m deploy.lock.weigh
 
 clean: ## remove what was built and installed here
-	@rm -rf build dist .venv .venv-train .venv-homeassistant .mypy_cache .ruff_cache
+	@rm -rf build dist .venv .venv-train .venv-homeassistant .venv-fleet .mypy_cache .ruff_cache

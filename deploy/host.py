@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import shutil
+import signal
 import subprocess
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from deploy.package.build import SUITES
 from deploy.runtime.pins import BuildError
@@ -25,6 +30,10 @@ LOST: Final = 255
 
 class DeployError(BuildError):
     """The package could not be deployed to a host; ``status`` is the exit status."""
+
+    def line_at(self, name: str) -> str:
+        """Return the whole line, without the host's name at its beginning."""
+        return str(self).removeprefix(f"{name}: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,67 @@ class Host:
         """Run a script on it as root, with a file as standard input."""
         command = [*self.ssh, self.name, f"{self.sudo}sh -c {shlex.quote(script)}"]
         with given.open("rb") as stream:
-            return subprocess.run(
-                command, stdin=stream, capture_output=True, text=True, check=False
-            )
+            return finished(command, stream)
+
+
+RUNNING: Final[set[subprocess.Popen[str]]] = set()
+"""The ssh processes of now, so that an interruption can end them."""
+LOCK: Final = threading.Lock()
+ENDING: Final = threading.Event()
+"""Set by an interruption: from then on nothing more is begun on a device."""
+
+
+@contextlib.contextmanager
+def running(command: list[str], given: IO[bytes] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a program while the block lasts, known to `end_all`. Waits for its end.
+
+    In a session of its own: Ctrl-C reaches this process alone, which then ends the program.
+    Raises DeployError after an interruption.
+    """
+    if ENDING.is_set():
+        raise DeployError(69, "interrupted")
+    with subprocess.Popen(
+        command,
+        stdin=given or subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        with LOCK:
+            RUNNING.add(process)
+        try:
+            yield process
+        except BaseException:
+            end(process)
+            raise
+        finally:
+            with LOCK:
+                RUNNING.discard(process)
+
+
+def finished(
+    command: list[str], given: IO[bytes] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; return its output and status."""
+    with running(command, given) as process:
+        out, error = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, out, error)
+
+
+def end_all() -> None:
+    """End every program that runs now: what it began on a device goes on there."""
+    ENDING.set()
+    with LOCK:
+        for process in RUNNING:
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a program and what it has started, such as ssh's proxy."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def words(command: str) -> list[str]:
@@ -65,7 +132,7 @@ def words(command: str) -> list[str]:
 def meet(name: str, ssh: tuple[str, ...]) -> Host:
     """Return a host with its facts. Raises DeployError."""
     command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # the user's shell may be any
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = finished(command)
     facts = done.stdout.split()
     if done.returncode == LOST:
         error = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()

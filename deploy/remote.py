@@ -17,15 +17,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.host import LOST, RELEASES, DeployError, Host, meet, words
+from deploy.host import LOST, RELEASES, DeployError, Host, meet, running, words
 from deploy.on_device.rollout import BACK, FAULT, RETURNED
 from edge.text import escaped
 
@@ -38,12 +39,14 @@ INCOMING: Final = "incoming.deb"
 """The package's name on the host. With its own name, DEB=previous.deb would be overwritten."""
 MAIN: Final = """
 import sys
-from deploy.on_device.rollout import main
+from deploy.on_device.program import main
 sys.exit(main(sys.argv[1:]))
 """
 BUSY: Final = 75
 EXISTS: Final = re.compile(rf"^Failed to start transient .*: Unit {UNIT}\.service .*already", re.M)
 """systemd-run's message that the unit exists; ssh has an "already exists" of its own."""
+Tell = Callable[[Host, str], None]
+"""Takes a line about a host."""
 OUTCOMES: Final = {
     BACK: "went back to the previous package",
     FAULT: "internal error of the deploy, see above; going back was not finished",
@@ -63,7 +66,9 @@ def main(given: Sequence[str]) -> int:
     hosts, done, status = args.hosts.split(), [], 0
     try:
         if not hosts or any(name.startswith("-") for name in hosts):
-            raise DeployError(64, "no HOST given", hint="HOST=user@pi, or HOST='pi1 pi2 pi3'")
+            raise DeployError(
+                64, "no HOST given", hint="HOST=user@pi, or HOST='pi1 pi2 pi3', or HOSTS=FILE"
+            )
         ssh = words(args.ssh)
         with tempfile.TemporaryDirectory(prefix="edge-deploy-") as sockets:
             for name in hosts:
@@ -84,10 +89,7 @@ def main(given: Sequence[str]) -> int:
 
 def deploy(name: str, args: argparse.Namespace, command: list[str], sockets: Path) -> None:
     """Deploy the package to one host. Raises DeployError."""
-    # One connection for all commands; it closes after the last one, or a minute later.
-    shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
-    options = (*shared, "-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-    ssh = (*command, *options)
+    ssh = one_connection(command, sockets)
     try:
         host = meet(name, ssh)
         package = Path(args.deb) if args.deb else newest(DIST, host)
@@ -99,6 +101,16 @@ def deploy(name: str, args: argparse.Namespace, command: list[str], sockets: Pat
         install(host, package, args.timeout)
     finally:
         subprocess.run([*ssh, "-O", "exit", name], capture_output=True, check=False)
+
+
+def one_connection(command: list[str], sockets: Path) -> tuple[str, ...]:
+    """Return an ssh that uses one connection for all commands to a host.
+
+    It closes after the last one (`ssh -O exit`), or a minute later.
+    """
+    shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
+    options = ("-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
+    return (*command, *shared, *options, "-o", "ServerAliveInterval=15")
 
 
 def newest(folder: Path, host: Host) -> Path:
@@ -159,29 +171,41 @@ def send(host: Host, path: Path, to: str) -> None:
     done = host.run(f"{busy}; {write}", path)
     if done.returncode == BUSY:
         raise DeployError(BUSY, "another deploy is running", where=host.name)
+    error = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    if done.returncode == LOST:
+        raise DeployError(69, "the connection broke", where=host.name, got=error)
     if done.returncode:
-        error = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise DeployError(74, f"{path.name} could not be sent", where=host.name, got=error)
 
 
-def install(host: Host, package: Path, timeout_s: float) -> None:
-    """Run the program on the host, and print its lines as they come."""
+def install(host: Host, package: Path, timeout_s: float, tell: Tell | None = None) -> None:
+    """Run the program on the host, and print its lines as they come. Raises DeployError.
+
+    tell  what is done with each line instead
+    """
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    alone(host, f"{FOLDER}/{INCOMING} {digest} {timeout_s}", tell or say)
+
+
+def back(host: Host, version: str, timeout_s: float, tell: Tell) -> None:
+    """Let the host go back from ``version`` to its previous package. Raises DeployError."""
+    try:
+        alone(host, f"back {shlex.quote(version)} {timeout_s}", tell)
+    except DeployError as exc:
+        if exc.status != BACK:
+            raise
+
+
+def alone(host: Host, arguments: str, tell: Tell) -> None:
+    """Run the program as the unit of which there is one. Raises DeployError for its outcome."""
     begin = f"systemd-run --quiet --collect --pipe --wait --unit={UNIT} --service-type=exec"
-    script = f"{begin} python3 {FOLDER}/{PROGRAM} {FOLDER}/{INCOMING} {digest} {timeout_s}"
-    command = [*host.ssh, host.name, f"{host.sudo}{script}"]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = [*host.ssh, host.name, f"{host.sudo}{begin} python3 {FOLDER}/{PROGRAM} {arguments}"]
+    last = ""
+    with running(command) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        last = ""
         for line in process.stdout:
-            say(host, last := line.strip())
+            tell(host, last := line.strip())
         error = process.stderr.read().strip()
     status, reason = (
         process.returncode,

@@ -10,17 +10,21 @@
 # dev       python, and the development tools in .venv (deploy/lock/dev.txt)
 # lint      dev, and shellcheck
 # browser   dev, run and web, and a browser: `make screenshots`
-# test      lint and browser, and what the tests use of Debian
+# fleet     deploy/lock/fleet.txt in .venv-fleet: the consumer and the exporter of a fleet
+# test      lint, browser and fleet, and what the tests use of Debian
+# store     test, PostgreSQL and Prometheus: `make test-fleet`
 # train     deploy/lock/train.txt in .venv-train: `make model`, `make onnx`, and their tests
 # machine   boots the virtual machine of `make test-cameras`
-# flash     the programs of `make flash` and `make deploy`
+# flash     the programs of `make flash`, `make deploy` and `make rollout`
 # package   packs the Debian package for every architecture: `make deb`
 # install   packs it for this machine only: `make install`
 # image     makes and boots images of SD cards
+# credentials  python, and the authority of `make credentials`
 # system    boots the machines of `make test-system`
 # runtime   compiles and emulates the Pi's TFLite for its tests
 # opencv    compiles the package's OpenCV and FFmpeg: `make opencv`
 # measure   counts that runtime's instructions
+# peers     deploy/lock/peers.txt in build/peers, ffmpeg, and a broker: `make bench-peers`
 # homeassistant  deploy/lock/homeassistant.txt in .venv-homeassistant: `make homeassistant`
 #
 # What is missing is printed with its size before anything is installed. Debian's packages come through
@@ -31,7 +35,7 @@ set -euo pipefail
 
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
 readonly PIP=(python3 python3-pip-whl) # pip in one file: python3-venv is three packages more
-readonly SDCARD=(python3 bmap-tools zstd xz-utils gzip util-linux openssh-client)
+readonly SDCARD=(python3 bmap-tools zstd xz-utils gzip util-linux e2fsprogs openssh-client)
 readonly PICAMERA2=/usr/lib/python3/dist-packages/picamera2
 cd "$(dirname "$0")/.."
 
@@ -80,9 +84,18 @@ need() {
       need web
       packages+=(chromium fonts-dejavu-core)
       ;;
+    fleet)
+      packages+=("${PIP[@]}" python3-systemd libpq5) # psycopg loads the last one
+      lock .venv-fleet:fleet
+      ;;
+    store)
+      need test
+      packages+=(postgresql prometheus) # beside what they store, 200 MB
+      ;;
     test)
       need lint
       need browser
+      need fleet
       packages+=(
         gcc libc6-dev linux-libc-dev                     # faults to load, layouts to compare
         nodejs node-mqtt                                 # a subscriber in another language
@@ -113,11 +126,20 @@ need() {
     measure)
       packages+=(qemu-user llvm gcc libc6-dev)
       ;;
+    peers)
+      packages+=("${PIP[@]}" mosquitto ffmpeg
+        libjpeg62-turbo libwebp7 libwebpmux3 libwebpdemux2) # bound by our OpenCV
+      lock build/peers:peers
+      ;;
     image)
       packages+=(
         mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk
         zstd bmap-tools dpkg-dev qemu-system-arm openssh-client device-tree-compiler
       )
+      ;;
+    credentials)
+      need python
+      packages+=(openssl)
       ;;
     homeassistant)
       packages+=("${PIP[@]}" python3-dev gcc libffi-dev)
@@ -141,8 +163,8 @@ need() {
       [ "$(dpkg --print-architecture)" != armhf ] || packages+=(gcc)
       ;;
     *)
-      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, test, train, machine, flash," \
-        "package, install, image, system, cluster, runtime, opencv, measure or homeassistant"
+      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, fleet, test, store, train, machine, flash," \
+        "package, install, image, credentials, system, cluster, runtime, opencv, measure, peers or homeassistant"
       ;;
   esac
 }

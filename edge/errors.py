@@ -6,7 +6,8 @@
     |- ModelError(ValueError)        78  EX_CONFIG
     |- CameraError(OSError)          74  EX_IOERR: a restart may help
     |- PublishError(ConnectionError) 69  EX_UNAVAILABLE
-    `- LocalError(ConnectionError)   69  EX_UNAVAILABLE
+    |- LocalError(ConnectionError)   69  EX_UNAVAILABLE
+    `- FetchError(ConnectionError)   69  EX_UNAVAILABLE
 
 A message is one line: where, what is wrong, what was expected, what came, and a hint. Text from
 outside is escaped in it.
@@ -129,6 +130,12 @@ class PublishError(EdgeError, ConnectionError):
 
 class LocalError(EdgeError, ConnectionError):
     """The local socket cannot be used."""
+
+    exit_status = 69
+
+
+class FetchError(EdgeError, ConnectionError):
+    """The server of a model cannot be used."""
 
     exit_status = 69
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.contract.camera import CameraMode as CameraMode
+from edge.messages import Seconds as Seconds
 
 PixelFormat = Literal["bgr", "rgb", "gray", "yuyv", "i420", "nv12"]
 """Layout of ``Frame.pixels`` for a picture of height H and width W.
@@ -26,7 +27,6 @@ i420, nv12   (H * 3 / 2, W)  4:2:0, planes below each other
 Rotation = Literal[0, 90, 180, 270]
 ControlValue = float | str
 """Value of a camera's control."""
-Seconds = float
 
 
 @dataclass(frozen=True, slots=True)

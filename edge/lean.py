@@ -6,6 +6,8 @@ daemon without TLS does not have it.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,6 +19,11 @@ from typing import Any, Final
 LAZY: Final = frozenset(
     {"ssl", "urllib.request", "importlib.metadata", "subprocess"}
     | {f"numpy.{name}" for name in ("ctypeslib", "fft", "ma", "polynomial", "random")}
+    | {
+        f"numpy.{core}._add_newdocs{what}"
+        for core in ("core", "_core")
+        for what in ("", "_scalars")
+    }
 )
 """Imported at once by paho, ai_edge_litert, tflite_runtime, and NumPy before version 2."""
 _lock: Final = threading.RLock()
@@ -75,3 +82,9 @@ def begin() -> None:
             import hashlib  # noqa: F401  # with functions of its own, as where there is no OpenSSL
         finally:
             del sys.modules["_hashlib"]
+
+
+def trim() -> None:
+    """Give memory that malloc holds for nobody back to the system. Source: malloc_trim(3)."""
+    with contextlib.suppress(AttributeError):  # a C library without it
+        ctypes.CDLL(None).malloc_trim(0)

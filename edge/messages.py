@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+Seconds = float
 PAYLOAD_MAX: Final = 16_384
 """Bytes of an incoming payload; longer ones are cut on arrival."""
 

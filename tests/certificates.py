@@ -27,15 +27,19 @@ class Authority:
             *("-keyout", self._key, "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         )
 
-    def sign(self, name: str, days: int = 30, address: str = "IP:127.0.0.1") -> Pair:
-        """Return a certificate for ``address`` that expires in ``days``; below 0: has expired."""
+    def sign(
+        self, name: str, days: int = 30, address: str = "IP:127.0.0.1", key: Path | None = None
+    ) -> Pair:
+        """Return a certificate for ``address`` that expires in ``days``; below 0: has expired.
+
+        key  an existing one; else a new one is made
+        """
         pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         request, extension = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
         extension.write_text(f"subjectAltName={address}\n")
-        _openssl(
-            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-subj", f"/CN={name}", "-out", request, "-keyout", pair.key),
-        )
+        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", pair.key)
+        kind: tuple[str | Path, ...] = ("-new", "-key", key) if key else new
+        _openssl("req", *kind, "-nodes", "-subj", f"/CN={name}", "-out", request)
         ends = ["-days", str(days)]
         if days < 0 and _knows("-not_after"):  # OpenSSL 3.4, which takes no days below 0
             ends = ["-not_before", "20200101000000Z", "-not_after", "20210101000000Z"]

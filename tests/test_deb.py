@@ -355,7 +355,7 @@ def test_config_and_scripts(packages: list[Path]) -> None:
     installing, leaving = control("postinst"), control("prerm")
     assert "py3compile" in installing
     assert installing.index("systemd-sysusers") < installing.index("deb-systemd-invoke")
-    assert installing.index("py3compile") < installing.index("deb-systemd-invoke")
+    assert installing.index("py3compile") < installing.index("_dh_action=restart")
     assert "_dh_action=restart" in installing
     assert leaving.count("deb-systemd-invoke stop") == 1
     assert '[ "$1" = remove ]' in leaving.split("deb-systemd-invoke stop")[0]

@@ -66,7 +66,7 @@ def test_without_a_host_nothing_is_done(capsys: pytest.CaptureFixture[str], host
     status, lines = refused(capsys, f"--hosts={hosts}")
     assert (status, lines[0]) == (
         64,
-        "deploy: no HOST given; HOST=user@pi, or HOST='pi1 pi2 pi3'",
+        "deploy: no HOST given; HOST=user@pi, or HOST='pi1 pi2 pi3', or HOSTS=FILE",
     )
 
 

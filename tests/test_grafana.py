@@ -51,7 +51,14 @@ RARE: Final = {
 Samples = dict[str, set[str]]
 """Metric -> its labels."""
 PANELS: Final[list[dict[str, Any]]] = BOARD["panels"]
-TARGETS: Final = [target for panel in PANELS for target in panel.get("targets", ())]
+FIRST: Final = next(panel["gridPos"]["y"] for panel in PANELS if panel["title"] == "Fleet")
+TARGETS: Final = [
+    target
+    for panel in PANELS
+    if panel["gridPos"]["y"] < FIRST
+    for target in panel.get("targets", ())
+]
+"""Of one device. Those of the row of a fleet are in `tests/fleet/test_alerts.py`."""
 
 
 @pytest.fixture
@@ -159,7 +166,7 @@ def test_the_dashboard_can_be_imported() -> None:
     text = json.dumps(BOARD)
     assert set(re.findall(r'"uid": "([^"]*)"', text)) == {"${datasource}", BOARD["uid"]}
     used = set(re.findall(r"\$\{?(\w+)", text)) - {"__rate_interval"}
-    assert used == {"datasource", "device", "instance"} == set(VARIABLES)
+    assert used == {"datasource", "device", "devices", "instance"} == set(VARIABLES)
     assert BOARD.get("id") is None
 
 

@@ -21,7 +21,8 @@ with open("{{record}}", "a") as file:
 """
 VERBS = {
     "run": ("SOURCE", "MODEL", "BROKER", "CONFIG"),
-    "flash": ("DEVICE", "IMAGE", "YES", "FORCE", "SERIAL"),
+    "flash": ("DEVICE", "IMAGE", "YES", "FORCE", "SERIAL", "CSV", "AGAIN", "COUNT"),
+    "credentials": ("CSV", "CONFIG", "AUTH", "CA", "REPLACE", "REVOKE"),
     "deploy": ("HOST", "DEB", "SSH", "TIMEOUT"),
     "install": ("WHEEL", "OPENCV"),
     "runtime": ("ARCH", "PY", "SOURCES"),
@@ -88,7 +89,7 @@ def test_an_unset_variable_is_no_word(verb: str, place: Path) -> None:
     done = make(place, verb, f"PYTHON={place}/python3", *(["DEB=x"] if verb == "image" else []))
     assert done.returncode == 0, done.stderr
     empty = [word for word in recorded(place)[-1] if word.endswith("=")]
-    kept = {"run": 4, "flash": 5, "deploy": 2, "provision": 1}
+    kept = {"run": 4, "flash": 5, "deploy": 2, "provision": 1, "credentials": 1}
     assert len(empty) == kept.get(verb, 0)
 
 

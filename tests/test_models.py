@@ -24,7 +24,7 @@ from edge.contract import schema
 from edge.daemon import probation
 from edge.daemon.run import Run
 from edge.errors import ConfigError, ModelError
-from edge.model import installed, store
+from edge.model import installed, store, workspace
 from tests.conftest import ROOT, Daemon, Listener, edge, model_folder, tracked
 from tests.test_control import Asker, newest, online
 from tests.test_scores import BLACK, CASES, RED, pictures
@@ -134,7 +134,7 @@ def test_killed_at_any_write_a_model_is_there_whole_or_not_at_all(
             assert sorted(path.name for path in found.iterdir()) == whole
             break
     assert deaths >= 5
-    store.tidy()
+    workspace.tidy()
     assert [path.name for path in (state / "models").iterdir()] == ["hues@1"]
 
 
@@ -147,6 +147,7 @@ def test_the_command_adds_only_what_proves_itself(state: Path, tmp_path: Path) -
     listed = json.loads(edge("models", "--json").stdout)["models"]
     assert {key: value for key, value in listed[-1].items() if key != "bytes"} == {
         "name": "hues@1",
+        "serial": None,
         "chosen": False,
     }
     liar = bundle(tmp_path / "liar", "liar", labels='["a", "b"]')

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -185,6 +187,23 @@ def test_a_camera_that_goes_is_brought_back_and_both_are_reported_once() -> None
     assert bench.changes[-1].reopens == bench.kept.reopens_total == 3
     assert bench.changes[-1].outage_s > 1.0
     assert bench.cameras[0].closed == 1
+
+
+def test_a_camera_that_went_is_freed_at_once() -> None:
+    """Without a garbage collection, though its error is still held, as by a camera's own thread."""
+    error = CameraError("has gone", reason="gone", where="cam")
+    bench = Bench([1, error], [1, 1])
+    bench.until_open()
+    first = weakref.ref(bench.cameras[0])
+    gc.disable()
+    try:
+        bench.until(lambda: len(bench.states) == 2)
+        bench.cameras.pop(0)
+        bench.until(lambda: not bench.cameras[0].script)
+        assert first() is None
+        assert bench.changes[0].error is error
+    finally:
+        gc.enable()
 
 
 def test_a_camera_that_falls_silent_is_closed_and_opened() -> None:

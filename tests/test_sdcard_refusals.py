@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.sdcard import checks, flash
+from deploy.sdcard import checks, flash, steps
 from deploy.sdcard.disks import Machine
 from deploy.sdcard.refusal import FlashError
 from tests.conftest import ROOT
@@ -154,7 +154,7 @@ def test_the_user_is_asked_once(
 
     monkeypatch.setattr("builtins.input", put)
     try:
-        flash.confirm(laptop.named("sda"), flash.arguments(given))
+        steps.confirm(laptop.named("sda"), flash.arguments(given))
         ended = 0
     except FlashError as exc:
         ended = exc.status

@@ -19,16 +19,21 @@ from tests.conftest import ROOT
 LOCK = ROOT / "deploy" / "lock"
 PYTHON = {"python3", "python3-pip-whl", "python3-systemd", ".venv:run"}
 RUN = PYTHON | {"mosquitto", "mosquitto-clients"}
-SDCARD = {"python3", "bmap-tools", "zstd", "xz-utils", "gzip", "util-linux", "openssh-client"}
+SDCARD = {"python3", "bmap-tools", "zstd", "xz-utils", "gzip", "util-linux", "e2fsprogs"}
+SDCARD |= {"openssh-client"}
 TRAIN = {"python3", "python3-pip-whl", "libegl1", "libgles2", ".venv-train:train"}
 VERBS = {
     "bench": PYTHON,
     "run": RUN | {".venv:web"},
     "load": RUN,
+    "bench-peers": RUN
+    | {".venv:dev", "build/peers:peers", "ffmpeg", "qemu-user", "llvm", "gcc", "libc6-dev"}
+    | {"libjpeg62-turbo", "libwebp7", "libwebpmux3", "libwebpdemux2"},
     "lock": PYTHON | {".venv:dev"},
     "lint": PYTHON | {".venv:dev", "shellcheck"},
     "flash": SDCARD,
     "deploy": SDCARD,
+    "credentials": PYTHON | {"openssl"},
     "model": TRAIN,
     "onnx": TRAIN,
 }
@@ -114,7 +119,7 @@ def test_sizes_are_those_of_the_locks() -> None:
     """A lock that changed is weighed again: make lock."""
     rows = [line.split() for line in weigh.SIZES.read_text().splitlines() if line[0] != "#"]
     assert {(row[0], row[2]) for row in rows} >= {
-        (lock, machine) for lock in ("run", "dev", "web") for machine in weigh.MACHINES
+        (lock, machine) for lock in ("run", "dev", "web", "fleet") for machine in weigh.MACHINES
     }
     for lock, start, *_ in rows:
         assert hashlib.sha256((LOCK / f"{lock}.txt").read_bytes()).hexdigest().startswith(start)

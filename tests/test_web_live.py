@@ -106,6 +106,7 @@ def test_a_daemon_that_says_nonsense_is_away(content: bytes, fake: Fake, web: Se
 def test_values_that_are_none_do_not_break_the_answers(fake: Fake, web: Serve) -> None:
     """Fields of wrong types in every payload: served as they came, left out of the metrics."""
     odd: dict[str, Any] = {"ts": "soon", "model": 3, "config": [], "scores": "x", "label": 7}
+    odd |= {"uptime_s": 10**400}  # no float
     odd |= {"fps": "many", "stages_ms": {"invoke": {"p50": None}, 'a"\n': 3}, "plugs": None}
     hello = b"".join(said(topic, **odd) for topic in ("info", "state", "telemetry"))
     fake(hello + said("event", retained=False, **odd))

@@ -102,8 +102,12 @@ def load(path: Path | None) -> Site:
     tables = toml.read(path, ConfigError) if path else {}
     where = str(path) if path else "defaults"
     site = toml.convert(tables, Site, where, ConfigError)
-    folder = path.parent if path else Path()
-    site = _with_keys(_with_files(site, folder, where), where)
+    return checked(_with_files(site, path.parent if path else Path(), where), where)
+
+
+def checked(site: Site, where: str) -> Site:
+    """Return ``site``, whose files are read, checked and with what follows. Raises ConfigError."""
+    site = _with_keys(site, where)
     _check_secrets(site, where)
     _check_wifi(site.wifi, where)
     if not HOST_NAME.fullmatch(site.system.hostname.replace("{serial}", "0" * 8)):
@@ -231,6 +235,9 @@ def _check_daemon(tables: dict[str, dict[str, Any]], where: str) -> None:
     inside = f"{where}: edge"
     template = toml.convert(tables, Config, inside, ConfigError).device.id
     convert({**tables, "device": {"id": "any"}}, inside)
+    if "{" not in template:
+        device.name(template, f"{inside}: device.id")
+        return
     with tempfile.TemporaryDirectory() as made:  # a machine with everything that a name can contain
         for place, content in ((device.SERIAL, "10000000abcdef01"), (device.MACHINE, "1" * 32)):
             (Path(made) / place).parent.mkdir(parents=True)

@@ -103,7 +103,7 @@ def _wifi(wifi: Wifi, network: Network) -> Iterator[File]:
 
 def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return ``tables`` as TOML. JSON's strings, numbers, booleans and lists are TOML's too."""
-    text = "# Written by make image or make provision; every key: man edge.toml.\n"
+    text = "# Written for this SD card; every key: man edge.toml.\n"
     for name, keys in tables.items():
         plain = {key: value for key, value in keys.items() if not isinstance(value, Mapping)}
         inner = {f"{name}.{key}": value for key, value in keys.items() if key not in plain}

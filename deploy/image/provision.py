@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from deploy.image import config as sites
-from deploy.image import disk, recognise
+from deploy.image import disk, placing, recognise
 from deploy.image.build import CACHE, DIST, HERE, ended, field, package
 from deploy.image.files import File, files
 from deploy.image.layout import Partition, rounded
 from deploy.image.stage import MODES
 from deploy.package.build import SUITES
-from deploy.runtime.pins import BuildError
 from edge.errors import ConfigError
 from edge.text import escaped
 
@@ -66,7 +65,7 @@ def provision(args: argparse.Namespace) -> None:
         copy_range(image, part.start, root, 0, part.size)
 
         def read(path: str) -> str:
-            return disk.run(["debugfs", "-R", f"cat {path}", root])
+            return placing.read(root, path)
 
         suite = recognise.suite(args.base, read, tuple(SUITES))
         deb = args.deb or package(suite)
@@ -163,47 +162,16 @@ def insert(
         disk.run(["resize2fs", root])
     stamp = work / "files"
     stamp.mkdir()
-    placed: list[tuple[Path, str, int]] = [
+    placed: list[placing.Placed] = [
         (file, f"{PLACE}/packages/{file.name}", 0o644) for file in sorted(repository.iterdir())
     ]
     for number, one in enumerate(made):
         path = stamp / str(number)
         path.write_text(one.content)
         placed.append((path, one.path, one.mode & 0o7777))
-    commands = []
-    paths = [*links, *(path for _, path, _ in placed)]
-    for folder in sorted({str(up) for path in paths for up in Path(path).parents} - {"/"}):
-        commands.append(f"mkdir {folder}")
-        if folder.endswith("/credentials"):
-            commands.append(f"set_inode_field {folder} mode 040700")
-    for path, there, mode in placed:
-        commands += [
-            f"rm {there}",
-            f'write "{path}" {there}',
-            f"set_inode_field {there} mode 0{0o100000 | mode:o}",
-            f"set_inode_field {there} uid 0",
-            f"set_inode_field {there} gid 0",
-        ]
-    for there, target in links.items():
-        commands += [f"rm {there}", f"symlink {there} {target}"]
-    disk.run(["debugfs", "-w", "-f", "-", root], given="\n".join(commands) + "\n")
-    disk.run(["e2fsck", "-f", "-n", root])
-    verify(root, placed)
-    for there, target in links.items():
-        if f'Fast link dest: "{target}"' not in disk.run(["debugfs", "-R", f"stat {there}", root]):
-            raise BuildError(70, "a link was not written into the image", where=there)
+    placing.write(root, placed, links)
+    placing.verify(root, placed, links)
     return size
-
-
-def verify(root: Path, placed: list[tuple[Path, str, int]]) -> None:
-    """Raise BuildError unless every file was written: debugfs reports no failures."""
-    with tempfile.TemporaryDirectory() as made:
-        lines = [f"dump {there} {made}/{number}" for number, (_, there, _) in enumerate(placed)]
-        disk.run(["debugfs", "-f", "-", root], given="\n".join(lines) + "\n")
-        for number, (path, there, _) in enumerate(placed):
-            copied = Path(made) / str(number)
-            if not copied.exists() or copied.read_bytes() != path.read_bytes():
-                raise BuildError(70, "a file was not written into the image", where=there)
 
 
 def replace(image: Path, root: Path, part: Partition, size: int) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
 SIZES: Final = HERE / "sizes.txt"
-LOCKS: Final = ("run", "dev", "train", "web")
+LOCKS: Final = ("run", "dev", "train", "web", "fleet")
 """Those whose packages are all wheels."""
 BASE: Final = {"dev": "run", "web": "run"}
 """Lock -> the lock that is installed before it."""

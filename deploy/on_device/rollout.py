@@ -29,12 +29,29 @@ from pathlib import Path
 from typing import Final
 
 from deploy.on_device.repack import repack
-from deploy.on_device.state import NAME, Service, installed, look, reason, record, run, say
+from deploy.on_device.state import (
+    NAME,
+    PROVEN,
+    REFUSED,
+    Service,
+    installed,
+    look,
+    reason,
+    record,
+    remember,
+    run,
+    say,
+)
 
 FOLDER: Final = Path("/var/cache/edge-camera")
 PREVIOUS: Final = FOLDER / "previous.deb"
 UNPROVEN: Final = FOLDER / "unproven"
 """The version installed last, until it is healthy: going back to it would not help."""
+QUIET: Final = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "NEEDRESTART_SUSPEND": "1",
+    "LC_ALL": "C.UTF-8",
+}
 BACK: Final = 3
 FAULT: Final = 71
 RETURNED: Final = "gone back:"
@@ -66,11 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 def rollout(arguments: Sequence[str]) -> int:
     """Install, check health, go back if needed; return the exit status."""
     package, sha256, timeout_s = Path(arguments[0]), arguments[1], float(arguments[2])
-    os.environ |= {
-        "DEBIAN_FRONTEND": "noninteractive",
-        "NEEDRESTART_SUSPEND": "1",
-        "LC_ALL": "C.UTF-8",
-    }
+    os.environ |= QUIET
     before, old, over = look(), installed(), "(no version before)"
     try:
         package = package.replace(package.with_name("installing.deb"))  # no deploy sends to it
@@ -86,6 +99,8 @@ def rollout(arguments: Sequence[str]) -> int:
             old = run("dpkg-deb", "-f", str(PREVIOUS), "Version", check=False).stdout.strip()
             over = f"({why}; the previous package is {old or 'unreadable'})"
         unproven(new)
+        remember(PROVEN, "")
+        remember(REFUSED, "")
     except (OSError, ValueError, subprocess.SubprocessError) as exc:
         say(f"nothing changed: the installed package could not be kept: {reason(exc)}")
         return 74
@@ -100,9 +115,11 @@ def rollout(arguments: Sequence[str]) -> int:
         package.unlink(missing_ok=True)
     if not wrong:
         UNPROVEN.unlink(missing_ok=True)
+        remember(PROVEN, f"{new} {sha256}")
         say(f"{new} is healthy")
         return 0
     say(f"{new} is not healthy: {wrong}")
+    remember(REFUSED, sha256)
     if not old:
         say("no previous package to go back to; run `sudo edge doctor` on the device")
         return 70

@@ -7,11 +7,18 @@ import json
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from edge.text import escaped  # sent to the Pi with this file; it imports nothing else
 
 NAME: Final = "edge-camera"
+PROVEN: Final = Path("/var/cache/edge-camera/proven")
+"""VERSION SHA256 of the package that `make deploy` installed last and found healthy."""
+REFUSED: Final = PROVEN.with_name("refused")
+"""SHA256 of the package that was not healthy, where the last deploy ended in going back."""
+MARKS: Final = PROVEN.with_name("bundles")
+"""SHA256 of a bundle that was added by a rollout -> a file with the name it has."""
 DOCTOR_S: Final = 90.0
 """Its slowest probe loads the model, while the service is starting on the same Pi."""
 
@@ -67,6 +74,25 @@ def installed() -> str:
     """Return the version that is installed completely; empty where there is none."""
     status, _, version = record().partition(" ")
     return version if status == "installed" else ""
+
+
+def marks(name: str) -> list[Path]:
+    """Return the marks of bundles that were added under this name: their names are checksums."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in sorted(MARKS.iterdir()):
+            if path.read_text().strip() == name:
+                found.append(path)
+    return found
+
+
+def remember(path: Path, text: str) -> None:
+    """Write a small file for the next rollout; empty text removes it. Without it, more is done."""
+    with contextlib.suppress(OSError):
+        if text:
+            path.write_text(f"{text}\n")
+        else:
+            path.unlink(missing_ok=True)
 
 
 def run(

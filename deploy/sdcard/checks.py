@@ -65,8 +65,13 @@ def refuse_by_opening(path: Path) -> None:
 
     The kernel knows uses that no file shows: mounts in other containers, programs that write.
     """
+    os.close(exclusive(path))
+
+
+def exclusive(path: Path) -> int:
+    """Return a descriptor of ``path``; while it is open nothing else mounts or claims the disk."""
     try:
-        os.close(os.open(path, os.O_WRONLY | (os.O_EXCL if path.is_block_device() else 0)))
+        return os.open(path, os.O_WRONLY | (os.O_EXCL if path.is_block_device() else 0))
     except PermissionError as exc:
         hint = "run it as root: sudo make flash ..."
         raise FlashError("no permission", "permission denied", where=str(path), hint=hint) from exc

@@ -1,10 +1,10 @@
 """``make flash``: an image onto an SD card, by bmaptool, and read back.
 
     python3 -m deploy.sdcard.flash --device /dev/sdX [--image FILE] [--yes 1] [--force 1]
-                                   [--serial S]
+                                   [--serial S] [--csv FILE [--again NAME] [--count N|all]]
 
-Steps: check the device, refuse; read the image; show what is on the device and ask; copy; read
-back. Nothing is written before the answer, and the image is known to be complete by then.
+With --csv also the files of the next device of that file, card after card (series.py); without
+it one SD card, from the image alone. steps.py has the steps.
 
 Runs on Debian's own python3, without this project's packages. Exit status: refusal.py.
 """
@@ -12,40 +12,29 @@ Runs on Debian's own python3, without this project's packages. Exit status: refu
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
-from deploy.sdcard import checks, readback
-from deploy.sdcard import image as images
-from deploy.sdcard.disks import Disk, Machine
-from deploy.sdcard.refusal import FlashError
+from deploy.runtime.pins import BuildError
+from deploy.sdcard import steps
+from deploy.sdcard.disks import Machine
+from deploy.sdcard.series import series
 from edge.text import escaped
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-MEGA: Final = 1_000_000
-TOOLS: Final = {"bmaptool": "bmap-tools", "lsblk": "util-linux", "blkid": "util-linux"}
-"""Programs, and the Debian packages that have them."""
-NOTHING_KNOWN, AMBIVALENT = 2, 8
-"""blkid(8), exit status."""
-HALF: Final = "the SD card is half written: write it again before use"
 
 
 def main(given: Sequence[str]) -> int:
-    """Write an SD card; return the exit status, after one line where something is wrong."""
+    """Write SD cards; return the exit status, after one line where something is wrong."""
     args = arguments(given)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        flash(args)
-    except FlashError as exc:
+        if args.csv:
+            series(args)
+        else:
+            flash(args)
+    except BuildError as exc:
         print(escaped(f"flash: {exc}"), file=sys.stderr)
         return exc.status
     except KeyboardInterrupt:
@@ -57,183 +46,18 @@ def main(given: Sequence[str]) -> int:
 def arguments(given: Sequence[str]) -> argparse.Namespace:
     """Return the options; make passes those that are not set as empty."""
     parser = argparse.ArgumentParser(prog="make flash", allow_abbrev=False)
-    for option in ("device", "image", "serial", "yes", "force"):
+    for option in ("device", "image", "serial", "yes", "force", "csv", "again", "count"):
         parser.add_argument(f"--{option}", default="")
     return parser.parse_args(given)
 
 
 def flash(args: argparse.Namespace, machine: Machine | None = None) -> None:
-    """Do all steps. Raises FlashError."""
+    """Write one SD card from the image alone. Raises FlashError."""
     machine = machine or Machine()
-    if not args.device:
-        for line in _candidates(machine):
-            print(escaped(f"flash:   {line}"), file=sys.stderr)
-        raise FlashError("no device", "no DEVICE given", hint="choose one of the disks above")
-    for program, package in TOOLS.items():
-        if not shutil.which(program):
-            raise FlashError("no program", f"needs {program}", hint=f"apt-get install {package}")
-    path, force = Path(args.device), args.force == "1"
-    disk = machine.disk(path)
-    checks.refuse(disk, force=force)
-    checks.refuse_by_opening(path)
-    chosen = Path(args.image) if args.image else images.newest(ROOT / "build" / "dist")
-    with Progress(f"reading {chosen.name}") as progress:
-        image = images.read(chosen, progress.add)
-    if image.size_bytes > disk.size_bytes:
-        raise FlashError(
-            "too small",
-            "too small",
-            where=str(path),
-            expected=f"{image.size_bytes:,} bytes",
-            got=f"{disk.size_bytes:,}",
-        )
-    _show(path, disk, image)
-    confirm(disk, args)
-    if machine.disk(path) != disk:
-        raise FlashError("changed", "the medium was exchanged", where=str(path))
-    checks.refuse_by_opening(path)  # a desktop may have mounted it
-    state = HALF
-    try:
-        _copy(path, image)
-        state = "completely written, not read back"
-        with Progress("reading back", image.mapped_bytes) as progress:
-            readback.compare(path, image, progress.add)
-        state = "completely written and verified; remove it and insert it again"
-        if path.is_block_device() and not readback.reread_partitions(path):
-            print("flash: the kernel still has the old partitions: remove it and insert it again")
-        line = f"flash: {path} holds {chosen.name}, read back and verified; it may be removed"
-        print(escaped(line))
-    except KeyboardInterrupt:
-        raise FlashError("interrupted", state, where=str(path)) from None
-
-
-class Progress:
-    """Progress: now and then on a terminal, and at the end the speed."""
-
-    EVERY_S: Final = 0.25
-
-    def __init__(self, what: str, total_bytes: int = 0) -> None:
-        self._what, self._total, self._done = what, total_bytes, 0
-        self._began = self._printed = time.monotonic()
-        self._live = sys.stdout.isatty()
-
-    def add(self, count: int) -> None:
-        """Count ``count`` more bytes."""
-        self._done += count
-        if self._live and time.monotonic() - self._printed > self.EVERY_S:
-            self._printed = time.monotonic()
-            share = f"{100 * self._done // self._total} %, " if self._total else ""
-            line = escaped(f"flash: {self._what}: {share}{self._figures()} ")
-            print(f"\r{line}", end="", flush=True)
-
-    def _figures(self) -> str:
-        taken_s = max(time.monotonic() - self._began, 1e-3)
-        return f"{self._done / MEGA:,.0f} MB at {self._done / MEGA / taken_s:,.1f} MB/s"
-
-    def __enter__(self) -> Progress:
-        """Begin."""
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Print the speed where the block has ended without an error."""
-        if kind is None:
-            start = "\r" if self._live else ""
-            line = escaped(f"flash: {self._what}: {self._figures()}")
-            print(f"{start}{line}", flush=True)
-        elif self._live:
-            print()
-
-
-def _show(path: Path, disk: Disk, image: images.Image) -> None:
-    """Print what would be overwritten, and by what."""
-    size = f"{disk.size_bytes / MEGA:,.0f} MB"
-    what = f"{disk.model or 'no model'}, {size}, {disk.bus}, serial {disk.serial}"
-    print(escaped(f"flash: {path}: {what}"))
-    for line in _contents(path):
-        print(escaped(f"flash:   {line}"))
-    how = f"{image.mapped_bytes / MEGA:,.0f} MB of its {image.size_bytes / MEGA:,.0f} MB"
-    no_bmap = "" if image.bmap else " (no bmap)"
-    print(escaped(f"flash: {image.path}: {how} are written{no_bmap}"))
-
-
-def _contents(path: Path) -> list[str]:
-    """Return a line for the disk and each partition: size and present content."""
-    if not path.is_block_device():
-        return [_probed(path)]
-    command = ["lsblk", "--list", "--noheadings", "--output", "PATH,SIZE", str(path)]
-    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    parts = [line.split() for line in output.splitlines()]
-    return [f"{name} {size} {_probed(Path(name))}" for name, size in parts]
-
-
-def _probed(path: Path) -> str:
-    """Return what blkid finds by probing: udev may still describe the previous medium."""
-    command = ["blkid", "--probe", "--output", "export", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == AMBIVALENT:
-        return "several signatures"
-    if done.returncode not in (0, NOTHING_KNOWN):
-        return f"unknown: blkid ended with {done.returncode}"
-    values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    marks = [values[name] for name in ("PTTYPE", "TYPE", "LABEL") if name in values]
-    words = ["partition table" if "PTTYPE" in values else "", *marks]
-    return " ".join(words).strip() or "no known content"
-
-
-def confirm(disk: Disk, args: argparse.Namespace) -> None:
-    """Return where the user agrees; raise FlashError otherwise."""
-    typed = args.serial
-    if not typed and not checks.is_sdcard(disk):
-        typed = _answer(f"this is not an SD card; type its serial ({disk.serial}): ") or "nothing"
-    if typed and typed != disk.serial:
-        raise FlashError(
-            "not confirmed", "wrong serial", where=disk.name, expected=disk.serial, got=typed
-        )
-    if not typed and args.yes != "1":
-        answer = _answer("everything on it will be lost; continue? [y/N] ")
-        if answer.lower() not in ("y", "yes"):
-            raise FlashError("not confirmed", "the answer was no; nothing was written")
-
-
-def _answer(question: str) -> str:
-    if not sys.stdin.isatty():
-        hint = "YES=1 for an SD card, SERIAL=... for another disk"
-        raise FlashError("not confirmed", "no terminal to ask on", hint=hint)
-    with contextlib.suppress(EOFError):
-        return input(escaped(f"flash: {question}")).strip()
-    return ""
-
-
-def _copy(path: Path, image: images.Image) -> None:
-    """Write the image with bmaptool."""
-    how = ["--bmap", str(image.bmap)] if image.bmap else ["--nobmap"]
-    command = ["bmaptool", "copy", *how, str(image.path), str(path)]
-    # A session of its own: Ctrl-C reaches this process only, which then reports the state.
-    with subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL) as process:
-        try:
-            status = process.wait()
-        except KeyboardInterrupt:
-            os.killpg(process.pid, signal.SIGTERM)  # its unpacker too
-            raise
-    if status:
-        got = f"bmaptool ended with {status}"
-        raise FlashError("copying failed", HALF, where=str(path), got=got)
-
-
-def _candidates(machine: Machine) -> list[str]:
-    """Return a line for each disk that DEVICE might name."""
-    lines = []
-    for disk in machine.disks():
-        try:
-            checks.refuse(disk, force=False)
-            why = ""
-        except FlashError as exc:
-            why = f"; refused: {exc.what}"
-        size = f"{disk.size_bytes / MEGA:,.0f} MB"
-        lines.append(
-            f"DEVICE=/dev/{disk.name}: {disk.model or 'no model'}, {size}, {disk.bus}{why}"
-        )
-    return lines or ["no SD card and no USB disk in this machine"]
+    path, disk = steps.device(args, machine)
+    image = steps.chosen(args)
+    steps.confirmed(path, disk, image, args, machine)
+    steps.write(path, image)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -23,7 +23,7 @@ BUFFER_BYTES: Final = 4 << 20
 
 def compare(path: Path, image: Image, report: Report = lambda _: None) -> None:
     """Read every range of ``image`` from ``path``; raise FlashError where one differs."""
-    descriptor = _open(path)
+    descriptor = uncached(path)
     try:
         # Anonymous pages: direct reading needs an aligned buffer.
         with mmap.mmap(-1, BUFFER_BYTES) as buffer, memoryview(buffer) as view:
@@ -60,8 +60,8 @@ def reread_partitions(path: Path) -> bool:
     return True
 
 
-def _open(path: Path) -> int:
-    """Open for reading past the page cache."""
+def uncached(path: Path) -> int:
+    """Open for reading past the page cache, which is written and dropped."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
     except OSError:  # a plain file on a file system without direct reading

@@ -24,6 +24,9 @@ STATUSES: Final = {
     "not confirmed": 78,
     "changed": 79,
     "differs": 80,
+    "unfinished": 81,
+    "used": 82,
+    "none left": 83,
     "interrupted": 130,
 }
 """Reason -> exit status of ``python3 -m deploy.sdcard.flash``; make itself ends with 2.
@@ -36,6 +39,9 @@ not an SD card  not removable, or neither on USB nor in an SD card slot
 not confirmed   the answer was no, or there was no terminal to ask on
 changed         the medium was exchanged after the question
 differs         reading back gave other bytes than were written
+unfinished      a device's files are perhaps on an SD card; or they could not be written
+used            a device's credential is on an SD card already, or revoked
+none left       no device of the CSV is left
 interrupted     by Ctrl-C or a signal; half written unless the line says otherwise
 """
 

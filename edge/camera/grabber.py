@@ -2,8 +2,8 @@
 
 Only the grabber's thread uses the capture, and releases it, however long after ``stop``: a silent
 server blocks a grab until the read time-out. [1] marks what it shares with the reader; ``_changed``
-guards it. Three buffers rotate: one being written, one newest, one held by the reader; motion JPEG
-comes as new bytes each time instead.
+guards it. Two buffers rotate: the reader's, and one that is the newest picture or written, over
+a newest one that was not taken; motion JPEG comes as new bytes each time instead.
 
 The process must not finalise the interpreter while a grab blocks: before Python 3.14, a grab that
 returns just then aborts it (OpenCV takes the lock of an interpreter that is gone). The process
@@ -47,7 +47,7 @@ class Grabber(Newest):
 
     def __init__(self, capture: Capture, is_jpeg: bool, timeout_s: Seconds, where: str) -> None:
         self._capture, self._is_jpeg, self._timeout_s = capture, is_jpeg, timeout_s
-        self._free: list[NDArray[np.uint8]] = []  # [1]
+        self._spare: NDArray[np.uint8] | None = None  # [1]
         self._stop = False  # [1]
         self._held: NDArray[np.uint8] | None = None
         super().__init__(where)
@@ -65,8 +65,7 @@ class Grabber(Newest):
         with self._changed:
             picture = super().take(timeout_s)
             if picture is not None:
-                if self._held is not None:
-                    self._free.append(self._held)
+                self._spare = self._held if self._held is not None else self._spare
                 self._held = None if self._is_jpeg else picture.pixels
             return picture
 
@@ -91,10 +90,9 @@ class Grabber(Newest):
             with self._changed:
                 if self._stop:
                     return self._error("is closed", "gone")
-                buffer = self._free.pop() if self._free else None
             if waited_s >= 0.98 * self._timeout_s:  # OpenCV 4.6 gives an old frame then
                 return self._error(f"no frame for {waited_s:.1f} s", "stalled")
-            pixels = self._retrieve(buffer) if grabbed else None
+            pixels = self._retrieve() if grabbed else None
             with self._changed:
                 if pixels is not None:
                     self._corrupt_total += 0 if first and not self._is_jpeg else missed
@@ -102,8 +100,6 @@ class Grabber(Newest):
                     whole_ns, first = captured_ns, False
                     self._put(pixels, captured_ns)
                     continue
-                if buffer is not None:
-                    self._free.append(buffer)
                 waiting = first and not self._is_jpeg
                 self._corrupt_total += grabbed and not waiting
                 missed, cut = missed + (not grabbed), cut + grabbed
@@ -121,18 +117,20 @@ class Grabber(Newest):
                     what = f"no frame could be decoded for {without_s:.1f} s"
                     return self._error(what, "corrupt")
 
-    def _put(self, pixels: NDArray[np.uint8], captured_ns: int) -> None:
-        """Offer a picture; the lock is held."""
-        if self._newest is not None and not self._is_jpeg:
-            self._free.append(self._newest.pixels)
-        super()._put(pixels, captured_ns)
-
-    def _retrieve(self, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-        """Return the grabbed frame, in ``buffer`` if it fits; None if it is corrupt."""
-        pixels = self._capture.retrieve(buffer)
-        if pixels is None:
-            return None
+    def _retrieve(self) -> NDArray[np.uint8] | None:
+        """[1] Return the grabbed frame, in the buffer that is not the reader's; None if corrupt."""
         if self._is_jpeg:
-            pixels = pixels.reshape(-1)
-            return pixels if jpeg.is_whole(pixels) else None
-        return pixels if pixels.ndim == 3 and pixels.shape[2] == 3 else None
+            picture = self._capture.retrieve(None)
+            jpeg_bytes = None if picture is None else picture.reshape(-1)
+            return jpeg_bytes if jpeg_bytes is not None and jpeg.is_whole(jpeg_bytes) else None
+        with self._changed:
+            if self._spare is None and self._newest is not None:
+                self._spare, self._newest = self._newest.pixels, None
+                self._replaced_total += 1
+            buffer, self._spare = self._spare, None
+        pixels = self._capture.retrieve(buffer)
+        if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 3:
+            return pixels
+        with self._changed:
+            self._spare = buffer
+        return None

@@ -157,7 +157,8 @@ class Recovery:
         try:
             frame = camera.read(timeout_s)
         except CameraError as exc:
-            self._handle(on.Lost(self._clock(), exc))
+            # Its frames would keep the camera, and its pictures, until a garbage collection.
+            self._handle(on.Lost(self._clock(), exc.with_traceback(None)))
             return None
         now_s = self._clock()
         if frame is None:
@@ -176,7 +177,7 @@ class Recovery:
             camera = opening.result()  # [1]
         except Exception as exc:
             log.debug("not yet: %s", exc, exc_info=not isinstance(exc, CameraError))
-            self._handle(on.Refused(self._clock(), exc))
+            self._handle(on.Refused(self._clock(), exc.with_traceback(None)))
             return
         self._camera = camera
         if self._opened_by is self._open:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from edge import __version__
-from edge.cli import arguments_cases, arguments_teach, arguments_tune, arguments_web, values
+from edge.cli import (
+    arguments_cases,
+    arguments_models,
+    arguments_teach,
+    arguments_tune,
+    arguments_web,
+    values,
+)
 from edge.messages import unbracketed
 from edge.text import escaped
 
@@ -122,13 +129,7 @@ def parser() -> argparse.ArgumentParser:
 
     arguments_teach.add(command("teach", "teach a model with a folder of pictures for each class"))
 
-    models = command("models", "list, add and remove models of this device")
-    models.add_argument("action", nargs="?", choices=("list", "add", "remove"), default="list")
-    models.add_argument("model", nargs="?", help="folder of the model to add; name to remove")
-    models.add_argument(
-        "--config", metavar="FILE", type=Path, help="edge.toml (default: the service's, if present)"
-    )
-    models.add_argument("--json", action="store_true", help="one JSON object")
+    arguments_models.add(command("models", "list, add, remove and sign models"))
 
     _record(command("record", "record what the model sees and says, to replay it later"))
     _replay(command("replay", "classify a recording again, and compare models on it"))

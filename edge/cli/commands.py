@@ -179,11 +179,10 @@ def teach(args: argparse.Namespace) -> int:
 
 
 def models(args: argparse.Namespace) -> int:
-    """List the models of this device, add one that has proven itself, or remove one."""
-    from edge.cli import models
+    """List the models of this device, add one that has proven itself, remove or sign one."""
+    from edge.cli import arguments_models, models
 
-    if (args.action == "list") != (args.model is None):
-        raise argparse.ArgumentTypeError("expected `list`, `add FOLDER` or `remove NAME`")
+    arguments_models.check(args)
     for line in models.run(args):
         print(escaped(line))
     return 0

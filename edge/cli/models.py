@@ -7,13 +7,17 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from edge import config as configs
 from edge.config import ModelConfig, persisted
 from edge.errors import ModelError
 from edge.model import installed, store
 from edge.model.engine import start
+from edge.model.workspace import tidy
+
+if TYPE_CHECKING:
+    from edge.model.signed.add import Added
 
 
 def run(args: argparse.Namespace) -> Iterator[str]:
@@ -23,11 +27,18 @@ def run(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _list(args: argparse.Namespace) -> str:
-    """Return every installed model: name, bytes of an added one, and which is chosen."""
+    """Return every installed model: name, bytes and serial of an added one, which is chosen."""
+    from edge.model.signed.add import serial_of
+
     sizes = {one.reference: one.bytes for one in store.listing()}
     chosen = persisted.choice()
     rows = [
-        {"name": name, "bytes": sizes.get(name), "chosen": bool(chosen and chosen.path == name)}
+        {
+            "name": name,
+            "bytes": sizes.get(name),
+            "serial": serial_of(name),
+            "chosen": bool(chosen and chosen.path == name),
+        }
         for name in installed.names()
     ]
     if args.json:
@@ -35,22 +46,77 @@ def _list(args: argparse.Namespace) -> str:
     return "\n".join(
         f"{row['name']}{', chosen by request' if row['chosen'] else ''}"
         + (f", {row['bytes']:,} bytes" if row["bytes"] else "")
+        + (f", serial {row['serial']}" if row["serial"] else "")
         for row in rows
     )
 
 
 def _add(args: argparse.Namespace) -> str:
-    """Prove the model in a folder, copy it; return the name it has now. Raises EdgeError."""
-    store.tidy()
+    """Prove the model in a folder or a signed bundle, copy it; return its name. EdgeError."""
+    tidy()
+    config = configs.load(_config(args))  # the file alone says what is trusted
+    if args.allow_downgrade and os.geteuid() != 0:
+        raise ModelError("only root may add an older bundle", where=args.model)
+    is_url = "://" in args.model
+    try:
+        is_bundle = is_url or Path(args.model).is_file()
+    except OSError as exc:  # a folder that only others may enter
+        raise ModelError(f"cannot be read: {exc.strerror}", where=args.model) from exc
+    if is_bundle:
+        added = _add_signed(args, config, is_url)
+        figures = {"name": added.name, "bytes": added.bytes, "serial": added.serial}
+        figures |= {"key": added.key, "changed": added.changed}
+        name, how = added.name, f", serial {added.serial}, signed by {added.key}"
+        how = how if added.changed else f"{how}: it was there already"
+    else:
+        stored = _add_folder(args, config)
+        name, how, figures = stored.reference, "", {"name": stored.reference, "bytes": stored.bytes}
+    if args.json:
+        return json.dumps(figures)
+    request = json.dumps({"action": "use", "name": name})
+    return f"{name} added{how}; the request `model` with {request} uses it"
+
+
+def _add_folder(args: argparse.Namespace, config: configs.Config) -> store.Stored:
+    path = Path(args.model)
+    if not path.is_dir():
+        raise ModelError(
+            "not a folder of a model, nor a signed bundle",
+            where=args.model,
+            hint=f"a folder with {installed.CARD}",
+        )
+    store.check_signed_only(config, args.model)
+    if args.sha256 or args.allow_downgrade:
+        raise ModelError("--sha256 and --allow-downgrade are for signed bundles", where=args.model)
+    card = start(ModelConfig(path=f"{path.resolve()}")).card
+    return store.add(path, card.name, card.version)
+
+
+def _add_signed(args: argparse.Namespace, config: configs.Config, is_url: bool) -> Added:
+    from edge.model.signed import add
+
+    policy = add.policy(config, args.sha256 or "", allow_downgrade=args.allow_downgrade)
+    if not is_url:
+        return add.add(add.opened(Path(args.model)), args.model, policy)
+    from edge.model.signed import download  # which imports TLS
+
+    source = download.opened(args.model, ca_file=config.bundles.ca_file)
+    return add.add(source, args.model, policy)
+
+
+def _sign(args: argparse.Namespace) -> str:
+    """Sign the model in a folder; return where the bundle is. Raises EdgeError."""
+    from edge.model.signed.make import Terms, make
+
     path = Path(args.model)
     if not path.is_dir():
         raise ModelError("not a folder of a model", where=args.model, hint=f"with {installed.CARD}")
-    card = start(ModelConfig(path=f"{path.resolve()}")).card
-    added = store.add(path, card.name, card.version)
+    terms = Terms(args.serial or 0, args.expires, tuple(args.device or ()))
+    out, what = make(path, args.key, terms, args.out)
     if args.json:
-        return json.dumps({"name": added.reference, "bytes": added.bytes})
-    request = json.dumps({"action": "use", "name": added.reference})
-    return f"{added.reference} added; the request `model` with {request} uses it"
+        figures = {"file": str(out), "name": what.reference, "serial": what.serial}
+        return json.dumps(figures | {"bytes": out.stat().st_size})
+    return f"{out}: {what.reference}, serial {what.serial}"
 
 
 def _remove(args: argparse.Namespace) -> str:
@@ -58,10 +124,8 @@ def _remove(args: argparse.Namespace) -> str:
     name, chosen = args.model, persisted.choice()
     if chosen and name in (chosen.path, chosen.before):
         raise ModelError("is in use, or the one before", where=name, hint="use another first")
-    path = args.config
-    if path is None and configs.SERVICE_CONFIG.exists():
-        path = configs.SERVICE_CONFIG
-    installed.check_free(name, configs.load(path, settings=persisted.settings()))
+    config = configs.load(_config(args), settings=persisted.settings())
+    installed.check_free(name, config)
     store.remove(name)
     return json.dumps({"removed": name}) if args.json else f"{name} removed"
 
@@ -70,7 +134,15 @@ ACTIONS: Final[dict[str, Callable[[argparse.Namespace], str]]] = {
     "list": _list,
     "add": _add,
     "remove": _remove,
+    "sign": _sign,
 }
+
+
+def _config(args: argparse.Namespace) -> Path | None:
+    """Return the config that was named, else the service's; None where there is none."""
+    if args.config is not None or not configs.SERVICE_CONFIG.exists():
+        return cast("Path | None", args.config)
+    return configs.SERVICE_CONFIG
 
 
 def _of_the_service() -> None:

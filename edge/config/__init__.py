@@ -7,6 +7,7 @@ secrets.py    passwords and credentials; the config without them
 device.py     the id of this device
 persisted.py  what requests have changed for good: settings, the chosen model
 adaptive.py   which frames need not be classified
+bundles.py    signed models, and from where a request may fetch one
 cases.py      which frames are kept as pictures
 homeassistant.py  how Home Assistant finds the device, and its page
 local.py      the socket for programs on the device
@@ -16,6 +17,7 @@ smoothing.py  how scores become a label; thresholds of the config, a card or the
 """
 
 from edge.config.adaptive import AdaptiveConfig
+from edge.config.bundles import BundlesConfig
 from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
 from edge.config.homeassistant import HomeAssistantConfig
@@ -38,6 +40,7 @@ from edge.config.shadow import ShadowConfig
 from edge.config.smoothing import Recommended, SmoothingConfig, Thresholds, thresholds
 from edge.config.tables import (
     CHANGEABLE,
+    FILE_ALONE,
     RELOADABLE,
     TABLES,
     CameraConfig,
@@ -51,12 +54,14 @@ from edge.config.web import WebConfig
 
 __all__ = [
     "CHANGEABLE",
+    "FILE_ALONE",
     "RELOADABLE",
     "SERVICE_CONFIG",
     "SERVICE_SOCKET",
     "SERVICE_STATE",
     "TABLES",
     "AdaptiveConfig",
+    "BundlesConfig",
     "CameraConfig",
     "CasesConfig",
     "Config",

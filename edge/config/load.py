@@ -19,7 +19,7 @@ from edge import toml
 from edge.config import device
 from edge.config.cases import CasesConfig
 from edge.config.secrets import without_credentials
-from edge.config.tables import TABLES, CameraConfig, Config, MqttConfig, SpoolConfig
+from edge.config.tables import FILE_ALONE, TABLES, CameraConfig, Config, MqttConfig, SpoolConfig
 from edge.errors import ConfigError, boundary
 from edge.messages import unbracketed
 from edge.text import escaped
@@ -47,6 +47,7 @@ def load(
     with boundary(ConfigError, "the config cannot be used", where):
         tables = toml.read(path, ConfigError) if path else {}
         if settings:
+            settings = {name: keys for name, keys in settings.items() if name not in FILE_ALONE}
             try:
                 convert(over(tables, settings), where)
             except ConfigError as exc:

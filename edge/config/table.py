@@ -25,6 +25,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What can change it: a restart alone, a reload too, or a ``set`` request as well."""
     not_by_set: ClassVar[frozenset[str]] = frozenset()
     """Keys that a ``set`` request cannot change, although it can change the table."""
+    file_alone: ClassVar[bool] = False
+    """Nothing but the file, and the command line, says what is in it: no setting of the page."""
 
     def check(self, where: str) -> None:
         """Raise ConfigError where the keys do not fit each other. ``where``: file and table."""

@@ -11,6 +11,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from edge.config.adaptive import AdaptiveConfig
+from edge.config.bundles import BundlesConfig
 from edge.config.cases import CasesConfig
 from edge.config.drift import DriftConfig
 from edge.config.homeassistant import HomeAssistantConfig
@@ -205,6 +206,7 @@ class Config(Table, frozen=True):
     device: DeviceConfig = DeviceConfig()
     camera: CameraConfig = CameraConfig()
     model: ModelConfig = ModelConfig()
+    bundles: BundlesConfig = BundlesConfig()
     smoothing: SmoothingConfig = SmoothingConfig()
     mqtt: MqttConfig = MqttConfig()
     spool: SpoolConfig = SpoolConfig()
@@ -228,3 +230,5 @@ CHANGEABLE: Final = tuple(name for name, table in TABLES.items() if table.change
 """Tables that a ``set`` request can change."""
 RELOADABLE: Final = tuple(name for name, table in TABLES.items() if table.changed_by != "restart")
 """Tables that a reload can change."""
+FILE_ALONE: Final = tuple(name for name, table in TABLES.items() if table.file_alone)
+"""Tables that no persisted setting changes."""

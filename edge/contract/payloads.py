@@ -93,6 +93,8 @@ EventType = Literal[
     "reload_failed",
     "model_changed",
     "model_rolled_back",
+    "model_added",
+    "model_refused",
     "drift_began",
     "drift_ended",
     "shadow_began",

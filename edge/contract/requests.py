@@ -37,12 +37,17 @@ class Snapshot(Request, frozen=True):
 class Model(Request, frozen=True):
     """Models on the device.
 
-    action  list them; use one by name, or the one before (rollback); remove an added one
+    action  list them; use one by name, or the one before (rollback); remove an added one; fetch a
+            signed bundle and add it
     name    NAME or NAME@VERSION, of ``use`` and ``remove``
+    url     of ``fetch``: below an address of bundles.fetch
+    sha256  of ``fetch``: of the whole file; empty: any
     """
 
-    action: Literal["list", "use", "rollback", "remove"] = "list"
+    action: Literal["list", "use", "rollback", "remove", "fetch"] = "list"
     name: Annotated[str, Meta(max_length=128)] = ""
+    url: Annotated[str, Meta(max_length=1024)] = ""
+    sha256: Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{64})?\Z")] = ""
 
 
 class Shadow(Request, frozen=True):

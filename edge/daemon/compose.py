@@ -131,6 +131,7 @@ def compose(
     closing.callback(reload.close)
     takeover = Takeover(run, reload, camera, rooms, announcer, events, notifier)
     models = Models(run, takeover, events, recovered)
+    closing.callback(models.close)
     meter = Meter(*(run, wire, camera, publisher, publish, spool, plugs, stages, events, notifier))
     table: dict[str, Row] = {
         "ping": row(Request, meter.ping),

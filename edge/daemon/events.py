@@ -29,7 +29,7 @@ STAGES: Final = {
 WARNINGS: Final = (
     *("camera_changed", "camera_lost", "camera_stalled", "frames_corrupt"),
     *("scores_invalid", "throttled", "drift_began", "shadow_failed"),
-    "rate_lowered",
+    *("rate_lowered", "model_refused"),
 )
 ERRORS: Final = ("camera_failed", "reload_failed", "duplicate_id")
 

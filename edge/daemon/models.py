@@ -1,6 +1,7 @@
-"""Models by request: list, use, roll back, remove; and the way back by itself.
+"""Models by request: list, use, roll back, remove, fetch; and the way back by itself.
 
-Rule 1: a model is used only by the name of an installed one: no request names a file.
+Rule 1: a model is used only by the name of an installed one: no request names a file. What is
+        fetched is added, signed and proven; another request uses it.
 Rule 2: the choice is persisted before the model is proven, so that a fault at any instant ends in
         a state that a start can handle: a chosen model that does not start is taken back (see
         ``recovered``), and what a reload refuses is not chosen.
@@ -21,6 +22,7 @@ from edge.config.persisted import Choice
 from edge.contract import Model
 from edge.daemon.commands import Answer, Pending
 from edge.daemon.events import Events
+from edge.daemon.fetching import Fetching
 from edge.daemon.probation import STARTS_MAX, Probation
 from edge.daemon.run import Run
 from edge.daemon.takeover import Takeover
@@ -36,6 +38,7 @@ class Models:
     def __init__(self, run: Run, takeover: Takeover, events: Events, recovered: str = "") -> None:
         self._run, self._takeover, self._events = run, takeover, events
         self._recovered: str = recovered
+        self._fetching = Fetching(run, events)
         self._changing = False
         self._probation: Probation | None = None
         chosen = persisted.choice()
@@ -44,7 +47,9 @@ class Models:
             self._probation = Probation(run, min(left_s, run.config.model.probation_s))
 
     def handle(self, request: Model) -> Answer | Pending:
-        """List, use, roll back or remove."""
+        """List, use, roll back, remove or fetch."""
+        if request.action == "fetch":
+            return self._fetching.begin(request.url, request.sha256)
         if request.action == "list":
             return self._listing()
         if request.action == "remove":
@@ -65,7 +70,8 @@ class Models:
         return self._change(new, chosen, "by request")
 
     def tick(self) -> None:
-        """Take back a model that does not do; end a probation that is over."""
+        """Take back a model that does not do; end a probation that is over; go on with a fetch."""
+        self._fetching.tick()
         if self._recovered:
             self._report_back(self._recovered)
             self._recovered = ""
@@ -81,6 +87,10 @@ class Models:
                     self._change(_before(chosen), chosen, fault)
             except ConfigError as exc:
                 log.error("%s stays, although %s: %s", self._name(), fault, exc)
+
+    def close(self) -> None:
+        """End a fetch that goes on."""
+        self._fetching.close()
 
     def _change(self, new: Choice | None, old: Choice | None, why: str) -> Pending:
         """Persist a choice, and reload; the old one returns where that is refused."""
@@ -140,6 +150,7 @@ class Models:
         return {
             "in_use": self._in_use(),
             "before": chosen.before if chosen else None,
+            "fetching": self._fetching.url or None,
             "models": [{"name": one, "bytes": sizes.get(one)} for one in installed.names()],
         }
 

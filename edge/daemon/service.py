@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edge import config as configs
+from edge import lean
 from edge.camera.reconnect import Change
 from edge.config import Config
 from edge.daemon import events, logs, models, signals
@@ -180,6 +181,7 @@ class Loop:
             self._parts.events.add(type, line, **evidence)
         if change.state == "online":
             run.gap()
+            lean.trim()  # of the camera before, and of the opening
         else:
             run.forget_frame()  # its pixels are the driver's
         if run.ready:

@@ -16,6 +16,9 @@ from edge import config as configs
 from edge.errors import ModelError
 
 CARD: Final = "model.toml"
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sig"
+"""Beside the card of a model that came as a signed bundle, and of no other: see signed."""
 SHIPPED: Final = "catdog"
 """The model that an empty name stands for."""
 STATE: Final = Path("/var/lib/edge-camera")

@@ -14,20 +14,22 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edge import files
-from edge.errors import ConfigError, ModelError
+from edge.config import Config
+from edge.errors import ModelError
 from edge.model import installed
 from edge.model.card import MODEL_MAX_BYTES
+from edge.model.workspace import locked, owned, sync, workspace, writing
 
 MODELS_MAX: Final = 50
 BYTES_MAX: Final = 500_000_000
 FILES_MAX: Final = 100
 """Of one model."""
+_SIGNED: Final = (installed.MANIFEST, installed.SIGNATURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,30 @@ def listing() -> list[Stored]:
 def add(source: Path, name: str, version: str) -> Stored:
     """Copy the model in the folder ``source``, which has proven itself. Raises EdgeError.
 
+    The signature of a bundle is left out: here nobody has verified it.
+
     name, version  as in its card
     """
     reference = f"{name}@{version or 1}"
-    place = installed.added()
-    if not installed.is_name(reference) or "@" in name or "@" in version:
+    content = [path for path in regular(source) if path.name not in _SIGNED]
+    check(reference, str(source), sum(path.stat().st_size for path in content))
+    with workspace() as folder:
+        made = folder / "model"
+        with writing(folder):
+            made.mkdir()
+            for path in content:
+                _copy(path, made / path.name)
+        with locked():
+            return adopt(made, reference, str(source))
+
+
+def check_name(reference: str, where: str) -> None:
+    """Raise ModelError where no added model can have the name NAME@VERSION."""
+    name, _, version = reference.partition("@")
+    if not installed.is_name(reference) or not name or "@" in version:
         raise ModelError(
             "the name cannot be a folder's",
-            where=str(source),
+            where=where,
             expected="name and version of letters, digits, `.`, `_` and `-`",
             got=reference,
             hint="change name and version in model.toml",
@@ -68,13 +86,20 @@ def add(source: Path, name: str, version: str) -> Stored:
     if (installed.places()[0] / name / installed.CARD).is_file():
         raise ModelError(
             "the name belongs to a model that comes with this program",
-            where=str(source),
+            where=where,
             got=name,
             hint="change name in model.toml",
         )
+
+
+def check(reference: str, where: str, size: int) -> None:
+    """Raise ModelError where a model cannot be added as NAME@VERSION.
+
+    where  its source
+    size   of its files in bytes
+    """
+    check_name(reference, where)
     there = listing()
-    content = list(_regular(source))
-    size = sum(path.stat().st_size for path in content)
     if any(one.reference == reference for one in there):
         raise ModelError(
             "is there already",
@@ -84,20 +109,38 @@ def add(source: Path, name: str, version: str) -> Stored:
     if len(there) >= MODELS_MAX or size + sum(one.bytes for one in there) > BYTES_MAX:
         raise ModelError(
             "no room for another model",
-            where=str(place),
+            where=str(installed.added()),
             expected=f"at most {MODELS_MAX} models and {BYTES_MAX // 1_000_000} MB",
             hint="remove one: `edge models list`",
         )
-    with _writing(place):
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".add-", dir=place) as temporary:
-            made = Path(temporary) / reference
-            made.mkdir()
-            for path in content:
-                _copy(path, made / path.name)
-            _belong(place, made)
-            made.rename(place / reference)
-            _sync(place)
+
+
+def check_signed_only(config: Config, where: str) -> None:
+    """Raise ModelError where the config wants signed models alone; for one that is not signed."""
+    if config.bundles.signed_only:
+        raise ModelError(
+            "this device adds signed models only",
+            where=where,
+            expected="a NAME-VERSION.edgemodel",
+            hint="bundles.signed_only in the config; `edge models sign` makes one",
+        )
+
+
+def adopt(made: Path, reference: str, where: str) -> Stored:
+    """Give a model its name: a folder in a ``workspace``, all of it written to the disk.
+
+    In ``locked`` only. where: its source. Raises EdgeError.
+    """
+    size = _size(made)
+    check(reference, where, size)
+    place = installed.added()
+    with writing(place):
+        owned(place, place.parent)
+        for path in (made, *made.iterdir()):
+            owned(path, place.parent)
+        sync(made)
+        made.rename(place / reference)
+        sync(place)
     return Stored(reference, place / reference, size)
 
 
@@ -108,23 +151,15 @@ def remove(reference: str) -> Stored:
         names = ", ".join(known) or "none"
         raise ModelError("is not among the added models", where=reference, expected=names)
     gone = known[reference]
-    with _writing(gone.folder.parent):
+    with writing(gone.folder.parent):
         hidden = Path(tempfile.mkdtemp(prefix=".gone-", dir=gone.folder.parent))
         gone.folder.rename(hidden / "model")  # in one step: half a model is never found
         shutil.rmtree(hidden)
     return gone
 
 
-def tidy() -> None:
-    """Remove what an interrupted ``add`` or ``remove`` has left."""
-    with contextlib.suppress(OSError):
-        for pattern in (".add-*", ".gone-*"):
-            for path in installed.added().glob(pattern):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _regular(folder: Path) -> Iterator[Path]:
-    """Yield the files of a model's folder. Raises ModelError for anything else in it."""
+def regular(folder: Path) -> list[Path]:
+    """Return the files of a model's folder. Raises ModelError for anything else in it."""
     try:
         entries = sorted(folder.iterdir())
         for path in entries:
@@ -141,7 +176,7 @@ def _regular(folder: Path) -> Iterator[Path]:
             expected=f"at most {FILES_MAX}",
             got=str(len(entries)),
         )
-    yield from entries
+    return entries
 
 
 def _copy(source: Path, to: Path) -> None:
@@ -155,38 +190,7 @@ def _copy(source: Path, to: Path) -> None:
         os.fsync(out.fileno())
 
 
-def _belong(place: Path, made: Path) -> None:
-    """Give a model to the owner of the state directory: root may have added it."""
-    owner = place.parent.stat()
-    for path in (place, made, *made.iterdir()):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-        if os.geteuid() == 0:
-            os.chown(path, owner.st_uid, owner.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _size(folder: Path) -> int:
     with contextlib.suppress(OSError):
         return sum(path.lstat().st_size for path in folder.iterdir())
     return 0
-
-
-@contextlib.contextmanager
-def _writing(place: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one line."""
-    try:
-        yield
-    except OSError as exc:
-        denied = isinstance(exc, PermissionError)
-        raise ConfigError(
-            f"the models cannot be changed: {exc.strerror}",
-            where=str(place),
-            hint="as root, or as the service's user" if denied else "",
-        ) from exc

@@ -56,7 +56,7 @@ def main(text: str) -> NoReturn:
     request = msgspec.convert(json.loads(text), Request)
     answer = os.dup(1)
     os.dup2(2, 1)  # where the interpreter prints to
-    _limit(request.limit_s)
+    limit(request.limit_s, PRINTED_MAX_BYTES)
     os.write(answer, msgspec.json.encode(_refusal(request)))
     os._exit(0)  # without the interpreter's own clean-up, which may crash
 
@@ -68,7 +68,7 @@ def _refusal(request: Request) -> Refusal | None:
     max_bytes = request.config.max_memory_bytes
     memory, more = f"{max_bytes / 1e6:.0f} MB", "raise `max_memory_bytes` in [model]"
     try:
-        _limit_memory(max_bytes + request.file_bytes)
+        limit_memory(max_bytes + request.file_bytes)
         prepare(request.config, request.sha256, request.gives)
     except ModelError as exc:
         what, hint = exc.what, exc.hint
@@ -82,11 +82,11 @@ def _refusal(request: Request) -> Refusal | None:
     return None
 
 
-def _limit(limit_s: float) -> None:
-    """Take the limits that hold from the beginning."""
+def limit(limit_s: float, file_bytes: int) -> None:
+    """Take the limits that hold from the beginning. file_bytes: of a file that is written."""
     cores = len(os.sched_getaffinity(0))
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, PRINTED_MAX_BYTES)
+    _lower(resource.RLIMIT_FSIZE, file_bytes)
     _lower(resource.RLIMIT_CPU, math.ceil(limit_s * cores) + ALONE_S)
     signal.alarm(math.ceil(limit_s) + ALONE_S)
     with contextlib.suppress(OSError):  # the kernel kills this process before the daemon
@@ -95,7 +95,7 @@ def _limit(limit_s: float) -> None:
         os.nice(10)
 
 
-def _limit_memory(max_bytes: int) -> None:
+def limit_memory(max_bytes: int) -> None:
     """Allow this process to have ``max_bytes`` of private writable memory more than it has now.
 
     Source: getrlimit(2), RLIMIT_DATA, which counts private mappings since Linux 4.7.

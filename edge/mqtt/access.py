@@ -44,6 +44,7 @@ class Access:
         self,
         client_id: str,
         *,
+        kind: type[Client] = Client,
         reconnect: bool = False,
         payload_max: int = PAYLOAD_MAX,
         on_incoming: Callable[[Incoming], None] = lambda _: None,
@@ -51,10 +52,11 @@ class Access:
     ) -> Client:
         """Return a client that is not connected yet; Client has the parameters.
 
+        kind       the class, for a program with one of its own
         reconnect  whether paho reconnects by itself
         """
         broker = self._broker
-        client = Client(
+        client = kind(
             client_id,
             version5=self.version5,
             transport=broker.transport,

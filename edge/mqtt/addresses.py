@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias
 
-from edge.frames import Seconds
+from edge.messages import Seconds
 
 Place: TypeAlias = tuple[int, int, int, str, Any]
 """An address as getaddrinfo returns it; the first item is its family."""

@@ -174,6 +174,9 @@ class Client(paho.Client):
             self.unreadable_total += 1
         else:
             self._on_incoming(received.incoming)
+        return self._acknowledge(received)
+
+    def _acknowledge(self, received: packets.Published) -> MQTTErrorCode:
         if received.qos == 1:
             return self._send_puback(received.mid)
         if received.qos == 2:  # never subscribed to; delivered at once, not when released

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from edge.errors import PublishError
-from edge.frames import Seconds
-from edge.messages import Broker, Message
+from edge.messages import Broker, Message, Seconds
 from edge.mqtt.access import Access, Outgoing
 from edge.mqtt.lifecycle import (
     Closed,

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
-from edge.frames import Seconds
-from edge.messages import Message
+from edge.messages import Message, Seconds
 from edge.mqtt.limits import Limits, modest
 from edge.mqtt.suspects import Suspects
 

@@ -10,8 +10,7 @@ import threading
 from collections import Counter, deque
 from typing import Final
 
-from edge.frames import Seconds
-from edge.messages import Incoming
+from edge.messages import Incoming, Seconds
 
 MESSAGES: Final = 1000
 BYTES: Final = 2_097_152

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Final
 
-from edge.frames import Seconds
+from edge.messages import Seconds
 
 log = logging.getLogger(__name__)
 STAYS_S: Final = 5.0

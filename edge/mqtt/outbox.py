@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from edge.frames import Seconds
-from edge.messages import EventQueue, Message
+from edge.messages import EventQueue, Message, Seconds
 from edge.mqtt.connection import Link, SetAsideError
 from edge.mqtt.outage import Seldom
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from edge.frames import Seconds
-from edge.messages import Incoming
+from edge.messages import Incoming, Seconds
 
 RESPONSE_TOPIC: Final = 8
 CORRELATION_DATA: Final = 9

@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge.frames import Seconds
-from edge.messages import Broker, EventQueue, Message
+from edge.messages import Broker, EventQueue, Message, Seconds
 from edge.mqtt.connection import Link, ReadDenied, Report
 from edge.mqtt.lifecycle import (
     Acknowledged,

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edge.errors import PublishError
-from edge.frames import Seconds
-from edge.messages import Broker, Incoming
+from edge.messages import Broker, Incoming, Seconds
 from edge.mqtt.access import Access, reason
 
 CLEAR_S: Final = 5.0

@@ -10,7 +10,7 @@ from typing import Final
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge.frames import Seconds
+from edge.messages import Seconds
 from edge.mqtt.client import Client
 from edge.mqtt.limits import Limits
 from edge.mqtt.suspects import Suspects

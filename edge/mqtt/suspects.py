@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from edge.frames import Seconds
+from edge.messages import Seconds
 
 CAREFUL: Final = 2
 ROW: Final = 4

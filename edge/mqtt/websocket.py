@@ -13,7 +13,7 @@ from typing import Final
 
 from paho.mqtt.client import WebsocketConnectionError, WebSocketHeaders, _WebsocketWrapper
 
-from edge.frames import Seconds
+from edge.messages import Seconds
 
 HANDSHAKE_BYTES: Final = 16_384
 HANDSHAKE_S: Final = 10.0

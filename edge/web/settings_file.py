@@ -74,7 +74,8 @@ def check(tables: Tables, path: Path | None) -> None:
 
 def allowed() -> tuple[str, ...]:
     """Return the tables of which keys can be saved."""
-    return ("camera", *(table for table in configs.RELOADABLE if table != "web"))
+    left_out = ("web", *configs.FILE_ALONE)
+    return ("camera", *(table for table in configs.RELOADABLE if table not in left_out))
 
 
 def save(tables: Tables, path: Path | None) -> Saved:

@@ -195,12 +195,13 @@ class Teaching:
         return Result(job, name, version, round(time.time(), 3), report)
 
     def _install(self) -> str:
-        from edge.model import store  # which imports NumPy
+        from edge.model import store, workspace  # which imports NumPy
 
         result = self._results.read()
         if result is None:
             raise EdgeError("nothing was taught yet")
-        store.tidy()
+        store.check_signed_only(self._place.load(), result.name)
+        workspace.tidy()
         added = store.add(self._results.model(result), result.name, result.version)
         folder, job = self._results.begin()
         try:

@@ -6,6 +6,7 @@ python -m tests.system.packages SUITE ARCH     what both depend on, one per line
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,13 @@ WEB: Final = "edge-camera-web"
 CONFFILE: Final = "etc/edge-camera/edge.toml"
 ENDS: Final = {"bookworm": "deb12", "trixie": "deb13"}
 """Suite -> the end of its packages' versions."""
+PLACES: Final = {
+    "service": "usr/lib/edge-camera/edge/daemon/service.py",
+    "framepath": "usr/lib/edge-camera/edge/daemon/framepath.py",
+    "postinst": "DEBIAN/postinst",
+    "config": CONFFILE,
+}
+"""What a changed package can differ in -> its file."""
 BEFORE: Final = "0.0.1"
 """Version of the package that is upgraded: older than every other."""
 
@@ -76,6 +84,27 @@ def before(package: Package, folder: Path) -> Package:
         build = ["dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(made_path)]
         subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     return Package(made_path)
+
+
+def changed(package: Package, folder: Path, version: str, **texts: str) -> Path:
+    """Return the package as another version, with a text at the end of some files, in ``folder``.
+
+    texts  of PLACES: name -> text
+    """
+    tree = folder / "tree"
+    subprocess.run(["dpkg-deb", "-R", package.path, tree], check=True)
+    control = tree / "DEBIAN" / "control"
+    control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
+    own = version.partition("~")[0]
+    init = tree / "usr" / "lib" / "edge-camera" / "edge" / "__init__.py"
+    init.write_text(f'"""Changed."""\n\n__version__ = "{own}"\n')
+    for name, text in texts.items():
+        with (tree / PLACES[name]).open("a") as stream:
+            stream.write(text)
+    made = folder / f"edge-camera_{version}_amd64.deb"
+    build = ["dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(made)]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    return made
 
 
 if __name__ == "__main__":

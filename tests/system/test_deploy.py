@@ -5,7 +5,6 @@ In this order: all tests use the same machine.
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from deploy.on_device.rollout import BACK, RETURNED
 from tests.conftest import ROOT
 from tests.system.conftest import CONFIG, is_up
 from tests.system.machine import Machine, Subscriber
-from tests.system.packages import Package
+from tests.system.packages import Package, changed
 
 pytestmark = pytest.mark.system
 Subscribe = Callable[[], Subscriber]
@@ -79,29 +78,10 @@ def ssh(machine: Machine, settings: str, tmp_path_factory: pytest.TempPathFactor
 def make(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that makes another version of the package, with changed files."""
 
-    def changed(version: str, **files: str) -> Path:
-        folder = tmp_path_factory.mktemp("package")
-        tree = folder / "tree"
-        subprocess.run(["dpkg-deb", "-R", package.path, tree], check=True)
-        control = tree / "DEBIAN" / "control"
-        control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
-        private = tree / "usr" / "lib" / "edge-camera" / "edge"
-        own = version.partition("~")[0]
-        (private / "__init__.py").write_text(f'"""Changed."""\n\n__version__ = "{own}"\n')
-        places = {
-            "service": private / "daemon" / "service.py",
-            "postinst": tree / "DEBIAN" / "postinst",
-            "config": tree / "etc" / "edge-camera" / "edge.toml",
-        }
-        for name, text in files.items():
-            with places[name].open("a") as stream:
-                stream.write(text)
-        made = folder / f"edge-camera_{version}_amd64.deb"
-        build = ["dpkg-deb", "-Znone", "--root-owner-group", "-b", str(tree), str(made)]
-        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
-        return made
+    def made(version: str, **files: str) -> Path:
+        return changed(package, tmp_path_factory.mktemp("package"), version, **files)
 
-    return changed
+    return made
 
 
 def has(machine: Machine, version: str, settings: str) -> None:

@@ -175,6 +175,10 @@ def test_its_memory_is_within_its_limit(service: Machine) -> None:
     limit = "enforced" if service.enforces else "NOT ENFORCED here: no memory controller"
     print(f"{service.name}: PSS {pss / 1e6:.1f} MB; MemoryMax {most / 1e6:.0f} MB, {limit}")
     assert 1.5 * pss < most
+    began, ready = "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic"
+    at_us = service.show(began, ready)
+    took_s = (int(at_us[ready]) - int(at_us[began])) / 1e6
+    print(f"{service.name}: READY {took_s:.2f} s after its start")
     shown = json.loads(service.output("edge bench --memory --json"))
     resident = re.search(r"^Rss: +(\d+) kB", rollup, re.M)
     assert resident

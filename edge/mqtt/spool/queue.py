@@ -25,8 +25,7 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import Final
 
-from edge.frames import Seconds
-from edge.messages import Message
+from edge.messages import Message, Seconds
 from edge.mqtt.spool.file import SpoolFile, open_file
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,179 @@
+"""The state of one rollout in a file: who has what, and why. A kill at any instant loses no line.
+
+Rule 1: it is written whole beside itself and renamed, before and after a device is changed.
+Rule 2: one process at a time: the file beside it is locked.
+Rule 3: a state of something else, or one that is no state, is refused and never overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from deploy.host import DeployError
+from edge import files
+
+FORMAT: Final = 1
+MAX_BYTES: Final = 100_000_000
+HISTORY: Final = 20
+"""Outcomes of a host that are kept, the newest."""
+State = Literal[
+    "waiting", "changing", "installed", "healthy", "failed", "back", "unreachable", "stuck"
+]
+"""failed: not changed, back by itself, or to be taken back; stuck: could not be taken back."""
+STATES: Final = get_args(State)
+TOUCHED: Final = ("changing", "installed", "stuck")
+"""States in which a device may have the new one: it is looked at first."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One device.
+
+    mine     this rollout has changed it, so the way back is its own
+    before   facts before the change; after: those that were judged, as JSON types
+    at_s     wall clock of the change
+    """
+
+    host: str
+    wave: int = 0
+    state: State = "waiting"
+    why: str = ""
+    mine: bool = False
+    at_s: float = 0.0
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    unknown: list[str] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Ledger:
+    """The state of one rollout. Its methods are called by several threads.
+
+    what      of what it is: `edge-camera 0.3.0`, `model gate@2`
+    identity  checksums by kind of device; one that is added later is kept
+    """
+
+    def __init__(self, path: Path, what: str, identity: dict[str, str]) -> None:
+        self.path, self.what, self.identity = path, what, identity
+        self.entries: dict[str, Entry] = {}
+        self._lock = threading.Lock()
+
+    def read(self) -> bool:
+        """Take over the state in the file; return whether there was one. Raises DeployError."""
+        where = str(self.path)
+        try:
+            given = json.loads(files.read_text(self.path, MAX_BYTES))
+            if given["format"] != FORMAT:
+                raise ValueError("of another version")
+            what, identity = str(given["what"]), dict(given["identity"])
+            entries = [_entry(one) for one in given["hosts"]]
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise DeployError(73, f"cannot be read: {exc.strerror}", where=where) from exc
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            hint = "move it away to begin from the start, or NAME=ANOTHER"
+            raise DeployError(73, "not the state of a rollout", where=where, hint=hint) from None
+        if what != self.what or any(
+            identity.get(kind, digest) != digest for kind, digest in self.identity.items()
+        ):
+            hint = "NAME=ANOTHER keeps both; to begin from the start, move the file away"
+            other = what if what != self.what else f"{what} with another checksum"
+            raise DeployError(73, "the state of another rollout", where=where, got=other, hint=hint)
+        self.identity = {**identity, **self.identity}
+        self.entries = {entry.host: entry for entry in entries}
+        return True
+
+    def pin(self, kind: str, digest: str) -> None:
+        """Record which file a kind of device gets. Raises DeployError for another one."""
+        with self._lock:
+            if self.identity.setdefault(kind, digest) == digest:
+                return
+        raise DeployError(
+            73,
+            f"for {kind} there is another file than when this began",
+            where=str(self.path),
+            hint="name the first one, DEB=FILE; or NAME=ANOTHER begins from the start",
+        )
+
+    def enter(self, waves: list[list[str]]) -> None:
+        """Take the hosts of a plan; those of an older plan that are in none stay as they are."""
+        for number, wave in enumerate(waves, 1):
+            for host in wave:
+                self.entries.setdefault(host, Entry(host)).wave = number
+        self.write()
+
+    def set(self, host: str, state: State, why: str = "", **more: Any) -> None:
+        """Change one device's state, and write the file."""
+        with self._lock:
+            entry = self.entries[host]
+            entry.state, entry.why = state, why
+            for name, value in more.items():
+                setattr(entry, name, value)
+            entry.history.append({"at_s": round(time.time(), 1), "state": state, "why": why})
+            del entry.history[:-HISTORY]
+            self._write()
+
+    def write(self) -> None:
+        """Write the file, whole. Raises DeployError."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        content = {
+            "format": FORMAT,
+            "what": self.what,
+            "identity": self.identity,
+            "hosts": [asdict(entry) for entry in self.entries.values()],
+        }
+        replace(self.path, json.dumps(content, indent=1) + "\n")
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises DeployError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    except OSError as exc:
+        raise DeployError(73, f"cannot be written: {exc.strerror}", where=str(path)) from exc
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Be the only rollout with this state while the block lasts. Raises DeployError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock").open("w")
+    except OSError as exc:
+        raise DeployError(73, f"cannot be written: {exc.strerror}", where=str(path)) from exc
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeployError(75, "another rollout with this state runs", where=str(path)) from None
+        yield
+
+
+def _entry(given: dict[str, Any]) -> Entry:
+    """Return one device's state. Raises ValueError, TypeError."""
+    entry = Entry(**{one.name: given[one.name] for one in fields(Entry) if one.name in given})
+    plain = isinstance(entry.host, str) and isinstance(entry.why, str)
+    maps = all(isinstance(one, dict | None) for one in (entry.before, entry.after))
+    if entry.state not in STATES or not plain or not maps or not isinstance(entry.history, list):
+        raise ValueError("not a device's state")
+    entry.at_s, entry.mine = float(entry.at_s), bool(entry.mine)
+    return entry

@@ -1,0 +1,1 @@
+"""Tests of the programs for a fleet: the store, the exporter, the alerts."""
