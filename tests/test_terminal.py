@@ -333,7 +333,7 @@ OWN = {
         "json.dumps(summary) if as_json else replay_text.summary(summary)",
     ],
     "edge/cli/teach_progress.py": ["f'\\r\\x1b[K{line}'"],
-    "deploy/sdcard/flash.py": ["f'\\r{line}'", "f'{start}{line}'"],
+    "deploy/sdcard/progress.py": ["f'\\r{line}'", "f'{start}{line}'"],
     "deploy/on_device/state.py": ["text"],
     "deploy/run.py": [
         "f'private broker on {private.address}; see it all with:'",

@@ -14,12 +14,10 @@ from typing import Final, Self
 
 from deploy.rabbitmq.definitions import Login, definitions
 from deploy.rabbitmq.namespaces import NAME, NAMES, address, run
-from deploy.rabbitmq.node import Node
+from deploy.rabbitmq.node import START_S, Node
 
 HERE: Final = Path(__file__).resolve().parent
 PORT: Final = 8883
-ASK_S: Final = 30.0
-"""Longest wait for a node that answers."""
 RULES: Final = """
 table bridge cut {{
   chain forward {{
@@ -81,27 +79,25 @@ class Cluster:
             node.wait()
 
     def leader(self) -> Node:
-        """Return the node that leads the most quorum queues. Raises RuntimeError."""
-        listed = self._queues()
-        leaders = [line.split("@")[-1] for line in listed.splitlines() if "quorum" in line]
-        if not leaders:
-            raise RuntimeError("no quorum queue has a leader")
-        return self.nodes[max(set(leaders), key=leaders.count).strip()]
+        """Return the node that leads the most quorum queues, once one does.
 
-    def _queues(self) -> str:
-        """Return type and leader of each queue; a node that has just come back may fail."""
-        until_s = time.monotonic() + ASK_S
-        while True:
+        A node that has just started may serve clients, and not answer this yet.
+        """
+        columns = ("--quiet", "--no-table-headers", "type", "leader")
+        until_s, why = time.monotonic() + START_S, "no node serves"
+        while time.monotonic() < until_s:
             for node in self.nodes.values():
                 try:
-                    if node.serves:
-                        return node.ctl(
-                            "list_queues", "--quiet", "--no-table-headers", "type", "leader"
-                        )
-                except RuntimeError:
-                    if time.monotonic() > until_s:
-                        raise
-            time.sleep(1.0)
+                    listed = node.ctl("list_queues", *columns) if node.serves else ""
+                except RuntimeError as exc:
+                    why = str(exc)
+                    continue
+                lines = [line.split("@")[-1] for line in listed.splitlines() if "quorum" in line]
+                leaders = [name.strip() for name in lines if name.strip() in self.nodes]
+                if leaders:
+                    return self.nodes[max(set(leaders), key=leaders.count)]
+            time.sleep(0.5)
+        raise RuntimeError(f"no quorum queue has a leader: {why}")
 
     def cut(self, node: Node) -> None:
         """Part ``node`` from the others; its devices still reach it."""

@@ -75,9 +75,9 @@ def connect(folder: Path) -> None:
 
 
 def run(*command: str | Path) -> str:
-    """Return the output of a command. Raises RuntimeError with its last line if it fails."""
+    """Return the output of a command. Raises RuntimeError with its first line if it fails."""
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode:
         why = (done.stderr or done.stdout).strip().splitlines() or [f"status {done.returncode}"]
-        raise RuntimeError(f"{' '.join(map(str, command))}: {why[-1]}")
+        raise RuntimeError(f"{' '.join(map(str, command))[-200:]}: {why[0]}")
     return done.stdout
