@@ -46,7 +46,11 @@ def main(arguments: list[str]) -> int:
         command += [f"--deselect={test}" for test in DIFFERENT]
         environment = {**os.environ, FOLDER: made}
         del environment[INSIDE]
-        return subprocess.run(command, check=False, env=environment).returncode
+        status = subprocess.run(command, check=False, env=environment).returncode
+        for place in (ROOT / "mnt", ROOT / "etc/hosts", Path("/etc/hosts")):  # or it is busy
+            while not subprocess.run(["umount", "-l", place], capture_output=True).returncode:
+                pass
+        return status
 
 
 if __name__ == "__main__":
