@@ -1,4 +1,4 @@
-"""One run of many devices against one broker: connect, send, break it and mend it, count.
+"""One run of many devices against one broker: connect, send, break it, repair it, count.
 
 Knows no broker: an Engine says where it is, which processes it has, and which faults it can have.
 """

@@ -32,7 +32,7 @@ def payload(kind: str, **changes: Any) -> bytes:
     return json.dumps(whole.get("payload", whole) | changes).encode()
 
 
-class Told:
+class Feed:
     """Devices, and a clock that the test moves."""
 
     def __init__(self, most: int = 10, forget_s: float = 1000.0) -> None:
@@ -65,11 +65,11 @@ class Told:
 
 def test_names_are_those_of_one_device() -> None:
     """Every metric of a golden message, with the device's name before its labels."""
-    told = Told()
-    told.online("porch")
+    feed = Feed()
+    feed.online("porch")
     for kind in ("state", "info"):
-        told.say("porch", kind, payload(kind))
-    families = {family.name: family for family in told.devices.families(told.now_s)}
+        feed.say("porch", kind, payload(kind))
+    families = {family.name: family for family in feed.devices.families(feed.now_s)}
     alone = [*metrics.telemetry(PARTS), *metrics.state(json.loads(payload("state")))]
     assert len(alone) > 20
     for family in alone:
@@ -83,77 +83,77 @@ def test_names_are_those_of_one_device() -> None:
 
 def test_what_a_device_that_is_gone_has_said_is_left_out() -> None:
     """Offline, or silent for three intervals of telemetry and a minute: only edge_up."""
-    told = Told()
-    told.online("a", "b", "c")
-    told.say("b", "availability", b"offline")
-    told.say("c", "telemetry", payload("telemetry", interval_s=100.0))
-    assert told.up() == {"a": 1.0, "b": 0.0, "c": 1.0}
-    assert ("edge_frame_rate_hertz", "b") not in told.samples()
-    told.now_s += 61
-    assert told.up() == {"a": 0.0, "b": 0.0, "c": 1.0}
-    assert ("edge_frame_rate_hertz", "a") not in told.samples()
-    assert ("edge_last_message_timestamp_seconds", "a") in told.samples()
-    told.say("a", "state", payload("state"))
-    assert told.up()["a"] == 1.0
-    assert ("edge_frame_rate_hertz", "a") in told.samples()
+    feed = Feed()
+    feed.online("a", "b", "c")
+    feed.say("b", "availability", b"offline")
+    feed.say("c", "telemetry", payload("telemetry", interval_s=100.0))
+    assert feed.up() == {"a": 1.0, "b": 0.0, "c": 1.0}
+    assert ("edge_frame_rate_hertz", "b") not in feed.samples()
+    feed.now_s += 61
+    assert feed.up() == {"a": 0.0, "b": 0.0, "c": 1.0}
+    assert ("edge_frame_rate_hertz", "a") not in feed.samples()
+    assert ("edge_last_message_timestamp_seconds", "a") in feed.samples()
+    feed.say("a", "state", payload("state"))
+    assert feed.up()["a"] == 1.0
+    assert ("edge_frame_rate_hertz", "a") in feed.samples()
 
 
 def test_nothing_of_before_a_lost_connection_counts() -> None:
     """A device is up again when the broker says so."""
-    told = Told()
-    told.online("a")
-    told.devices.begin(told.now_s)
-    assert told.up() == {"a": 0.0}
-    told.say("a", "availability", b"online", retained=True)
-    assert told.up() == {"a": 1.0}
-    assert ("edge_frame_rate_hertz", "a") not in told.samples()
+    feed = Feed()
+    feed.online("a")
+    feed.devices.begin(feed.now_s)
+    assert feed.up() == {"a": 0.0}
+    feed.say("a", "availability", b"online", retained=True)
+    assert feed.up() == {"a": 1.0}
+    assert ("edge_frame_rate_hertz", "a") not in feed.samples()
 
 
 def test_a_device_is_forgotten() -> None:
     """After so long without a sign of life, which no retained message is; or once purged."""
-    told = Told(forget_s=1000.0)
-    told.online("a", "b", "c")
-    told.say("b", "availability", b"", retained=True)
-    assert told.up().keys() == {"a", "c"}
-    told.now_s += 999
-    told.say("a", "availability", b"offline", retained=True)
-    told.say("c", "state", payload("state"))
-    assert told.up().keys() == {"a", "c"}
-    told.now_s += 2
-    assert told.up().keys() == {"c"}
+    feed = Feed(forget_s=1000.0)
+    feed.online("a", "b", "c")
+    feed.say("b", "availability", b"", retained=True)
+    assert feed.up().keys() == {"a", "c"}
+    feed.now_s += 999
+    feed.say("a", "availability", b"offline", retained=True)
+    feed.say("c", "state", payload("state"))
+    assert feed.up().keys() == {"a", "c"}
+    feed.now_s += 2
+    assert feed.up().keys() == {"c"}
 
 
 def test_devices_are_bounded() -> None:
     """Further ones are counted; one that goes makes room. No name but a device id is taken."""
-    told = Told(most=2)
-    told.online("a", "b", "c")
+    feed = Feed(most=2)
+    feed.online("a", "b", "c")
     for name in ("", "x" * 64, "-x", "a b", "a\n", "\u202e", "$share"):
-        told.say(name, "availability", b"online")
-    assert told.up().keys() == {"a", "b"}
-    assert told.devices.ignored == dict.fromkeys(REASONS, 0) | {"devices": 2, "name": 7}
-    told.say("a", "availability", b"")
-    told.online("c")
-    assert told.up().keys() == {"b", "c"}
+        feed.say(name, "availability", b"online")
+    assert feed.up().keys() == {"a", "b"}
+    assert feed.devices.ignored == dict.fromkeys(REASONS, 0) | {"devices": 2, "name": 7}
+    feed.say("a", "availability", b"")
+    feed.online("c")
+    assert feed.up().keys() == {"b", "c"}
 
 
 def test_labels_are_bounded() -> None:
     """In number, now and over time, and in length; known ones go on."""
-    told = Told()
-    told.online("a")
+    feed = Feed()
+    feed.online("a")
     many = {f"label {n}": 0.1 for n in range(ROWS_MAX + 5)}
-    told.say("a", "state", payload("state", scores=many | {"x" * 65: 0.1}))
+    feed.say("a", "state", payload("state", scores=many | {"x" * 65: 0.1}))
 
     def scores() -> dict[tuple[str, ...], float]:
-        families = {family.name: family for family in told.devices.families(told.now_s)}
+        families = {family.name: family for family in feed.devices.families(feed.now_s)}
         return families["edge_score_ratio"].rows
 
     assert len(scores()) == ROWS_MAX
-    assert told.devices.ignored["labels"] == 6
+    assert feed.devices.ignored["labels"] == 6
     for number in range(SERIES_MAX + 50):
-        told.say("a", "state", payload("state", scores={f"new {number}": 0.2}))
+        feed.say("a", "state", payload("state", scores={f"new {number}": 0.2}))
     seen = SERIES_MAX - ROWS_MAX - 5  # those beyond the rows of one message are known, too
-    assert told.devices.ignored["labels"] == 6 + SERIES_MAX + 50 - seen
-    told.say("a", "state", payload("state", scores={"label 1": 0.3, "\x1b[31m": 0.3}))
+    assert feed.devices.ignored["labels"] == 6 + SERIES_MAX + 50 - seen
+    feed.say("a", "state", payload("state", scores={"label 1": 0.3, "\x1b[31m": 0.3}))
     assert scores() == {("a", "label 1"): 0.3}
 
 
