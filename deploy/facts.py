@@ -9,6 +9,7 @@ from typing import Any, Final
 from edge.text import escaped
 
 TEXT_MAX: Final = 300
+NUMBER_MAX: Final = 10**15
 LABELS_MAX: Final = 50
 
 
@@ -65,17 +66,25 @@ def typed(given: Mapping[str, Any]) -> Facts:
         value: Any = given.get(one.name)
         types = TYPES.get(one.name, (str,))
         if isinstance(value, types) and isinstance(value, bool) == (bool in types):
-            found[one.name] = _bounded(value)
+            bounded = _bounded(value)
+            if bounded is not None:
+                found[one.name] = bounded
     return Facts(**found)
 
 
 def _bounded(value: Any) -> Any:
-    """Return a value with short, printable texts, and not too many of them."""
+    """Return a value with few, short, printable texts, and numbers of a usual size."""
+    if isinstance(value, int | float):
+        return value if abs(value) <= NUMBER_MAX else None  # not a number is left out, too
     if isinstance(value, str):
         return escaped(value, TEXT_MAX)
     if isinstance(value, dict):
         some = [*value.items()][:LABELS_MAX]
-        return {escaped(str(k), TEXT_MAX): v for k, v in some if isinstance(v, int) and v >= 0}
+        return {
+            escaped(str(k), TEXT_MAX): v
+            for k, v in some
+            if isinstance(v, int) and 0 <= v <= NUMBER_MAX
+        }
     if isinstance(value, list | tuple):
         return tuple(escaped(str(word), TEXT_MAX) for word in value[:LABELS_MAX])
     return value

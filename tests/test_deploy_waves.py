@@ -377,3 +377,10 @@ def test_a_socket_that_is_no_daemon_is_one_line(tmp_path: Path) -> None:
     """Nothing there; the error names the path."""
     with pytest.raises(AskError, match="No such file"), Daemon(str(tmp_path / "edge.sock")):
         pass
+
+
+def test_a_number_beyond_all_reason_is_left_out() -> None:
+    """A device says what it likes of itself: nothing that float() or a report would stumble over."""
+    said = {"fps": 10**400, "p99_ms": float("nan"), "labels": {"cat": 10**400, "dog": 3}}
+    facts = typed(said)
+    assert (facts.fps, facts.p99_ms, facts.labels) == (None, None, {"dog": 3})

@@ -160,6 +160,7 @@ def empty(folder: Path) -> setting.Place:
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="LEFT OUT: programs, for want of ffmpeg")
 def test_whole_programs_are_measured_with_their_children(tmp_path: Path) -> None:
     """The daemon is one process, ffmpeg and its loop are two; both publish, none is left."""
+    before = clock.children(os.getpid())  # of other tests
     bench = daemons.Bench(tmp_path, {})
     with bench.running():
         found = {
@@ -175,7 +176,7 @@ def test_whole_programs_are_measured_with_their_children(tmp_path: Path) -> None
         assert one["messages_per_s"] > 0
         assert one["cpu_share"] > 0
         assert one["peak_mb"] >= one["rss_mb"] >= one["pss_mb"] > 0
-    assert clock.children(os.getpid()) == []
+    assert set(clock.children(os.getpid())) <= set(before)
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="LEFT OUT: programs, for want of ffmpeg")

@@ -645,6 +645,17 @@ def test_a_shipped_name_is_not_signed(site: Site) -> None:
     assert not (site.folder / "out").exists()
 
 
+def test_the_record_is_never_written_through_a_link(site: Site, tmp_path: Path) -> None:
+    """Root adds models in a folder that the daemon's user can write."""
+    victim = tmp_path / "victim"
+    victim.write_text("root's own")
+    victim.chmod(0o600)
+    (site.state / f"{serials.NAME}.part").symlink_to(victim)
+    put(site, site.bundle(site.model()))
+    assert (victim.read_text(), victim.stat().st_mode & 0o777) == ("root's own", 0o600)
+    assert not (site.state / serials.NAME).is_symlink()
+
+
 def test_openssl_missing_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the package that has it."""
     monkeypatch.setattr(keys, "PATH", "/nowhere")

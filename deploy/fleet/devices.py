@@ -155,7 +155,7 @@ def _payload(kind: str, incoming: Incoming) -> dict[str, Any] | None:
         return {} if incoming.payload in (b"online", b"offline") else None
     try:
         payload = None if incoming.cut_bytes else msgspec.json.decode(incoming.payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: bad UTF-8
         return None
     return payload if isinstance(payload, dict) else None
 

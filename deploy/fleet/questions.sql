@@ -7,6 +7,13 @@
 -- They read, and change nothing. "until" is now unless given; hours and shares of labels go by the
 -- devices' clocks (event.at), silence by the database's (event.stored).
 
+-- A figure in an event's evidence; NULL where a device has sent something else.
+CREATE OR REPLACE FUNCTION figure(value jsonb) RETURNS float8 LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN jsonb_typeof(value) = 'number' THEN
+        CASE WHEN abs(value::text::numeric) < 1e15 THEN value::text::float8 END
+    END
+$$;
+
 -- Which devices are alike enough to compare: the same name but for a number at its end, as gate-1 and
 -- gate-2. Replace it where your names say it otherwise.
 CREATE OR REPLACE FUNCTION neighbourhood(device text) RETURNS text
@@ -55,7 +62,7 @@ $$;
 CREATE OR REPLACE FUNCTION drifting(until timestamptz DEFAULT now())
 RETURNS TABLE (device text, since timestamptz, reason text, psi float8)
 LANGUAGE sql STABLE AS $$
-    SELECT device, at, evidence ->> 'reason', (evidence ->> 'psi')::float8 FROM (
+    SELECT device, at, evidence ->> 'reason', figure(evidence -> 'psi') FROM (
         SELECT DISTINCT ON (device) * FROM event
         WHERE type IN ('drift_began', 'drift_ended') AND at <= until
         ORDER BY device, at DESC
@@ -81,14 +88,14 @@ $$;
 CREATE OR REPLACE FUNCTION disagree_with_shadow(below float8 DEFAULT 0.9)
 RETURNS TABLE (device text, model text, agreement float8, frames bigint, ended timestamptz)
 LANGUAGE sql STABLE AS $$
-    SELECT device, evidence ->> 'model', (evidence ->> 'agreement')::float8,
-        (evidence ->> 'frames')::bigint, at
+    SELECT device, evidence ->> 'model', figure(evidence -> 'agreement'),
+        figure(evidence -> 'frames')::bigint, at
     FROM (
         SELECT DISTINCT ON (device) * FROM event
         WHERE type = 'shadow_ended' AND evidence ? 'agreement'
         ORDER BY device, at DESC
     ) AS newest
-    WHERE (evidence ->> 'agreement')::float8 < below
+    WHERE figure(evidence -> 'agreement') < below
     ORDER BY 3
 $$;
 

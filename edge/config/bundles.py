@@ -19,7 +19,7 @@ URL_MAX: Final = 1024
 """Characters."""
 PORTS: Final = {"http": 80, "https": 443}
 _PLAIN: Final = re.compile(r"[!-~]{1,1024}\Z")
-_UP: Final = re.compile(r"(?:^|/)\.{1,2}(?:/|\Z)|\\|%(?:2e|2f|5c|00)", re.IGNORECASE)
+_UP: Final = re.compile(r"(?:^|/)\.{1,2}(?:[/;]|\Z)|\\|%(?:2[ef5]|5c|00|[89a-f])", re.IGNORECASE)
 """Parts of a path that a server may read as another one."""
 
 

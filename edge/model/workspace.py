@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -70,10 +71,15 @@ def tidy() -> None:
 
 def owned(path: Path, like: Path) -> None:
     """Let everyone read ``path``, and give it the owner of ``like``: root may have made it."""
-    path.chmod(0o755 if path.is_dir() else 0o644)
-    if os.geteuid() == 0:
-        owner = like.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+    # By descriptor, and never through a link: root works in a folder that the daemon can write.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fchmod(handle, 0o755 if stat.S_ISDIR(os.fstat(handle).st_mode) else 0o644)
+        if os.geteuid() == 0:
+            owner = like.stat()
+            os.fchown(handle, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(handle)
 
 
 def sync(folder: Path) -> None:

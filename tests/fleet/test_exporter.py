@@ -158,6 +158,7 @@ def test_labels_are_bounded() -> None:
 
 
 HOSTILE: Final = (
+    b'{"label":"\xff"}',
     *(b"", b"{", b"[]", b"7", b"null", b"\xff", b"[" * 60_000, b'{"fps": 1e999}', b'"\\ud800"'),
     *(b'{"scores": {"\\ud800": 1}}', b'{"a": "' + b"x" * 70_000 + b'"}'),
 )

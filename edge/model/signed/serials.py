@@ -97,7 +97,8 @@ def accept(record: Record, manifest: Manifest, sha256: str) -> None:
     part = path.with_name(f"{NAME}.part")
     content = msgspec.json.format(msgspec.json.encode({**record, manifest.name: accepted}))
     try:
-        with part.open("wb") as out:
+        part.unlink(missing_ok=True)
+        with part.open("xb") as out:  # never through a link that somebody has put there
             out.write(content + b"\n")
             out.flush()
             os.fsync(out.fileno())

@@ -17,4 +17,4 @@ export function eventText(event) {
 
 // Which events deserve attention: a sign, never a colour alone.
 export const eventKind = (type) =>
-  /lost|stalled|failed|corrupt|invalid|duplicate/.test(type) ? "fault" : /throttled|rate_lowered|drift_began|rolled_back|refused/.test(type) ? "warning" : "";
+  /lost|stalled|failed|corrupt|invalid|duplicate/.test(type) ? "fault" : /throttled|lowered|drift_began|rolled_back|refused/.test(type) ? "warning" : "";

@@ -1,4 +1,4 @@
-// A grid of pictures of which many can be selected: mouse, touch, keys. Knows no server.
+// A grid of pictures to select: mouse, touch, keys. Knows no server.
 import { announce, div, h, span, t, toggle, when } from "/dom.js";
 
 export const alt = (row) => t("pictures.alt", { name: row.class ?? row.label ?? t("pictures.unsorted"), time: row.time ? when(row.time) : "" });
@@ -81,7 +81,7 @@ export function grid({ sort, open, remove, undo, onselect }) {
     return selected.size || !orFocus ? [...selected] : [rows[at].name];
   }
 
-  // A press on a picture selects it, with Shift all between, with Ctrl one more; one that moves draws a box.
+  // A press selects a picture, with Shift all between, with Ctrl one more; a drag draws a box.
   outer.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || event.pointerType === "touch") return;
     const box = outer.getBoundingClientRect();

@@ -5,7 +5,7 @@ import * as live from "/live.js";
 const ORDER = ["fault", "warning", "unknown", "ok"];
 const FRESH_MS = 120000;
 
-// What a button asks of an address: `draw` gets the answer; `line` has what is meanwhile, or what went wrong.
+// What a button asks of an address: `draw` gets the answer; `line` says what happens.
 function question(path, text, meanwhile, line, box, draw) {
   let takenMs = null, failed = false;
   const isOld = () => failed || Date.now() - takenMs > FRESH_MS, control = button(t(text), ask);
@@ -53,7 +53,7 @@ function others() {
   return box;
 }
 
-// Others may say anything of themselves: only an address of the web becomes a link.
+// Others may say anything: only an address of the web becomes a link.
 function row({ id, online, label, since, said, paused, version, page }) {
   const kind = online ? "ok" : online === false ? "fault" : "unknown", spoke = since !== null;
   return [/^https?:\/\//.test(page) ? h("a", { href: page, rel: "noreferrer" }, id) : id, h("span", { "data-kind": kind }, signed(kind, t(`fleet.is.${kind}`))),

@@ -50,7 +50,7 @@ export const nowS = () => (daemon ? daemon.time_s + (Date.now() - daemonMs) / 10
 export const info = () => said("info");
 export const settings = () => info()?.config ?? {};
 
-// Called with the topic that is new; "" while nothing is but the connection. Returns what ends it.
+// Called with the topic that is new; "" where only the connection is. Returns what ends it.
 export function listen(reader) {
   readers.add(reader);
   return () => readers.delete(reader);
