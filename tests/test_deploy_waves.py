@@ -380,7 +380,7 @@ def test_a_socket_that_is_no_daemon_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_number_beyond_all_reason_is_left_out() -> None:
-    """A device says what it likes of itself: nothing that float() or a report would stumble over."""
+    """A device says what it likes of itself: float() and the report get nothing that ends them."""
     said = {"fps": 10**400, "p99_ms": float("nan"), "labels": {"cat": 10**400, "dog": 3}}
     facts = typed(said)
     assert (facts.fps, facts.p99_ms, facts.labels) == (None, None, {"dog": 3})

@@ -645,6 +645,12 @@ def test_a_shipped_name_is_not_signed(site: Site) -> None:
     assert not (site.folder / "out").exists()
 
 
+def test_a_record_that_is_no_utf_8_refuses_in_one_line(site: Site) -> None:
+    """As any other damage of it."""
+    (site.state / serials.NAME).write_bytes(b'{"hues": "\xff"}')
+    refused(site, site.bundle(site.model()), serials.NAME)
+
+
 def test_the_record_is_never_written_through_a_link(site: Site, tmp_path: Path) -> None:
     """Root adds models in a folder that the daemon's user can write."""
     victim = tmp_path / "victim"

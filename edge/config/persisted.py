@@ -151,7 +151,7 @@ def _read(name: str, kind: type[Kept]) -> Kept | None:
         return None
     except OSError as exc:
         log.warning("%s is ignored: %s", file, exc.strerror)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         log.warning("%s is ignored: %s", file, exc)
     return None
 

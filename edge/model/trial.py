@@ -64,7 +64,7 @@ class Trial:
             reason = f"the model does not finish in {LIMIT_S:.0f} s"
             raise ModelError(reason, where=self._where, hint=SMALLER)
         if status == 0:
-            with contextlib.suppress(msgspec.DecodeError, RecursionError):  # not an answer
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 refusal = msgspec.json.decode(answer, type=Refusal | None)
                 if refusal is not None:
                     raise ModelError(**msgspec.structs.asdict(refusal))

@@ -42,5 +42,5 @@ class Others:
             raise Refused(409, reply.error or "the daemon refuses")
         try:
             return answer(msgspec.json.decode(reply.payload, type=_Reply).data)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise Refused(503, "the daemon answers something unexpected") from exc

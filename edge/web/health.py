@@ -127,7 +127,7 @@ class Health:
                 await process.wait()
         try:
             report = msgspec.json.decode(output, type=Report)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise Refused(503, "edge doctor has failed; see the log") from exc
         self._done_s = time.monotonic()
         return _seen_from_a_sandbox(report) if self._sandbox else report

@@ -82,7 +82,7 @@ def family(one: Family) -> Any:
 def _table(raw: msgspec.Raw | None) -> dict[str, Any]:
     try:
         return _object(msgspec.json.decode(raw)) if raw is not None else {}
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
 
 

@@ -145,7 +145,7 @@ def _json(payload: object) -> bytes:
     content = str(payload).encode("utf-8", "replace")
     try:
         msgspec.json.decode(content, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return b"{}"
     return content
 

@@ -138,7 +138,7 @@ class SettingsApi:
         said = self._device.newest.said("info")
         try:
             return msgspec.json.decode(said or b"{}", type=_Info).config
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
 

@@ -62,7 +62,7 @@ class Results:
                 return result
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, RecursionError) as exc:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             log.warning("%s is ignored: %s", self._path / RESULT, exc)
         finally:
             folder.close()

@@ -203,5 +203,5 @@ class Watch:
         said = self._newest.said("info")
         try:
             return msgspec.json.decode(said or b"{}", type=_Info).config.smoothing
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _Smoothing()

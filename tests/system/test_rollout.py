@@ -184,7 +184,7 @@ def test_three_waves_on_devices_without_a_package(
 def test_a_wave_that_is_slower_stops_and_goes_back(
     fleet: Fleet, deb: packages.Package, tmp_path: Path
 ) -> None:
-    """The third device is never touched; the same command ends it once the second is mended."""
+    """The third device is never touched; the same command ends it once the second is repaired."""
     second = fleet.machines["second"]
     second.put(SLOW, b"")
     before, made = fleet.starts(), packages.changed(deb, tmp_path, "0.2.0", framepath=SLEEPS)

@@ -46,7 +46,7 @@ class Fetch:
         if self._child.late or -status == signal.SIGALRM:
             raise FetchError(f"takes longer than {LIMIT_S:.0f} s", where=self.url)
         if status == 0:
-            with contextlib.suppress(msgspec.DecodeError):
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 return msgspec.json.decode(answer, type=Done)
         name = signal_name(-status) if status < 0 else f"status {status}"
         raise ModelError(f"the fetch ended with {name}", where=self.url, got=printed)

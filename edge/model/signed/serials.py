@@ -49,7 +49,7 @@ def read() -> Record:
         return {}
     except OSError as exc:
         reason = exc.strerror or str(exc)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         reason = str(exc)
     raise ModelError(
         f"the record of accepted serials cannot be read: {reason}",
