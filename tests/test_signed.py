@@ -652,11 +652,11 @@ def test_a_record_that_is_no_utf_8_refuses_in_one_line(site: Site) -> None:
 
 
 def test_the_record_is_never_written_through_a_link(site: Site, tmp_path: Path) -> None:
-    """Root adds models in a folder that the daemon's user can write."""
+    """Somebody else may have put one in the place of the file that becomes it."""
     victim = tmp_path / "victim"
     victim.write_text("root's own")
     victim.chmod(0o600)
-    (site.state / f"{serials.NAME}.part").symlink_to(victim)
+    (site.state / f".{serials.NAME}.part").symlink_to(victim)
     put(site, site.bundle(site.model()))
     assert (victim.read_text(), victim.stat().st_mode & 0o777) == ("root's own", 0o600)
     assert not (site.state / serials.NAME).is_symlink()

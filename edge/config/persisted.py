@@ -162,12 +162,7 @@ def _write(name: str, value: Any, failed: str) -> None:
         raise ConfigError(
             failed, expected="a state directory", hint="run it as the systemd service"
         )
-    part = file.with_name(f"{name}.part")
     try:
-        with part.open("wb") as out:
-            out.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
+        files.replace(file, msgspec.json.format(msgspec.json.encode(value)) + b"\n")
     except OSError as exc:
         raise ConfigError(f"{failed}: {exc.strerror}", where=str(file)) from exc

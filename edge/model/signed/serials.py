@@ -9,7 +9,6 @@ Rule 2: a record that cannot be read refuses every bundle: it is never taken for
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ from edge import files
 from edge.errors import ConfigError, ModelError
 from edge.model import installed
 from edge.model.signed.manifest import Manifest, Serial, Sha256
-from edge.model.workspace import owned, sync
+from edge.model.workspace import sync
 
 NAME: Final = "signed.json"
 
@@ -94,16 +93,9 @@ def accept(record: Record, manifest: Manifest, sha256: str) -> None:
         version = last.version  # a downgrade that was allowed once is not one for good
     accepted = Accepted(manifest.serial, version, sha256)
     path = place()
-    part = path.with_name(f"{NAME}.part")
     content = msgspec.json.format(msgspec.json.encode({**record, manifest.name: accepted}))
     try:
-        part.unlink(missing_ok=True)
-        with part.open("xb") as out:  # never through a link that somebody has put there
-            out.write(content + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        owned(part, path.parent)
-        part.replace(path)
+        files.replace(path, content + b"\n")
         sync(path.parent)
     except OSError as exc:
         reason = f"the record of accepted serials cannot be written: {exc.strerror}"
