@@ -44,7 +44,7 @@ def main() -> int:
     try:
         if args.command != "run":  # which reads them itself
             signals.give_back()
-        status = commands.COMMANDS[args.command](args)
+        status = commands.call(args)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status

@@ -29,6 +29,7 @@ LEAVES = {
     "baseline": {"cv2", "numpy"},
     "lean": set(),
     "fence": set(),
+    "owner": set(),
     "local": {"msgspec"},
     "cases": {"msgspec", "numpy"},
     "pictures": {"cv2", "numpy"},

@@ -19,7 +19,7 @@ from edge.cases.names import PICTURE, SIDECAR
 from edge.cases.store import Store
 from tests.case_files import fill, jpeg, sidecar, snapshot
 
-CALLS = ("open", "write", "fsync", "link", "rename", "unlink", "mkdir", "rmdir", "fchown", "close")
+CALLS = ("open", "write", "fsync", "link", "rename", "unlink", "mkdir", "rmdir", "close")
 Deed = Callable[[Path], object]
 
 

@@ -388,7 +388,7 @@ def test_root_may_allow_one_downgrade(site: Site, monkeypatch: pytest.MonkeyPatc
 
     args = arguments.parser().parse_args([str(word) for word in command])
     with pytest.raises(ModelError, match="only root"):
-        list(models.run(args))
+        models.prepare(args)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"hues": 3}', b"\xff", None])

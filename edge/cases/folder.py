@@ -1,9 +1,8 @@
 """An open folder, whose files others may write, remove and replace at any time.
 
-Rule 1: every name is resolved in the folder that was opened, and no symbolic link is followed: a
-        command that root runs in a folder of the service stays in it.
-Rule 2: a file is written whole or not at all, and with the owner of its folder, readable by that
-        owner alone.
+Rule 1: every name is resolved in the folder that was opened, and no symbolic link is followed.
+Rule 2: a file is written whole or not at all, readable by its owner alone. That is the folder's
+        owner: a command of root's has become that user, see owner.
 Rule 3: one process changes a folder of cases at a time: it holds the lock on the folder.
 """
 
@@ -46,10 +45,7 @@ class Folder:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self.descriptor)
                 self.sync()
-        folder = Folder(os.open(name, _FLAGS, dir_fd=self.descriptor))
-        if create:
-            self._give(folder.descriptor)
-        return folder
+        return Folder(os.open(name, _FLAGS, dir_fd=self.descriptor))
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
         """Yield what is in it, in no order."""
@@ -76,7 +72,6 @@ class Folder:
         file = os.open(part, flags, 0o600, dir_fd=self.descriptor)
         try:
             try:
-                self._give(file)
                 left = memoryview(content)
                 while left:
                     left = left[os.write(file, left) :]
@@ -150,11 +145,3 @@ class Folder:
     def close(self) -> None:
         """Release it, and its lock."""
         os.close(self.descriptor)
-
-    def _give(self, descriptor: int) -> None:
-        """Give what root has made to the owner of this folder."""
-        if os.geteuid() == 0:
-            mine = self.status()
-            made = os.fstat(descriptor)
-            if (made.st_uid, made.st_gid) != (mine.st_uid, mine.st_gid):
-                os.fchown(descriptor, mine.st_uid, mine.st_gid)

@@ -227,7 +227,7 @@ class Store:
 
 
 def _make(path: Path) -> None:
-    """Make the folder, for the owner of its parent."""
+    """Make the folder and its parents."""
     path.parent.mkdir(0o700, parents=True, exist_ok=True)
     parent = Folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     try:

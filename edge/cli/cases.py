@@ -1,7 +1,7 @@
 """`edge cases`: lists, sorts, exports, imports and removes the frames that were kept.
 
-Works on the folder itself, while a daemon runs and while none does. What root makes in it belongs
-to the folder's owner.
+Works on the folder itself, while a daemon runs and while none does. What changes it is done as the
+folder's owner, also where root began it: see owner. `export` reads, and writes elsewhere as root.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from edge import config as configs
-from edge import files
+from edge import files, owner
 from edge.cases import archive, intake, names
 from edge.cases.listing import Case, Filter, cases
 from edge.cases.store import Store
@@ -26,13 +26,20 @@ from edge.errors import EdgeError
 from edge.text import escaped
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run one of the subcommands; return the exit status. Raises EdgeError."""
+def prepare(args: argparse.Namespace) -> tuple[Path | None, Callable[[], int]]:
+    """Open what only root can read; return the folder that is changed, and the rest. EdgeError."""
     config = _config(args)
     path = args.folder or configs.cases_path(config.cases, _state())
-    with _faults(path):
-        ACTIONS[args.action](args, path, config)
-    return 0
+    if args.action == "import":
+        with _faults(args.file, hint=""):
+            args.opened = files.open_regular(args.file)
+
+    def rest() -> int:
+        with _faults(path):
+            ACTIONS[args.action](args, path, config)
+        return 0
+
+    return path if args.action in CHANGING else None, rest
 
 
 def _list(args: argparse.Namespace, path: Path, _: Config) -> None:
@@ -97,9 +104,7 @@ def _export(args: argparse.Namespace, path: Path, _: Config) -> None:
 
 
 def _import(args: argparse.Namespace, path: Path, config: Config) -> None:
-    with _faults(args.file, hint=""):
-        archived = files.open_regular(args.file)
-    with os.fdopen(archived, "rb") as opened, Store(path, create=True) as store:
+    with os.fdopen(args.opened, "rb") as opened, Store(path, create=True) as store:
         new, there = intake.take(store, opened, str(args.file), config.cases.bytes)
     print(escaped(f"{_count(new)} imported, {there} were there already"))
 
@@ -120,6 +125,7 @@ ACTIONS: Final[dict[str, Callable[[argparse.Namespace, Path, Config], None]]] = 
     "import": _import,
     "purge": _purge,
 }
+CHANGING: Final = ("sort", "import", "purge")
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -145,7 +151,8 @@ def _faults(path: Path, hint: str = "no frame was kept in it yet") -> Iterator[N
     except FileNotFoundError as exc:
         raise EdgeError("not there", where=str(path), hint=hint) from exc
     except PermissionError as exc:
-        hint = "" if os.geteuid() == 0 else "use sudo: it belongs to the service"
+        root = os.geteuid() == 0 or owner.became()
+        hint = "" if root else "use sudo: it belongs to the service"
         raise EdgeError(exc.strerror or str(exc), where=str(path), hint=hint) from exc
     except OSError as exc:
         raise EdgeError(exc.strerror or str(exc), where=str(path)) from exc

@@ -7,12 +7,16 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from edge import config as configs
+from edge import owner
 from edge.cli import arguments, recordings, watching
 from edge.text import escaped
 
+Prepared = tuple[Path | None, Callable[[], int]]
+"""The folder that a command is about to change, None for none; and what is left to do."""
 BAD_FILE: Final = 1
 OVER_BUDGET: Final = 1
 
@@ -178,28 +182,26 @@ def teach(args: argparse.Namespace) -> int:
     return 0
 
 
-def models(args: argparse.Namespace) -> int:
+def models(args: argparse.Namespace) -> Prepared:
     """List the models of this device, add one that has proven itself, remove or sign one."""
     from edge.cli import arguments_models, models
 
     arguments_models.check(args)
-    for line in models.run(args):
-        print(escaped(line))
-    return 0
+    return models.prepare(args)
 
 
-def cases(args: argparse.Namespace) -> int:
+def cases(args: argparse.Namespace) -> Prepared:
     """List, sort, export, import or remove cases."""
     from edge.cli import cases
 
-    return cases.run(args)
+    return cases.prepare(args)
 
 
-def web(args: argparse.Namespace) -> int:
+def web(args: argparse.Namespace) -> Prepared:
     """Serve the page and the HTTP API, or change the password or a token."""
     from edge.web import command
 
-    return command.run(args)
+    return command.prepare(args)
 
 
 def schema(_: argparse.Namespace) -> int:
@@ -220,10 +222,28 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "purge": purge,
     "doctor": doctor,
     "teach": teach,
-    "models": models,
     "record": recordings.record,
     "replay": recordings.replay,
-    "cases": cases,
-    "web": web,
     "schema": schema,
 }
+CHANGING: Final[dict[str, Callable[[argparse.Namespace], Prepared]]] = {
+    "models": models,
+    "cases": cases,
+    "web": web,
+}
+"""Those that change the state directory of the service, which is another user's than root."""
+
+
+def call(args: argparse.Namespace) -> int:
+    """Run a command; return the exit status. Raises EdgeError.
+
+    Of the commands in CHANGING, root does the first half, which opens what only root can read; the
+    other half is done as the owner of the folder that is changed: see owner. The daemon itself
+    (`run`) stays what it was started as, and `doctor` changes nothing.
+    """
+    if args.command not in CHANGING:
+        return COMMANDS[args.command](args)
+    place, work = CHANGING[args.command](args)
+    if place is not None:
+        owner.become(place)
+    return work()

@@ -5,25 +5,32 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import Any, Final, cast
 
 from edge import config as configs
 from edge.config import ModelConfig, persisted
 from edge.errors import ModelError
-from edge.model import installed, store
-from edge.model.engine import start
+from edge.model import installed, source, store
 from edge.model.workspace import tidy
+from edge.text import escaped
 
-if TYPE_CHECKING:
-    from edge.model.signed.add import Added
+Work = Callable[[], str]
+"""What is left to do, as the owner of the store; returns what is printed."""
 
 
-def run(args: argparse.Namespace) -> Iterator[str]:
-    """Do what is asked; yield lines to print. Raises EdgeError."""
+def prepare(args: argparse.Namespace) -> tuple[Path | None, Callable[[], int]]:
+    """Open what only root can read; return the folder that is changed, and the rest. EdgeError."""
     _of_the_service()
-    yield from ACTIONS[args.action](args).splitlines()
+    work = ACTIONS[args.action](args)
+
+    def rest() -> int:
+        for line in work().splitlines():
+            print(escaped(line))
+        return 0
+
+    return installed.added() if args.action in CHANGING else None, rest
 
 
 def _list(args: argparse.Namespace) -> str:
@@ -51,9 +58,8 @@ def _list(args: argparse.Namespace) -> str:
     )
 
 
-def _add(args: argparse.Namespace) -> str:
-    """Prove the model in a folder or a signed bundle, copy it; return its name. EdgeError."""
-    tidy()
+def _add(args: argparse.Namespace) -> Work:
+    """Open a model's folder or a signed bundle; return what proves, copies and names it."""
     config = configs.load(_config(args))  # the file alone says what is trusted
     if args.allow_downgrade and os.geteuid() != 0:
         raise ModelError("only root may add an older bundle", where=args.model)
@@ -62,22 +68,10 @@ def _add(args: argparse.Namespace) -> str:
         is_bundle = is_url or Path(args.model).is_file()
     except OSError as exc:  # a folder that only others may enter
         raise ModelError(f"cannot be read: {exc.strerror}", where=args.model) from exc
-    if is_bundle:
-        added = _add_signed(args, config, is_url)
-        figures = {"name": added.name, "bytes": added.bytes, "serial": added.serial}
-        figures |= {"key": added.key, "changed": added.changed}
-        name, how = added.name, f", serial {added.serial}, signed by {added.key}"
-        how = how if added.changed else f"{how}: it was there already"
-    else:
-        stored = _add_folder(args, config)
-        name, how, figures = stored.reference, "", {"name": stored.reference, "bytes": stored.bytes}
-    if args.json:
-        return json.dumps(figures)
-    request = json.dumps({"action": "use", "name": name})
-    return f"{name} added{how}; the request `model` with {request} uses it"
+    return _add_signed(args, config, is_url) if is_bundle else _add_folder(args, config)
 
 
-def _add_folder(args: argparse.Namespace, config: configs.Config) -> store.Stored:
+def _add_folder(args: argparse.Namespace, config: configs.Config) -> Work:
     path = Path(args.model)
     if not path.is_dir():
         raise ModelError(
@@ -88,20 +82,46 @@ def _add_folder(args: argparse.Namespace, config: configs.Config) -> store.Store
     store.check_signed_only(config, args.model)
     if args.sha256 or args.allow_downgrade:
         raise ModelError("--sha256 and --allow-downgrade are for signed bundles", where=args.model)
-    card = start(ModelConfig(path=f"{path.resolve()}")).card
-    return store.add(path, card.name, card.version)
+    opened = source.opened(path)
+
+    def name(copy: Path) -> str:
+        card = store.prove(copy, args.model, ModelConfig())
+        return f"{card.name}@{card.version or 1}"
+
+    def work() -> str:
+        tidy()
+        stored = store.install(opened, args.model, name)
+        return _added(args, "", {"name": stored.reference, "bytes": stored.bytes})
+
+    return work
 
 
-def _add_signed(args: argparse.Namespace, config: configs.Config, is_url: bool) -> Added:
+def _add_signed(args: argparse.Namespace, config: configs.Config, is_url: bool) -> Work:
     from edge.model.signed import add
 
     policy = add.policy(config, args.sha256 or "", allow_downgrade=args.allow_downgrade)
-    if not is_url:
-        return add.add(add.opened(Path(args.model)), args.model, policy)
-    from edge.model.signed import download  # which imports TLS
+    if is_url:
+        from edge.model.signed import download  # which imports TLS
 
-    source = download.opened(args.model, ca_file=config.bundles.ca_file)
-    return add.add(source, args.model, policy)
+        bundle = download.opened(args.model, ca_file=config.bundles.ca_file)
+    else:
+        bundle = add.opened(Path(args.model))
+
+    def work() -> str:
+        added = add.add(bundle, args.model, policy)
+        figures = {"name": added.name, "bytes": added.bytes, "serial": added.serial}
+        how = f", serial {added.serial}, signed by {added.key}"
+        how = how if added.changed else f"{how}: it was there already"
+        return _added(args, how, {**figures, "key": added.key, "changed": added.changed})
+
+    return work
+
+
+def _added(args: argparse.Namespace, how: str, figures: dict[str, Any]) -> str:
+    if args.json:
+        return json.dumps(figures)
+    request = json.dumps({"action": "use", "name": figures["name"]})
+    return f"{figures['name']} added{how}; the request `model` with {request} uses it"
 
 
 def _sign(args: argparse.Namespace) -> str:
@@ -119,23 +139,30 @@ def _sign(args: argparse.Namespace) -> str:
     return f"{out}: {what.reference}, serial {what.serial}"
 
 
-def _remove(args: argparse.Namespace) -> str:
-    """Remove an added model that is not in use; return its name. Raises EdgeError."""
-    name, chosen = args.model, persisted.choice()
-    if chosen and name in (chosen.path, chosen.before):
-        raise ModelError("is in use, or the one before", where=name, hint="use another first")
-    config = configs.load(_config(args), settings=persisted.settings())
-    installed.check_free(name, config)
-    store.remove(name)
-    return json.dumps({"removed": name}) if args.json else f"{name} removed"
+def _remove(args: argparse.Namespace) -> Work:
+    """Read the config; return what removes an added model that is not in use."""
+    name, path = args.model, _config(args)
+    tables = configs.read_tables(path)
+
+    def work() -> str:
+        chosen = persisted.choice()
+        if chosen and name in (chosen.path, chosen.before):
+            raise ModelError("is in use, or the one before", where=name, hint="use another first")
+        config = configs.layered(path, tables, settings=persisted.settings())
+        installed.check_free(name, config)
+        store.remove(name)
+        return json.dumps({"removed": name}) if args.json else f"{name} removed"
+
+    return work
 
 
-ACTIONS: Final[dict[str, Callable[[argparse.Namespace], str]]] = {
-    "list": _list,
+ACTIONS: Final[dict[str, Callable[[argparse.Namespace], Work]]] = {
+    "list": lambda args: lambda: _list(args),
     "add": _add,
     "remove": _remove,
-    "sign": _sign,
+    "sign": lambda args: lambda: _sign(args),
 }
+CHANGING: Final = ("add", "remove")
 
 
 def _config(args: argparse.Namespace) -> Path | None:

@@ -43,9 +43,24 @@ def load(
     settings   persisted by a request; ignored, with a warning, where they do not fit
     Raises ConfigError.
     """
+    return layered(path, read_tables(path), overrides, settings)
+
+
+def read_tables(path: Path | None) -> dict[str, Any]:
+    """Return the tables in ``path``, none for None; not checked. Raises ConfigError."""
+    with boundary(ConfigError, "the config cannot be used", str(path)):
+        return toml.read(path, ConfigError) if path else {}
+
+
+def layered(
+    path: Path | None,
+    tables: dict[str, Any],
+    overrides: Tables | None = None,
+    settings: Tables | None = None,
+) -> Config:
+    """Return what ``load`` does, of the ``tables`` that ``read_tables`` has returned."""
     where = str(path) if path else "defaults"
     with boundary(ConfigError, "the config cannot be used", where):
-        tables = toml.read(path, ConfigError) if path else {}
         if settings:
             settings = {name: keys for name, keys in settings.items() if name not in FILE_ALONE}
             try:

@@ -10,6 +10,7 @@ frozen records and returns one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable
@@ -19,11 +20,11 @@ from typing import Final
 
 import msgspec
 
-from edge import __version__
+from edge import __version__, owner
 from edge import config as configs
 from edge.background import Call
 from edge.config import ModelConfig
-from edge.errors import ModelError, boundary
+from edge.errors import ConfigError, ModelError, boundary
 from edge.frames import Seconds
 from edge.model import locate, proof, runtime
 from edge.model.locate import Gives
@@ -74,7 +75,7 @@ class Attempt:
         self, config: ModelConfig, before: Attempt | None = None, gives: Gives = "scores"
     ) -> None:
         self._config, self._gives = config, gives
-        self._folder = configs.state_folder() or proof.cache_folder()
+        self._folder = _proofs()
         self._identity: Identity | None = None
         self._identifying: Call[Identity] | None = None  # [1]
         self._earlier: Call[Identity] | None = None  # [1]
@@ -191,6 +192,15 @@ def identify(config: ModelConfig, gives: Gives = "scores") -> Identity:
         )
         shipped = file.sha256 in SHIPPED_SHA256.values() and file.card.head is None
         return Identity(file.path, file.sha256, digest, shipped)
+
+
+def _proofs() -> Path | None:
+    """Return the folder with the proofs; root takes none from another user, and writes none."""
+    state = configs.state_folder()
+    with contextlib.suppress(ConfigError, OSError):
+        if state is not None and (os.geteuid() or owner.of(state) is None):
+            return state
+    return proof.cache_folder()
 
 
 def threads(config: ModelConfig) -> int:

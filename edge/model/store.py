@@ -1,7 +1,7 @@
 """Models that this device was given: folders ``NAME@VERSION`` in the state directory.
 
 Rule 1: a model is there whole or not at all: it is copied under another name, and renamed.
-Rule 2: only regular files are copied; the store is bounded in models and bytes.
+Rule 2: the store is bounded in models and bytes.
 Rule 3: no name of a model that comes with this program is taken.
 
 A network that several heads share is not copied: such a card names it, see [head].
@@ -12,24 +12,21 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge import files
-from edge.config import Config
+from edge.config import Config, ModelConfig
 from edge.errors import ModelError
-from edge.model import installed
-from edge.model.card import MODEL_MAX_BYTES
-from edge.model.workspace import locked, owned, sync, workspace, writing
+from edge.model import installed, source
+from edge.model.card import ModelCard
+from edge.model.engine import start
+from edge.model.workspace import locked, readable, sync, workspace, writing
 
 MODELS_MAX: Final = 50
 BYTES_MAX: Final = 500_000_000
-FILES_MAX: Final = 100
-"""Of one model."""
-_SIGNED: Final = (installed.MANIFEST, installed.SIGNATURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +49,49 @@ def listing() -> list[Stored]:
     return sorted(found, key=lambda one: installed.order(one.reference))
 
 
-def add(source: Path, name: str, version: str) -> Stored:
-    """Copy the model in the folder ``source``, which has proven itself. Raises EdgeError.
-
-    The signature of a bundle is left out: here nobody has verified it.
+def add(folder: Path, name: str, version: str) -> Stored:
+    """Copy the model in a folder, which has proven itself. Raises EdgeError.
 
     name, version  as in its card
     """
     reference = f"{name}@{version or 1}"
-    content = [path for path in regular(source) if path.name not in _SIGNED]
-    check(reference, str(source), sum(path.stat().st_size for path in content))
-    with workspace() as folder:
-        made = folder / "model"
-        with writing(folder):
-            made.mkdir()
-            for path in content:
-                _copy(path, made / path.name)
-        with locked():
-            return adopt(made, reference, str(source))
+    check(reference, str(folder), sum(path.stat().st_size for path in source.content(folder)))
+    return install(source.opened(folder), str(folder), lambda _: reference)
+
+
+def install(opened: dict[str, int], where: str, prove: Callable[[Path], str]) -> Stored:
+    """Copy the files of ``source.opened`` and close them; prove the copy, adopt it. EdgeError.
+
+    where  the folder that they are from
+    prove  returns name and version of the copy, as NAME@VERSION
+    """
+    try:
+        check_room(sum(os.fstat(file).st_size for file in opened.values()))
+        with workspace() as folder:
+            copy = folder / "model"
+            with writing(folder):
+                copy.mkdir()
+                source.copy(opened, copy, where)
+            reference = prove(copy)
+            with locked():
+                return adopt(copy, reference, where)
+    finally:
+        source.close(opened)
+
+
+def prove(folder: Path, where: str, model: ModelConfig) -> ModelCard:
+    """Return the card of the model in ``folder``, which runs. Raises ModelError.
+
+    where  of error lines, instead of ``folder``
+    model  [model]: how it is proven
+    """
+    try:
+        return start(model.alone(str(folder))).card
+    except ModelError as exc:
+        place = exc.where.replace(str(folder), where)
+        raise ModelError(
+            exc.what, where=place, expected=exc.expected, got=exc.got, hint=exc.hint
+        ) from exc.__cause__
 
 
 def check_name(reference: str, where: str) -> None:
@@ -99,13 +121,18 @@ def check(reference: str, where: str, size: int) -> None:
     size   of its files in bytes
     """
     check_name(reference, where)
-    there = listing()
-    if any(one.reference == reference for one in there):
+    if any(one.reference == reference for one in listing()):
         raise ModelError(
             "is there already",
             where=reference,
             hint=f"change version in model.toml, or `edge models remove {reference}`",
         )
+    check_room(size)
+
+
+def check_room(size: int) -> None:
+    """Raise ModelError where there is no room for a model of ``size`` bytes."""
+    there = listing()
     if len(there) >= MODELS_MAX or size + sum(one.bytes for one in there) > BYTES_MAX:
         raise ModelError(
             "no room for another model",
@@ -135,9 +162,8 @@ def adopt(made: Path, reference: str, where: str) -> Stored:
     check(reference, where, size)
     place = installed.added()
     with writing(place):
-        owned(place, place.parent)
         for path in (made, *made.iterdir()):
-            owned(path, place.parent)
+            readable(path)
         sync(made)
         made.rename(place / reference)
         sync(place)
@@ -156,38 +182,6 @@ def remove(reference: str) -> Stored:
         gone.folder.rename(hidden / "model")  # in one step: half a model is never found
         shutil.rmtree(hidden)
     return gone
-
-
-def regular(folder: Path) -> list[Path]:
-    """Return the files of a model's folder. Raises ModelError for anything else in it."""
-    try:
-        entries = sorted(folder.iterdir())
-        for path in entries:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                raise ModelError(
-                    "not a regular file", where=str(path), hint="a model is a folder of plain files"
-                )
-    except OSError as exc:
-        raise ModelError(f"cannot be read: {exc.strerror}", where=str(folder)) from exc
-    if len(entries) > FILES_MAX:
-        raise ModelError(
-            "too many files for a model",
-            where=str(folder),
-            expected=f"at most {FILES_MAX}",
-            got=str(len(entries)),
-        )
-    return entries
-
-
-def _copy(source: Path, to: Path) -> None:
-    try:
-        content = files.read(source, MODEL_MAX_BYTES)
-    except OSError as exc:
-        raise ModelError(f"cannot be read: {exc.strerror}", where=str(source)) from exc
-    with to.open("xb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _size(folder: Path) -> int:

@@ -2,6 +2,8 @@
 
 Rule 1: one process at a time changes the store, for milliseconds.
 Rule 2: what another process is still making is locked too: ``tidy`` leaves it alone.
+
+Runs as the user to whom the state directory belongs: root has become that user, see owner.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from edge import owner
 from edge.errors import ConfigError, EdgeError
 from edge.model import installed
 
 LOCK_S: Final = 5.0
 """Longest wait for another process that changes the store."""
+ROOT: Final = "as root, or as the service's user"
 
 
 @contextlib.contextmanager
@@ -32,7 +36,7 @@ def workspace() -> Iterator[Path]:
         with writing(place):
             if not place.is_dir():
                 place.mkdir(parents=True, exist_ok=True)
-                owned(place, place.parent)
+                readable(place)
             with locked():
                 folder = Path(tempfile.mkdtemp(prefix=".add-", dir=place))
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -69,15 +73,11 @@ def tidy() -> None:
                 _remove_unlocked(path)
 
 
-def owned(path: Path, like: Path) -> None:
-    """Let everyone read ``path``, and give it the owner of ``like``: root may have made it."""
-    # By descriptor, and never through a link: root works in a folder that the daemon can write.
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def readable(path: Path) -> None:
+    """Let everyone read ``path``, whatever the umask."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fchmod(handle, 0o755 if stat.S_ISDIR(os.fstat(handle).st_mode) else 0o644)
-        if os.geteuid() == 0:
-            owner = like.stat()
-            os.fchown(handle, owner.st_uid, owner.st_gid)
     finally:
         os.close(handle)
 
@@ -116,9 +116,9 @@ def writing(place: Path) -> Iterator[None]:
     except EdgeError:  # some are an OSError too
         raise
     except OSError as exc:
-        denied = isinstance(exc, PermissionError)
+        hint = "give it to the owner of the folder above" if owner.became() else ROOT
         raise ConfigError(
             f"the models cannot be changed: {exc.strerror}",
             where=str(place),
-            hint="as root, or as the service's user" if denied else "",
+            hint=hint if isinstance(exc, PermissionError) else "",
         ) from exc

@@ -7,6 +7,7 @@ import getpass
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +27,16 @@ WORKERS: Final = 4
 """Threads that classify uploads, at most; at most one for each core."""
 
 
-def run(args: argparse.Namespace) -> int:
+def prepare(args: argparse.Namespace) -> tuple[Path, Callable[[], int]]:
+    """Return the state directory, which is changed, and the command."""
+    state = home()
+    return state, lambda: run(args, state)
+
+
+def run(args: argparse.Namespace, state: Path) -> int:
     """Run the command; return the exit status. Raises EdgeError."""
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    vault = Vault(home())
+    vault = Vault(state)
     tokens = Tokens(vault)
     if args.set_password:
         return _set_password(vault)
@@ -42,19 +49,19 @@ def run(args: argparse.Namespace) -> int:
         print(escaped(f"token {args.remove_token} removed"))
         return 0
     try:
-        _serve(args, Passwords(vault), tokens)
+        _serve(args, state, Passwords(vault), tokens)
     except EdgeError:
         activation.excuse()
         raise
     return 0
 
 
-def _serve(args: argparse.Namespace, passwords: Passwords, tokens: Tokens) -> None:
+def _serve(args: argparse.Namespace, state: Path, passwords: Passwords, tokens: Tokens) -> None:
     path = args.config
     if path is None and configs.SERVICE_CONFIG.exists():
         path = configs.SERVICE_CONFIG
-    os.environ.setdefault("STATE_DIRECTORY", str(home()))  # for settings and models
-    place = Place(path, home())
+    os.environ.setdefault("STATE_DIRECTORY", str(state))  # for settings and models
+    place = Place(path, state)
     config = place.load()
     if (args.tls_cert is None) != (args.tls_key is None):
         raise ConfigError("a certificate and its key", expected="both --tls-cert and --tls-key")

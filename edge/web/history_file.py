@@ -183,18 +183,10 @@ def _prepared(path: Path) -> sqlite3.Connection:
 
 
 def _make(path: Path) -> None:
-    """Make the file, for the owner of its folder: root may be the first. Raises sqlite3.Error.
-
-    SQLite gives its other files the same owner and mode.
-    """
+    """Make the file, for its owner alone. Raises sqlite3.Error. SQLite's others get its mode."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            if os.geteuid() == 0:
-                owner = path.parent.stat()
-                os.fchown(file, owner.st_uid, owner.st_gid)
-        finally:
-            os.close(file)
+        os.close(file)
     except OSError as exc:
         raise sqlite3.OperationalError(exc.strerror or str(exc)) from exc
 

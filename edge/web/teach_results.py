@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -99,7 +98,6 @@ class Results:
     def write(self, folder: Folder, result: Result) -> None:
         """Make a result the newest one; remove the others' models."""
         try:
-            _belong(self._path / result.job, folder)
             folder.write(RESULT, msgspec.json.encode(result))
             folder.sync()
         except OSError as exc:
@@ -119,11 +117,3 @@ class Results:
 
     def _fault(self, exc: OSError) -> EdgeError:
         return EdgeError(f"cannot be written: {exc.strerror or exc}", where=str(self._path))
-
-
-def _belong(job: Path, folder: Folder) -> None:
-    """Give what root has taught to the owner of the folder."""
-    if os.geteuid() == 0:
-        owner = folder.status()
-        for path in (job, *job.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

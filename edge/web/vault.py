@@ -1,6 +1,6 @@
 """The files of passwords and tokens: in the state directory, readable by its owner alone.
 
-Rule: what root writes in the folder of the service belongs to the service, and no link is followed.
+Rule: no link is followed; root has become the owner of the folder before, see owner.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from edge import files
 from edge.config import Config, ModelConfig
 from edge.errors import ModelError
 from edge.model import installed, store
-from edge.model.engine import start
 from edge.model.signed import keys, manifest, serials
 from edge.model.signed.archive import Archive, Read
 from edge.model.signed.manifest import FILE, MANIFEST_MAX, SIGNATURE, Manifest
@@ -81,17 +80,18 @@ def policy(config: Config, sha256: str = "", *, allow_downgrade: bool = False) -
     return Policy(config.model, trusted, config.device.id, sha256, allow_downgrade)
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Read]:
-    """Yield what reads a bundle from a file. Raises ModelError."""
-    handle = -1
+def opened(path: Path) -> AbstractContextManager[Read]:
+    """Open a file; return what reads a bundle from it. Raises ModelError."""
+    with _reading(path):
+        return _reads(files.open_regular(path), path)
 
+
+@contextlib.contextmanager
+def _reads(handle: int, path: Path) -> Iterator[Read]:
     def read(size: int) -> bytes:
         with _reading(path):
             return os.read(handle, size)
 
-    with _reading(path):
-        handle = files.open_regular(path)
     try:
         yield read
     finally:
@@ -107,7 +107,8 @@ def add(source: AbstractContextManager[Read], where: str, policy: Policy) -> Add
     with workspace() as folder:
         with source as read:
             bundle = _unpack(Archive(read, where), folder / PART, where, policy)
-        _prove(bundle, where, policy.model)
+        card = store.prove(bundle.folder, where, policy.model)
+        manifest.check_card(bundle.what, card, where)
         with locked():  # another one may have been added meanwhile
             changed = _accept(bundle, where, policy)
     what = bundle.what
@@ -162,19 +163,6 @@ def _check(bundle: _Bundle, record: serials.Record, where: str, policy: Policy) 
         serials.check(record, bundle.what, bundle.sha256, where)
     if not is_there(bundle.what, bundle.content):
         store.check(bundle.what.reference, where, bundle.what.bytes)
-
-
-def _prove(bundle: _Bundle, where: str, model: ModelConfig) -> None:
-    """Raise ModelError unless the model runs, and is the one that the manifest names."""
-    folder = str(bundle.folder)
-    try:
-        card = start(model.alone(folder)).card
-    except ModelError as exc:
-        place = exc.where.replace(folder, where)
-        raise ModelError(
-            exc.what, where=place, expected=exc.expected, got=exc.got, hint=exc.hint
-        ) from exc.__cause__
-    manifest.check_card(bundle.what, card, where)
 
 
 def _accept(bundle: _Bundle, where: str, policy: Policy) -> bool:

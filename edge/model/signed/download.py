@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -45,19 +46,25 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-@contextlib.contextmanager
 def opened(
     url: str, allowed: Allowed = lambda url: True, ca_file: str = "", limit_s: float = LIMIT_S
-) -> Iterator[Read]:
-    """Yield what reads a bundle from ``url``. Raises FetchError, also from the reads.
+) -> AbstractContextManager[Read]:
+    """Return what reads a bundle from ``url``: raises FetchError when it is entered, and read.
 
     allowed  whether a redirect to another address may be followed
-    ca_file  authorities to trust; empty: the system's
+    ca_file  authorities to trust, read at once; empty: the system's. Raises ConfigError
     """
     bundles.split(url, "url")
+    return _reads(_opener(ca_file), url, allowed, limit_s)
+
+
+@contextlib.contextmanager
+def _reads(
+    opener: urllib.request.OpenerDirector, url: str, allowed: Allowed, limit_s: float
+) -> Iterator[Read]:
     with _deadline(limit_s, url):
         with _translated(url):
-            answer = _answer(_opener(ca_file), url, allowed)
+            answer = _answer(opener, url, allowed)
         with contextlib.closing(answer):
             left = _length(answer, url)
 

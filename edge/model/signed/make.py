@@ -23,7 +23,8 @@ from edge.model.card import MODEL_MAX_BYTES
 from edge.model.engine import start
 from edge.model.signed import archive, keys, manifest
 from edge.model.signed.manifest import FILE, SIGNATURE, Manifest, Member
-from edge.model.store import check_name, regular
+from edge.model.source import regular
+from edge.model.store import check_name
 
 SUFFIX: Final = ".edgemodel"
 

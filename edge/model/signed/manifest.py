@@ -16,7 +16,8 @@ from msgspec import Meta
 from edge.errors import ModelError
 from edge.model import installed
 from edge.model.card import MODEL_MAX_BYTES, ModelCard
-from edge.model.store import BYTES_MAX, FILES_MAX
+from edge.model.source import FILES_MAX
+from edge.model.store import BYTES_MAX
 
 FILE: Final = installed.MANIFEST
 SIGNATURE: Final = installed.SIGNATURE
