@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from edge.doctor.service import Unit
 from edge.messages import Message
 from edge.mqtt.spool import Spool
 from tests.conftest import MODELS, ROOT, Daemon, edge
+from tests.signing import new_key
 
 MACHINES = Path(__file__).parent / "machines"
 PI = MACHINES / "pi4"
@@ -470,6 +472,34 @@ def config(tmp_path: Path, rgb: Path, broker: PrivateBroker) -> Path:
 
 NAMES = ["config", "service", "camera", "model", "broker", "published", "local", "clock", "heat",
          "disk", "memory", "events"]  # fmt: skip
+
+
+def test_signed_models_without_a_trusted_key_are_a_warning(tmp_path: Path, rgb: Path) -> None:
+    """Where the config asks for them, and nowhere else; with a key, its name and id."""
+    trusted, path = tmp_path / "trusted", tmp_path / "edge.toml"
+    text = f'camera.source = "synthetic"\nmodel.path = "{rgb}"\nbundles.keys = "{trusted}"\n'
+
+    def found(lines: str) -> dict[str, Any] | None:
+        path.write_text(text + lines)
+        checks = json.loads(edge("doctor", "--json", "--config", path).stdout)["checks"]
+        return next((check for check in checks if check["name"] == "bundles"), None)
+
+    assert found("") is None
+    for lines in ('bundles.fetch = ["https://models.example/"]\n', "bundles.signed_only = true\n"):
+        check = found(lines)
+        assert check is not None
+        assert check["verdict"] == "warning"
+        assert check["line"] == (
+            f"{trusted}: no key is trusted on this device: no signed model can be added, or fetched"
+            " by request"
+        )
+        assert check["hint"].startswith("copy your public key there; docs/signing.md")
+    new_key(trusted, "fleet")
+    check = found('bundles.fetch = ["https://models.example/"]\n')
+    assert check is not None
+    assert check["verdict"] == "ok"
+    assert re.match(r"signed models are trusted by fleet\.pem \([0-9a-f]{16}\); ", check["line"])
+    assert check["line"].endswith("a request may fetch from https://models.example/")
 
 
 def test_the_shape_of_the_json(config: Path) -> None:

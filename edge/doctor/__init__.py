@@ -5,6 +5,7 @@ checks.py        the result of a probe: a verdict, a line of facts, a hint
 service.py       what systemd reports about the service
 camera.py        which cameras there are, and whether the service could open its own
 model.py         the attested start, again
+bundles.py       whether signed models can be added, where the config asks for them
 broker.py        the way to the broker: name, port, login
 tls.py           the broker's certificate, and why it is refused
 certificates.py  hints for OpenSSL's verify codes
@@ -95,10 +96,14 @@ def _probes(config: Config | None, unit: Unit) -> dict[str, tuple[Probe, Seconds
     state, events = configs.state_folder(), config.spool if config else None
     spool = configs.spool_path(events) if events else None
     now_s = time.clock_gettime(time.CLOCK_MONOTONIC)
+    bundles: dict[str, tuple[Probe, Seconds]] = {}
+    if config is not None and (config.bundles.fetch or config.bundles.signed_only):
+        bundles = {"bundles": (lambda: _bundles(config), DEADLINE_S)}
     return {
         "service": (lambda: service.check(unit, now_s), DEADLINE_S),
         "camera": (lambda: _camera(config, unit), CAMERA_S),
         "model": (lambda: _model(config), MODEL_S),
+        **bundles,
         "broker": (lambda: _broker(config, unit), DEADLINE_S),
         "local": (lambda: _local(config, unit), DEADLINE_S),
         "clock": (machine.clock, DEADLINE_S),
@@ -120,6 +125,12 @@ def _model(config: Config | None) -> Check:
     from edge.doctor import model
 
     return model.check(config) if config else _without_config("model")
+
+
+def _bundles(config: Config) -> Check:
+    from edge.doctor import bundles
+
+    return bundles.check(config)
 
 
 def _broker(config: Config | None, unit: Unit) -> list[Check]:
