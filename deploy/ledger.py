@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -140,14 +139,9 @@ class Ledger:
 
 def replace(path: Path, text: str) -> None:
     """Write a file whole or not at all. Raises DeployError."""
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
+        files.replace(path, text.encode())
     except OSError as exc:
         raise DeployError(73, f"cannot be written: {exc.strerror}", where=str(path)) from exc
 

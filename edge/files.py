@@ -1,4 +1,4 @@
-"""Reads files from outside: regular ones only, never more than a limit.
+"""Reads files from outside: regular ones only, never more than a limit. Writes files whole.
 
 A pipe, a device or a socket in the place of a file would block the reader, or never end; a sparse
 file of gigabytes costs its author nothing. Every picture, model, label, card, config, password and
@@ -87,6 +87,25 @@ def open_regular(path: Path | str, folder: int | None = None) -> int:
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"is {kind}: expected a regular file")
     return file
+
+
+def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write the file ``path`` whole or not at all, on the disk before it has its name.
+
+    It is written as `.NAME.part` beside itself, never through a link in that place.
+
+    mode  of the file, less the process's umask
+
+    Raises OSError.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(part, flags, mode), "wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
 
 
 def _read_all(file: int, max_bytes: int) -> bytes:
