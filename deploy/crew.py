@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
-from deploy.host import ENDING, DeployError, end_all
+from deploy.errors import DeployError
+from deploy.process import ENDING
 
 POLL_S: Final = 0.5
 
@@ -30,16 +31,25 @@ class Crew:
         self,
         hosts: Sequence[str],
         do: Callable[[str], None],
+        broken: Callable[[str, Exception], None],
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Do it to every host; begin no more once it is enough. Raises the first DeployError."""
+        """Do it to every host; begin no more once it is enough. Raises the first DeployError.
+
+        broken  takes every other error, of one host: the rest go on
+        """
         faults: list[DeployError] = []
 
         def one(host: str) -> None:
             if faults or self.halted or enough():
                 return
             try:
-                do(host)
+                try:
+                    do(host)
+                except DeployError:
+                    raise
+                except Exception as exc:
+                    broken(host, exc)
             except DeployError as exc:
                 faults.append(exc)
 
@@ -52,7 +62,7 @@ class Crew:
                         future.result()
             except BaseException:
                 self._halt.set()
-                end_all()
+                ENDING.set()
                 raise
         if faults:
             raise faults[0]

@@ -10,52 +10,28 @@ Rule 3: only what this rollout has changed is taken back.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 from deploy import gates
 from deploy.crew import Crew
+from deploy.errors import DeployError
 from deploy.facts import plain, typed
-from deploy.gates import Limits
-from deploy.host import DeployError, Host
 from deploy.ledger import TOUCHED, Entry, Ledger, State
+from deploy.pace import Pace
 from deploy.report import line
-from deploy.subjects import Subject
+from deploy.subjects import Reach, Subject
+from edge.text import escaped
 
 AWAY: Final = (69, 75)
-"""Statuses of a device that could not be reached, or where another deploy runs."""
+"""Statuses of a device that could not be reached, or where a step or another deploy runs."""
 STUCK: Final = (70, 71)
+"""Statuses of an attempt that may have left the new one there."""
 NOT_MADE: Final = "the connection broke before the change was made"
-
-
-class Reach(Protocol):
-    """Reaches a device by its name."""
-
-    def __call__(self, name: str, patience_s: float = 0.0) -> AbstractContextManager[Host]:
-        """Yield it. Raises DeployError."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a rollout goes on.
-
-    parallel   hosts at the same time
-    failures   wave's number of hosts -> how many of them may fail
-    soak_s     from the last change of a wave to its gates
-    look_s     how long each device is watched, before and after
-    patience_s  how long to wait for a deploy that an interruption has left running
-    back_all   on a stop, earlier waves go back too
-    """
-
-    parallel: int
-    failures: Callable[[int], int]
-    soak_s: float
-    look_s: float
-    patience_s: float
-    limits: Limits
-    back_all: bool = False
 
 
 class Stopped(Exception):
@@ -63,13 +39,23 @@ class Stopped(Exception):
 
 
 class Engine:
-    """One run of a rollout. say: prints a line."""
+    """One run of a rollout.
+
+    say   prints a line
+    note  takes lines of a device for the report
+    """
 
     def __init__(
-        self, subject: Subject, ledger: Ledger, reach: Reach, pace: Pace, say: Callable[[str], None]
+        self,
+        subject: Subject,
+        ledger: Ledger,
+        reach: Reach,
+        pace: Pace,
+        say: Callable[[str], None],
+        note: Callable[[str, str], None],
     ) -> None:
         self._subject, self._ledger, self._reach = subject, ledger, reach
-        self._pace, self._say = pace, say
+        self._pace, self._say, self._note = pace, say, note
         self._crew = Crew(pace.parallel)
 
     def run(self, waves: Sequence[Sequence[str]]) -> str:
@@ -101,11 +87,11 @@ class Engine:
 
         self._begin(todo)
         try:
-            self._crew.each(todo, lambda host: self._change(host, canary=canary), enough)
+            self._crew.each(todo, partial(self._change, canary=canary), self._broken, enough)
             self._count(todo, may_fail)
             self._soak(name, todo)
             changed = self._in(todo, "installed", "changing")
-            self._crew.each(changed, lambda host: self._judge(host, canary=canary), enough)
+            self._crew.each(changed, partial(self._judge, canary=canary), self._broken, enough)
             self._count(todo, may_fail)
             self._judge_wave(todo)
         except Stopped as exc:
@@ -136,6 +122,7 @@ class Engine:
 
     def _change(self, name: str, *, canary: bool) -> None:
         entry, touched = self._entry(name), self._entry(name).state in TOUCHED
+        began = False
         try:
             with self._reach(name, self._pace.patience_s if touched else 0.0) as host:
                 before = self._subject.look(host, self._pace.look_s)
@@ -146,13 +133,14 @@ class Engine:
                     return
                 new: dict[str, Any] = {"mine": True, "before": kept, "after": None, "unknown": []}
                 self._ledger.set(name, "changing", at_s=time.time(), **new)
+                began = True
                 agreement = self._subject.apply(host)
                 after = {} if agreement is None else {"agreement": agreement}
                 self._ledger.set(name, "installed", after=after, at_s=time.time())
         except DeployError as exc:
-            self._failed(name, exc, canary=canary)
+            self._failed(name, exc, canary=canary, began=began)
 
-    def _failed(self, name: str, exc: DeployError, *, canary: bool) -> None:
+    def _failed(self, name: str, exc: DeployError, *, canary: bool, began: bool) -> None:
         entry = self._entry(name)
         if exc.status == 73:
             raise exc
@@ -167,8 +155,9 @@ class Engine:
         elif exc.status in AWAY:
             self._ledger.set(name, entry.state, str(exc))
         else:
-            # It went back by itself, or was not changed: nothing is left to take back.
-            self._tell(name, "failed", exc.line_at(name), mine=exc.status in STUCK)
+            # It went back by itself, or was not changed: nothing more is left to take back.
+            undone = began and exc.status not in STUCK
+            self._tell(name, "failed", exc.line_at(name), mine=entry.mine and not undone)
 
     def _judge(self, name: str, *, canary: bool) -> None:
         entry = self._entry(name)
@@ -212,6 +201,15 @@ class Engine:
         own = entry.why if entry.state == "failed" else why
         self._tell(name, "back", own, mine=False)
 
+    def _broken(self, name: str, exc: Exception, state: State = "failed") -> None:
+        """Record an error that nothing foresees: a device's answer, or a fault of this program."""
+        if self._crew.halted:
+            return
+        self._note(name, "".join(traceback.format_exception(exc, limit=-20)))
+        at = traceback.extract_tb(exc.__traceback__)[-1]
+        what = f"{type(exc).__name__}: {escaped(str(exc), 300)}"
+        self._tell(name, state, f"internal error: {what} ({Path(at.filename).name}:{at.lineno})")
+
     # The wave.
 
     def _judge_wave(self, wave: Sequence[str]) -> None:
@@ -228,7 +226,8 @@ class Engine:
     def _back(self, wave: Sequence[str], why: str) -> None:
         names = [one for one in wave if self._entry(one).mine]
         if names:
-            self._crew.each(names, lambda name: self._take_back(name, why))
+            do = partial(self._take_back, why=why)
+            self._crew.each(names, do, partial(self._broken, state="stuck"))
 
     def _soak(self, name: str, wave: Sequence[str]) -> None:
         """Wait until the last change of a wave is old enough."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
+from deploy.errors import DeployError
 from deploy.facts import Facts
-from deploy.host import DeployError
 
 FRAMES_LEAST: Final = 20
 """Frames on either side that say anything about labels."""

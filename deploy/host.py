@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
-import signal
 import subprocess
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
+from deploy import process
+from deploy.errors import DeployError
 from deploy.package.build import SUITES
-from deploy.runtime.pins import BuildError
+from edge.text import escaped
 
 FACTS: Final = """
 . /etc/os-release && dpkg --print-architecture && echo "${VERSION_CODENAME:-none}" && id -u &&
@@ -26,14 +27,15 @@ RELEASES: Final = {suite: end for suite, (_, end) in SUITES.items()}
 """Codename -> the end of its packages' versions."""
 LOST: Final = 255
 """ssh's exit status without a connection."""
-
-
-class DeployError(BuildError):
-    """The package could not be deployed to a host; ``status`` is the exit status."""
-
-    def line_at(self, name: str) -> str:
-        """Return the whole line, without the host's name at its beginning."""
-        return str(self).removeprefix(f"{name}: ")
+MEET_S: Final = 120.0
+"""For a connection, a login that asks a directory, and sudo."""
+SLOWEST_BYTES_S: Final = 20_000
+"""Of a file that is sent: one of 50 MB may take three quarters of an hour."""
+CLOSE_S: Final = 20.0
+"""For ssh to end its own connection."""
+LINE: Final = 300
+"""Characters of a device's line in one of ours."""
+_WORD: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,31}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,71 +53,19 @@ class Host:
     release: str = ""
     sudo: str = ""
 
-    def run(self, script: str, given: Path) -> subprocess.CompletedProcess[str]:
-        """Run a script on it as root, with a file as standard input."""
+    def run(self, script: str, given: Path, limit_s: float) -> subprocess.CompletedProcess[str]:
+        """Run a script on it as root, with a file as standard input. Raises DeployError.
+
+        limit_s  for the script, beside the time that the file may take
+        """
         command = [*self.ssh, self.name, f"{self.sudo}sh -c {shlex.quote(script)}"]
-        with given.open("rb") as stream:
-            return finished(command, stream)
-
-
-RUNNING: Final[set[subprocess.Popen[str]]] = set()
-"""The ssh processes of now, so that an interruption can end them."""
-LOCK: Final = threading.Lock()
-ENDING: Final = threading.Event()
-"""Set by an interruption: from then on nothing more is begun on a device."""
-
-
-@contextlib.contextmanager
-def running(command: list[str], given: IO[bytes] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a program while the block lasts, known to `end_all`. Waits for its end.
-
-    In a session of its own: Ctrl-C reaches this process alone, which then ends the program.
-    Raises DeployError after an interruption.
-    """
-    if ENDING.is_set():
-        raise DeployError(69, "interrupted")
-    with subprocess.Popen(
-        command,
-        stdin=given or subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        with LOCK:
-            RUNNING.add(process)
         try:
-            yield process
-        except BaseException:
-            end(process)
-            raise
-        finally:
-            with LOCK:
-                RUNNING.discard(process)
-
-
-def finished(
-    command: list[str], given: IO[bytes] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; return its output and status."""
-    with running(command, given) as process:
-        out, error = process.communicate()
-    return subprocess.CompletedProcess(command, process.returncode, out, error)
-
-
-def end_all() -> None:
-    """End every program that runs now: what it began on a device goes on there."""
-    ENDING.set()
-    with LOCK:
-        for process in RUNNING:
-            end(process)
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """End a program and what it has started, such as ssh's proxy."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
+            stream = given.open("rb")
+        except OSError as exc:
+            raise DeployError(66, exc.strerror or "cannot be read", where=str(given)) from exc
+        with stream:
+            limit_s += os.fstat(stream.fileno()).st_size / SLOWEST_BYTES_S
+            return process.run(command, self.name, limit_s, stream)
 
 
 def words(command: str) -> list[str]:
@@ -129,19 +79,49 @@ def words(command: str) -> list[str]:
     return split
 
 
+@contextlib.contextmanager
+def connection(command: Sequence[str], sockets: Path, name: str) -> Iterator[tuple[str, ...]]:
+    """Yield an ssh that uses one connection to a host for all commands, and close it at the end.
+
+    It is opened by the first command; where nothing closes it, it ends a minute after the last.
+    """
+    shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
+    options = ("-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
+    ssh = (*command, *shared, *options, "-o", "ServerAliveInterval=15")
+    try:
+        yield ssh
+    finally:
+        nothing = subprocess.DEVNULL
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                [*ssh, "-O", "exit", name],
+                stdin=nothing,
+                stdout=nothing,
+                stderr=nothing,
+                check=False,
+                timeout=CLOSE_S,
+            )
+
+
 def meet(name: str, ssh: tuple[str, ...]) -> Host:
     """Return a host with its facts. Raises DeployError."""
     command = [*ssh, name, f"sh -c {shlex.quote(FACTS)}"]  # the user's shell may be any
-    done = finished(command)
-    facts = done.stdout.split()
+    done = process.run(command, name, MEET_S)
+    arch, release, user, root, *_ = [*done.stdout.split(), "", "", "", ""]
     if done.returncode == LOST:
-        error = (done.stderr.strip().splitlines() or ["no connection"])[-1].strip()
+        error = last_line(done.stderr) or "no connection"
         hint = f"try `ssh {name} true`; it must need no password"
         raise DeployError(69, "cannot be reached", where=name, got=error, hint=hint)
-    if len(facts) < 3:
-        raise DeployError(65, "not a Debian", where=name, got=done.stderr.strip())
-    if "root" not in facts:
+    if not _WORD.match(arch) or not _WORD.match(release) or not user.isdecimal():
+        got = last_line(done.stderr) or last_line(done.stdout)
+        raise DeployError(65, "not a Debian", where=name, got=got)
+    if root != "root":
         hint = f"allow sudo without a password, or HOST=root@{name.rpartition('@')[2]}"
         raise DeployError(77, "no root access", where=name, hint=hint)
-    release = RELEASES.get(facts[1], facts[1])
-    return Host(name, ssh, facts[0], release, "" if facts[2] == "0" else "sudo -n ")
+    return Host(name, ssh, arch, RELEASES.get(release, release), "" if user == "0" else "sudo -n ")
+
+
+def last_line(output: str) -> str:
+    """Return the last line of an output, printable and short; empty where there is none."""
+    lines = output.strip().splitlines()
+    return escaped(lines[-1].strip(), LINE) if lines else ""

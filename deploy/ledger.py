@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from deploy.host import DeployError
+from deploy.errors import DeployError
 from edge import files
 
 FORMAT: Final = 1
@@ -30,6 +29,7 @@ State = Literal[
 ]
 """failed: not changed, back by itself, or to be taken back; stuck: could not be taken back."""
 STATES: Final = get_args(State)
+TOO_LARGE: Final = (OverflowError, RecursionError)
 TOUCHED: Final = ("changing", "installed", "stuck")
 """States in which a device may have the new one: it is looked at first."""
 
@@ -80,7 +80,7 @@ class Ledger:
             return False
         except OSError as exc:
             raise DeployError(73, f"cannot be read: {exc.strerror}", where=where) from exc
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, *TOO_LARGE):
             hint = "move it away to begin from the start, or NAME=ANOTHER"
             raise DeployError(73, "not the state of a rollout", where=where, hint=hint) from None
         if what != self.what or any(
@@ -140,14 +140,9 @@ class Ledger:
 
 def replace(path: Path, text: str) -> None:
     """Write a file whole or not at all. Raises DeployError."""
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
+        files.replace(path, text.encode())
     except OSError as exc:
         raise DeployError(73, f"cannot be written: {exc.strerror}", where=str(path)) from exc
 
@@ -172,6 +167,7 @@ def _entry(given: dict[str, Any]) -> Entry:
     """Return one device's state. Raises ValueError, TypeError."""
     entry = Entry(**{one.name: given[one.name] for one in fields(Entry) if one.name in given})
     plain = isinstance(entry.host, str) and isinstance(entry.why, str)
+    plain = plain and isinstance(entry.wave, int) and isinstance(entry.unknown, list)
     maps = all(isinstance(one, dict | None) for one in (entry.before, entry.after))
     if entry.state not in STATES or not plain or not maps or not isinstance(entry.history, list):
         raise ValueError("not a device's state")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
 from pathlib import Path
 
 from deploy import remote
+from deploy.errors import DeployError
 from deploy.facts import Facts
 from deploy.gates import Wanted
-from deploy.host import DeployError, Host
+from deploy.host import Host
 from deploy.subjects import Pin, look
 
 
@@ -21,8 +20,7 @@ class PackageSubject:
         self._digests: dict[Path, str] = {}
         self._pin: Pin = lambda kind, digest: None
         path = self._deb or _newest()
-        self.version = _version(path)
-        self.slug = _own(self.version)
+        self.slug = _own(_version(path))
         self.what = f"edge-camera {self.slug}"
 
     def identity(self) -> dict[str, str]:
@@ -35,7 +33,7 @@ class PackageSubject:
 
     def look(self, host: Host, seconds: float) -> Facts:
         """Return the device's facts."""
-        return look(host, f"facts {seconds:g}")
+        return look(host, seconds)
 
     def has(self, host: Host, facts: Facts) -> bool:
         """Return whether it runs this package, found healthy when it was installed."""
@@ -70,11 +68,7 @@ class PackageSubject:
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
-            try:
-                with path.open("rb") as stream:
-                    self._digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()
-            except OSError as exc:
-                raise DeployError(66, exc.strerror or "cannot be read", where=str(path)) from exc
+            self._digests[path] = remote.digest(path)
         return self._digests[path]
 
 
@@ -89,14 +83,7 @@ def _newest() -> Path:
 
 def _version(path: Path) -> str:
     """Return the version of a package of ours. Raises DeployError."""
-    if not path.is_file():
-        raise DeployError(66, "no such package", where=str(path))
-    query = ["dpkg-deb", "-f", str(path), "Package", "Version"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
-    found = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
-    if found.get("Package") != "edge-camera" or not found.get("Version"):
-        raise DeployError(65, "not a package of edge-camera", where=str(path))
-    return found["Version"]
+    return remote.fields(path)["Version"]
 
 
 def _own(version: str) -> str:

@@ -8,17 +8,16 @@ after it are not changed. Keys, ports and known hosts come from the user's ssh c
 
 Runs on Debian's own python3, without this project's packages. Exit status: 0 all are healthy; 3
 one has gone back; 64 no HOST, or no such ssh; 65 not a package for it; 66 no package; 69 cannot be
-reached; 70 not healthy and could not go back; 71 an internal error on the host; 74 nothing was
-changed; 75 another deploy is running there; 77 no root access. Never 1, which other programs use.
+reached, or a step there has not ended in time; 70 not healthy and could not go back; 71 an internal
+error on the host, or too much output; 74 nothing was changed; 75 another deploy is running there;
+77 no root access. Never 1, which other programs use.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -26,8 +25,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.host import LOST, RELEASES, DeployError, Host, meet, running, words
+from deploy import process
+from deploy.errors import DeployError
+from deploy.host import LOST, RELEASES, Host, connection, last_line, meet, words
 from deploy.on_device.rollout import BACK, FAULT, RETURNED
+from deploy.runtime.pins import sha256
+from deploy.waves import DAY_S, number
 from edge.text import escaped
 
 HERE: Final = Path(__file__).resolve().parent
@@ -43,6 +46,12 @@ from deploy.on_device.program import main
 sys.exit(main(sys.argv[1:]))
 """
 BUSY: Final = 75
+NEEDED: Final = {"Architecture", "Version"}
+QUERY_S: Final = 60.0
+SEND_S: Final = 120.0
+"""Beside the time that a file takes."""
+INSTALL_S: Final = 3600.0
+"""Beside TIMEOUT: apt's lock, the previous version packed, two installations on an old SD card."""
 EXISTS: Final = re.compile(rf"^Failed to start transient .*: Unit {UNIT}\.service .*already", re.M)
 """systemd-run's message that the unit exists; ssh has an "already exists" of its own."""
 Tell = Callable[[Host, str], None]
@@ -61,7 +70,7 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("--hosts", default="")
     parser.add_argument("--deb", default="")
     parser.add_argument("--ssh", default="ssh")
-    parser.add_argument("--timeout", type=float, default=180.0)
+    parser.add_argument("--timeout", default="180")
     args = parser.parse_args(given)
     hosts, done, status = args.hosts.split(), [], 0
     try:
@@ -69,11 +78,11 @@ def main(given: Sequence[str]) -> int:
             raise DeployError(
                 64, "no HOST given", hint="HOST=user@pi, or HOST='pi1 pi2 pi3', or HOSTS=FILE"
             )
-        ssh = words(args.ssh)
+        ssh, timeout_s = words(args.ssh), number("TIMEOUT", args.timeout, 1, DAY_S)
         with tempfile.TemporaryDirectory(prefix="edge-deploy-") as sockets:
             for name in hosts:
                 done.append(name)
-                deploy(name, args, ssh, Path(sockets))
+                deploy(name, args.deb, timeout_s, ssh, Path(sockets))
     except DeployError as exc:
         print(escaped(f"deploy: {exc}"), file=sys.stderr)
         status = exc.status
@@ -87,30 +96,17 @@ def main(given: Sequence[str]) -> int:
     return status
 
 
-def deploy(name: str, args: argparse.Namespace, command: list[str], sockets: Path) -> None:
+def deploy(name: str, deb: str, timeout_s: float, command: list[str], sockets: Path) -> None:
     """Deploy the package to one host. Raises DeployError."""
-    ssh = one_connection(command, sockets)
-    try:
+    with connection(command, sockets, name) as ssh:
         host = meet(name, ssh)
-        package = Path(args.deb) if args.deb else newest(DIST, host)
+        package = Path(deb) if deb else newest(DIST, host)
         fits(package, host)
         say(host, f"{host.arch}, {host.release}: sending {package.name}")
         rollout = program(sockets / PROGRAM)
         send(host, package, INCOMING)
         send(host, rollout, PROGRAM)
-        install(host, package, args.timeout)
-    finally:
-        subprocess.run([*ssh, "-O", "exit", name], capture_output=True, check=False)
-
-
-def one_connection(command: list[str], sockets: Path) -> tuple[str, ...]:
-    """Return an ssh that uses one connection for all commands to a host.
-
-    It closes after the last one (`ssh -O exit`), or a minute later.
-    """
-    shared = ("-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/%C")
-    options = ("-o", "ControlPersist=60", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-    return (*command, *shared, *options, "-o", "ServerAliveInterval=15")
+        install(host, package, timeout_s)
 
 
 def newest(folder: Path, host: Host) -> Path:
@@ -130,22 +126,36 @@ def newest(folder: Path, host: Host) -> Path:
     return found[-1]
 
 
-def fits(package: Path, host: Host) -> None:
-    """Raise DeployError unless ``package`` is one of ours for the host's kind of Debian."""
+def fields(package: Path) -> dict[str, str]:
+    """Return Architecture and Version of a package of ours. Raises DeployError."""
     if not package.is_file():
         raise DeployError(66, "no such package", where=str(package))
     query = ["dpkg-deb", "-f", str(package), "Package", "Architecture", "Version"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
-    fields = dict(line.split(": ", 1) for line in done.stdout.splitlines())
-    if fields.get("Package") != "edge-camera":
+    output = process.run(query, str(package), QUERY_S).stdout
+    content = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
+    if content.pop("Package", "") != "edge-camera" or not content.keys() >= NEEDED:
         raise DeployError(65, "not a package of edge-camera", where=str(package))
-    if fields["Architecture"] != host.arch:
-        error = f"{package.name} is for {fields['Architecture']}, the host is {host.arch}"
+    return content
+
+
+def fits(package: Path, host: Host) -> None:
+    """Raise DeployError unless ``package`` is one of ours for the host's kind of Debian."""
+    content = fields(package)
+    if content["Architecture"] != host.arch:
+        error = f"{package.name} is for {content['Architecture']}, the host is {host.arch}"
         raise DeployError(65, "wrong architecture", where=host.name, got=error)
-    marked = re.search(r"~(deb\d+)", fields["Version"])
+    marked = re.search(r"~(deb\d+)", content["Version"])
     if marked and marked[1] != host.release:
         error = f"{package.name} is for {marked[1]}, the host is {host.release}"
         raise DeployError(65, "wrong Debian", where=host.name, got=error)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file that is sent. Raises DeployError."""
+    try:
+        return sha256(path)
+    except OSError as exc:
+        raise DeployError(66, exc.strerror or "cannot be read", where=str(path)) from exc
 
 
 def program(path: Path) -> Path:
@@ -168,10 +178,10 @@ def send(host: Host, path: Path, to: str) -> None:
     busy = f"! systemctl --quiet is-active {UNIT} || exit {BUSY}"
     folder = f"mkdir -p {FOLDER} && chmod 700 {FOLDER}"
     write = f"{folder} && cat >{name}.part && mv {name}.part {name}"
-    done = host.run(f"{busy}; {write}", path)
+    done = host.run(f"{busy}; {write}", path, SEND_S)
     if done.returncode == BUSY:
         raise DeployError(BUSY, "another deploy is running", where=host.name)
-    error = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    error = last_line(done.stderr) or f"status {done.returncode}"
     if done.returncode == LOST:
         raise DeployError(69, "the connection broke", where=host.name, got=error)
     if done.returncode:
@@ -183,34 +193,33 @@ def install(host: Host, package: Path, timeout_s: float, tell: Tell | None = Non
 
     tell  what is done with each line instead
     """
-    digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    alone(host, f"{FOLDER}/{INCOMING} {digest} {timeout_s}", tell or say)
+    arguments = f"{FOLDER}/{INCOMING} {digest(package)} {timeout_s}"
+    alone(host, arguments, timeout_s, tell or say)
 
 
 def back(host: Host, version: str, timeout_s: float, tell: Tell) -> None:
     """Let the host go back from ``version`` to its previous package. Raises DeployError."""
     try:
-        alone(host, f"back {shlex.quote(version)} {timeout_s}", tell)
+        alone(host, f"back {shlex.quote(version)} {timeout_s}", timeout_s, tell)
     except DeployError as exc:
         if exc.status != BACK:
             raise
 
 
-def alone(host: Host, arguments: str, tell: Tell) -> None:
+def alone(host: Host, arguments: str, timeout_s: float, tell: Tell) -> None:
     """Run the program as the unit of which there is one. Raises DeployError for its outcome."""
     begin = f"systemd-run --quiet --collect --pipe --wait --unit={UNIT} --service-type=exec"
     command = [*host.ssh, host.name, f"{host.sudo}{begin} python3 {FOLDER}/{PROGRAM} {arguments}"]
     last = ""
-    with running(command) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            tell(host, last := line.strip())
-        error = process.stderr.read().strip()
-    status, reason = (
-        process.returncode,
-        (error.splitlines() or [f"status {process.returncode}"])[-1],
-    )
+
+    def line(text: str) -> None:
+        nonlocal last
+        tell(host, last := text.strip())
+
+    limit_s = INSTALL_S + 2 * timeout_s  # it may wait for a healthy one twice
+    done = process.run(command, host.name, limit_s, line=line)
+    status, error = done.returncode, done.stderr
+    reason = last_line(error) or f"status {status}"
     if not status:
         return
     how = f"on the host, journalctl -t {UNIT} says how it ended"

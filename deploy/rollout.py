@@ -27,18 +27,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from deploy import gates, remote, report, waves
-from deploy.engine import Engine, Pace
-from deploy.host import DeployError, Host, words
+from deploy import remote, report, waves
+from deploy.engine import Engine
+from deploy.errors import DeployError
+from deploy.host import Host, words
 from deploy.ledger import Ledger, alone
 from deploy.model_subject import ModelSubject
+from deploy.pace import pace_of
 from deploy.package_subject import PackageSubject
 from deploy.subjects import Reach, Subject
 from edge.text import escaped
 
 STATES: Final = remote.DIST.parent / "rollout"
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}\Z")
-DAY_S: Final = 86_400.0
 LOG_LINES: Final = 5_000
 """Of what the devices print, the newest."""
 STOPPED, STUCK, AWAY, INTERRUPTED = 3, 70, 69, 130
@@ -93,15 +94,18 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
     hosts = waves.read_hosts(Path(args.hosts))
     pace = pace_of(args, len(hosts))
     plan, left = waves.plan(hosts, waves.sizes(args.waves, len(hosts)))
-    timeout_s = waves.number("TIMEOUT", args.timeout, 1, DAY_S)
-    shadow_s = waves.number("SHADOW", args.shadow, 0, 7 * DAY_S)
+    timeout_s = waves.number("TIMEOUT", args.timeout, 1, waves.DAY_S)
+    shadow_s = waves.number("SHADOW", args.shadow, 0, 7 * waves.DAY_S)
     ssh = words(args.ssh)
     with tempfile.TemporaryDirectory(prefix="edge-rollout-") as made:
         sockets = Path(made)
         log: deque[str] = deque(maxlen=LOG_LINES)
 
+        def note(name: str, text: str) -> None:
+            log.extend(escaped(f"{name}: {line}", 500) for line in text.splitlines() or [""])
+
         def tell(host: Host, text: str) -> None:
-            log.append(escaped(f"{host.name}: {text}", 500))
+            note(host.name, text)
 
         subject: Subject
         if args.what == "package":
@@ -117,7 +121,7 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
                 say(f"continues {path}")
             subject.resume(ledger.identity, ledger.pin)
             ledger.enter(plan)
-            engine = Engine(subject, ledger, Reach(ssh, sockets), pace, say)
+            engine = Engine(subject, ledger, Reach(ssh, sockets), pace, say, note)
             why = "interrupted"
             try:
                 why = engine.run(plan)
@@ -130,22 +134,6 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
             if left:
                 say(f"in no wave, not touched: {' '.join(left)}")
             return status(ledger, plan, why)
-
-
-def pace_of(args: argparse.Namespace, hosts: int) -> Pace:
-    """Return how the rollout goes on. Raises DeployError."""
-    waves.failures(args.failures, hosts)
-    if args.back not in ("wave", "all"):
-        raise DeployError(64, "BACK cannot be used", expected="wave or all", got=args.back)
-    return Pace(
-        parallel=waves.whole("PARALLEL", args.parallel, 1, waves.PARALLEL_MAX),
-        failures=lambda size: waves.failures(args.failures, size),
-        soak_s=waves.number("SOAK", args.soak, 0, DAY_S),
-        look_s=waves.number("LOOK", args.look, 1, 600),
-        patience_s=waves.number("TIMEOUT", args.timeout, 1, DAY_S) * 2,
-        limits=gates.limits(args.gates),
-        back_all=args.back == "all",
-    )
 
 
 def name_of(args: argparse.Namespace, subject: Subject) -> str:

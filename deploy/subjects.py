@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from deploy import remote
+from deploy.errors import DeployError
 from deploy.facts import Facts, typed
 from deploy.gates import Wanted
-from deploy.host import LOST, DeployError, Host, meet
+from deploy.host import LOST, Host, connection, last_line, meet
+from deploy.on_device.state import DOCTOR_S
 from edge.text import escaped
 
 NOTHING: Final = Path("/dev/null")
 BUSY_POLL_S: Final = 3.0
+MARGIN_S: Final = 300.0
+"""For python3, ssh and a card that is slow, beside what a step takes by its own limits."""
 Pin = Callable[[str, str], None]
 """Records which file a kind of device gets; raises DeployError for another one."""
 
@@ -69,9 +73,8 @@ class Reach:
     @contextlib.contextmanager
     def __call__(self, name: str, patience_s: float = 0.0) -> Iterator[Host]:
         """Yield a device. Waits for a deploy that runs there, for so long. Raises DeployError."""
-        ssh = remote.one_connection(self._command, self._sockets)
         until_s = time.monotonic() + patience_s
-        try:
+        with connection(self._command, self._sockets, name) as ssh:
             host = meet(name, ssh)
             while True:
                 try:
@@ -82,26 +85,33 @@ class Reach:
                         raise
                     time.sleep(BUSY_POLL_S)
             yield host
-        finally:
-            subprocess.run([*ssh, "-O", "exit", name], capture_output=True, check=False)
 
 
-def look(host: Host, arguments: str) -> Facts:
-    """Return what the program on a device says of it. Raises DeployError."""
-    return typed(step(host, arguments))
+def look(host: Host, seconds: float, name: str = "") -> Facts:
+    """Return what the program on a device says of it, after ``seconds``. Raises DeployError.
+
+    name  of the model that a rollout brings
+    """
+    # It watches once more where the daemon has gone in the middle.
+    work_s = 2 * seconds + DOCTOR_S
+    return typed(step(host, f"facts {seconds:g} {shlex.quote(name)}", work_s))
 
 
-def step(host: Host, arguments: str) -> dict[str, Any]:
-    """Run one part of the program on a device; return its answer. Raises DeployError."""
-    done = host.run(f"python3 {remote.FOLDER}/{remote.PROGRAM} {arguments}", NOTHING)
+def step(host: Host, arguments: str, work_s: float) -> dict[str, Any]:
+    """Run one part of the program on a device; return its answer. Raises DeployError.
+
+    work_s  how long that part may take, by its own limits
+    """
+    command = f"python3 {remote.FOLDER}/{remote.PROGRAM} {arguments}"
+    done = host.run(command, NOTHING, work_s + MARGIN_S)
     if done.returncode == LOST:
         raise DeployError(69, "the connection broke", where=host.name)
     try:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         error = str(answer.get("error", ""))
     except (ValueError, IndexError, AttributeError, RecursionError):
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-        raise DeployError(71, "no answer", where=host.name, got=escaped(lines[-1], 300)) from None
+        got = last_line(done.stderr) or last_line(done.stdout) or "nothing"
+        raise DeployError(71, "no answer", where=host.name, got=got) from None
     if done.returncode or error:
         raise DeployError(74, escaped(error, 600) or "refused", where=host.name)
     return dict(answer)

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.host import DeployError
+from deploy.errors import DeployError
 from edge import files
 
 FILE_MAX_BYTES: Final = 1_048_576
 HOSTS_MAX: Final = 2_000
 HOST_MAX: Final = 255
 WAVES_MAX: Final = 20
+DAY_S: Final = 86_400.0
 PARALLEL_MAX: Final = 64
 HOST: Final = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_\[:][A-Za-z0-9_.:%\[\]-]*\Z"

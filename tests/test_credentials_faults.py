@@ -104,11 +104,11 @@ def test_the_brokers_key_is_always_that_of_its_certificate(
     broker = tmp_path / "devices.credentials" / "broker"
     authority = Authority(tmp_path / "devices.credentials" / "ca")
 
-    def once(path: Path, content: str) -> None:
-        path.write_text(content)
+    def once(path: Path, content: bytes, mode: int) -> None:
+        path.write_bytes(content)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deploy.credentials.authority.replace", once)
+    monkeypatch.setattr("deploy.credentials.authority.files.replace", once)
     with pytest.raises(KeyboardInterrupt):
         authority.server("another.example", broker)
     authority.close()

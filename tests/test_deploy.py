@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from deploy import remote
-from deploy.host import DeployError, Host
+from deploy.errors import DeployError
+from deploy.host import Host
 from deploy.on_device import rollout, state
 from deploy.on_device.repack import repack, stanza
 from tests.conftest import ROOT
@@ -83,6 +84,14 @@ def test_a_bad_ssh_command_is_one_line(
 ) -> None:
     """Not a traceback."""
     status, lines = refused(capsys, "--hosts", "pi", "--ssh", ssh)
+    assert (status, lines) == (64, [line, "deploy: not changed: pi"])
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_a_bad_timeout_is_one_line(capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    """Also as a number without an end."""
+    status, lines = refused(capsys, "--hosts", "pi", f"--timeout={seconds}")
+    line = f"deploy: TIMEOUT cannot be used: expected 1 to 86400, got {seconds}"
     assert (status, lines) == (64, [line, "deploy: not changed: pi"])
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from deploy.broker import PrivateBroker
+from deploy.bundle import pack
 from deploy.facts import Facts, typed
-from deploy.model_subject import pack
 from deploy.on_device import asking, back, facts, model, rollout, state
 from deploy.on_device.asking import AskError, Daemon
 from tests.conftest import ROOT, WAIT_S, model_folder, wait_until

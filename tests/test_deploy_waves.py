@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy import gates, ledger, report, rollout, waves
+from deploy.errors import DeployError
 from deploy.facts import Facts, plain, typed
 from deploy.gates import Limits, Wanted
-from deploy.host import DeployError
 from deploy.ledger import Ledger
 from deploy.on_device.asking import AskError, Daemon
 from tests.test_deploy import package

@@ -99,3 +99,19 @@ def test_a_large_file_is_held_once(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(content) == 20_000_000
     assert peak < 30_000_000
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Nor written through a link in the place of its part; what an end has left there is gone."""
+    path, part, other = tmp_path / "file", tmp_path / ".file.part", tmp_path / "other"
+    other.write_text("mine")
+    part.symlink_to(other)
+    files.replace(path, b"one", 0o600)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o600)
+    part.write_text("half of")
+    files.replace(path, b"two")
+    assert (path.read_bytes(), other.read_text(), part.exists()) == (b"two", "mine", False)
+    part.mkdir()
+    with pytest.raises(OSError, match=r"."):
+        files.replace(path, b"three")
+    assert path.read_bytes() == b"two"

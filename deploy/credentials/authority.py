@@ -24,8 +24,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.credentials.broker import replace
 from deploy.runtime.pins import BuildError
+from edge import files
 
 BATCH: Final = 200
 """Requests that one `openssl ca` signs: it reads its whole list each time."""
@@ -105,7 +105,7 @@ class Authority:
                 got=", ".join(present),
                 hint="name another: CA=FOLDER",
             )
-        replace(config, CONFIG)
+        files.replace(config, CONFIG.encode(), 0o600)
         (self.folder / "issued").mkdir(mode=0o700, exist_ok=True)
         index.touch(0o600)
         (self.folder / "crlnumber").write_text("01\n")
@@ -166,8 +166,8 @@ class Authority:
             content = self._sign(*command)
         # An end in between leaves no certificate, rather than one of another key.
         cert.unlink(missing_ok=True)
-        replace(key, made)
-        replace(cert, content)
+        files.replace(key, made.encode(), 0o600)
+        files.replace(cert, content.encode(), 0o600)
         return True
 
     def revoke(self, serial: str, reason: str) -> None:

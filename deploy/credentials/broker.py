@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.credentials.ledger import Ledger
+from edge import files
 
 if TYPE_CHECKING:
     from deploy.credentials.authority import Authority
@@ -20,18 +19,7 @@ def write(ledger: Ledger, authority: Authority | None) -> None:
     folder = ledger.folder / "broker"
     folder.mkdir(mode=0o700, exist_ok=True)
     logins = [device.login for device in ledger.devices() if device.login]
-    replace(folder / "passwords", "".join(logins))
+    files.replace(folder / "passwords", "".join(logins).encode(), 0o600)
     if authority:
-        replace(folder / "ca.crt", authority.cert.read_text())
-        replace(folder / "crl.pem", authority.crl.read_text())
-
-
-def replace(path: Path, content: str) -> None:
-    """Write a file, its owner's alone."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(path)
+        files.replace(folder / "ca.crt", authority.cert.read_bytes(), 0o600)
+        files.replace(folder / "crl.pem", authority.crl.read_bytes(), 0o600)
