@@ -231,10 +231,12 @@ def test_a_database_with_a_password_is_used_over_tcp(server: Server, events: Sub
     database = "DATABASE=host=localhost dbname=fleet user=edge-consumer\n"
     server.machine.put("/etc/edge-fleet/consumer.env", database.encode())
     server.machine.run(f"systemctl restart {CONSUMER}")
-    events.wait_for("an event", lambda: events.events("label_changed"))
-    stored(server, [event["id"] for event in events.events("label_changed")])
     held = "SELECT client_addr IS NOT NULL FROM pg_stat_activity"
-    assert server.psql(f"{held} WHERE application_name = 'edge-consumer'") == "t"
+    query = f"{held} WHERE application_name = 'edge-consumer'"
+    server.machine.wait_for("a connection over TCP", lambda: server.psql(query) == "t")
+    count = len(events.events("label_changed"))
+    events.wait_for("an event after it", lambda: len(events.events("label_changed")) > count)
+    stored(server, [event["id"] for event in events.events("label_changed")])
     pid = server.machine.show("MainPID", unit=CONSUMER)["MainPID"]
     shown = f"cat /proc/{pid}/cmdline /proc/{pid}/environ; journalctl -u {CONSUMER} -o export"
     assert "s3cret" not in server.machine.output(shown)
