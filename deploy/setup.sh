@@ -3,29 +3,7 @@
 #
 #   deploy/setup.sh [--list] SET ...
 #
-# python    Python, and in .venv what the daemon imports (deploy/lock/run.txt)
-# run       python, and a broker: `make run`, `make load`
-# cluster   makes RabbitMQ nodes in namespaces: `make load BROKER=cluster`
-# web       python, and in .venv what `edge web` imports (deploy/lock/web.txt)
-# dev       python, and the development tools in .venv (deploy/lock/dev.txt)
-# lint      dev, and shellcheck
-# browser   dev, run and web, and a browser: `make screenshots`
-# fleet     deploy/lock/fleet.txt in .venv-fleet: the consumer and the exporter of a fleet
-# test      lint, browser and fleet, and what the tests use of Debian
-# store     test, PostgreSQL and Prometheus: `make test-fleet`
-# train     deploy/lock/train.txt in .venv-train: `make model`, `make onnx`, and their tests
-# machine   boots the virtual machine of `make test-cameras`
-# flash     the programs of `make flash`, `make deploy` and `make rollout`
-# package   packs the Debian package for every architecture: `make deb`
-# install   packs it for this machine only: `make install`
-# image     makes and boots images of SD cards
-# credentials  python, and the authority of `make credentials`
-# system    boots the machines of `make test-system`
-# runtime   compiles and emulates the Pi's TFLite for its tests
-# opencv    compiles the package's OpenCV and FFmpeg: `make opencv`
-# measure   counts that runtime's instructions
-# peers     deploy/lock/peers.txt in build/peers, ffmpeg, and a broker: `make bench-peers`
-# homeassistant  deploy/lock/homeassistant.txt in .venv-homeassistant: `make homeassistant`
+# The sets are in deploy/sets.sh.
 #
 # What is missing is printed with its size before anything is installed. Debian's packages come through
 # apt (with sudo unless root), Python's from PyPI, pinned with their checksums. The next set-up repairs
@@ -34,14 +12,9 @@
 set -euo pipefail
 
 readonly PYTHON=${PYTHON:-/usr/bin/python3}
-readonly PIP=(python3 python3-pip-whl) # pip in one file: python3-venv is three packages more
-readonly SDCARD=(python3 bmap-tools zstd xz-utils gzip util-linux e2fsprogs openssh-client)
 readonly PICAMERA2=/usr/lib/python3/dist-packages/picamera2
 cd "$(dirname "$0")/.."
 
-packages=()   # Debian's
-locks=()      # FOLDER:LOCK, in the order of their installation
-python_min=3,11
 root=(env)
 [ "$(id -u)" -eq 0 ] || root=(sudo env)
 
@@ -52,124 +25,8 @@ fail() {
   exit "$1"
 }
 
-# need SET: add its packages and locks.
-need() {
-  case $1 in
-    python)
-      packages+=("${PIP[@]}" python3-systemd)
-      lock .venv:run
-      ;;
-    run)
-      need python
-      packages+=(mosquitto mosquitto-clients)
-      ;;
-    cluster)
-      packages+=(mmdebstrap iproute2 util-linux openssl)
-      ;;
-    web)
-      need python
-      lock .venv:web
-      ;;
-    dev)
-      need python
-      lock .venv:dev
-      ;;
-    lint)
-      need dev
-      packages+=(shellcheck)
-      ;;
-    browser)
-      need dev
-      need run
-      need web
-      packages+=(chromium fonts-dejavu-core)
-      ;;
-    fleet)
-      packages+=("${PIP[@]}" python3-systemd libpq5) # psycopg loads the last one
-      lock .venv-fleet:fleet
-      ;;
-    store)
-      need test
-      packages+=(postgresql prometheus) # beside what they store, 200 MB
-      ;;
-    test)
-      need lint
-      need browser
-      need fleet
-      packages+=(
-        gcc libc6-dev linux-libc-dev                     # faults to load, layouts to compare
-        nodejs node-mqtt                                 # a subscriber in another language
-        openssl man-db tzdata python3-shtab              # certificates, manual, time zones, completion
-        mtools dosfstools e2fsprogs fdisk "${SDCARD[@]}" # small images of SD cards
-        python3-gi gir1.2-gst-rtsp-server-1.0            # a server of RTSP streams,
-        gstreamer1.0-plugins-{base,good,bad,ugly}        # with H.264
-      )
-      ;;
-    train)
-      packages+=("${PIP[@]}" libegl1 libgles2) # mediapipe links the last two
-      lock .venv-train:train
-      ;;
-    machine)
-      packages+=(qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs)
-      ;;
-    flash)
-      packages+=("${SDCARD[@]}")
-      ;;
-    runtime)
-      packages+=(cmake ninja-build patch bzip2 xz-utils binutils g++-aarch64-linux-gnu qemu-user)
-      ;;
-    opencv)
-      packages+=(cmake ninja-build make nasm patch bzip2 xz-utils binutils g++ g++-aarch64-linux-gnu
-        python3 python3-pip                                       # fetches what Debian's mirror lacks
-        libjpeg62-turbo libwebp7 libwebpmux3 libwebpdemux2) # bound by the one for this machine
-      ;;
-    measure)
-      packages+=(qemu-user llvm gcc libc6-dev)
-      ;;
-    peers)
-      packages+=("${PIP[@]}" mosquitto ffmpeg
-        libjpeg62-turbo libwebp7 libwebpmux3 libwebpdemux2) # bound by our OpenCV
-      lock build/peers:peers
-      ;;
-    image)
-      packages+=(
-        mmdebstrap qemu-user-static binfmt-support uidmap mtools dosfstools e2fsprogs fdisk
-        zstd bmap-tools dpkg-dev qemu-system-arm openssh-client device-tree-compiler
-      )
-      ;;
-    credentials)
-      need python
-      packages+=(openssl)
-      ;;
-    homeassistant)
-      packages+=("${PIP[@]}" python3-dev gcc libffi-dev)
-      lock .venv-homeassistant:homeassistant
-      python_min=3,13,2
-      ;;
-    system)
-      packages+=(systemd-container mmdebstrap e2fsprogs kmod mount
-        slirp4netns qemu-system-arm qemu-user-static openssl) # a network; arm64, emulated; certificates
-      ;;
-    package)
-      packages+=(
-        dpkg-dev debhelper dh-python lintian binutils python3 python3-pip python3-shtab
-        binutils-{x86-64,aarch64}-linux-gnu binutils-arm-linux-gnueabihf
-        gcc-arm-linux-gnueabihf # msgspec for 32 bits is compiled here
-      )
-      ;;
-    install)
-      packages+=(dpkg-dev debhelper dh-python binutils python3 python3-pip python3-shtab)
-      # PyPI has no msgspec for 32 bits: it is compiled here.
-      [ "$(dpkg --print-architecture)" != armhf ] || packages+=(gcc)
-      ;;
-    *)
-      fail 64 "unknown set '$1'; expected python, run, web, dev, lint, browser, fleet, test, store, train, machine, flash," \
-        "package, install, image, credentials, system, cluster, runtime, opencv, measure, peers or homeassistant"
-      ;;
-  esac
-}
-
-lock() { [[ " ${locks[*]} " = *" $1 "* ]] || locks+=("$1"); }
+# shellcheck source=deploy/sets.sh
+. deploy/sets.sh
 
 # missing PACKAGE ...: print those that are not installed.
 missing() {

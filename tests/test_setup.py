@@ -83,7 +83,10 @@ def test_an_unknown_set_is_refused() -> None:
     """With those that there are."""
     done = shell("deploy/setup.sh", "all")
     assert done.returncode == 64
-    assert done.stderr.startswith("setup: unknown set 'all'; expected python, run, web, dev")
+    assert done.stderr.startswith("setup: unknown set 'all'; expected one of python run cluster")
+    names = done.stderr.split("one of ")[1].split()
+    assert shell("deploy/setup.sh", "--list", *names).returncode == 0
+    assert len(names) == (ROOT / "deploy" / "sets.sh").read_text().count(";;\n") - 1
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -152,7 +155,8 @@ class Clone:
         self.folder = folder
         self.lock = folder / "deploy" / "lock"
         self.lock.mkdir(parents=True)
-        shutil.copy(ROOT / "deploy" / "setup.sh", folder / "deploy")
+        for name in ("setup.sh", "sets.sh"):
+            shutil.copy(ROOT / "deploy" / name, folder / "deploy")
         shutil.copytree(
             ROOT / "edge", folder / "edge", ignore=shutil.ignore_patterns("__pycache__")
         )

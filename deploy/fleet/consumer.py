@@ -11,19 +11,17 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
+from deploy.fleet import program
 from deploy.fleet.rows import row
 from deploy.fleet.source import Source, Taken
 from deploy.fleet.store import Saved, Store, Unavailable
 from edge import config
-from edge.daemon import logs
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError
 
 log = logging.getLogger(__name__)
 BATCH_MAX: Final = 1000
@@ -38,25 +36,9 @@ RETRY_S: Final = (1.0, 30.0)
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 
 
-def main() -> int:
-    """Run until a signal; return the exit status."""
-    args = arguments()
-    logs.configure()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run(args, stop)
-    except EdgeError as exc:
-        logs.fail(exc)
-        return exc.exit_status
-    return 0
-
-
-def arguments() -> argparse.Namespace:
-    """Return the command line's."""
-    parser = argparse.ArgumentParser(description="the events of all devices into PostgreSQL")
-    parser.add_argument("--config", type=Path, help="as edge.toml; only its table [mqtt] counts")
+def parser() -> program.Parser:
+    """Return the parser of the command line."""
+    parser = program.Parser("edge-fleet-consumer", "the events of all devices into PostgreSQL")
     parser.add_argument("--database", default="", help="libpq's connection string or URI")
     parser.add_argument("--name", required=True, help="of this consumer, the same at every start")
     parser.add_argument("--group", default="store", help="consumers that share the events")
@@ -64,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--retire", action="store_true", help="store what is left of NAME's session, and end it"
     )
-    return parser.parse_args()
+    return parser
 
 
 def run(args: argparse.Namespace, stop: threading.Event) -> None:
@@ -77,9 +59,7 @@ def run(args: argparse.Namespace, stop: threading.Event) -> None:
                 expected="letters, digits, `_-`, at most 32, a letter or digit first",
                 got=getattr(args, option)[:80],
             )
-    if not 1 <= args.batch <= BATCH_MAX:
-        expected = f"1 to {BATCH_MAX}"
-        raise ConfigError("out of range", where="--batch", expected=expected, got=str(args.batch))
+    program.within(args, batch=BATCH_MAX)
     mqtt = config.load(args.config).mqtt
     if mqtt.protocol != "5":
         raise ConfigError(
@@ -143,4 +123,4 @@ def persist(taken: list[Taken], store: Store, stop: threading.Event) -> Saved | 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program.main(parser(), run))

@@ -11,22 +11,20 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from deploy.fleet import program
 from deploy.fleet.devices import KINDS, Devices
 from edge import config
 from edge.contract.metrics import Family, Rows, counter, counters, gauge
-from edge.daemon import logs
-from edge.errors import ConfigError, EdgeError, PublishError
+from edge.errors import ConfigError, PublishError
 from edge.messages import Incoming
 from edge.mqtt import subscribe
 
@@ -97,34 +95,20 @@ class Exporter:
         yield counters("edge_exporter_ignored", text, ("reason",), ignored)
 
 
-def main() -> int:
-    """Run until a signal; return the exit status."""
-    parser = argparse.ArgumentParser(description="metrics of all devices, for Prometheus")
-    parser.add_argument("--config", type=Path, help="as edge.toml; only its table [mqtt] counts")
+def parser() -> program.Parser:
+    """Return the parser of the command line."""
+    parser = program.Parser("edge-fleet-exporter", "metrics of all devices, for Prometheus")
     parser.add_argument("--listen", default="127.0.0.1:9464", metavar="HOST:PORT")
     parser.add_argument("--devices", type=int, default=1000, help="most devices; others: ignored")
     parser.add_argument(
         "--days", type=int, default=7, help="without a sign of life: then a device is forgotten"
     )
-    args = parser.parse_args()
-    logs.configure()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run(args, stop)
-    except EdgeError as exc:
-        logs.fail(exc)
-        return exc.exit_status
-    return 0
+    return parser
 
 
 def run(args: argparse.Namespace, stop: threading.Event) -> None:
     """Answer scrapes until ``stop`` is set. Raises EdgeError."""
-    for option, most in (("devices", DEVICES_MAX), ("days", DAYS_MAX)):
-        if not 1 <= (value := getattr(args, option)) <= most:
-            where, expected = f"--{option}", f"1 to {most}"
-            raise ConfigError("out of range", where=where, expected=expected, got=str(value))
+    program.within(args, devices=DEVICES_MAX, days=DAYS_MAX)
     match = ADDRESS.match(args.listen)
     if match is None or int(match[2]) > 65_535:
         raise ConfigError(
@@ -160,4 +144,4 @@ def serve(listen: str, host: str, port: int, registry: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program.main(parser(), run))

@@ -26,9 +26,9 @@ class OneLine(logging.Formatter):
         return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
-def configure() -> None:
-    """Log from INFO on, until ``set_level``."""
-    journal = systemd.journal()
+def configure(name: str = "edge") -> None:
+    """Log from INFO on, until ``set_level``. name: of the program, in the journal."""
+    journal = systemd.journal(name)
     handler = journal or stderr.Handler(_stderr())
     form = "%(message)s" if journal or systemd.journaled() else "%(asctime)s %(message)s"
     handler.setFormatter(OneLine(form, datefmt="%H:%M:%S"))

@@ -80,15 +80,16 @@ def _line(status: str) -> str:
     return escaped(status, STATUS_MAX)
 
 
-def journal() -> logging.Handler | None:
+def journal(name: str = "edge") -> logging.Handler | None:
     """Return a handler for the journal where stderr is the journal's; else None.
 
+    name  of the program, in each entry
     Every entry has EDGE_STAGE: ``stage`` if given, else the room; an event's has EDGE_EVENT and
     MESSAGE_ID.
     """
     if not journaled() or JournalHandler is None:
         return None
-    handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER="edge")
+    handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER=name)
     handler.addFilter(_fields)
     handler.addFilter(Writable(SOCKET))
     return handler

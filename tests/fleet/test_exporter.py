@@ -240,7 +240,10 @@ def test_without_a_broker_nothing_is_said_of_a_device(
 
 WRONG: Final = {
     "--listen": (("nowhere", 78, "--listen: not an address"), ("127.0.0.1:99999", 78, "--listen")),
-    "--devices": (("0", 78, "--devices: out of range: expected 1 to 10000, got 0"),),
+    "--devices": (
+        ("0", 78, "--devices: out of range: expected 1 to 10000, got 0"),
+        ("many", 78, "command line: argument --devices: invalid int value: 'many'"),
+    ),
     "--days": (("1000", 78, "--days: out of range"),),
     "--config": (("/nonexistent", 78, "/nonexistent"),),
 }

@@ -317,6 +317,7 @@ WRONG: Final[dict[str, tuple[int, tuple[str, str], str]]] = {
     "a name": (78, ("--name", "a/b"), "--name: not a name: expected letters"),
     "a batch": (78, ("--batch", "0"), "--batch: out of range: expected 1 to 1000, got 0"),
     "a config": (78, ("--config", "/nonexistent"), "/nonexistent"),
+    "an option": (78, ("--\x1bnmae", "1"), r"command line: unrecognized arguments: --\x1bnmae 1"),
 }
 
 

@@ -65,4 +65,4 @@ def test_a_unit_starts_its_program(name: str, tmp_path: Path) -> None:
     )
     status, message = STARTS[name]
     assert (done.returncode, message in done.stderr) == (status, True), done.stderr
-    assert "RestartPreventExitStatus=2 78\n" in text
+    assert "RestartPreventExitStatus=78\n" in text

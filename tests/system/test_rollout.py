@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,10 +17,11 @@ from typing import Any, Final
 
 import pytest
 
-from tests.conftest import MODELS, ROOT
+from tests.conftest import MODELS, ROOT, edge
 from tests.odd_models import wide
+from tests.signing import new_key
 from tests.system import packages
-from tests.system.conftest import BASES, CONFIG, SETTINGS, is_up
+from tests.system.conftest import BASES, CONFIG, SETTINGS, is_up, natives
 from tests.system.containers import container
 from tests.system.machine import Machine
 
@@ -130,11 +130,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def suite() -> str:
     """The first machine of this architecture that the run names."""
-    names = os.environ.get("EDGE_MACHINES", "bookworm-amd64").split()
-    here = [name for name in names if name.endswith("amd64")]
-    if not here:
-        pytest.skip("LEFT OUT: three emulated machines would take hours")
-    return here[0]
+    return natives()[0]
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +266,39 @@ def test_a_shadow_that_agrees_is_promoted(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.models() == ["gate@5"] * 3
     agreements = [one["after"]["agreement"] for one in fleet.state("gate@5").values()]
     assert min(agreements) > 0.9
+
+
+def test_a_signed_bundle_fails_alone_where_its_key_is_missing(fleet: Fleet, tmp_path: Path) -> None:
+    """One file goes to all; how many may fail says whether the others get it."""
+    key, bundle = new_key(tmp_path / "key", "fleet"), tmp_path / "gate-6.edgemodel"
+
+    def trust(*names: str) -> None:
+        for name in names:
+            place = "/etc/edge-camera/trusted-keys/fleet.pem"
+            fleet.machines[name].put(place, key.with_suffix(".pem").read_bytes())
+
+    trust("canary", "third")
+    given = card(tmp_path / "six", "6", MODELS / "uint8io.tflite", ("red", "green", "blue"))
+    signed = edge("models", "sign", given, "--key", key, "--out", bundle)
+    assert signed.returncode == 0, signed.stderr
+    options = (f"--model={bundle}", f"--gates={GATES} agreement=0")
+    before, starts = fleet.models(), fleet.starts()
+
+    stopped = fleet.rollout("model", *options)
+
+    assert stopped.returncode == 3, stopped
+    assert fleet.models() == ["gate@6", *before[1:]]
+    state = fleet.state("gate-6")
+    assert [state[name]["state"] for name in NAMES] == ["healthy", "failed", "waiting"]
+    assert "no key is trusted on this device" in state["second"]["why"]
+    assert "gate@6" not in fleet.machines["second"].output("edge models list")
+
+    passed = fleet.rollout("model", *options, "--failures=1")
+
+    assert passed.returncode == 3, passed
+    assert fleet.models() == ["gate@6", before[1], "gate@6"]
+    trust("second")
+    done = fleet.rollout("model", *options)
+    assert done.returncode == 0, done
+    assert fleet.models() == ["gate@6"] * 3
+    assert fleet.starts() == starts, "no service was restarted"

@@ -32,6 +32,7 @@ LIMIT_S: Final = 600.0
 SILENCE_S: Final = 15.0
 """Longest wait for a connection, and for the next bytes."""
 REDIRECTS: Final = 3
+UNKNOWN: Final = "bundles.ca_file names an authority; Debian's ca-certificates has the usual ones"
 Allowed = Callable[[str], bool]
 
 
@@ -162,7 +163,8 @@ def _translated(url: str) -> Iterator[None]:
         if isinstance(reason, TimeoutError):
             raise FetchError(f"no answer for {SILENCE_S:.0f} s", where=url) from exc
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        raise FetchError(f"cannot be fetched: {text}", where=url) from exc
+        hint = UNKNOWN if isinstance(reason, ssl.SSLCertVerificationError) else ""
+        raise FetchError(f"cannot be fetched: {text}", where=url, hint=hint) from exc
 
 
 @contextlib.contextmanager
