@@ -113,7 +113,7 @@ onnx: ## write the float network of `make model` as ONNX, for TensorRT [MODEL=ca
 	@deploy/setup.sh train
 	$(STEP) models.onnx $(if $(MODEL),"--model=$$MODEL") $(RECIPE)
 
-COSTS = --cost-small 58 --cost-large 384 --unit "million multiplications"
+COSTS = --cost-small 58 --cost-large 502 --unit "million multiplications"
 cascade: ## what asking the large model where the small one is unsure gives [DATA= OUT=]
 	@deploy/setup.sh train
 	$(STEP) models.cascade $(COSTS) $(RECIPE)

@@ -128,7 +128,7 @@ def main() -> None:
     """Convert, attest, install."""
     parser = options.parser(__doc__)
     parser.add_argument("--to", type=Path, help="folder of the model (default: by its backbone)")
-    parser.set_defaults(central_fraction=1.0)
+    parser.set_defaults(central_fraction=1.0, side=224)
     args = options.parse(parser)
     to: Path = args.to or options.ROOT / "models" / FOLDERS[args.backbone]
     backbone = backbones.BACKBONES[args.backbone]

@@ -151,27 +151,29 @@ def main() -> None:
     args = parser.parse_args()
     folder, card = trained.find(args.model)
     backbone = trained.MADE_BY.get(folder.name, args.backbone)
-    if card.output.activation == "features":
+    features = card.output.activation == "features"
+    how = backbones.BACKBONES[backbone]
+    side = args.side or (how.side if features else options.SIDES[backbone])
+    if features:
         network = trained.pooled(backbone, args.weights)
         corpus = dataset.load(args.out)
     else:
         file = args.out / f"{args.name or backbone}.keras"
         network, corpus = trained.read(file, card), dataset.load(args.out)
         with boundary(ModelError, "the scores cannot be calibrated", str(file)):
-            how = backbones.BACKBONES[backbone]
-            print(f"{file}: temperature {export.calibrated(network, corpus, how, args.side):.2f}")
+            print(f"{file}: temperature {export.calibrated(network, corpus, how, side):.2f}")
     chosen = corpus.indices("validation")
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(PICTURES, len(chosen))).astype(int)]
     pictures = [np.asarray(corpus.pictures[index]) for index in chosen]
-    content = convert(network, args.side, card)
-    tensors = inputs(pictures, args.side, card.preprocessing)
+    content = convert(network, side, card)
+    tensors = inputs(pictures, side, card.preprocessing)
     worst = prove(network, content, tensors)
     print(f"onnxruntime: {len(pictures)} pictures, nothing differs by more than {worst:.2g}")
     if card.labels:
         same, apart = compare(folder, pictures, scores(content, tensors, BATCH))
         print(f"{folder / card.file}: the same label for {same}, scores {apart:.2g} apart (median)")
     args.to.mkdir(parents=True, exist_ok=True)
-    if (tensor := golden(folder, card, args.side)) is not None:
+    if (tensor := golden(folder, card, side)) is not None:
         (args.to / f"{card.name}.golden.bin").write_bytes(tensor.tobytes())
         values = scores(content, tensor, 1)[0, :SHOWN].round(4)
         print(f"{card.name}.golden.bin: {', '.join(f'{value:g}' for value in values)}")

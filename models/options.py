@@ -13,6 +13,8 @@ SHIPPED: Final = ROOT / "models" / "catdog"
 BACKGROUND: Final = "neither"
 NETWORKS: Final = {"mobilenet": "catdog", "lite0": "catdog-large"}
 """Backbones to choose from, and the shipped model that each makes."""
+SIDES: Final = {"mobilenet": 224, "lite0": 256}
+"""Input size of the shipped classifiers, pixels."""
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -38,7 +40,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     add("--name", help="name of the trained network's files (default: the backbone's)")
     add("--weights", type=Path, help="the backbone's ImageNet weights, .npz (default: fetched)")
     add("--teacher", type=Path, help="the teacher's, .npz (default: fetched)")
-    add("--side", type=int, default=224, help="input size of the shipped model, pixels")
+    add("--side", type=int, help="input size, pixels (default: 224; of lite0 256)")
     add(
         "--central-fraction",
         type=float,
@@ -58,7 +60,8 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
-    """Return the options given on the command line; ``name`` and ``to`` follow the backbone."""
+    """Return the options given on the command line; ``name`` and ``side`` follow the backbone."""
     args = options.parse_args()
+    args.side = args.side or SIDES[args.backbone]
     args.name = args.name or args.backbone
     return args

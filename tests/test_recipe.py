@@ -285,3 +285,16 @@ def test_side_cars_of_cases_are_no_pictures(tmp_path: Path) -> None:
         (folder / name).write_text("file\n")
     found = folders.scan({"open": folder}, ["open"])
     assert [sample.path.name for sample in found] == ["a.jpg", "alone.json"]
+
+
+@pytest.mark.parametrize(
+    ("given", "side"),
+    [((), 224), (("--backbone", "lite0"), 256), (("--backbone", "lite0", "--side", "192"), 192)],
+)
+def test_the_input_size_follows_the_network(
+    given: tuple[str, ...], side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The larger model sees more pixels; `--side` decides where it is given."""
+    monkeypatch.setattr("sys.argv", ["step", *given])
+
+    assert options.parse(options.parser("A step.")).side == side

@@ -32,7 +32,7 @@ from edge.model.trial import Trial
 
 SHIPPED_SHA256: Final = {
     "catdog": "38fcf0de80a7e186a2b26d03dbd43c9692cbdc6a843e8781ae3ef95090d40c74",
-    "catdog-large": "27d215c2598f1880440d759f31efcb809b2ed0403e2e3f2c8a713d488e972951",
+    "catdog-large": "235a3ddf981f3f17b103e70cc8f6ed559e4bda94ddda1b505458f116838ece47",
     "features": "0fbcc0ae6160e237c9612f7085d250441ac089d2696c1a9950c35ccdd251f16b",
     "features-large": "1dbcb9c8d6289772b8416b66760410a652ee54f3939aeaf154c24f3d800d60b5",
 }
