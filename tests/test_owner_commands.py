@@ -169,8 +169,11 @@ def test_every_command_that_changes_the_state_is_the_owners(site: Site) -> None:
     assert owners(site.state) == {(USER, USER)}
 
 
-def test_root_takes_no_proof_from_another_user_and_leaves_none(site: Site) -> None:
-    """`edge doctor` and `check` prove a model of the store: they change nothing in it."""
+def test_root_takes_no_proof_from_another_user_and_leaves_none(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`edge doctor` and `check` prove a model of the store: nothing is left there, or at home."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert edge("models", "add", site.model(), "--config", site.config).returncode == 0
     (site.state / "proven.json").unlink()
     site.lines = 'model.path = "hues"\n'
@@ -178,6 +181,7 @@ def test_root_takes_no_proof_from_another_user_and_leaves_none(site: Site) -> No
         assert line in edge(command, "--config", site.config).stdout
     assert not (site.state / "proven.json").exists()
     assert owners(site.state) == {(USER, USER)}
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_state_below_a_folder_that_only_root_may_enter(

@@ -195,12 +195,14 @@ def identify(config: ModelConfig, gives: Gives = "scores") -> Identity:
 
 
 def _proofs() -> Path | None:
-    """Return the folder with the proofs; root takes none from another user, and writes none."""
+    """Return the folder with the proofs; root takes none from another user, and leaves none."""
     state = configs.state_folder()
+    if state is None:
+        return proof.cache_folder()
     with contextlib.suppress(ConfigError, OSError):
-        if state is not None and (os.geteuid() or owner.of(state) is None):
+        if os.geteuid() or owner.of(state) is None:
             return state
-    return proof.cache_folder()
+    return None
 
 
 def threads(config: ModelConfig) -> int:

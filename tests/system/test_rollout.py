@@ -288,7 +288,7 @@ def test_a_signed_bundle_fails_alone_where_its_key_is_missing(fleet: Fleet, tmp_
 
     assert stopped.returncode == 3, stopped
     assert fleet.models() == ["gate@6", *before[1:]]
-    state = fleet.state("gate-6")
+    state = fleet.state("gate@6")
     assert [state[name]["state"] for name in NAMES] == ["healthy", "failed", "waiting"]
     assert "no key is trusted on this device" in state["second"]["why"]
     assert "gate@6" not in fleet.machines["second"].output("edge models list")
