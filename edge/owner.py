@@ -95,6 +95,14 @@ def of(path: Path) -> Owner | None:
     return None
 
 
+def will_become(path: Path) -> bool:
+    """Return whether ``become`` makes this process another user. Raises ConfigError."""
+    try:
+        return os.geteuid() == 0 and of(path) is not None
+    except OSError as exc:
+        raise ConfigError(f"cannot be read: {exc.strerror}", where=str(path)) from exc
+
+
 def become(path: Path) -> None:
     """Become the user who decides about ``path``, where this process is root. Raises ConfigError.
 

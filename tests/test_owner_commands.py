@@ -57,6 +57,41 @@ def installed(site: Site) -> list[str]:
     return [path.name for path in (site.state / "models").iterdir()]
 
 
+def test_what_is_not_the_models_stays_roots(site: Site, home: Path) -> None:
+    """By a link to a folder of secrets, with a card and without; and beside a model's files."""
+    secrets = home / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "id").write_text("secret 4711")
+    (secrets / "id").chmod(0o600)
+    link = home / "link"
+    link.symlink_to(secrets)
+    folder = site.model()
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    before = tree(site.state)
+
+    def refused(path: Path, line: str) -> None:
+        done = edge("models", "add", path, "--config", site.config)
+        assert (done.returncode, done.stderr.count("\n")) == (78, 1), done.stderr
+        assert line in done.stderr
+        assert tree(site.state) == before
+
+    refused(link, f"{link}: model not found")
+    (secrets / "model.toml").write_text("id = 1\n")
+    refused(link, "model.toml")
+    (folder / "id").write_text("secret 4711")
+    (folder / "id").chmod(0o600)
+    refused(folder, f"{folder}/id: is private")
+    card = (folder / "model.toml").read_text()
+    (folder / "model.toml").write_text(card.replace("uint8io.tflite", "id"))
+    os.chown(folder / "model.toml", 4242, 4242)  # somebody else's card names it
+    refused(folder, f"{folder}/id: is private")
+    os.chown(folder / "model.toml", 0, 0)
+    (folder / "model.toml").write_text(card)
+    (folder / "id").chmod(0o604)
+    assert edge("models", "add", folder, "--config", site.config).returncode == 0
+
+
 def test_a_bundle_of_another_key_or_changed_is_refused_as_ever(site: Site) -> None:
     """And an older one, which root may allow: that is decided while it is root."""
     good = site.bundle(site.model(version="2"), 200)
