@@ -9,7 +9,7 @@ Rule 1: a path is followed from `/`, links too. As long as everything on it is r
         user decides: from there on that user can change everything. A folder of root's that
         others may write is refused, because then there is no such user.
 Rule 2: there is no way back: all three user ids, all three group ids and every other group are
-        given up, which is verified.
+        given up, which is verified; so is root's environment.
 Rule 3: where all of the path is root's, nothing changes.
 
 What only root can read is opened before. Linux only; main thread, before others open files.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,12 @@ LINKS_MAX: Final = 40
 """As the kernel's own limit. Source: path_resolution(7)."""
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 ACL: Final = "system.posix_acl_access"
+KEPT: Final = re.compile(
+    r"(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|NO_COLOR|COLUMNS|(STATE|RUNTIME)_DIRECTORY"
+    r"|LISTEN_(PID|FDS)|INVOCATION_ID|JOURNAL_STREAM|(OMP|OPENBLAS)_NUM_THREADS"
+    r"|OPENCV_(LOG_LEVEL|IO_MAX_IMAGE_PIXELS|FFMPEG_LOGLEVEL))\Z"
+)
+"""Of the environment: that user can read a child's in /proc, with every secret of root's in it."""
 CLONE_NEWNS: Final = 0x0002_0000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x8_0000
 """Source: unshare(2), mount(2)."""
@@ -128,6 +135,9 @@ def become(path: Path) -> None:
             hint="run it as that user",
         ) from exc
     _became = True
+    for name in [name for name in os.environ if not KEPT.match(name)]:
+        del os.environ[name]
+    os.environ["HOME"] = "/nonexistent"
     ids = (*os.getresuid(), *os.getresgid(), *os.getgroups())
     if ids != (*[owner.uid] * 3, *[owner.gid] * 3) or _is_root_again():
         raise ConfigError("root's rights could not be given up", where=str(path))

@@ -31,7 +31,7 @@ def home() -> Iterator[Path]:
 
 
 GIVEN_UP = """
-import json, os, sys, threading
+import json, os, subprocess, sys, threading
 from pathlib import Path
 from edge import owner
 wait = threading.Event()
@@ -55,17 +55,21 @@ print(json.dumps({
         refused(os.chown, sys.argv[1], 0, 0), refused(os.listdir, sys.argv[2]),
     ],
     "umask": os.umask(0), "became": owner.became(),
+    "environment": subprocess.check_output(["cat", "/proc/self/environ"], text=True),
 }))
 wait.set()
 """
 
 
 def test_there_is_no_way_back(home: Path) -> None:
-    """Of no thread: no id, no group, no capability."""
+    """Of no thread: no id, no group, no capability; a child has nothing of root's environment."""
     state, private = give(home / "state"), home / "private"
     private.mkdir(mode=0o700)
     words = [sys.executable, "-c", GIVEN_UP, str(state), str(private)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    variables = {**os.environ, "TOKEN": "4711", "LC_TIME": "C", "STATE_DIRECTORY": str(state)}
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, check=False, env=variables
+    )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["ids"] == [[str(USER)] * 4] * 4
@@ -73,6 +77,9 @@ def test_there_is_no_way_back(home: Path) -> None:
     assert {*answer["caps"]} == {"0" * 16}
     assert answer["refused"] == [True] * 7
     assert (answer["umask"], answer["became"]) == (0o077, True)
+    environment = answer["environment"].split("\0")
+    assert {"LC_TIME=C", f"STATE_DIRECTORY={state}", "HOME=/nonexistent"} <= {*environment}
+    assert "4711" not in answer["environment"]
 
 
 def test_the_first_on_the_path_that_is_not_roots_decides(home: Path) -> None:
