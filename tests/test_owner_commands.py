@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,9 +16,11 @@ import pytest
 
 from edge.model.signed import serials
 from tests.case_files import fill
-from tests.conftest import edge, wait_until
+from tests.certificates import Authority
+from tests.conftest import WAIT_S, edge, wait_until
 from tests.other_user import FOR_ROOT, USER, as_other, give, owners, reachable, tree
 from tests.signing import Site, new_key
+from tests.web_server import Web
 
 pytestmark = FOR_ROOT
 
@@ -202,6 +207,37 @@ def test_every_command_that_changes_the_state_is_the_owners(site: Site) -> None:
     assert (site.folder / "b.tar").stat().st_uid == 0
     assert sorted(path.name for path in (cases / "sorted").iterdir()) == ["open", "shut"]
     assert owners(site.state) == {(USER, USER)}
+
+
+def test_root_serves_what_only_root_may_open(site: Site) -> None:
+    """A config, a key and a port below 1024, as the owner of the state."""
+    private = site.folder
+    authority = Authority(private, "authority")
+    pair = authority.sign("device", address="DNS:localhost")
+    pair.key.chmod(0o600)
+    with contextlib.closing(socket.socket()) as probe:
+        for port in range(1023, 600, -1):
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                break
+    tls = ("--tls-cert", pair.cert, "--tls-key", pair.key)
+    server = Web(private, "--port", str(port), *tls, STATE_DIRECTORY=str(site.state))
+    try:
+        server.ready()
+        assert server.port == port
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        assert f"Uid:\t{USER}\t{USER}\t{USER}\t{USER}\n" in status
+        context = ssl.create_default_context(cafile=str(authority.cert))
+        with (
+            socket.create_connection(("127.0.0.1", port), WAIT_S) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            secure.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b'{"ok":true}' in b"".join(iter(lambda: secure.recv(65536), b""))
+        assert server.stop() == 0
+    finally:
+        server.process.kill()
+        server.process.wait()
 
 
 def test_root_takes_no_proof_from_another_user_and_leaves_none(site: Site) -> None:
