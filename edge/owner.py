@@ -9,7 +9,7 @@ Rule 1: a path is followed from `/`, links too. As long as everything on it is r
         user decides: from there on that user can change everything. A folder of root's that
         others may write is refused, because then there is no such user.
 Rule 2: there is no way back: all three user ids, all three group ids and every other group are
-        given up, which is verified.
+        given up, which is verified; so is root's environment.
 Rule 3: where all of the path is root's, nothing changes.
 
 What only root can read is opened before. Linux only; main thread, before others open files.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,13 @@ from edge.errors import ConfigError
 LINKS_MAX: Final = 40
 """As the kernel's own limit. Source: path_resolution(7)."""
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+ACL: Final = "system.posix_acl_access"
+KEPT: Final = re.compile(
+    r"(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|NO_COLOR|COLUMNS|(STATE|RUNTIME)_DIRECTORY"
+    r"|LISTEN_(PID|FDS)|INVOCATION_ID|JOURNAL_STREAM|(OMP|OPENBLAS)_NUM_THREADS"
+    r"|OPENCV_(LOG_LEVEL|IO_MAX_IMAGE_PIXELS|FFMPEG_LOGLEVEL))\Z"
+)
+"""Of the environment: that user can read a child's in /proc, with every secret of root's in it."""
 CLONE_NEWNS: Final = 0x0002_0000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x8_0000
 """Source: unshare(2), mount(2)."""
@@ -94,6 +102,14 @@ def of(path: Path) -> Owner | None:
     return None
 
 
+def will_become(path: Path) -> bool:
+    """Return whether ``become`` makes this process another user. Raises ConfigError."""
+    try:
+        return os.geteuid() == 0 and of(path) is not None
+    except OSError as exc:
+        raise ConfigError(f"cannot be read: {exc.strerror}", where=str(path)) from exc
+
+
 def become(path: Path) -> None:
     """Become the user who decides about ``path``, where this process is root. Raises ConfigError.
 
@@ -119,6 +135,9 @@ def become(path: Path) -> None:
             hint="run it as that user",
         ) from exc
     _became = True
+    for name in [name for name in os.environ if not KEPT.match(name)]:
+        del os.environ[name]
+    os.environ["HOME"] = "/nonexistent"
     ids = (*os.getresuid(), *os.getresgid(), *os.getgroups())
     if ids != (*[owner.uid] * 3, *[owner.gid] * 3) or _is_root_again():
         raise ConfigError("root's rights could not be given up", where=str(path))
@@ -127,10 +146,23 @@ def become(path: Path) -> None:
 def _is_shared(folder: Path) -> bool:
     """Return whether others may add names to a folder of root's. ConfigError where also replace."""
     status = folder.lstat()
-    writers = status.st_mode & (OTHERS_WRITE if status.st_gid else stat.S_IWOTH)
+    group_is_root = not status.st_gid and not _has_acl(folder)
+    writers = status.st_mode & (stat.S_IWOTH if group_is_root else OTHERS_WRITE)
     if writers and stat.S_ISDIR(status.st_mode) and not status.st_mode & stat.S_ISVTX:
         raise _refused(folder)
     return bool(writers)
+
+
+def _has_acl(folder: Path) -> bool:
+    """Return whether a folder has an access control list: its group's bits are then the mask.
+
+    The mask is what any user or group in the list may have at most. Source: acl(5).
+    """
+    try:
+        os.getxattr(folder, ACL)
+    except OSError:  # none, or a file system that has none
+        return False
+    return True
 
 
 def _refused(folder: Path) -> ConfigError:
@@ -138,17 +170,16 @@ def _refused(folder: Path) -> ConfigError:
         "others may change what is in this folder",
         where=str(folder),
         expected="a folder that its owner alone may write",
-        hint=f"chmod go-w {folder}, or give it to the user of the service",
+        hint=f"chmod go-w {folder} (with an ACL, its mask), or give it to the service's user",
     )
 
 
 def _owner(place: Path, status: os.stat_result) -> Owner:
-    uid, gid = status.st_uid, status.st_gid
-    if not gid:  # root's group would still be a right of root's
-        try:
-            gid = pwd.getpwuid(uid).pw_gid
-        except KeyError:
-            gid = uid  # as systemd does for a user that it makes for the run
+    uid = status.st_uid
+    try:  # not the folder's group: its owner need not be a member
+        gid = pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        gid = uid  # as systemd does for a user that it makes for the run
     closed = (folder for folder in reversed(place.parents) if not _may_enter(folder, gid))
     return Owner(uid, gid, place, next(closed, None) if stat.S_ISDIR(status.st_mode) else None)
 

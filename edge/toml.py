@@ -30,13 +30,18 @@ _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
 
 
-def read(path: Path, error: type[EdgeError]) -> dict[str, Any]:
+def read(path: Path, error: type[EdgeError], file: int | None = None) -> dict[str, Any]:
     """Return the file's tables.
 
+    file  its descriptor, where it is open; read from the beginning to the end
     Raises ``error`` where it is missing, no regular file, too large, or not TOML.
     """
     try:
-        text = files.read_text(path)
+        text = (
+            files.read_text(path)
+            if file is None
+            else files.decoded(files.read_open(file, files.TEXT_MAX_BYTES))
+        )
         if _LONG_KEY.search(text):
             raise ValueError(f"a key of more than {KEY_PARTS_MAX} parts")
         return tomllib.loads(text)

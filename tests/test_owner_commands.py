@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,9 +16,11 @@ import pytest
 
 from edge.model.signed import serials
 from tests.case_files import fill
-from tests.conftest import edge, wait_until
+from tests.certificates import Authority
+from tests.conftest import WAIT_S, edge, wait_until
 from tests.other_user import FOR_ROOT, USER, as_other, give, owners, reachable, tree
 from tests.signing import Site, new_key
+from tests.web_server import Web
 
 pytestmark = FOR_ROOT
 
@@ -55,6 +60,41 @@ def test_what_root_adds_is_made_by_the_owner_from_what_only_root_can_read(site: 
 def installed(site: Site) -> list[str]:
     """Return the names in the store."""
     return [path.name for path in (site.state / "models").iterdir()]
+
+
+def test_what_is_not_the_models_stays_roots(site: Site, home: Path) -> None:
+    """By a link to a folder of secrets, with a card and without; and beside a model's files."""
+    secrets = home / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "id").write_text("secret 4711")
+    (secrets / "id").chmod(0o600)
+    link = home / "link"
+    link.symlink_to(secrets)
+    folder = site.model()
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    before = tree(site.state)
+
+    def refused(path: Path, line: str) -> None:
+        done = edge("models", "add", path, "--config", site.config)
+        assert (done.returncode, done.stderr.count("\n")) == (78, 1), done.stderr
+        assert line in done.stderr
+        assert tree(site.state) == before
+
+    refused(link, f"{link}: model not found")
+    (secrets / "model.toml").write_text("id = 1\n")
+    refused(link, "model.toml")
+    (folder / "id").write_text("secret 4711")
+    (folder / "id").chmod(0o600)
+    refused(folder, f"{folder}/id: is private")
+    card = (folder / "model.toml").read_text()
+    (folder / "model.toml").write_text(card.replace("uint8io.tflite", "id"))
+    os.chown(folder / "model.toml", 4242, 4242)  # somebody else's card names it
+    refused(folder, f"{folder}/id: is private")
+    os.chown(folder / "model.toml", 0, 0)
+    (folder / "model.toml").write_text(card)
+    (folder / "id").chmod(0o604)
+    assert edge("models", "add", folder, "--config", site.config).returncode == 0
 
 
 def test_a_bundle_of_another_key_or_changed_is_refused_as_ever(site: Site) -> None:
@@ -167,6 +207,37 @@ def test_every_command_that_changes_the_state_is_the_owners(site: Site) -> None:
     assert (site.folder / "b.tar").stat().st_uid == 0
     assert sorted(path.name for path in (cases / "sorted").iterdir()) == ["open", "shut"]
     assert owners(site.state) == {(USER, USER)}
+
+
+def test_root_serves_what_only_root_may_open(site: Site) -> None:
+    """A config, a key and a port below 1024, as the owner of the state."""
+    private = site.folder
+    authority = Authority(private, "authority")
+    pair = authority.sign("device", address="DNS:localhost")
+    pair.key.chmod(0o600)
+    with contextlib.closing(socket.socket()) as probe:
+        for port in range(1023, 600, -1):
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                break
+    tls = ("--tls-cert", pair.cert, "--tls-key", pair.key)
+    server = Web(private, "--port", str(port), *tls, STATE_DIRECTORY=str(site.state))
+    try:
+        server.ready()
+        assert server.port == port
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        assert f"Uid:\t{USER}\t{USER}\t{USER}\t{USER}\n" in status
+        context = ssl.create_default_context(cafile=str(authority.cert))
+        with (
+            socket.create_connection(("127.0.0.1", port), WAIT_S) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            secure.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b'{"ok":true}' in b"".join(iter(lambda: secure.recv(65536), b""))
+        assert server.stop() == 0
+    finally:
+        server.process.kill()
+        server.process.wait()
 
 
 def test_root_takes_no_proof_from_another_user_and_leaves_none(

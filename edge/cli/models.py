@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from edge import config as configs
+from edge import owner
 from edge.config import ModelConfig, persisted
 from edge.errors import ModelError
 from edge.model import installed, source, store
@@ -82,7 +83,7 @@ def _add_folder(args: argparse.Namespace, config: configs.Config) -> Work:
     store.check_signed_only(config, args.model)
     if args.sha256 or args.allow_downgrade:
         raise ModelError("--sha256 and --allow-downgrade are for signed bundles", where=args.model)
-    opened = source.opened(path)
+    opened = source.opened(path, for_other=owner.will_become(installed.added()))
 
     def name(copy: Path) -> str:
         card = store.prove(copy, args.model, ModelConfig())

@@ -15,17 +15,17 @@ FEATURES_MIN: Final = 8
 """Of a golden picture; fewer say little about a network."""
 
 
-def read(path: Path) -> ModelCard:
-    """Return the card in the file ``path``. Raises ModelError."""
-    return read_given(path)[0]
+def read(path: Path, file: int | None = None) -> ModelCard:
+    """Return the card in the file ``path``. file: its descriptor if open. Raises ModelError."""
+    return read_given(path, file)[0]
 
 
-def read_given(path: Path) -> tuple[ModelCard, frozenset[str]]:
+def read_given(path: Path, file: int | None = None) -> tuple[ModelCard, frozenset[str]]:
     """Return the card in ``path`` and the keys that it has: "name", "preprocessing.mean" ...
 
     Raises ModelError.
     """
-    tables: dict[str, Any] = toml.read(path, ModelError)
+    tables: dict[str, Any] = toml.read(path, ModelError, file)
     card = toml.convert(tables, ModelCard, str(path), ModelError)
     given = set(tables)
     for part in ("preprocessing", "output"):

@@ -1,43 +1,80 @@
 """The files of a model's folder, opened before root becomes the owner of the store; see owner.
 
-Only regular files, no links; bounded in number and in bytes.
+Only regular files, no links; bounded in number and in bytes. A folder without a card is none: what
+only root can read must not become another user's by a wrong path.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from edge import files
 from edge.errors import ModelError
-from edge.model import installed
-from edge.model.card import MODEL_MAX_BYTES
+from edge.model import cardfile, installed
+from edge.model.card import MODEL_MAX_BYTES, ModelCard
+from edge.model.modelfile import LABELS
 
 FILES_MAX: Final = 100
 """Of one model."""
 _SIGNED: Final = (installed.MANIFEST, installed.SIGNATURE)
 
 
-def opened(folder: Path) -> dict[str, int]:
+def opened(folder: Path, *, for_other: bool = False) -> dict[str, int]:
     """Open the files of a model's folder: name -> descriptor, for ``close``. Raises ModelError.
 
     The signature of a bundle is left out: here nobody has verified it.
+
+    for_other  another user will have the copy: a file that others cannot read must be named by the
+               card and belong to the card's owner
     """
-    names = [path.name for path in content(folder)]
     descriptors: dict[str, int] = {}
     try:
-        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with _place(folder) as place:
+            names = [name for name in _regular(place, folder) if name not in _SIGNED]
+            if installed.CARD not in names:
+                hint = f"give a folder with a {installed.CARD} in it"
+                raise ModelError("model not found", where=str(folder), hint=hint)
+            file = descriptors[installed.CARD] = files.open_regular(installed.CARD, place)
+            named = _named(cardfile.read(folder / installed.CARD, file))
+            os.lseek(file, 0, os.SEEK_SET)
+            owner = os.fstat(file).st_uid
             for name in names:
-                descriptors[name] = files.open_regular(name, place)
-        finally:
-            os.close(place)
+                if name in descriptors:
+                    continue
+                file = descriptors[name] = files.open_regular(name, place)
+                status = os.fstat(file)
+                mine = name in named and status.st_uid == owner
+                if for_other and not (mine or status.st_mode & stat.S_IROTH):
+                    raise ModelError(
+                        "is private, and the card does not name it",
+                        where=str(folder / name),
+                        expected="a model's files alone: the user of the service gets a copy",
+                        hint="take it out of the folder, or `chmod o+r` it",
+                    )
     except OSError as exc:
         close(descriptors)
         raise ModelError(f"cannot be read: {exc.strerror}", where=str(folder)) from exc
+    except ModelError:
+        close(descriptors)
+        raise
     return descriptors
+
+
+def _named(card: ModelCard) -> set[str]:
+    """Return the files beside a card that are the model's: names, and what can be no name."""
+    parts = (card.head, card.baseline)
+    return {
+        card.file,
+        card.backbone,
+        card.golden.picture if card.golden else "",
+        *(part.file for part in parts if part),
+        *(() if card.labels else (LABELS,)),
+    }
 
 
 def copy(opened: dict[str, int], to: Path, where: str) -> None:
@@ -70,19 +107,36 @@ def content(folder: Path) -> list[Path]:
 def regular(folder: Path) -> list[Path]:
     """Return the files of a model's folder. Raises ModelError for anything else in it."""
     try:
-        entries = sorted(folder.iterdir())
-        for path in entries:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                raise ModelError(
-                    "not a regular file", where=str(path), hint="a model is a folder of plain files"
-                )
+        with _place(folder) as place:
+            return [folder / name for name in _regular(place, folder)]
     except OSError as exc:
         raise ModelError(f"cannot be read: {exc.strerror}", where=str(folder)) from exc
-    if len(entries) > FILES_MAX:
+
+
+@contextlib.contextmanager
+def _place(folder: Path) -> Iterator[int]:
+    """Yield a folder's descriptor: what happens to its path meanwhile changes nothing."""
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _regular(place: int, folder: Path) -> list[str]:
+    names = sorted(os.listdir(place))
+    for name in names:
+        if not stat.S_ISREG(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+            raise ModelError(
+                "not a regular file",
+                where=str(folder / name),
+                hint="a model is a folder of plain files",
+            )
+    if len(names) > FILES_MAX:
         raise ModelError(
             "too many files for a model",
             where=str(folder),
             expected=f"at most {FILES_MAX}",
-            got=str(len(entries)),
+            got=str(len(names)),
         )
-    return entries
+    return names

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from edge import config as configs
 from edge.config import Config
 from edge.errors import ConfigError, EdgeError
 from edge.text import escaped
-from edge.web import activation
+from edge.web import activation, listening
 from edge.web.password import MOST_BYTES, Passwords
 from edge.web.place import Place
 from edge.web.tokens import Tokens
@@ -28,44 +29,58 @@ WORKERS: Final = 4
 
 
 def prepare(args: argparse.Namespace) -> tuple[Path, Callable[[], int]]:
-    """Return the state directory, which is changed, and the command."""
+    """Open what only root may; return the state directory, and the command. Raises EdgeError."""
     state = home()
-    return state, lambda: run(args, state)
+    if args.set_password or args.new_token or args.remove_token:
+        return state, lambda: _change(args, Vault(state))
+    with _excused():
+        place, opened = _opened(args, state)
+
+    def serve() -> int:
+        with _excused():
+            _serve(args, place, opened)
+        return 0
+
+    return state, serve
 
 
-def run(args: argparse.Namespace, state: Path) -> int:
-    """Run the command; return the exit status. Raises EdgeError."""
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    vault = Vault(state)
-    tokens = Tokens(vault)
+@contextlib.contextmanager
+def _excused() -> Iterator[None]:
+    """Answer those who wait for a server that cannot start."""
+    try:
+        yield
+    except EdgeError:
+        activation.excuse()
+        raise
+
+
+def _change(args: argparse.Namespace, vault: Vault) -> int:
+    """Change the password or a token; return the exit status. Raises EdgeError."""
     if args.set_password:
         return _set_password(vault)
+    tokens = Tokens(vault)
     if args.new_token:
         print(escaped(tokens.add(args.new_token)))
         print(escaped(f"token {args.new_token}: shown this once, stored hashed"), file=sys.stderr)
         return 0
-    if args.remove_token:
-        tokens.remove(args.remove_token)
-        print(escaped(f"token {args.remove_token} removed"))
-        return 0
-    try:
-        _serve(args, state, Passwords(vault), tokens)
-    except EdgeError:
-        activation.excuse()
-        raise
+    tokens.remove(args.remove_token)
+    print(escaped(f"token {args.remove_token} removed"))
     return 0
 
 
-def _serve(args: argparse.Namespace, state: Path, passwords: Passwords, tokens: Tokens) -> None:
+def _opened(args: argparse.Namespace, state: Path) -> tuple[Place, listening.Opened]:
+    """Return config, socket and certificates. Raises ConfigError."""
     path = args.config
     if path is None and configs.SERVICE_CONFIG.exists():
         path = configs.SERVICE_CONFIG
-    os.environ.setdefault("STATE_DIRECTORY", str(state))  # for settings and models
-    place = Place(path, state)
-    config = place.load()
+    place = Place(path, state, configs.read_tables(path))
     if (args.tls_cert is None) != (args.tls_key is None):
         raise ConfigError("a certificate and its key", expected="both --tls-cert and --tls-key")
+    tls = (args.tls_cert, args.tls_key) if args.tls_cert else None
+    return place, listening.opened(args.host, args.port, tls)
 
+
+def _serve(args: argparse.Namespace, place: Place, opened: listening.Opened) -> None:
     try:
         from edge.web import serve
     except ModuleNotFoundError as exc:
@@ -74,17 +89,17 @@ def _serve(args: argparse.Namespace, state: Path, passwords: Passwords, tokens: 
             where="edge web",
             hint="install the package edge-camera-web, or `pip install 'edge-camera[web]'`",
         ) from exc
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    os.environ.setdefault("STATE_DIRECTORY", str(place.state))  # for settings and models
+    config, vault = place.load(), Vault(place.state)
     options = serve.Options(
-        host=args.host,
-        port=args.port,
         socket=socket_path(config),
         idle_s=idle_s(args.idle, activation.is_activated(), config.web.history),
-        tls=(args.tls_cert, args.tls_key) if args.tls_cert else None,
         names=tuple(args.name),
         behind_proxy=args.proxy,
         workers=min(WORKERS, len(os.sched_getaffinity(0))),
     )
-    serve.run(options, passwords, tokens, place)
+    serve.run(options, opened, Passwords(vault), Tokens(vault), place)
 
 
 def idle_s(given: float | None, activated: bool, history: bool) -> float:

@@ -1,4 +1,4 @@
-"""Runs the server: socket, TLS, signals, the end when idle, connections that go nowhere.
+"""Runs the server: signals, the end when idle, connections that go nowhere.
 
 uvicorn bounds neither the time until a request's first line nor the wait for a reader that has
 stopped reading; ``_tend`` does. One thread: asyncio's.
@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import ConfigError
-from edge.web import activation
-from edge.web.access import Access, Names, is_loopback
+from edge.web.access import Access, Names
 from edge.web.announced import hint
 from edge.web.api import Api
 from edge.web.device import Device
 from edge.web.guard import Activity, App, Guard
 from edge.web.lessons import Lessons
+from edge.web.listening import Opened, listen
 from edge.web.login import Login
 from edge.web.pages import pages
 from edge.web.password import Passwords
@@ -52,28 +51,24 @@ Waits = dict[Any, tuple[Wait | None, float]]
 class Options:
     """How to serve.
 
-    host, port    where to listen; without effect on a socket of systemd's
     idle_s        ends after so long without a request; 0: never
-    tls           certificate and key; None: plain HTTP
     names         host names, beside this machine's and localhost
     behind_proxy  the address of a client is in X-Forwarded-For, from a proxy on this machine
     """
 
-    host: str
-    port: int
     socket: Path
     idle_s: float
-    tls: tuple[Path, Path] | None
     names: tuple[str, ...]
     behind_proxy: bool
     workers: int
 
 
-def run(options: Options, passwords: Passwords, tokens: Tokens, place: Place) -> None:
+def run(
+    options: Options, opened: Opened, passwords: Passwords, tokens: Tokens, place: Place
+) -> None:
     """Serve until a signal, or until idle. Raises ConfigError."""
-    certificates = options.tls and _check_tls(*options.tls)
-    listener = activation.inherited() or _listen(options, passwords)
-    asyncio.run(_serve(options, listener, passwords, tokens, place, certificates))
+    listen(opened, passwords)
+    asyncio.run(_serve(options, opened.listener, passwords, tokens, place, opened.tls))
 
 
 async def _serve(
@@ -82,7 +77,7 @@ async def _serve(
     passwords: Passwords,
     tokens: Tokens,
     place: Place,
-    tls: tuple[str, str] | None,
+    tls: ssl.SSLContext | None,
 ) -> None:
     device, activity = Device(options.socket), Activity()
     predict = Predict(lambda: place.load().model, lambda: device.newest.model, options.workers)
@@ -116,7 +111,7 @@ async def _serve(
         lessons.close()
 
 
-def _server(app: App, tls: tuple[str, str] | None, behind_proxy: bool) -> Any:
+def _server(app: App, tls: ssl.SSLContext | None, behind_proxy: bool) -> Any:
     """Return uvicorn's server, with signals and log left to us."""
     import uvicorn
 
@@ -134,9 +129,9 @@ def _server(app: App, tls: tuple[str, str] | None, behind_proxy: bool) -> Any:
         forwarded_allow_ips="127.0.0.1,::1",
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=5,
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
     )
+    config.load()
+    config.ssl = tls  # it would open the files itself, which root alone may read
     server = uvicorn.Server(config)
     for name in ("install_signal_handlers", "capture_signals"):  # of 0.17, and of 0.29 on
         setattr(server, name, contextlib.nullcontext)
@@ -194,31 +189,6 @@ def _wait(connection: Any) -> Wait | None:
     return ("request", cycle) if cycle is None or cycle.response_complete else None
 
 
-def _listen(options: Options, passwords: Passwords) -> socket.socket:
-    """Return a listening socket. Raises ConfigError: on a network only with a password."""
-    where = f"{options.host}:{options.port}"
-    try:
-        family, kind, _, _, place = socket.getaddrinfo(
-            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        if not is_loopback(str(place[0])) and passwords.current() is None:
-            raise ConfigError(
-                "no password is set: only this machine is served",
-                where=where,
-                expected="--host 127.0.0.1, or a password",
-                hint="set one with `edge web --set-password`",
-            )
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
-        listener.listen(128)
-    except (OSError, UnicodeError) as exc:
-        reason = getattr(exc, "strerror", None) or str(exc)
-        raise ConfigError(f"cannot listen: {reason}", where=where, hint="see --port") from exc
-    listener.setblocking(False)
-    return listener
-
-
 def address(listener: socket.socket, tls: bool) -> str:
     """Return where a socket listens, as a browser has it."""
     place = listener.getsockname()
@@ -226,14 +196,3 @@ def address(listener: socket.socket, tls: bool) -> str:
         return f"unix:{place}"
     host = f"[{place[0]}]" if ":" in place[0] else place[0]
     return f"{'https' if tls else 'http'}://{host}:{place[1]}/"
-
-
-def _check_tls(certificate: Path, key: Path) -> tuple[str, str]:
-    """Return the paths of certificate and key, which belong together. Raises ConfigError."""
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as exc:
-        reason = getattr(exc, "reason", None) or exc.strerror or str(exc)
-        where = f"--tls-cert {certificate}, --tls-key {key}"
-        raise ConfigError(f"cannot be used: {reason}", where=where) from exc
-    return str(certificate), str(key)
