@@ -14,24 +14,24 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from deploy import gates
 from deploy.crew import Crew
-from deploy.errors import DeployError
+from deploy.errors import DeployError, internal
 from deploy.facts import plain, typed
 from deploy.ledger import TOUCHED, Entry, Ledger, State
 from deploy.pace import Pace
 from deploy.report import line
 from deploy.subjects import Reach, Subject
-from edge.text import escaped
 
 AWAY: Final = (69, 75)
 """Statuses of a device that could not be reached, or where a step or another deploy runs."""
 STUCK: Final = (70, 71)
 """Statuses of an attempt that may have left the new one there."""
 NOT_MADE: Final = "the connection broke before the change was made"
+UNKNOWN: Final = "the connection broke, and it does not say what it has now"
+WENT_BACK: Final = "it went back by itself: not healthy"
 
 
 class Stopped(Exception):
@@ -166,9 +166,10 @@ class Engine:
                 after = self._subject.look(host, self._pace.look_s)
                 if entry.state == "changing" and not self._subject.has(host, after):
                     refused = self._subject.refused(host, after)
-                    why = "it went back by itself: not healthy" if refused else NOT_MADE
-                    state: State = "failed" if refused or canary else "unreachable"
-                    self._tell(name, state, why, mine=False)
+                    lacks = self._subject.lacks(host, after, typed(entry.before or {}))
+                    why = WENT_BACK if refused else NOT_MADE if lacks else UNKNOWN
+                    state: State = "failed" if refused or canary or not lacks else "unreachable"
+                    self._tell(name, state, why, mine=not (refused or lacks))
                     return
                 wanted = self._subject.wanted(host)
         except DeployError as exc:
@@ -206,9 +207,7 @@ class Engine:
         if self._crew.halted:
             return
         self._note(name, "".join(traceback.format_exception(exc, limit=-20)))
-        at = traceback.extract_tb(exc.__traceback__)[-1]
-        what = f"{type(exc).__name__}: {escaped(str(exc), 300)}"
-        self._tell(name, state, f"internal error: {what} ({Path(at.filename).name}:{at.lineno})")
+        self._tell(name, state, internal(exc))
 
     # The wave.
 
