@@ -35,7 +35,7 @@ facts)
   echo "{\\"state\\": \\"active\\", \\"bundle\\": \\"$bundle\\",\
  \\"version\\": \\"$now\\", \\"package\\": \\"$sent\\",\
  \\"refused\\": \\"$(cat refused 2>/dev/null)\\", \\"model\\": \\"$(cat model)\\", \\"fps\\": $fps,\
- \\"restarts\\": 0, \\"p99_ms\\": 9.5, \\"online\\": true, \\"labels\\": {\\"$label\\": 90}}" ;;
+ \\"restarts\\": 0, \\"p99_ms\\": 9.5, \\"online\\": true, \\"labels\\": {\\"$label\\": $count}}" ;;
 back)
   [ ! -e cannot ] || { echo "1 is not healthy: so it is"; exit 70; }
   echo 1 >version; echo "gone back: 1 runs again"; exit 3 ;;
