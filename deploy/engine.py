@@ -14,24 +14,24 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from deploy import gates
 from deploy.crew import Crew
-from deploy.errors import DeployError
+from deploy.errors import DeployError, internal
 from deploy.facts import plain, typed
 from deploy.ledger import TOUCHED, Entry, Ledger, State
 from deploy.pace import Pace
 from deploy.report import line
 from deploy.subjects import Reach, Subject
-from edge.text import escaped
 
 AWAY: Final = (69, 75)
 """Statuses of a device that could not be reached, or where a step or another deploy runs."""
 STUCK: Final = (70, 71)
 """Statuses of an attempt that may have left the new one there."""
 NOT_MADE: Final = "the connection broke before the change was made"
+UNKNOWN: Final = "the connection broke, and it does not say what it has now"
+WENT_BACK: Final = "it went back by itself: not healthy"
 
 
 class Stopped(Exception):
@@ -94,6 +94,7 @@ class Engine:
             self._crew.each(changed, partial(self._judge, canary=canary), self._broken, enough)
             self._count(todo, may_fail)
             self._judge_wave(todo)
+            self._count(todo, may_fail)
         except Stopped as exc:
             self._say(f"{name}: stopped: {exc}")
             self._back(wave, f"its wave was stopped: {exc}")
@@ -155,8 +156,7 @@ class Engine:
         elif exc.status in AWAY:
             self._ledger.set(name, entry.state, str(exc))
         else:
-            # It went back by itself, or was not changed: nothing more is left to take back.
-            undone = began and exc.status not in STUCK
+            undone = began and exc.status not in STUCK  # by itself, or nothing was changed
             self._tell(name, "failed", exc.line_at(name), mine=entry.mine and not undone)
 
     def _judge(self, name: str, *, canary: bool) -> None:
@@ -166,9 +166,10 @@ class Engine:
                 after = self._subject.look(host, self._pace.look_s)
                 if entry.state == "changing" and not self._subject.has(host, after):
                     refused = self._subject.refused(host, after)
-                    why = "it went back by itself: not healthy" if refused else NOT_MADE
-                    state: State = "failed" if refused or canary else "unreachable"
-                    self._tell(name, state, why, mine=False)
+                    lacks = self._subject.lacks(host, after, typed(entry.before or {}))
+                    why = WENT_BACK if refused else NOT_MADE if lacks else UNKNOWN
+                    state: State = "failed" if refused or canary or not lacks else "unreachable"
+                    self._tell(name, state, why, mine=not (refused or lacks))
                     return
                 wanted = self._subject.wanted(host)
         except DeployError as exc:
@@ -206,9 +207,7 @@ class Engine:
         if self._crew.halted:
             return
         self._note(name, "".join(traceback.format_exception(exc, limit=-20)))
-        at = traceback.extract_tb(exc.__traceback__)[-1]
-        what = f"{type(exc).__name__}: {escaped(str(exc), 300)}"
-        self._tell(name, state, f"internal error: {what} ({Path(at.filename).name}:{at.lineno})")
+        self._tell(name, state, internal(exc))
 
     # The wave.
 
@@ -217,22 +216,23 @@ class Engine:
         entries = [self._entry(name) for name in self._in(wave, "healthy")]
         entries = [one for one in entries if one.mine and typed(one.after or {}).agreement is None]
         pairs = [(typed(one.before or {}), typed(one.after or {})) for one in entries]
-        if not (why := gates.of_wave(pairs, self._pace.limits)):
-            return
-        for entry in entries:
-            self._ledger.set(entry.host, "failed", why)
-        raise Stopped(why)
+        why = gates.of_wave(pairs, self._pace.limits)
+        for entry, pair in zip(entries, pairs, strict=True):
+            if why:
+                self._ledger.set(entry.host, "failed", why)
+            elif why is None and (wrong := gates.unlike(*pair, self._pace.limits)):
+                self._tell(entry.host, "failed", wrong)
+        if why:
+            raise Stopped(why)
 
     def _back(self, wave: Sequence[str], why: str) -> None:
-        names = [one for one in wave if self._entry(one).mine]
-        if names:
+        if names := [one for one in wave if self._entry(one).mine]:
             do = partial(self._take_back, why=why)
             self._crew.each(names, do, partial(self._broken, state="stuck"))
 
     def _soak(self, name: str, wave: Sequence[str]) -> None:
         """Wait until the last change of a wave is old enough."""
-        entries = [self._entry(one) for one in self._in(wave, "installed")]
-        if not entries:
+        if not (entries := [self._entry(one) for one in self._in(wave, "installed")]):
             return
         newest_s = max(min(entry.at_s, time.time()) for entry in entries)
         left_s = min(self._pace.soak_s, newest_s + self._pace.soak_s - time.time())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 from deploy.runtime.pins import BuildError
+from edge.text import escaped
 
 
 class DeployError(BuildError):
@@ -11,3 +15,10 @@ class DeployError(BuildError):
     def line_at(self, name: str) -> str:
         """Return the whole line, without the host's name at its beginning."""
         return str(self).removeprefix(f"{name}: ")
+
+
+def internal(exc: Exception) -> str:
+    """Return an error of this program itself on one line, with its type and place."""
+    at = traceback.extract_tb(exc.__traceback__)[-1]
+    what = f"{type(exc).__name__}: {escaped(str(exc), 300)}"
+    return f"internal error: {what} ({Path(at.filename).name}:{at.lineno})"

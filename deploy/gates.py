@@ -2,7 +2,8 @@
 
 Rule 1: what a device does not say, before or after, is not compared, and the report says so.
 Rule 2: a scene may change while it is looked at: how labels are shared out is judged by the median
-        of a wave. A shadow sees the same frames as the model at work: it is judged by device.
+        of a wave, unless too few of it say enough. A shadow sees the same frames as the model at
+        work: it is judged by device.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from deploy.facts import Facts
 
 FRAMES_LEAST: Final = 20
 """Frames on either side that say anything about labels."""
+WAVE_LEAST: Final = 3
+"""Devices with so many frames, and half of the wave, that say anything about a wave."""
 FPS_LEAST: Final = 0.5
 """Frames a second before; a slower camera says too little in the time."""
 P99_SLACK_MS: Final = 10.0
@@ -136,17 +139,29 @@ def disagrees(agreement: float | None, frames: int, limits: Limits) -> str:
     return f"as a shadow it agrees with the model at work on {agreement:.0%} of {frames}; {least}"
 
 
-def of_wave(pairs: Sequence[tuple[Facts, Facts]], limits: Limits) -> str:
-    """Return what is wrong with a wave as a whole, empty if nothing is."""
-    known = [share for pair in pairs if (share := shared(*pair)) is not None]
-    if not known or not limits.agreement:
+def of_wave(pairs: Sequence[tuple[Facts, Facts]], limits: Limits) -> str | None:
+    """Return what is wrong with a wave as a whole, empty if nothing is.
+
+    None where too few of its devices say enough: then each is judged alone, by ``unlike``.
+    """
+    if not limits.agreement:
         return ""
+    known = [share for pair in pairs if (share := shared(*pair)) is not None]
+    if len(known) < max(WAVE_LEAST, len(pairs) / 2):
+        return None
     middle = statistics.median(known)
     if middle >= limits.agreement:
         return ""
-    return (
-        f"{middle:.0%} of the labels are as before, the wave's median; limit {limits.agreement:.0%}"
-    )
+    least = f"limit {limits.agreement:.0%}"
+    return f"{middle:.0%} of the labels are as before, the wave's median; {least}"
+
+
+def unlike(before: Facts, after: Facts, limits: Limits) -> str:
+    """Return what is wrong with the labels of one device, empty if nothing is known to be."""
+    share = shared(before, after)
+    if share is None or share >= limits.agreement:
+        return ""
+    return f"{share:.0%} of the labels are as before; limit {limits.agreement:.0%}"
 
 
 def _fps(before: Facts, after: Facts, limits: Limits) -> str:

@@ -6,7 +6,6 @@ a command.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,10 @@ class ModelSubject:
         """Return whether it was in use and the daemon has taken it back."""
         return bool(facts.went_back)
 
+    def lacks(self, host: Host, facts: Facts, before: Facts) -> bool:
+        """Return whether it says that it uses another model."""
+        return facts.model not in ("", self.slug)
+
     def wanted(self, host: Host) -> Wanted:
         """Return the model's name."""
         return Wanted(model=self.slug)
@@ -75,8 +78,7 @@ class ModelSubject:
             step(host, self._command("use"), PROOF_S)
         except DeployError as exc:
             if exc.status != 69:
-                with contextlib.suppress(DeployError):
-                    self.back(host)
+                self._undo(host, exc)
             raise
         return agreement
 
@@ -85,6 +87,14 @@ class ModelSubject:
         if not step(host, self._command("back"), PROOF_S).get("removed"):
             text = f"{host.name}: {self.slug} is not in use any more, but still installed"
             print(escaped(f"rollout: {text}"), flush=True)
+
+    def _undo(self, host: Host, exc: DeployError) -> None:
+        """Go back from a change that has failed. Raises DeployError: the new one may be in use."""
+        try:
+            self.back(host)
+        except DeployError as other:
+            why = f"{exc.line_at(host.name)}; could not go back: {other.line_at(host.name)}"
+            raise DeployError(70, why, where=host.name) from exc
 
     def _command(self, what: str) -> str:
         return f"model {what} {shlex.quote(self.slug)}"

@@ -43,6 +43,12 @@ class PackageSubject:
         """Return whether it has tried this package last, and it was not healthy."""
         return bool(facts.refused) and facts.refused == self._digest(self._package(host))
 
+    def lacks(self, host: Host, facts: Facts, before: Facts) -> bool:
+        """Return whether another version is installed completely, or what was there before."""
+        if facts.installed not in ("", _version(self._package(host))):
+            return True
+        return (facts.installed, facts.package) == (before.installed, before.package)
+
     def wanted(self, host: Host) -> Wanted:
         """Return the version."""
         return Wanted(version=_own(_version(self._package(host))))

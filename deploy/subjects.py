@@ -50,6 +50,9 @@ class Subject(Protocol):
     def refused(self, host: Host, facts: Facts) -> bool:
         """Return whether the device has tried this, and gone back by itself."""
 
+    def lacks(self, host: Host, facts: Facts, before: Facts) -> bool:
+        """Return whether the device says that it does not have this: nothing is to take back."""
+
     def wanted(self, host: Host) -> Wanted:
         """Return what a device must have after the change."""
 

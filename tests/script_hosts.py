@@ -26,14 +26,16 @@ shift; what=$1
 [ ! -e instead ] || exec sh instead "$@"
 case $what in
 facts)
+  [ ! -e mute ] || { echo '{"state": "active"}'; exit; }
   now=$(cat version); fps=30; [ "$now" = 1 ] || [ ! -e slow ] || fps=9
   sent=; [ "$now" = 1 ] || sent=$(cat sent 2>/dev/null)
   label=cat; [ "$now" = 1 ] || [ ! -e unlike ] || label=dog
+  count=90; [ ! -e quiet ] || count=0
   bundle=; [ "$(cat model)" = old ] || bundle=$(cat bundle)
   echo "{\\"state\\": \\"active\\", \\"bundle\\": \\"$bundle\\",\
  \\"version\\": \\"$now\\", \\"package\\": \\"$sent\\",\
  \\"refused\\": \\"$(cat refused 2>/dev/null)\\", \\"model\\": \\"$(cat model)\\", \\"fps\\": $fps,\
- \\"restarts\\": 0, \\"p99_ms\\": 9.5, \\"online\\": true, \\"labels\\": {\\"$label\\": 90}}" ;;
+ \\"restarts\\": 0, \\"p99_ms\\": 9.5, \\"online\\": true, \\"labels\\": {\\"$label\\": $count}}" ;;
 back)
   [ ! -e cannot ] || { echo "1 is not healthy: so it is"; exit 70; }
   echo 1 >version; echo "gone back: 1 runs again"; exit 3 ;;
@@ -41,8 +43,15 @@ model)
   case $2 in
   add) echo "$4" >bundle; echo '{"name": "gate@1"}' ;;
   shadow) echo "{\\"state\\": \\"working\\", \\"agreement\\": $(cat agrees), \\"frames\\": 200}" ;;
-  use) echo gate@1 >model; echo '{"in_use": "gate@1"}' ;;
-  back) echo old >model; echo '{"in_use": "old"}' ;;
+  use)
+    [ ! -e breaks ] || { touch mute; exit 255; }
+    echo gate@1 >model
+    [ ! -e sick ] || { echo '{"error": "no answer in time"}'; exit 74; }
+    echo '{"in_use": "gate@1"}' ;;
+  back)
+    [ ! -e cannot ] || { echo '{"error": "the daemon gives no answer"}'; exit 74; }
+    [ ! -e cannot_once ] || { rm cannot_once; echo '{"error": "try again"}'; exit 74; }
+    echo old >model; echo '{"in_use": "old"}' ;;
   esac ;;
 *)
   echo "installing 2 over 1"
@@ -58,7 +67,10 @@ script that runs in its place.
 """
 
 
-MARKS = ("away", "slow", "sick", "breaks", "cannot", "waits", "unlike")
+MARKS = (
+    *("away", "slow", "sick", "breaks", "cannot", "cannot_once", "waits", "unlike", "quiet"),
+    "mute",
+)
 
 
 def signed(path: Path, name: str = "gate", version: str = "1", **more: Any) -> Path:

@@ -247,3 +247,28 @@ def test_a_device_that_cannot_be_looked_at_keeps_the_way_back(fleet: Fleet) -> N
     (fleet.hosts / "a" / "user").unlink()
     assert fleet.run("--waves=1") == 0
     assert fleet.states() == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "status", "state", "model"),
+    [("cannot", 70, "stuck", "gate@1"), ("cannot_once", 3, "back", "old")],
+)
+def test_a_model_that_could_not_go_back_at_once_is_tried_again(
+    fleet: Fleet, mark: str, status: int, state: str, model: str
+) -> None:
+    """The step said that nothing was changed, and the device uses the new one."""
+    fleet.set("b", "sick", mark)
+    assert fleet.run(FAIL, what="model") == status
+    assert fleet.states("list-gate@1") == ["healthy", state, *["healthy"] * 3]
+    assert fleet.versions("model") == ["gate@1", model, *["gate@1"] * 3]
+    assert "no answer in time; could not go back: " in fleet.why("b", "list-gate@1")
+
+
+def test_a_device_that_does_not_say_what_it_has_keeps_the_way_back(fleet: Fleet) -> None:
+    """The connection broke when the model was to be used: it may be in use."""
+    fleet.set("b", "breaks")
+    assert fleet.run(FAIL, what="model") == 3
+    assert fleet.states("list-gate@1") == ["healthy", "back", *["healthy"] * 3]
+    assert fleet.versions("model") == ["gate@1", "old", *["gate@1"] * 3]
+    assert "model back gate@1" in (fleet.hosts / "b" / "asked").read_text()
+    assert "does not say" in fleet.why("b", "list-gate@1")

@@ -166,6 +166,25 @@ def test_labels_of_a_wave_that_are_others_stop_it(fleet: Fleet) -> None:
     assert "0% of the labels are as before, the wave's median" in fleet.why("d")
 
 
+@pytest.mark.parametrize("quiet", ["cd", "cde"])
+def test_one_with_other_labels_fails_alone_in_a_wave_that_says_too_little(
+    fleet: Fleet, quiet: str
+) -> None:
+    """Its wave is not judged by it: as many as may fail go back, and the others stay."""
+    fleet.set("b", "unlike")
+    for name in quiet:
+        fleet.set(name, "quiet")
+    assert fleet.run("--waves=1 4", "--failures=1") == 3
+    assert fleet.versions() == ["2", "1", "2", "2", "2"]
+    assert fleet.states() == ["healthy", "back", "healthy", "healthy", "healthy"]
+    assert fleet.why("b") == "0% of the labels are as before; limit 50%"
+    for name in "abcde":
+        (fleet.hosts / name / "version").write_text("1")
+    (fleet.folder / "states" / "list-2.json").unlink()
+    assert fleet.run("--waves=1 4") == 3, "FAILURES=0: it stops its wave"
+    assert fleet.versions() == ["2", "1", "1", "1", "1"]
+
+
 def test_hosts_in_no_wave_are_left(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     """WAVES=1 ends after the canary; with more waves the same command goes on."""
     assert fleet.run("--waves=1") == 0

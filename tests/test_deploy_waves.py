@@ -227,9 +227,14 @@ def test_labels_are_judged_by_the_wave() -> None:
     assert gates.shared(*other) == 0.0
     assert gates.shared(WELL, replace(WELL, labels={"cat": 3})) is None
     assert gates.of_wave([same, same, other], Limits()) == ""
-    assert "0% of the labels are as before" in gates.of_wave([same, other, other], Limits())
+    assert "0% of the labels" in str(gates.of_wave([same, other, other], Limits()))
     assert gates.of_wave([other], Limits(agreement=0.0)) == ""
-    assert gates.of_wave([], Limits()) == ""
+    assert gates.of_wave([], Limits()) is None
+    assert gates.of_wave([other, other], Limits()) is None
+    quiet = (replace(WELL, labels={}), WELL)
+    assert gates.of_wave([other] * 3 + [quiet] * 4, Limits()) is None
+    assert "0% of" in str(gates.of_wave([other] * 3 + [quiet] * 3, Limits()))
+    assert gates.unlike(*quiet, Limits()) == gates.unlike(*same, Limits()) == ""
 
 
 def test_a_shadow_is_judged_by_enough_frames() -> None:
