@@ -28,6 +28,8 @@ POLL_S: Final = 0.5
 HINT: Final = "what has begun there may go on"
 GRACE_S: Final = 5.0
 """From SIGTERM to SIGKILL."""
+STALL_S: Final = 240.0
+"""Without progress in a file that is sent; ssh holds 2 MB of it, at 20 kB/s for 100 s."""
 ENDING: Final = threading.Event()
 """Set by an interruption: from then on nothing more is begun on a device."""
 
@@ -45,20 +47,24 @@ def run(
     given  its standard input
     line   gets each line of its output as it comes
 
-    Raises DeployError: 69 after ``limit_s`` or an interruption, 71 for too much output.
+    Raises DeployError: 69 after ``limit_s``, an interruption, or STALL_S in which nothing more of
+    ``given`` was read; 71 for too much output.
     """
     out, error, until_s = bytearray(), bytearray(), time.monotonic() + limit_s
     with _running(command, given) as process, selectors.DefaultSelector() as ready:
         for stream, content in ((process.stdout, out), (process.stderr, error)):
             assert stream is not None
             ready.register(stream, selectors.EVENT_READ, content)
-        passed = 0
+        passed, progress = 0, _Progress(given)
         while ready.get_map() or process.poll() is None:
             left_s = until_s - time.monotonic()
             if ENDING.is_set():
                 raise DeployError(69, "interrupted", where=where)
             if left_s <= 0:
                 raise DeployError(69, f"no end after {limit_s:.0f} s", where=where, hint=HINT)
+            if progress.stalled():
+                what = f"no more of the file was taken for {STALL_S:.0f} s"
+                raise DeployError(69, what, where=where, hint=HINT)
             if not ready.get_map():  # it has closed its output, and runs on
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(min(left_s, POLL_S))
@@ -79,6 +85,23 @@ def run(
         if line and passed < len(out):
             line(_text(out[passed:]))
     return subprocess.CompletedProcess(command, process.returncode, _text(out), _text(error))
+
+
+class _Progress:
+    """How far a program has read the file that it was given: it shares its position."""
+
+    def __init__(self, given: IO[bytes] | None) -> None:
+        sized = given is not None and os.fstat(given.fileno()).st_size > 0
+        self._given = given if sized else None
+        self._at, self._since_s = 0, time.monotonic()
+
+    def stalled(self) -> bool:
+        """Return whether nothing of it was read for STALL_S."""
+        if self._given is None:
+            return False
+        if (at := os.lseek(self._given.fileno(), 0, os.SEEK_CUR)) != self._at:
+            self._at, self._since_s = at, time.monotonic()
+        return time.monotonic() - self._since_s > STALL_S
 
 
 def _text(content: bytearray) -> str:
@@ -105,9 +128,10 @@ def _running(command: Sequence[str], given: IO[bytes] | None) -> Iterator[subpro
         except BaseException:
             _end(process, signal.SIGTERM)
             try:
-                process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                _end(process, signal.SIGKILL)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE_S)
+            finally:
+                _end(process, signal.SIGKILL)  # what it has started may outlive it
             raise
 
 

@@ -59,6 +59,30 @@ def test_a_program_without_an_end_is_ended(
     wait_until(lambda: all(map(gone, pids)))
 
 
+def test_a_child_deaf_to_sigterm_is_ended_too(tmp_path: Path) -> None:
+    """Also where the program itself has ended by then."""
+    path = tmp_path / "pid"
+    deaf = f"(trap '' TERM; echo up >{path}.up; while :; do sleep 1; done) >/dev/null 2>&1 & "
+    wait = f"echo $! >{path}; while [ ! -e {path}.up ]; do sleep 0.05; done; "
+    with pytest.raises(DeployError):
+        run(["sh", "-c", f"{deaf}{wait}exec yes"], "pi", WAIT_S)
+    wait_until(lambda: gone(int(path.read_text())))
+
+
+def test_a_file_that_nobody_takes_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before the time that its size allows; an empty one says nothing."""
+    monkeypatch.setattr(process, "STALL_S", 1.0)
+    path = tmp_path / "bundle"
+    path.write_bytes(bytes(1_000_000))
+    for script in ("exec sleep 1000", "head -c 1000 >/dev/null; exec sleep 1000"):
+        with path.open("rb") as given, pytest.raises(DeployError) as error:
+            run(["sh", "-c", script], "pi", WAIT_S, given)
+        assert error.value.status == 69
+        assert str(error.value).startswith("pi: no more of the file was taken for 1 s")
+    with Path("/dev/null").open("rb") as nothing:
+        assert run(["sh", "-c", "sleep 3; echo well"], "pi", WAIT_S, nothing).stdout == "well\n"
+
+
 def gone(pid: int) -> bool:
     """Return whether a process has ended."""
     try:
