@@ -18,10 +18,17 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from deploy.errors import DeployError
+from deploy.facts import plain, typed
 from edge import files
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 100_000_000
+ENTRY_BYTES: Final = MAX_BYTES // 10_000
+"""Of one device in the file, which has room for 10,000: a device chooses its own texts."""
+FAULTS: Final = 6
+"""Checks of `edge doctor` that are judged."""
+CUT: Final = 64
+"""Bytes of each text of a device that says too much: a checksum is whole."""
 HISTORY: Final = 20
 """Outcomes of a host that are kept, the newest."""
 State = Literal[
@@ -121,6 +128,7 @@ class Ledger:
                 setattr(entry, name, value)
             entry.history.append({"at_s": round(time.time(), 1), "state": state, "why": why})
             del entry.history[:-HISTORY]
+            _fit(entry)
             self._write()
 
     def write(self) -> None:
@@ -161,6 +169,30 @@ def alone(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise DeployError(75, "another rollout with this state runs", where=str(path)) from None
         yield
+
+
+def _fit(entry: Entry) -> None:
+    """Leave out what is too much of one device: old outcomes first, then what it says of itself."""
+    while (over := _size(entry) > ENTRY_BYTES) and len(entry.history) > 1:
+        del entry.history[0]
+    if not over:
+        return
+    entry.why = entry.history[-1]["why"] = _cut(entry.why, 4 * CUT)
+    for name in ("before", "after"):
+        if facts := getattr(entry, name):
+            said = plain(typed(facts))
+            some = {"labels": {}, "faults": [_cut(one) for one in said["faults"]][:FAULTS]}
+            texts = {key: _cut(text) for key, text in said.items() if isinstance(text, str)}
+            setattr(entry, name, said | some | texts)
+
+
+def _size(entry: Entry) -> int:
+    """Return the bytes of an entry in the file, or a few more."""
+    return len(json.dumps([asdict(entry)], indent=3))
+
+
+def _cut(text: str, longest: int = CUT) -> str:
+    return text.encode(errors="replace")[:longest].decode(errors="ignore")
 
 
 def _entry(given: dict[str, Any]) -> Entry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +334,34 @@ def test_a_full_disk_leaves_the_state_before(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="cannot be written") as error:
         state.set("a", "healthy")
     assert (error.value.status, state.path.read_bytes()) == (73, before)
+
+
+@pytest.mark.parametrize("mark", ["\U000e0001", "\U0001f600", "x", '"'])
+def test_a_device_that_says_too_much_leaves_the_state_readable(tmp_path: Path, mark: str) -> None:
+    """Ten thousand of them: each text as long as it may be, whatever a character takes."""
+    texts = {one.name: mark * 300 for one in fields(Facts)}
+    labels = {f"{mark * 290}{number}": 90 for number in range(50)}
+    said = plain(typed(texts | {"labels": labels, "faults": [*labels]}))
+    state = entered(tmp_path / "x.json")
+    for _ in range(25):
+        state.set("a", "failed", mark * 4000, mine=True, before=said, after=said)
+    size = len(state.path.read_bytes())
+    assert size < ledger.MAX_BYTES / 10_000 + 1000
+    entry = entered(tmp_path / "x.json").entries["a"]
+    assert (entry.state, entry.mine) == ("failed", True)
+    assert entry.why.startswith(mark)
+    assert typed(entry.before or {}).package
+
+
+def test_a_device_that_says_little_keeps_all_of_it(tmp_path: Path) -> None:
+    """Twenty outcomes, and fifty labels before and after."""
+    labels = {f"a label of usual length {number}": 90 for number in range(50)}
+    said = plain(replace(WELL, labels=labels))
+    state = entered(tmp_path / "x.json")
+    for _ in range(25):
+        state.set("a", "healthy", "as before", before=said, after=said)
+    entry = entered(tmp_path / "x.json").entries["a"]
+    assert (typed(entry.after or {}).labels, len(entry.history)) == (labels, 20)
 
 
 def hold(path: Path, ready: Any, end: Any) -> None:
