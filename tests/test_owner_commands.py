@@ -173,7 +173,7 @@ def test_a_workspace_that_is_swapped_leads_root_nowhere(site: Site, home: Path) 
 
 @pytest.mark.parametrize("name", ["models", serials.NAME, f".{serials.NAME}.part", "proven.json"])
 def test_a_link_in_the_state_leads_root_nowhere(site: Site, home: Path, name: str) -> None:
-    """To a folder or a file of root's, wherever something is written."""
+    """To a folder or a file of root's: no verb that writes follows one."""
     victim = home / "victim"
     victim.mkdir()
     (victim / "file").write_text("{}")
