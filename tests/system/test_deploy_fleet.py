@@ -32,16 +32,16 @@ SERVER: Final = ("postgresql", "prometheus", "libnss-systemd", "libpq5", "python
 """What the page has an operator install, but for Debian's Python."""
 HOST: Final = "broker.example"
 BROKER: Final = """
-per_listener_settings true
-listener 1883 127.0.0.1
 allow_anonymous true
+password_file /etc/mosquitto/passwords
+acl_file /etc/mosquitto/acl
+listener 1883 127.0.0.1
 listener 8883
 cafile /etc/mosquitto/certs/ca.crt
 certfile /etc/mosquitto/certs/server.crt
 keyfile /etc/mosquitto/certs/server.key
-password_file /etc/mosquitto/passwords
-acl_file /etc/mosquitto/acl
 """
+"""One ACL for both, as the page asks; the device, without a name, is let in by the first lines."""
 READ: Final = ("event", "availability", "info", "state", "telemetry")
 PASSWORD: Final = "s3cret word"
 EXPOSURE_MAX: Final = 1.3
@@ -132,7 +132,8 @@ def begin_broker(server: Server, folder: Path) -> None:
     pair = authority.sign("server", address=f"DNS:{HOST}")
     for path in (authority.cert, pair.cert, pair.key):
         machine.put(f"/etc/mosquitto/certs/{path.name}", path.read_bytes())
-    acl = "user fleet\n" + "".join(f"topic read edge/+/{kind}\n" for kind in READ)
+    acl = "topic readwrite edge/#\ntopic readwrite homeassistant/#\nuser fleet\n"
+    acl += "".join(f"topic read edge/+/{kind}\n" for kind in READ)
     machine.put("/etc/mosquitto/acl", acl.encode())
     lines = fenced("On the server") + BROKER
     machine.put("/etc/mosquitto/conf.d/fleet.conf", lines.encode())
