@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tarfile
 import tomllib
@@ -48,7 +49,7 @@ def of_folder(folder: Path) -> str:
 def of_file(path: Path) -> str:
     """Return NAME@VERSION of the manifest in a signed bundle. Raises DeployError."""
     where = str(path)
-    if not path.exists():
+    if not os.path.exists(path):  # false also for a name that is too long
         raise DeployError(66, "no such bundle", where=where, expected=GIVEN)
     if not path.is_file() or path.suffix != SUFFIX or not path.stat().st_size:
         raise DeployError(65, "not a model's bundle", where=where, expected=GIVEN)

@@ -115,7 +115,7 @@ def _states(before: Facts, after: Facts, wanted: Wanted) -> Iterator[str]:
     if wanted.version and after.version != wanted.version:
         yield f"version {after.version or 'unknown'} runs, not {wanted.version}"
     if wanted.model and after.model != wanted.model:
-        why = f": {after.went_back}" if after.went_back else ""
+        why = f": {after.went_back}" if after.went_back not in ("", before.went_back) else ""
         yield f"model {after.model or 'unknown'} is in use, not {wanted.model}{why}"
     if before.online and after.online is False:
         yield "offline at the broker; it was online before"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import threading
 import time
@@ -25,10 +26,12 @@ FORMAT: Final = 1
 MAX_BYTES: Final = 100_000_000
 ENTRY_BYTES: Final = MAX_BYTES // 10_000
 """Of one device in the file, which has room for 10,000: a device chooses its own texts."""
+LABEL_BYTES: Final = 40
+"""Of a label in the file; of a longer one there is a checksum, by which it can be compared."""
 FAULTS: Final = 6
 """Checks of `edge doctor` that are judged."""
 CUT: Final = 64
-"""Bytes of each text of a device that says too much: a checksum is whole."""
+"""Bytes in the file of each text of a device that says too much: a checksum is whole."""
 HISTORY: Final = 20
 """Outcomes of a host that are kept, the newest."""
 State = Literal[
@@ -47,7 +50,8 @@ class Entry:
 
     mine     this rollout has changed it, so the way back is its own
     before   facts before the change; after: those that were judged, as JSON types
-    at_s     wall clock of the change
+    at_s     wall clock of the change that was begun last; 0 where none was or it was taken back
+    passed   its wave has passed as a whole
     """
 
     host: str
@@ -56,6 +60,7 @@ class Entry:
     why: str = ""
     mine: bool = False
     at_s: float = 0.0
+    passed: bool = False
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
     unknown: list[str] = field(default_factory=list)
@@ -72,6 +77,7 @@ class Ledger:
     def __init__(self, path: Path, what: str, identity: dict[str, str]) -> None:
         self.path, self.what, self.identity = path, what, identity
         self.entries: dict[str, Entry] = {}
+        self._lines: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def read(self) -> bool:
@@ -129,21 +135,19 @@ class Ledger:
             entry.history.append({"at_s": round(time.time(), 1), "state": state, "why": why})
             del entry.history[:-HISTORY]
             _fit(entry)
+            self._lines[host] = _line(entry)
             self._write()
 
     def write(self) -> None:
-        """Write the file, whole. Raises DeployError."""
+        """Write the file, whole, after entries were changed. Raises DeployError."""
         with self._lock:
+            self._lines = {host: _line(entry) for host, entry in self.entries.items()}
             self._write()
 
     def _write(self) -> None:
-        content = {
-            "format": FORMAT,
-            "what": self.what,
-            "identity": self.identity,
-            "hosts": [asdict(entry) for entry in self.entries.values()],
-        }
-        replace(self.path, json.dumps(content, indent=1) + "\n")
+        about = {"format": FORMAT, "what": self.what, "identity": self.identity}
+        hosts = ",\n".join(self._lines.values())  # a line each, and only the changed one is new
+        replace(self.path, f'{json.dumps(about)[:-1]}, "hosts": [\n{hosts}\n]}}\n')
 
 
 def replace(path: Path, text: str) -> None:
@@ -173,7 +177,10 @@ def alone(path: Path) -> Iterator[None]:
 
 def _fit(entry: Entry) -> None:
     """Leave out what is too much of one device: old outcomes first, then what it says of itself."""
-    while (over := _size(entry) > ENTRY_BYTES) and len(entry.history) > 1:
+    for facts in (entry.before, entry.after):
+        if facts and isinstance(labels := facts.get("labels"), dict):
+            facts["labels"] = {_label(name): count for name, count in labels.items()}
+    while (over := len(_line(entry)) > ENTRY_BYTES) and len(entry.history) > 1:
         del entry.history[0]
     if not over:
         return
@@ -181,18 +188,27 @@ def _fit(entry: Entry) -> None:
     for name in ("before", "after"):
         if facts := getattr(entry, name):
             said = plain(typed(facts))
-            some = {"labels": {}, "faults": [_cut(one) for one in said["faults"]][:FAULTS]}
+            some = {"faults": [_cut(one) for one in said["faults"]][:FAULTS]}
             texts = {key: _cut(text) for key, text in said.items() if isinstance(text, str)}
             setattr(entry, name, said | some | texts)
 
 
-def _size(entry: Entry) -> int:
-    """Return the bytes of an entry in the file, or a few more."""
-    return len(json.dumps([asdict(entry)], indent=3))
+def _line(entry: Entry) -> str:
+    return json.dumps(asdict(entry))
+
+
+def _label(name: str) -> str:
+    """Return a label, or a checksum of a long one; of what it returns: the same."""
+    if len(json.dumps(name)) <= LABEL_BYTES:
+        return name
+    return hashlib.sha256(name.encode(errors="replace")).hexdigest()[:16]
 
 
 def _cut(text: str, longest: int = CUT) -> str:
-    return text.encode(errors="replace")[:longest].decode(errors="ignore")
+    text = text[:longest]
+    while len(json.dumps(text)) > longest + 2:
+        text = text[:-1]
+    return text
 
 
 def _entry(given: dict[str, Any]) -> Entry:
@@ -204,4 +220,5 @@ def _entry(given: dict[str, Any]) -> Entry:
     if entry.state not in STATES or not plain or not maps or not isinstance(entry.history, list):
         raise ValueError("not a device's state")
     entry.at_s, entry.mine = float(entry.at_s), bool(entry.mine)
+    entry.passed = bool(entry.passed)
     return entry

@@ -6,6 +6,7 @@ a command.
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class ModelSubject:
     def __init__(self, path: str, sockets: Path, shadow_s: float, limits: Limits) -> None:
         given = Path(path)
         self._shadow_s, self._limits = shadow_s, limits
-        if given.is_dir():
+        if os.path.isdir(given):  # false also for a name that is too long
             self.slug, self._bundle = bundle.of_folder(given), sockets / "bundle.tar"
             bundle.pack(given, self._bundle)
         else:
@@ -51,9 +52,9 @@ class ModelSubject:
         """Return whether exactly this bundle is in use there, under its own name."""
         return (facts.bundle, facts.model) == (self._sha256, self.slug)
 
-    def refused(self, host: Host, facts: Facts) -> bool:
-        """Return whether it was in use and the daemon has taken it back."""
-        return bool(facts.went_back)
+    def refused(self, host: Host, facts: Facts, before: Facts) -> bool:
+        """Return whether it was in use since and the daemon has taken it back."""
+        return facts.went_back not in ("", before.went_back)
 
     def lacks(self, host: Host, facts: Facts, before: Facts) -> bool:
         """Return whether it says that it uses another model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import remote
@@ -12,12 +13,21 @@ from deploy.host import Host
 from deploy.subjects import Pin, look
 
 
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as it was when it was chosen."""
+
+    path: Path
+    version: str
+    sha256: str
+
+
 class PackageSubject:
     """The package. deb: one for all, or the newest in build/dist for each kind of device."""
 
     def __init__(self, deb: str, timeout_s: float, log: remote.Tell) -> None:
         self._deb, self._timeout_s, self._log = Path(deb) if deb else None, timeout_s, log
-        self._digests: dict[Path, str] = {}
+        self._chosen: dict[tuple[str, str], Package] = {}
         self._pin: Pin = lambda kind, digest: None
         path = self._deb or _newest()
         self.slug = _own(_version(path))
@@ -25,7 +35,7 @@ class PackageSubject:
 
     def identity(self) -> dict[str, str]:
         """Return the checksum of a package that was named."""
-        return {"deb": self._digest(self._deb)} if self._deb else {}
+        return {"deb": remote.digest(self._deb)} if self._deb else {}
 
     def resume(self, identity: dict[str, str], pin: Pin) -> None:
         """Pin what is sent from now on."""
@@ -37,45 +47,44 @@ class PackageSubject:
 
     def has(self, host: Host, facts: Facts) -> bool:
         """Return whether it runs this package, found healthy when it was installed."""
-        return bool(facts.package) and facts.package == self._digest(self._package(host))
+        return bool(facts.package) and facts.package == self._package(host).sha256
 
-    def refused(self, host: Host, facts: Facts) -> bool:
+    def refused(self, host: Host, facts: Facts, before: Facts) -> bool:
         """Return whether it has tried this package last, and it was not healthy."""
-        return bool(facts.refused) and facts.refused == self._digest(self._package(host))
+        return bool(facts.refused) and facts.refused == self._package(host).sha256
 
     def lacks(self, host: Host, facts: Facts, before: Facts) -> bool:
         """Return whether another version is installed completely, or what was there before."""
-        if facts.installed not in ("", _version(self._package(host))):
+        if facts.installed not in ("", self._package(host).version):
             return True
         return (facts.installed, facts.package) == (before.installed, before.package)
 
     def wanted(self, host: Host) -> Wanted:
         """Return the version."""
-        return Wanted(version=_own(_version(self._package(host))))
+        return Wanted(version=_own(self._package(host).version))
 
     def apply(self, host: Host) -> None:
         """Install it; the device goes back by itself where it is not healthy."""
         package = self._package(host)
-        remote.send(host, package, remote.INCOMING)
-        remote.install(host, package, self._timeout_s, self._log)
+        remote.send(host, package.path, remote.INCOMING)
+        remote.install(host, package.sha256, self._timeout_s, self._log)
 
     def back(self, host: Host) -> None:
         """Install the device's previous package."""
-        remote.back(host, _version(self._package(host)), self._timeout_s, self._log)
+        remote.back(host, self._package(host).version, self._timeout_s, self._log)
 
-    def _package(self, host: Host) -> Path:
-        package = self._deb or remote.newest(remote.DIST, host)
-        remote.fits(package, host)
-        if _own(_version(package)) != self.slug:
-            got = f"{package.name}; the rollout is of {self.slug}"
+    def _package(self, host: Host) -> Package:
+        """Return what a host of this kind gets, chosen once: files may change meanwhile."""
+        if (chosen := self._chosen.get((host.release, host.arch))) is not None:
+            return chosen
+        path = self._deb or remote.newest(remote.DIST, host)
+        remote.fits(path, host)
+        package = Package(path, _version(path), remote.digest(path))
+        if _own(package.version) != self.slug:
+            got = f"{path.name}; the rollout is of {self.slug}"
             raise DeployError(65, "another version", where=host.name, got=got)
-        self._pin("deb" if self._deb else f"{host.release}_{host.arch}", self._digest(package))
-        return package
-
-    def _digest(self, path: Path) -> str:
-        if path not in self._digests:
-            self._digests[path] = remote.digest(path)
-        return self._digests[path]
+        self._pin("deb" if self._deb else f"{host.release}_{host.arch}", package.sha256)
+        return self._chosen.setdefault((host.release, host.arch), package)
 
 
 def _newest() -> Path:

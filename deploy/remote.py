@@ -16,6 +16,7 @@ error on the host, or too much output; 74 nothing was changed; 75 another deploy
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -106,7 +107,7 @@ def deploy(name: str, deb: str, timeout_s: float, command: list[str], sockets: P
         rollout = program(sockets / PROGRAM)
         send(host, package, INCOMING)
         send(host, rollout, PROGRAM)
-        install(host, package, timeout_s)
+        install(host, digest(package), timeout_s)
 
 
 def newest(folder: Path, host: Host) -> Path:
@@ -128,7 +129,7 @@ def newest(folder: Path, host: Host) -> Path:
 
 def fields(package: Path) -> dict[str, str]:
     """Return Architecture and Version of a package of ours. Raises DeployError."""
-    if not package.is_file():
+    if not os.path.isfile(package):  # false also for a name that is too long
         raise DeployError(66, "no such package", where=str(package))
     query = ["dpkg-deb", "-f", str(package), "Package", "Architecture", "Version"]
     output = process.run(query, str(package), QUERY_S).stdout
@@ -188,12 +189,13 @@ def send(host: Host, path: Path, to: str) -> None:
         raise DeployError(74, f"{path.name} could not be sent", where=host.name, got=error)
 
 
-def install(host: Host, package: Path, timeout_s: float, tell: Tell | None = None) -> None:
+def install(host: Host, checksum: str, timeout_s: float, tell: Tell | None = None) -> None:
     """Run the program on the host, and print its lines as they come. Raises DeployError.
 
-    tell  what is done with each line instead
+    checksum  SHA-256 that what was sent must have
+    tell      what is done with each line instead
     """
-    arguments = f"{FOLDER}/{INCOMING} {digest(package)} {timeout_s}"
+    arguments = f"{FOLDER}/{INCOMING} {checksum} {timeout_s}"
     alone(host, arguments, timeout_s, tell or say)
 
 

@@ -17,6 +17,7 @@ runs; 130 interrupted. Never 1, which other programs use.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -51,7 +52,10 @@ def main(given: Sequence[str]) -> int:
     verb = "deploy" if args.what == "package" else "rollout"
 
     def say(text: str) -> None:
-        print(escaped(f"{verb}: {text}"), flush=True)
+        try:
+            print(escaped(f"{verb}: {text}"), flush=True)
+        except OSError:  # a closed pipe, a full disk: it goes on, and the report has all of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     try:
         return rollout(args, say)

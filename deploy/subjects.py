@@ -47,7 +47,7 @@ class Subject(Protocol):
     def has(self, host: Host, facts: Facts) -> bool:
         """Return whether the device has exactly this, proven by an earlier run."""
 
-    def refused(self, host: Host, facts: Facts) -> bool:
+    def refused(self, host: Host, facts: Facts, before: Facts) -> bool:
         """Return whether the device has tried this, and gone back by itself."""
 
     def lacks(self, host: Host, facts: Facts, before: Facts) -> bool:

@@ -208,7 +208,7 @@ def test_each_outcome_has_its_line_and_status(
     """Status 1 of python3, sudo or systemd-run is not BACK."""
     there(tmp_path, "systemd-run", f"echo '{out}'; echo '{err}' >&2; exit {ends}")
     with pytest.raises(DeployError, match=words) as output:
-        remote.install(Host("pi", (near,)), package(tmp_path), 1)
+        remote.install(Host("pi", (near,)), "0", 1)
     assert output.value.status == status
 
 
@@ -216,7 +216,7 @@ def test_a_warning_of_ssh_is_no_other_deploy(near: str, tmp_path: Path) -> None:
     """About its control socket; the package is healthy."""
     warned = "ControlSocket /tmp/x already exists, disabling multiplexing"
     there(tmp_path, "systemd-run", f"echo '2 is healthy'; echo '{warned}' >&2")
-    remote.install(Host("pi", (near,)), package(tmp_path), 1)
+    remote.install(Host("pi", (near,)), "0", 1)
 
 
 def test_an_internal_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,7 +351,8 @@ def test_it_goes_back_where_anything_was_changed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(rollout, "PREVIOUS", back)
-    monkeypatch.setattr(rollout, "UNPROVEN", tmp_path / "unproven")
+    for name in ("UNPROVEN", "PROVEN", "REFUSED"):
+        monkeypatch.setattr(rollout, name, tmp_path / name.lower())
     (tmp_path / "unproven").write_text("8")
     repacked: list[str] = []
     monkeypatch.setattr(rollout, "repack", lambda name, to: repacked.append(name))
@@ -365,6 +366,8 @@ def test_it_goes_back_where_anything_was_changed(
     assert not given.exists()
     assert bool(repacked) == (record == "installed 1"), "only a healthy package is packed again"
     assert (tmp_path / "unproven").exists() == (status != rollout.BACK)
+    refused = tmp_path / "refused"
+    assert refused.exists() == (status == rollout.BACK), "it says that it went back"
     if status == 74:
         assert (tmp_path / "unproven").read_text() == "8"
 

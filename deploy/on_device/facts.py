@@ -118,11 +118,16 @@ def proven() -> str:
 
 
 def reason_of_return() -> str:
-    """Return what the journal says of the last model that was taken back by the daemon itself."""
+    """Return what the journal says of the last model that was taken back by the daemon itself.
+
+    With its time: the same may happen twice.
+    """
     of = ("journalctl", "-q", "-u", NAME, "-S", SINCE, "-g", "^model .* again: ")
-    words = (*of, "-n", "1", "-o", "cat")
+    words = (*of, "-n", "1", "-o", "short-iso")
     with contextlib.suppress(subprocess.SubprocessError):
-        return run(*words, check=False, timeout_s=10).stdout.strip()
+        said = run(*words, check=False, timeout_s=10).stdout.strip()
+        at, _, rest = said.partition(" ")
+        return f"{at}: {rest.partition(']: ')[2]}" if rest else ""
     return ""
 
 

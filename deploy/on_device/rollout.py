@@ -119,7 +119,6 @@ def rollout(arguments: Sequence[str]) -> int:
         say(f"{new} is healthy")
         return 0
     say(f"{new} is not healthy: {wrong}")
-    remember(REFUSED, sha256)
     if not old:
         say("no previous package to go back to; run `sudo edge doctor` on the device")
         return 70
@@ -130,6 +129,7 @@ def rollout(arguments: Sequence[str]) -> int:
         wrong = str(exc)
     if not wrong:
         UNPROVEN.unlink(missing_ok=True)
+        remember(REFUSED, sha256)  # not before: until now the new one is there
     say(f"{old} is not healthy either: {wrong}" if wrong else f"{RETURNED} {old} runs again")
     return 70 if wrong else BACK
 
