@@ -95,9 +95,10 @@ def ranges(
     """Return the least and the greatest value of every such tensor, by its layer's name."""
     ends = tensors(model)
     probe = keras.Model(model.input, [layer.output for layer in ends])
+    run = tf.function(lambda picture: probe(picture, training=False))
     lows, highs = np.full(len(ends), np.inf), np.full(len(ends), -np.inf)
     for picture in variants.representative(corpus, backbone, side):
-        values = [np.asarray(value) for value in probe(picture[0], training=False)]
+        values = [np.asarray(value) for value in run(picture[0])]
         lows = np.minimum(lows, [value.min() for value in values])
         highs = np.maximum(highs, [value.max() for value in values])
     return {

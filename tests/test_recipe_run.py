@@ -27,7 +27,7 @@ COMMAND = ("nice", "-n", "10", PYTHON)
 SHAPES = ("circle", "cross", "ring", "square", "stripes")
 BLANK = "blank"
 LABELS = (BLANK, *SHAPES)
-EACH = 26
+EACH = 16
 WEIGHTS = """
 import sys, numpy, keras
 from models.backbones import BACKBONES, build
