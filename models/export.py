@@ -17,6 +17,7 @@ import json
 import shutil
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -168,13 +169,17 @@ def main() -> None:
     sets = find_sets(args.data, args.out)
     table: dict[str, dict[str, Any]] = {}
     made = args.out / f"{args.name}-variants"
-    for variant, kind, file in networks(trained):
+    for file, rows in groupby(networks(trained), lambda row: row[2]):
         model = keras.models.load_model(file, compile=False)
-        print(f"{variant}: temperature {calibrated(model, corpus, backbone, args.side):.2f}")
-        content = variants.convert(model, corpus, backbone, args.side, kind)
-        write_model(made / variant, content, corpus, backbone, name)
-        table[variant] = variants.measure(made / variant, sets, corpus.background_classes, args.out)
-        print(variant, json.dumps(table[variant]), flush=True)
+        print(f"{file}: temperature {calibrated(model, corpus, backbone, args.side):.2f}")
+        with variants.saved(model, args.side) as saved:
+            for variant, kind, _ in rows:
+                content = variants.convert(saved, corpus, backbone, args.side, kind)
+                folder = made / variant
+                write_model(folder, content, corpus, backbone, name)
+                measured = variants.measure(folder, sets, corpus.background_classes, args.out)
+                table[variant] = measured
+                print(variant, json.dumps(measured), flush=True)
     (args.out / f"{args.name}-variants.json").write_text(json.dumps(table, indent=1))
     accuracy = evaluate.card_figures(table["int8"]["sets"])
     validation = judge_all(made / "int8", {"validation": sets["validation"]}, args.out)

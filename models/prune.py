@@ -70,14 +70,14 @@ class Pruning(keras.callbacks.Callback):  # type: ignore[misc]  # keras is untyp
 
     def __init__(self, kernels: list[Any], steps: int) -> None:
         super().__init__()
-        self._kernels, self._ramp = kernels, max(1, int(steps * RAMP))
+        self._kernels, self._ramp = kernels, int(steps * RAMP)
         self._step = 0
         self._masks: list[NDArray[np.bool_]] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Choose again every EVERY steps of the ramp, and at its end; then keep the zeros."""
         if (self._step % EVERY == 0 and self._step <= self._ramp) or self._step == self._ramp:
-            share = sparsity(self._step / self._ramp)
+            share = sparsity(self._step / self._ramp if self._ramp else 1.0)
             self._masks = [mask(np.asarray(kernel), share) for kernel in self._kernels]
         for kernel, stays in zip(self._kernels, self._masks, strict=True):
             kernel.assign(kernel * stays)
@@ -121,14 +121,14 @@ def main() -> None:
     table = {}
     for name, file in (("trained", trained), ("pruned", pruned)):
         model = keras.models.load_model(file, compile=False)
-        for kind in KINDS:
-            folder = args.out / "pruning" / f"{name}-{kind}"
-            content = variants.convert(model, corpus, backbone, args.side, kind)
-            export.write_model(folder, content, corpus, backbone, folder.name)
-            table[f"{name} {kind}"] = row = variants.measure(
-                folder, sets, corpus.background_classes, args.out
-            )
-            print(name, kind, json.dumps(row), flush=True)
+        with variants.saved(model, args.side) as saved:
+            for kind in KINDS:
+                folder = args.out / "pruning" / f"{name}-{kind}"
+                content = variants.convert(saved, corpus, backbone, args.side, kind)
+                export.write_model(folder, content, corpus, backbone, folder.name)
+                row = variants.measure(folder, sets, corpus.background_classes, args.out)
+                table[f"{name} {kind}"] = row
+                print(name, kind, json.dumps(row), flush=True)
     (args.out / "pruned.json").write_text(json.dumps(table, indent=1))
 
 

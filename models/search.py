@@ -101,7 +101,8 @@ def measure(point: Point, model: Any, corpus: dataset.Dataset, out: Path) -> dic
     """Return cost and validation accuracy of the int8 model."""
     folder = out / "search" / point.name.replace(" ", "-")
     backbone = backbones.BACKBONES[point.backbone]
-    content = variants.convert(model, corpus, backbone, point.side, "int8")
+    with variants.saved(model, point.side) as saved:
+        content = variants.convert(saved, corpus, backbone, point.side, "int8")
     export.write_model(folder, content, corpus, backbone, folder.name)
     held = [corpus.samples[i] for i in corpus.indices("validation")]
     row = variants.measure(folder, {"validation": held}, corpus.background_classes, out)

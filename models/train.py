@@ -157,6 +157,7 @@ def compile_model(model: Any, rate: float, steps: int) -> None:
     )
     loss = keras.losses.CategoricalCrossentropy()
     model.compile(keras.optimizers.Adam(falling, clipnorm=1.0), loss, weighted_metrics=[accuracy])
+    model.optimizer.build(model.trainable_variables)  # or TensorFlow traces every step twice
 
 
 @keras.saving.register_keras_serializable("edge")  # type: ignore[untyped-decorator]

@@ -9,6 +9,8 @@ int8      int8 throughout, calibrated on training pictures; uint8 pixels in, uin
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,11 +51,19 @@ def representative(
         yield [data.to_input(small[None], backbone.mean, backbone.std)]
 
 
+@contextlib.contextmanager
+def saved(model: Any, side: int) -> Iterator[str]:
+    """Yield a folder with the network for one picture, from which every kind is converted."""
+    with tempfile.TemporaryDirectory(prefix="edge-network-") as folder:
+        network.at_size(model, side).export(folder, verbose=False)
+        yield folder
+
+
 def convert(
-    model: Any, corpus: dataset.Dataset, backbone: backbones.Backbone, side: int, kind: Kind
+    folder: str, corpus: dataset.Dataset, backbone: backbones.Backbone, side: int, kind: Kind
 ) -> bytes:
-    """Return the network as TFLite; int8 throughout has uint8 input and output."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(network.at_size(model, side))
+    """Return the network in ``folder`` as TFLite; int8 throughout has uint8 input and output."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     if kind == "sparse":
         converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
     elif kind != "float32":
