@@ -32,7 +32,11 @@ WENT_BACK: Final = "it went back by itself: not healthy"
 
 
 class Attempt:
-    """Steps of one run; arguments as those of Engine."""
+    """Steps of one run.
+
+    say   prints a line
+    note  takes lines of a device for the report
+    """
 
     def __init__(
         self,
@@ -50,14 +54,15 @@ class Attempt:
     def change(self, name: str, *, canary: bool) -> None:
         """Look at a host, and change it unless it has the new one already."""
         entry, touched = self._entry(name), self._entry(name).state in TOUCHED
-        had, began = touched and entry.mine, False
+        begun = touched or entry.at_s > 0  # without a connection a change may have gone on
+        had, began = entry.mine if touched else begun, False
         try:
             with self._reach(name, self._pace.patience_s if touched else 0.0) as host:
                 before = self._subject.look(host, self._pace.look_s)
+                kept = entry.before if begun and entry.before else plain(before)
                 if self._subject.has(host, before):
-                    self._found(entry, plain(before), touched=touched)
+                    self._found(entry, kept, mine=had)
                     return
-                kept = entry.before if touched and entry.before else plain(before)
                 new: dict[str, Any] = {"mine": True, "before": kept, "after": None, "unknown": []}
                 new["passed"] = False
                 self._ledger.set(name, "changing", at_s=time.time(), **new)
@@ -68,18 +73,10 @@ class Attempt:
         except DeployError as exc:
             self._failed(name, exc, canary=canary, undone=began and _undone(exc, had=had))
 
-    def _found(self, entry: Entry, now: dict[str, Any], *, touched: bool) -> None:
-        """Record a host that has the new one already.
-
-        What this rollout has begun there is its own, also where the host did not have it when it
-        was looked at last: without a connection the change goes on.
-        """
-        begun = touched or entry.at_s > 0
-        at_s = entry.at_s if entry.state == "installed" else time.time()
-        mine = entry.mine if touched else begun
-        before = entry.before if begun and entry.before else now
-        more: dict[str, Any] = {"at_s": at_s} if mine else {}
-        self._ledger.set(entry.host, "installed", mine=mine, before=before, **more)
+    def _found(self, entry: Entry, before: dict[str, Any], *, mine: bool) -> None:
+        """Record a host that has the new one already: from others, or what has begun there."""
+        at_s = entry.at_s if entry.state == "installed" or not mine else time.time()
+        self._ledger.set(entry.host, "installed", mine=mine, before=before, at_s=at_s)
 
     def _failed(self, name: str, exc: DeployError, *, canary: bool, undone: bool) -> None:
         entry = self._entry(name)
@@ -95,7 +92,8 @@ class Attempt:
                 self.tell(name, "unreachable", why)
         elif exc.status in AWAY:
             why = BROKE if BROKE in str(exc) else exc.line_at(name)
-            self._ledger.set(name, entry.state, why, at_s=time.time())
+            at_s = time.time() if entry.mine else entry.at_s
+            self._ledger.set(name, entry.state, why, at_s=at_s)
         elif undone:
             self.tell(name, "failed", exc.line_at(name), mine=False, at_s=0.0)
         else:
@@ -135,7 +133,9 @@ class Attempt:
             self.tell(host.name, "failed", WENT_BACK, mine=False, at_s=0.0)
         elif self._subject.lacks(host, after, before):
             state: State = "failed" if canary else "unreachable"
-            self.tell(host.name, state, f"{cause}: the change was not made", mine=False)
+            at_s = entry.at_s if self._subject.goes_on else 0.0
+            why = f"{cause}; it does not have the new one"
+            self.tell(host.name, state, why, mine=False, at_s=at_s)
         else:
             self.tell(host.name, "failed", f"{cause}; it does not say what it has now", mine=True)
 

@@ -20,7 +20,6 @@ from deploy.crew import Crew
 from deploy.facts import typed
 from deploy.ledger import TOUCHED, Entry, Ledger
 from deploy.pace import Pace
-from deploy.subjects import Reach, Subject
 
 
 class Stopped(Exception):
@@ -28,24 +27,13 @@ class Stopped(Exception):
 
 
 class Engine:
-    """One run of a rollout.
-
-    say   prints a line
-    note  takes lines of a device for the report
-    """
+    """One run of a rollout; ``say`` prints a line."""
 
     def __init__(
-        self,
-        subject: Subject,
-        ledger: Ledger,
-        reach: Reach,
-        pace: Pace,
-        say: Callable[[str], None],
-        note: Callable[[str, str], None],
+        self, attempt: Attempt, crew: Crew, ledger: Ledger, pace: Pace, say: Callable[[str], None]
     ) -> None:
-        self._ledger, self._pace, self._say = ledger, pace, say
-        self._crew = Crew(pace.parallel)
-        self._attempt = Attempt(subject, ledger, reach, pace, self._crew, say, note)
+        self._attempt, self._crew, self._ledger = attempt, crew, ledger
+        self._pace, self._say = pace, say
 
     def run(self, waves: Sequence[Sequence[str]]) -> str:
         """Do every wave; return why it stopped, empty where it did not. Raises DeployError."""

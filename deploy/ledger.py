@@ -220,5 +220,7 @@ def _entry(given: dict[str, Any]) -> Entry:
     if entry.state not in STATES or not plain or not maps or not isinstance(entry.history, list):
         raise ValueError("not a device's state")
     entry.at_s, entry.mine = float(entry.at_s), bool(entry.mine)
-    entry.passed = bool(entry.passed)
+    entry.passed = bool(given.get("passed", entry.state == "healthy"))
+    if "passed" not in given and not entry.mine and entry.state in ("back", "failed"):
+        entry.at_s = 0.0  # an earlier version let it stand
     return entry

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,20 @@ class ModelSubject:
     """A model: a folder, or one file as `edge models add` takes it.
 
     shadow_s  first so long beside the model at work; 0: not
+    say       prints a line
     """
 
-    def __init__(self, path: str, sockets: Path, shadow_s: float, limits: Limits) -> None:
-        given = Path(path)
+    goes_on = True  # the daemon proves a model and uses it whoever waits for the answer
+
+    def __init__(
+        self,
+        path: str,
+        sockets: Path,
+        shadow_s: float,
+        limits: Limits,
+        say: Callable[[str], None],
+    ) -> None:
+        given, self._say = Path(path), say
         self._shadow_s, self._limits = shadow_s, limits
         if os.path.isdir(given):  # false also for a name that is too long
             self.slug, self._bundle = bundle.of_folder(given), sockets / "bundle.tar"
@@ -86,8 +97,7 @@ class ModelSubject:
     def back(self, host: Host) -> None:
         """Use the model before, and remove this one."""
         if not step(host, self._command("back"), PROOF_S).get("removed"):
-            text = f"{host.name}: {self.slug} is not in use any more, but still installed"
-            print(escaped(f"rollout: {text}"), flush=True)
+            self._say(f"{host.name}: {self.slug} is not in use any more, but still installed")
 
     def _undo(self, host: Host, exc: DeployError) -> None:
         """Go back from a change that has failed. Raises DeployError: the new one may be in use."""

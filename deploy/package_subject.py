@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from deploy.subjects import Pin, look
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package as it was when it was chosen."""
+    """A copy of a package as it was when it was chosen."""
 
     path: Path
     version: str
@@ -23,10 +26,17 @@ class Package:
 
 
 class PackageSubject:
-    """The package. deb: one for all, or the newest in build/dist for each kind of device."""
+    """The package.
 
-    def __init__(self, deb: str, timeout_s: float, log: remote.Tell) -> None:
+    deb     one for all, or the newest in build/dist for each kind of device
+    folder  for copies of what is sent: `make deb` may write a file while it is
+    """
+
+    goes_on = False  # a host is not looked at before its unit has ended
+
+    def __init__(self, deb: str, folder: Path, timeout_s: float, log: remote.Tell) -> None:
         self._deb, self._timeout_s, self._log = Path(deb) if deb else None, timeout_s, log
+        self._folder, self._lock = folder, threading.Lock()
         self._chosen: dict[tuple[str, str], Package] = {}
         self._pin: Pin = lambda kind, digest: None
         path = self._deb or _newest()
@@ -50,8 +60,10 @@ class PackageSubject:
         return bool(facts.package) and facts.package == self._package(host).sha256
 
     def refused(self, host: Host, facts: Facts, before: Facts) -> bool:
-        """Return whether it has tried this package last, and it was not healthy."""
-        return bool(facts.refused) and facts.refused == self._package(host).sha256
+        """Return whether it has tried this package since, and it was not healthy."""
+        return facts.refused not in ("", before.refused) and (
+            facts.refused == self._package(host).sha256
+        )
 
     def lacks(self, host: Host, facts: Facts, before: Facts) -> bool:
         """Return whether another version is installed completely, or what was there before."""
@@ -74,17 +86,27 @@ class PackageSubject:
         remote.back(host, self._package(host).version, self._timeout_s, self._log)
 
     def _package(self, host: Host) -> Package:
-        """Return what a host of this kind gets, chosen once: files may change meanwhile."""
-        if (chosen := self._chosen.get((host.release, host.arch))) is not None:
-            return chosen
-        path = self._deb or remote.newest(remote.DIST, host)
+        """Return what a host of this kind gets, chosen once."""
+        kind = host.release, host.arch
+        with self._lock:
+            if kind not in self._chosen:
+                self._chosen[kind] = self._choose(host)
+            return self._chosen[kind]
+
+    def _choose(self, host: Host) -> Package:
+        given = self._deb or remote.newest(remote.DIST, host)
+        path = Path(tempfile.mkdtemp(dir=self._folder)) / given.name
+        try:
+            shutil.copyfile(given, path)
+        except OSError as exc:
+            raise DeployError(66, exc.strerror or "cannot be copied", where=str(given)) from exc
         remote.fits(path, host)
         package = Package(path, _version(path), remote.digest(path))
         if _own(package.version) != self.slug:
             got = f"{path.name}; the rollout is of {self.slug}"
             raise DeployError(65, "another version", where=host.name, got=got)
         self._pin("deb" if self._deb else f"{host.release}_{host.arch}", package.sha256)
-        return self._chosen.setdefault((host.release, host.arch), package)
+        return package
 
 
 def _newest() -> Path:

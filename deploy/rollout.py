@@ -26,9 +26,11 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, TextIO
 
 from deploy import remote, report, waves
+from deploy.attempt import Attempt
+from deploy.crew import Crew
 from deploy.engine import Engine
 from deploy.errors import DeployError
 from deploy.host import Host, words
@@ -52,21 +54,26 @@ def main(given: Sequence[str]) -> int:
     verb = "deploy" if args.what == "package" else "rollout"
 
     def say(text: str) -> None:
-        try:
-            print(escaped(f"{verb}: {text}"), flush=True)
-        except OSError:  # a closed pipe, a full disk: it goes on, and the report has all of it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        tell(f"{verb}: {text}", sys.stdout)
 
     try:
         return rollout(args, say)
     except DeployError as exc:
-        print(escaped(f"{verb}: {exc}"), file=sys.stderr)
+        tell(f"{verb}: {exc}", sys.stderr)
         return exc.status
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        tell("", sys.stderr)
         line = "interrupted; what has begun on a device ends there; the same command continues"
-        print(f"{verb}: {line}", file=sys.stderr)
+        tell(f"{verb}: {line}", sys.stderr)
         return INTERRUPTED
+
+
+def tell(text: str, stream: TextIO) -> None:
+    """Print a line; where nobody reads any more, or the disk is full, nothing from then on."""
+    try:
+        print(escaped(text), file=stream, flush=True)
+    except OSError:  # the state and the report have all of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,14 +115,14 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
         def note(name: str, text: str) -> None:
             log.extend(escaped(f"{name}: {line}", 500) for line in text.splitlines() or [""])
 
-        def tell(host: Host, text: str) -> None:
+        def noted(host: Host, text: str) -> None:
             note(host.name, text)
 
         subject: Subject
         if args.what == "package":
-            subject = PackageSubject(args.deb, timeout_s, tell)
+            subject = PackageSubject(args.deb, sockets, timeout_s, noted)
         elif args.model:
-            subject = ModelSubject(args.model, sockets, shadow_s, pace.limits)
+            subject = ModelSubject(args.model, sockets, shadow_s, pace.limits, say)
         else:
             raise DeployError(64, "no MODEL given", hint="MODEL=DIR, a folder with model.toml")
         path = Path(args.states) / f"{name_of(args, subject)}.json"
@@ -125,7 +132,9 @@ def rollout(args: argparse.Namespace, say: report.Say) -> int:
                 say(f"continues {path}")
             subject.resume(ledger.identity, ledger.pin)
             ledger.enter(plan)
-            engine = Engine(subject, ledger, Reach(ssh, sockets), pace, say, note)
+            crew, reach = Crew(pace.parallel), Reach(ssh, sockets)
+            attempt = Attempt(subject, ledger, reach, pace, crew, say, note)
+            engine = Engine(attempt, crew, ledger, pace, say)
             why = "interrupted"
             try:
                 why = engine.run(plan)

@@ -29,11 +29,13 @@ Pin = Callable[[str, str], None]
 class Subject(Protocol):
     """A package or a model. Every method raises DeployError, and runs on several threads.
 
-    what  a few words with its version; `slug` is for a file's name
+    what     a few words with its version; `slug` is for a file's name
+    goes_on  without its connection, a change may end after the device was looked at
     """
 
     what: str
     slug: str
+    goes_on: bool
 
     def identity(self) -> dict[str, str]:
         """Return the checksums that are known before any device is."""

@@ -40,6 +40,12 @@ path = "{model}"
 """
 
 
+def listens(path: Path) -> bool:
+    """Return whether a daemon takes connections: its socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def device(
     broker: PrivateBroker, daemon: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -58,7 +64,7 @@ def device(
         *("--source", "synthetic", "--broker", broker.address),
         config=CONFIG.format(path=path, model=at_work),
     )
-    wait_until(path.exists, running.log.read_text)
+    wait_until(lambda: listens(path), running.log.read_text)
     return path
 
 

@@ -169,7 +169,7 @@ def test_another_deploy_is_named(fleet: Fleet) -> None:
     script = f'case $PWD in */b) echo "{said}" >&2; exit 1;; esac\n{run}'
     there(fleet.folder / "bin", "systemd-run", script)
     assert fleet.run("--waves=1 1") == 69
-    assert fleet.why("b") == "another deploy is running: the change was not made"
+    assert fleet.why("b") == "another deploy is running; it does not have the new one"
 
 
 def kind() -> str:
@@ -191,23 +191,23 @@ def test_what_a_host_gets_is_chosen_once(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(remote, "DIST", dist)
     first = dist / f"edge-camera_2~{kind()}_{ARCH}.deb"
     shutil.copy(two, first)
-    subject = PackageSubject("", 1, lambda host, text: None)
+    subject = PackageSubject("", tmp_path, 1, lambda host, text: None)
     host = Host("pi", (), ARCH, kind())
     checksum = remote.digest(first)
     assert subject.wanted(host).version == "2"
     shutil.copy(three, dist / f"edge-camera_3~{kind()}_{ARCH}.deb")
     first.write_bytes(three.read_bytes())
     sent: list[str] = []
-    monkeypatch.setattr(remote, "send", lambda *_: None)
+    monkeypatch.setattr(remote, "send", lambda host, path, to: sent.append(remote.digest(path)))
     monkeypatch.setattr(remote, "install", lambda host, checksum, *_: sent.append(checksum))
     subject.apply(host)
-    assert (subject.wanted(host).version, sent) == ("2", [checksum])
+    assert (subject.wanted(host).version, sent) == ("2", [checksum, checksum])
     assert subject.has(host, Facts(package=checksum))
 
 
 def test_a_return_of_before_is_no_return_of_this_model(fleet: Fleet, tmp_path: Path) -> None:
     """The journal keeps what was taken back before this rollout."""
-    subject = ModelSubject(str(fleet.folder / "card"), tmp_path, 0, Limits())
+    subject = ModelSubject(str(fleet.folder / "card"), tmp_path, 0, Limits(), print)
     before = Facts(model="old", went_back="12:00: model x@1 again: slow")
     again = Facts(model="old", went_back="12:30: model x@1 again: slow")
     assert not subject.refused(Host("pi", ()), before, before)
@@ -246,3 +246,72 @@ def test_a_change_writes_one_line_of_the_state(fleet: Fleet) -> None:
     first, *hosts, last = (fleet.folder / "states" / "list-2.json").read_text().splitlines()
     assert (first.endswith('"hosts": ['), last) == (True, "]}")
     assert [json.loads(host.rstrip(","))["host"] for host in hosts] == ["a", "b", "c"]
+
+
+def test_what_others_have_installed_is_never_taken_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after an interruption and a connection that broke, either."""
+    (fleet.hosts / "b" / "version").write_text("2")
+    (fleet.hosts / "b" / "sent").write_text(remote.digest(fleet.deb))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_soak", interrupted)
+        assert fleet.run("--waves=2") == 130
+    fleet.set("b", "away")
+    assert fleet.run("--waves=2") == 3
+    fleet.set("b")
+    fleet.set("a", "slow")
+    assert fleet.run("--waves=2") == 3
+    assert fleet.states()[:2] == ["back", "healthy"]
+    assert fleet.versions()[:2] == ["1", "2"]
+
+
+def test_a_second_try_forgets_no_change_that_goes_on(fleet: Fleet) -> None:
+    """The first has lost its connection while the model was to be used; the second is refused."""
+    uses = "[ -e used ] || { touch used; exit 255; }\n"
+    uses += """ echo '{"error": "a model is being proven"}'; exit 74\n"""
+    otherwise(fleet, "b", "echo gate@1 >model\n", uses)
+    assert fleet.run("--waves=1 1", what="model") == 3
+    assert fleet.states("list-gate@1")[:2] == ["healthy", "back"]
+
+
+def test_a_package_that_is_not_there_after_a_broken_connection_was_not_begun(fleet: Fleet) -> None:
+    """Its unit has ended by then: who installs it later is somebody else."""
+    otherwise(fleet, "b", 'echo "installing 2 over 1"\n', "exit 255\n")
+    assert fleet.run("--waves=1 1") == 69
+    assert fleet.why("b") == "the connection broke; it does not have the new one"
+    fleet.set("b")
+    (fleet.hosts / "b" / "version").write_text("2")
+    (fleet.hosts / "b" / "sent").write_text(remote.digest(fleet.deb))
+    (fleet.hosts / "c" / "slow").touch()
+    assert fleet.run("--waves=1 2", "--back=all") == 3
+    assert fleet.versions()[:3] == ["1", "2", "1"]
+
+
+def test_an_earlier_versions_state_is_continued(fleet: Fleet) -> None:
+    """Its healthy devices have passed: they are not judged by other thresholds."""
+    for host in "abc":
+        fleet.set(host, "unlike")
+    assert fleet.run("--waves=3", "--gates=agreement=0") == 0
+    path = fleet.folder / "states" / "list-2.json"
+    content = json.loads(path.read_text())
+    for entry in content["hosts"]:
+        del entry["passed"]
+    path.write_text(json.dumps(content))
+    assert fleet.run("--waves=3") == 0
+
+
+def test_a_closed_error_output_keeps_the_status(tmp_path: Path) -> None:
+    """Never 1, which other programs use."""
+    closed, output = os.pipe()
+    os.close(closed)
+    words = ["package", f"--hosts={tmp_path / 'none'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", START, *words], cwd=ROOT, stderr=output, check=False
+    )
+    os.close(output)
+    assert done.returncode == 66
