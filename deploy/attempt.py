@@ -17,6 +17,7 @@ from deploy.errors import DeployError, internal
 from deploy.facts import Facts, plain, typed
 from deploy.host import Host
 from deploy.ledger import TOUCHED, Entry, Ledger, State
+from deploy.on_device.rollout import BACK
 from deploy.pace import Pace
 from deploy.report import line
 from deploy.subjects import Reach, Subject
@@ -25,7 +26,6 @@ AWAY: Final = (69, 75)
 """Statuses of a device that could not be reached, or where a step or another deploy runs."""
 STUCK: Final = (70, 71)
 """Statuses of an attempt that may have left the new one there."""
-RETURNED: Final = 3
 BROKE: Final = "the connection broke"
 INTERRUPTED: Final = "interrupted"
 WENT_BACK: Final = "it went back by itself: not healthy"
@@ -176,4 +176,4 @@ def _undone(exc: DeployError, *, had: bool) -> bool:
 
     had  it may have had the new one before
     """
-    return exc.status == RETURNED or (not had and exc.status not in STUCK)
+    return exc.status == BACK or (not had and exc.status not in STUCK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -174,8 +175,6 @@ def test_another_deploy_is_named(fleet: Fleet) -> None:
 
 def kind() -> str:
     """Return this machine's kind, as a package is named for it."""
-    import platform
-
     codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
     return RELEASES.get(codename, codename)
 
